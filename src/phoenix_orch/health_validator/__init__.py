@@ -1,0 +1,1 @@
+"""The guide's health validator: observe both variants, judge, publish the verdict."""

@@ -1,0 +1,1 @@
+"""Ground floor: units, ids, errors, clock, configuration files. Imports nothing else of Phoenix."""

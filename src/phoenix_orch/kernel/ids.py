@@ -1,0 +1,27 @@
+"""Identifiers: revision hashes that depend only on content, and sortable ids for commands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case: no i, l, o, u
+
+
+def revision_hash(content: Mapping[str, object]) -> str:
+    """Ten hexadecimal digits of the SHA-256 of `content` in canonical JSON.
+
+    The same content gives the same hash on every machine and in every release of Phoenix.
+    """
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def sortable_id(now: datetime) -> str:
+    """A 16-character id that sorts by time: 9 of milliseconds since 1970, 7 random (35 bits)."""
+    milliseconds = int(now.timestamp() * 1000)
+    head = "".join(_ALPHABET[(milliseconds >> shift) & 31] for shift in range(40, -1, -5))
+    return head + "".join(secrets.choice(_ALPHABET) for _ in range(7))

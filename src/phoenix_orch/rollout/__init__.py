@@ -1,0 +1,1 @@
+"""The rollout: what is wanted (`spec`), where it stands (`status`), what comes next (`machine`)."""

@@ -1,0 +1,280 @@
+"""What a person wants of a rollout: phases, limits, checks, policy, verification.
+
+The defaults are the operations guide's, exactly ("Deployment Phases"): 5 % for 10 min with at most
+0.1 % errors and a p95 of 100 ms; 20 % for 15 min with 0.5 % and 200 ms; then 20 points more every
+5 min up to 100 % with the same limits, validated all the while.
+
+These models are the file format, the API format and the stored format at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic.alias_generators import to_camel
+
+from phoenix_orch.kernel.units import Duration, Ratio, Size
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+"""A DNS label, so that embedded names stay valid when a team moves to Kubernetes."""
+
+
+class Model(BaseModel):
+    """A frozen value with camelCase keys in files and JSON, that refuses keys it does not know."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        serialize_by_alias=True,
+    )
+
+
+class Limits(Model):
+    """What a variant may do at most while it carries traffic. None: not limited."""
+
+    error_rate: Ratio | None = None
+    """Share of requests answered with 5xx."""
+    latency_p95: Duration | None = Field(default=None, alias="latencyP95")
+    latency_p99: Duration | None = Field(default=None, alias="latencyP99")
+    cpu: Ratio | None = None
+    """Share of all cores of the machine, per process, averaged over the window."""
+    memory: Size | None = None
+    """Resident bytes of any one process."""
+
+
+class Phase(Model):
+    """One stage of the walk: either one weight for a time, or a staircase of equal steps."""
+
+    name: Name
+    weight: Annotated[int, Field(ge=1, le=100)] | None = None
+    duration: Duration | None = None
+    step: Annotated[int, Field(ge=1, le=100)] | None = None
+    every: Duration | None = None
+    limits: Limits = Limits()
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        fixed = self.weight is not None and self.duration is not None
+        staircase = self.step is not None and self.every is not None
+        any_fixed = self.weight is not None or self.duration is not None
+        any_staircase = self.step is not None or self.every is not None
+        if fixed and not any_staircase:
+            return self
+        if staircase and not any_fixed:
+            return self
+        raise ValueError("a phase has either 'weight' and 'duration', or 'step' and 'every'")
+
+
+class Step(Model):
+    """One flat step of the walk, made from the phases. `index` counts from 0."""
+
+    index: int
+    phase: str
+    weight: int
+    duration: Duration
+    limits: Limits
+
+
+class HttpCheck(Model):
+    """A request that has to succeed. The URL may hold `{canary}` or `{route}` as base address."""
+
+    url: str
+    method: Literal["GET", "HEAD", "POST"] = "GET"
+    status: Annotated[int, Field(ge=100, le=599)] = 200
+    contains: str | None = None
+
+
+class CommandCheck(Model):
+    """A program that has to exit with 0. PHOENIX_CANARY_URL and PHOENIX_ROUTE_URL are set."""
+
+    command: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+class Check(Model):
+    """A custom health check of the canary, run by the rollback controller while it serves."""
+
+    name: Name
+    http: HttpCheck | None = None
+    exec: CommandCheck | None = None
+    interval: Duration = timedelta(seconds=10)
+    timeout: Duration = timedelta(seconds=5)
+    threshold: Annotated[int, Field(ge=1, le=100)] = 3
+    """Consecutive failures that take the canary back."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.http is None) == (self.exec is None):
+            raise ValueError("a check has exactly one of 'http' and 'exec'")
+        if self.interval <= timedelta(0) or self.timeout <= timedelta(0):
+            raise ValueError("'interval' and 'timeout' have to be above 0")
+        return self
+
+
+class BusinessMetric(Model):
+    """A counter of the user's choice on `/metrics`, judged per request (guide: business metrics)."""
+
+    name: Name
+    counter: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    labels: dict[str, str] = Field(default_factory=dict)
+    min_per_request: Annotated[float, Field(ge=0)] | None = None
+    max_per_request: Annotated[float, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if self.min_per_request is None and self.max_per_request is None:
+            raise ValueError("a business metric needs 'minPerRequest' or 'maxPerRequest'")
+        return self
+
+
+class Evidence(Model):
+    """Where the numbers of both variants come from, and how often they are read."""
+
+    source: Literal["router", "metrics"] = "router"
+    """router: the router's own counters per variant; metrics: `/metrics` of every process."""
+    interval: Duration = timedelta(seconds=10)
+    window: Duration = timedelta(minutes=1)
+    """The point rule looks at this much of the past."""
+    business: tuple[BusinessMetric, ...] = ()
+
+    @model_validator(mode="after")
+    def _window_holds_an_interval(self) -> Self:
+        if not timedelta(0) < self.interval <= self.window:
+            raise ValueError("'interval' has to be above 0 and no longer than 'window'")
+        return self
+
+
+class CrashLoop(Model):
+    """How many unexpected exits of one variant, beyond those of stable, are a crash loop."""
+
+    exits: Annotated[int, Field(ge=1, le=100)] = 2
+    within: Duration = timedelta(minutes=5)
+
+
+class Policy(Model):
+    """What to do when the answer is not a plain yes."""
+
+    gate: Literal["literal"] = "literal"
+    min_requests: Annotated[int, Field(ge=1)] = 10
+    """Fewer canary requests than this are no evidence (judge.md section 3)."""
+    no_data: Literal["hold", "rollback"] = "hold"
+    hold_timeout: Duration = timedelta(hours=1)
+    on_hold_timeout: Literal["pause", "rollback"] = "rollback"
+    stale_verdict: Duration = timedelta(minutes=2)
+    """A verdict older than this is no verdict."""
+    on_stale_verdict: Literal["hold", "rollback"] = "hold"
+    on_failure: Literal["rollback", "pause"] = "rollback"
+    bake: Duration = timedelta(minutes=30)
+    progress_deadline: Duration = timedelta(minutes=10)
+    crash_loop: CrashLoop = CrashLoop()
+
+
+class LogPatterns(Model):
+    """Regular expressions that must not appear in what stable writes after a change."""
+
+    bad: tuple[str, ...] = ()
+
+    @field_validator("bad")
+    @classmethod
+    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in patterns:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        return patterns
+
+
+class CriticalPath(Model):
+    """A request through the route that has to work for the service to count as well."""
+
+    name: Name
+    http: HttpCheck
+    timeout: Duration = timedelta(seconds=5)
+
+
+class Verify(Model):
+    """The guide's verification steps, run after a promotion and after a rollback."""
+
+    window: Duration = timedelta(minutes=1)
+    logs: LogPatterns = LogPatterns()
+    critical_paths: tuple[CriticalPath, ...] = ()
+
+
+GUIDE_PHASES: tuple[Phase, ...] = (
+    Phase(
+        name="initial",
+        weight=5,
+        duration=timedelta(minutes=10),
+        limits=Limits(error_rate="0.1%", latency_p95="100ms"),
+    ),
+    Phase(
+        name="expanded",
+        weight=20,
+        duration=timedelta(minutes=15),
+        limits=Limits(error_rate="0.5%", latency_p95="200ms"),
+    ),
+    Phase(
+        name="full",
+        step=20,
+        every=timedelta(minutes=5),
+        limits=Limits(error_rate="0.5%", latency_p95="200ms"),
+    ),
+)
+
+
+class RolloutSpec(Model):
+    """How a new revision of one workload is taken to all users."""
+
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1)] = GUIDE_PHASES
+    evidence: Evidence = Evidence()
+    checks: tuple[Check, ...] = ()
+    policy: Policy = Policy()
+    verify: Verify = Verify()
+
+    @model_validator(mode="after")
+    def _walk_goes_up(self) -> Self:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) != len(names):
+            raise ValueError("two phases have the same name")
+        weight = 0
+        for phase in self.phases:
+            if phase.weight is not None:
+                if phase.weight <= weight:
+                    raise ValueError(
+                        f"phase {phase.name!r}: weight {phase.weight} is not above the {weight} before it"
+                    )
+                weight = phase.weight
+            elif weight == 100:
+                raise ValueError(f"phase {phase.name!r}: the phase before it already reached 100")
+            else:
+                weight = 100
+        checks = [check.name for check in self.checks]
+        if len(set(checks)) != len(checks):
+            raise ValueError("two checks have the same name")
+        return self
+
+    def steps(self) -> tuple[Step, ...]:
+        """The phases as one flat walk of strictly rising weights."""
+        return tuple(
+            Step(index=index, phase=phase.name, weight=weight, duration=duration, limits=phase.limits)
+            for index, (phase, weight, duration) in enumerate(_walk(self.phases))
+        )
+
+
+def _walk(phases: tuple[Phase, ...]) -> Iterator[tuple[Phase, int, timedelta]]:
+    weight = 0
+    for phase in phases:
+        if phase.weight is not None and phase.duration is not None:
+            weight = phase.weight
+            yield phase, weight, phase.duration
+        elif phase.step is not None and phase.every is not None:
+            while weight < 100:
+                weight = min(100, weight + phase.step)
+                yield phase, weight, phase.every

@@ -1,0 +1,1 @@
+"""Workloads: what is released, one revision beside another."""

@@ -1,0 +1,74 @@
+"""What one service is: the program, how many of it, how its health is told."""
+
+from __future__ import annotations
+
+import shlex
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from phoenix_orch.kernel.ids import revision_hash
+from phoenix_orch.kernel.units import Duration, Size
+from phoenix_orch.rollout.spec import Model
+
+
+def _split_command(value: object) -> object:
+    """Split a command written as one string as a POSIX shell would; no shell is ever run."""
+    if isinstance(value, str):
+        return tuple(shlex.split(value))
+    return value
+
+
+Command = Annotated[tuple[str, ...], BeforeValidator(_split_command), Field(min_length=1)]
+
+
+class Health(Model):
+    """An instance is ready while GET on this path answers 2xx."""
+
+    path: Annotated[str, Field(pattern=r"^/")] = "/healthz"
+    interval: Duration = timedelta(seconds=1)
+    timeout: Duration = timedelta(seconds=1)
+    failures: Annotated[int, Field(ge=1, le=100)] = 3
+    """Consecutive failures that make a ready instance not ready."""
+
+
+class Template(Model):
+    """Everything that makes one revision differ from another: the pod template of a process."""
+
+    version: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] = (
+        "1"
+    )
+    command: Command
+    """`{port}` becomes the port to listen on, `{version}` the version."""
+    env: dict[str, str] = Field(default_factory=dict)
+    cwd: str = "."
+    """Working directory; relative to the file that names the service."""
+    health: Health = Health()
+    metrics: Annotated[str, Field(pattern=r"^/")] | None = None
+    """Path of Prometheus metrics, if the program has them."""
+    memory_limit: Size | None = None
+    """Resident bytes above which an instance counts as out of memory and is replaced."""
+
+    @field_validator("command")
+    @classmethod
+    def _has_port(cls, command: tuple[str, ...]) -> tuple[str, ...]:
+        if not any("{port}" in word for word in command):
+            raise ValueError("the command has no '{port}'; Phoenix picks the port each instance listens on")
+        return command
+
+    @property
+    def revision(self) -> str:
+        """The hash of what runs."""
+        return revision_hash(self.model_dump(mode="json", by_alias=True))
+
+
+class ServiceSpec(Template):
+    """A service of phoenix.yaml: a template, how many instances, how they leave."""
+
+    replicas: Annotated[int, Field(ge=1, le=100)] = 2
+    drain: Duration = timedelta(seconds=10)
+    """Time between leaving the router and SIGKILL: SIGTERM is sent first, requests in flight end."""
+
+    def template(self) -> Template:
+        return Template.model_validate({name: getattr(self, name) for name in Template.model_fields})

@@ -1,0 +1,103 @@
+"""The port to what runs the revisions, and the picture of it that decisions are made from."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from phoenix_orch.workload.spec import ServiceSpec, Template
+
+
+class InstanceState(StrEnum):
+    STARTING = "starting"  # runs, has not been ready yet
+    READY = "ready"
+    UNREADY = "unready"  # was ready, fails its health path now
+    BACKOFF = "backoff"  # exited; waits for the next start
+    DRAINING = "draining"  # out of the router, finishing
+
+
+class Instance(BaseModel):
+    """One process. `started` and `pid` together name it beyond doubt, also after pids wrap."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """`<service>-<revision>-<n>`."""
+    revision: str
+    state: InstanceState
+    pid: int | None = None
+    started: float | None = None
+    """Start of the process in seconds since 1970, as the kernel tells it."""
+    port: int
+    ready_since: datetime | None = None
+    metrics_path: str | None = None
+    log: str = ""
+    """Path of its log file."""
+
+
+class Exit(BaseModel):
+    """One unexpected end of an instance."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    instance: str
+    revision: str
+    at: datetime
+    code: int | None = None
+    """Exit status; negative: the signal; None: unknown, the process was adopted."""
+    reason: str = "exited"
+    """exited, oom (above its memory limit), never-ready."""
+
+
+class WorkloadState(BaseModel):
+    """All instances of one service. Published atomically at every change, readable by other processes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    service: str
+    at: datetime
+    wanted: dict[str, int] = {}
+    """Instances wanted of each revision."""
+    instances: tuple[Instance, ...] = ()
+    exits: tuple[Exit, ...] = ()
+    """Unexpected exits of the last hour, oldest first, at most 100 of each revision."""
+
+    def of(self, revision: str) -> tuple[Instance, ...]:
+        return tuple(instance for instance in self.instances if instance.revision == revision)
+
+    def ready(self, revision: str) -> tuple[Instance, ...]:
+        return tuple(i for i in self.of(revision) if i.state is InstanceState.READY)
+
+
+class WorkloadView(Protocol):
+    """Reading only: enough for validators and rollback controllers in processes of their own."""
+
+    async def state(self, service: str) -> WorkloadState:
+        """The present picture. Raises NotFound for a service nobody has declared."""
+        ...
+
+
+class Workload(WorkloadView, Protocol):
+    """Run instances of revisions. Calls state what is wanted and return at once; `state` tells what is."""
+
+    async def declare(self, service: str, spec: ServiceSpec) -> None:
+        """Make the service known, with its drain time and health rules. Idempotent."""
+        ...
+
+    async def scale(self, service: str, template: Template, count: int) -> None:
+        """Want `count` instances of `template`'s revision. 0 drains and ends them. Idempotent.
+
+        An instance leaves only after `release` confirmed that the router no longer sends to it.
+        """
+        ...
+
+    async def release(self, service: str, routed: frozenset[str]) -> None:
+        """Tell which instances the router may still send to; those draining and not named are ended."""
+        ...
+
+    async def restart(self, service: str) -> None:
+        """Replace all instances one after another, each ready before the next one leaves."""
+        ...
