@@ -1,0 +1,1 @@
+"""Where rollouts are kept: the port and its implementations."""

@@ -1,0 +1,189 @@
+"""Where a rollout stands, and the records it leaves behind. Data only.
+
+`Status` is everything `machine.decide` needs to go on after a crash; there is no other memory.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from phoenix_orch.health_validator.observation import MetricEvidence, Verdict
+from phoenix_orch.rollout.spec import Model, RolloutSpec
+
+
+class State(StrEnum):
+    """States of a rollout. The diagram in the reference is generated from `machine.TRANSITIONS`."""
+
+    INITIALIZING = "Initializing"  # the first revision comes up; there is nothing to compare with
+    IDLE = "Idle"  # stable serves, nothing is being released
+    STARTING = "Starting"  # canary instances come up, weight 0
+    PROGRESSING = "Progressing"  # the canary carries the weight of its step
+    PAUSED = "Paused"  # the weight stays; a person, or a time-out, stopped the walk
+    PROMOTING = "Promoting"  # the canary is brought to full size, then becomes stable
+    BAKING = "Baking"  # the new stable serves everybody; the old one is kept warm
+    ROLLING_BACK = "RollingBack"  # latched; weight 0 is awaited, then the canary leaves
+    CANCELLING = "Cancelling"  # wanted equals stable again; the canary leaves without blame
+    PROMOTED = "Promoted"  # resting after a success
+    ROLLED_BACK = "RolledBack"  # resting after a rollback; the revision stays latched
+
+
+RESTING = frozenset({State.IDLE, State.PROMOTED, State.ROLLED_BACK})
+ACTIVE = frozenset({State.STARTING, State.PROGRESSING, State.PAUSED, State.PROMOTING})
+
+
+class CommandKind(StrEnum):
+    PAUSE = "pause"
+    RESUME = "resume"
+    PROMOTE = "promote"  # skip what is left of this step, or of the bake
+    PROMOTE_FULL = "promote-full"  # skip all steps
+    ABORT = "abort"
+    RETRY = "retry"  # the only way to lift a latch
+
+
+class Command(Model):
+    """A person's word. Kept in the record until the machine has handled it."""
+
+    id: str
+    kind: CommandKind
+    actor: str
+    at: datetime
+    reason: str = ""
+
+
+class Cause(Model):
+    """Why a revision was taken back."""
+
+    revision: str
+    trigger: str
+    """verdict, crash-loop, memory, check/<name>, stale-verdict, no-data, deadline, verification,
+    person, latch (found on the traffic object without a word why)."""
+    reason: str
+    at: datetime
+    actor: str = "phoenix"
+    step: int | None = None
+    weight: int = 0
+    evidence: tuple[MetricEvidence, ...] = ()
+
+
+class VerifyStep(Model):
+    """One of the guide's verification steps and what came of it."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+class Verification(Model):
+    """Result of the steps run after a promotion or a rollback."""
+
+    kind: str
+    """promotion or rollback."""
+    revision: str
+    """The revision that is stable now."""
+    release: int
+    at: datetime
+    steps: tuple[VerifyStep, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return all(step.ok for step in self.steps)
+
+
+class Status(Model):
+    """The whole memory of one rollout."""
+
+    state: State = State.INITIALIZING
+    since: datetime | None = None
+    message: str = ""
+    stable: str | None = None
+    canary: str | None = None
+    """The revision being released, or being taken away."""
+    previous: str | None = None
+    """The stable revision before a promotion, warm until the bake ends."""
+    release: int = 0
+    """Counts releases; names their records."""
+    release_started: datetime | None = None
+    fast: bool = False
+    """A return to a revision that was stable before: no steps, no bake."""
+    step: int = 0
+    step_clock: datetime | None = None
+    """When the data plane was first seen to send this step's weight (R3). None: the clock stands."""
+    weight: int = 0
+    """The weight last asked for; what differs on the traffic object is drift."""
+    hold_since: datetime | None = None
+    pause_by: str = ""
+    resume_to: State | None = None
+    clear_latch: bool = False
+    """A person's retry is on its way to the traffic object."""
+    cause: Cause | None = None
+    verification: Verification | None = None
+    handled: tuple[str, ...] = ()
+    """Ids of the commands handled last, newest last."""
+
+
+class Outcome(StrEnum):
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolledBack"
+    CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+
+
+class Release(Model):
+    """One line of the history: one revision's way, and how it ended."""
+
+    number: int
+    revision: str
+    version: str = ""
+    replaced: str | None = None
+    started: datetime | None = None
+    ended: datetime
+    outcome: Outcome
+    reason: str = ""
+    step: int = 0
+    weight: int = 0
+    cause: Cause | None = None
+    verdict: Verdict | None = None
+    verification: Verification | None = None
+
+
+class Event(Model):
+    """One thing that happened, in a CamelCase word and a sentence."""
+
+    at: datetime
+    reason: str
+    message: str
+    revision: str = ""
+    release: int = 0
+    actor: str = "phoenix"
+
+
+class Revision(Model):
+    """A template that has been wanted at some time, by its hash."""
+
+    revision: str
+    number: int
+    version: str
+    at: datetime
+    change_cause: str = ""
+    template: dict[str, Any]
+
+
+class Rollout(Model):
+    """The resource: what is wanted, who asked for what, where it stands."""
+
+    name: str
+    service: str
+    route: str
+    spec: RolloutSpec = RolloutSpec()
+    replicas: int = 2
+    target: str
+    """The revision that is wanted now."""
+    applied: str = ""
+    """The revision the configuration file asked for last; a restart with the same file asks nothing new."""
+    fast: bool = False
+    commands: tuple[Command, ...] = ()
+    status: Status = Status()
+    version: int = 0
+    """Rises with every write; the condition of the next."""

@@ -1,0 +1,130 @@
+"""The port to durable state of rollouts.
+
+Writes of a rollout are conditional on the version that was read; status, event, history and handled
+commands of one decision are written in one atomic step, so a crash leaves all of it or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from phoenix_orch.health_validator.observation import Observation, Verdict
+from phoenix_orch.rollout.status import (
+    Cause,
+    Command,
+    Event,
+    Release,
+    Revision,
+    Rollout,
+    Status,
+    Verification,
+)
+
+
+class RolloutStore(Protocol):
+    """Durable state. Every method raises Retryable while the store is away."""
+
+    async def list(self) -> list[Rollout]:
+        """All rollouts, by name."""
+        ...
+
+    async def get(self, name: str) -> Rollout:
+        """One rollout. Raises NotFound."""
+        ...
+
+    async def put(self, rollout: Rollout) -> Rollout:
+        """Create (version 0) or replace what is wanted: everything but status and commands.
+
+        Raises Conflict when the version is not the stored one.
+        """
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Forget a rollout and everything kept with it. Idempotent."""
+        ...
+
+    async def command(self, name: str, command: Command) -> None:
+        """Add a command; it stays until a `save` names it as handled. Raises NotFound."""
+        ...
+
+    async def save(
+        self,
+        rollout: Rollout,
+        status: Status,
+        *,
+        events: Sequence[Event] = (),
+        release: Release | None = None,
+    ) -> Rollout:
+        """Write the status if the version is still `rollout.version`; drop the commands it handled.
+
+        Events are appended and `release` put into the history (by its number, so that writing it twice
+        is writing it once) in the same step. Raises Conflict, and then nothing was written.
+        """
+        ...
+
+    async def events(self, name: str, *, limit: int = 100) -> list[Event]:
+        """The newest `limit` events, oldest first."""
+        ...
+
+    async def append_events(self, name: str, events: Sequence[Event]) -> None:
+        """Append events that belong to no decision, such as those of the rollback controller."""
+        ...
+
+    async def history(self, name: str, *, limit: int = 50) -> list[Release]:
+        """Ended releases, newest first."""
+        ...
+
+    async def add_revision(self, name: str, revision: Revision) -> Revision:
+        """Keep a template under its hash. One that is known keeps its number; new ones count up from 1."""
+        ...
+
+    async def revisions(self, name: str) -> list[Revision]:
+        """All kept revisions by number. The newest 50 and those in use are kept."""
+        ...
+
+    async def put_verdict(self, name: str, verdict: Verdict, judge_state: str) -> None:
+        """Publish the verdict with the judge state it came from, in one step."""
+        ...
+
+    async def verdict(self, name: str) -> tuple[Verdict, str] | None:
+        """The last verdict and judge state, or None."""
+        ...
+
+    async def append_observation(self, name: str, observation: Observation) -> None:
+        """Append to the observation log, a capped stream (the newest 20,000 of each rollout)."""
+        ...
+
+    async def observations(
+        self, name: str, *, since: datetime | None = None, limit: int = 1000
+    ) -> list[Observation]:
+        """The newest `limit` observations since `since`, oldest first."""
+        ...
+
+    async def put_cause(self, name: str, cause: Cause) -> None:
+        """Tell why a revision was latched; the first word for a revision and release stays."""
+        ...
+
+    async def cause(self, name: str, revision: str) -> Cause | None:
+        """Why `revision` was latched last, or None."""
+        ...
+
+    async def clear_cause(self, name: str, revision: str) -> None:
+        """Forget the cause, at a retry."""
+        ...
+
+    async def put_verification(self, name: str, verification: Verification) -> None:
+        """Keep the result of a verification until the machine has read it into the status."""
+        ...
+
+    async def verification(self, name: str) -> Verification | None:
+        """The last verification result, or None."""
+        ...
+
+    def watch(self, *, timeout: timedelta) -> AsyncIterator[str]:
+        """Names of rollouts that changed, as they change; an empty name at least every `timeout`.
+
+        A hint to look now instead of later: a missed one costs time, never correctness.
+        """
+        ...
