@@ -1,0 +1,1 @@
+"""The master-orchestrator: the loops put together, and what people and programs ask of them."""

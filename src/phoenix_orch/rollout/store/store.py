@@ -26,7 +26,7 @@ from phoenix_orch.rollout.status import (
 class RolloutStore(Protocol):
     """Durable state. Every method raises Retryable while the store is away."""
 
-    async def list(self) -> list[Rollout]:
+    async def rollouts(self) -> list[Rollout]:
         """All rollouts, by name."""
         ...
 
@@ -81,7 +81,7 @@ class RolloutStore(Protocol):
         ...
 
     async def revisions(self, name: str) -> list[Revision]:
-        """All kept revisions by number. The newest 50 and those in use are kept."""
+        """All kept revisions by number."""
         ...
 
     async def put_verdict(self, name: str, verdict: Verdict, judge_state: str) -> None:
