@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import Field
+
 from phoenix_orch.health_validator.observation import Verdict
 from phoenix_orch.kernel.units import Duration
 from phoenix_orch.rollout.spec import Model, Step
@@ -37,7 +39,7 @@ class RolloutView(Model):
     at: datetime
     rollout: Rollout
     steps: tuple[Step, ...]
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     """Version label of each revision that appears in the rollout."""
     traffic: TrafficState | None = None
     seen: TrafficSeen | None = None

@@ -1,0 +1,105 @@
+"""What a person may say to a rollout, and what it does. Pure."""
+
+from __future__ import annotations
+
+from phoenix_orch.rollout.status import ACTIVE, Command, CommandKind, State, Status
+from phoenix_orch.rollout.turn import Turn
+from phoenix_orch.rollout.walk import next_step
+
+HANDLED_KEPT = 32
+"""Ids of handled commands to remember; a command is dropped from the record in the same write."""
+
+_ALLOWED: dict[CommandKind, tuple[frozenset[State], str]] = {
+    CommandKind.PAUSE: (
+        frozenset({State.STARTING, State.PROGRESSING}),
+        "only a rollout that is starting or progressing can be paused",
+    ),
+    CommandKind.RESUME: (frozenset({State.PAUSED}), "only a paused rollout can be resumed"),
+    CommandKind.PROMOTE: (
+        frozenset({State.PROGRESSING, State.PAUSED, State.BAKING}),
+        "there is no step or bake to skip",
+    ),
+    CommandKind.PROMOTE_FULL: (
+        frozenset({State.STARTING, State.PROGRESSING, State.PAUSED, State.BAKING}),
+        "there is nothing to promote",
+    ),
+    CommandKind.ABORT: (ACTIVE | {State.BAKING}, "there is no release to abort"),
+    CommandKind.RETRY: (frozenset({State.ROLLED_BACK}), "only a rolled back release can be tried again"),
+}
+
+
+def refusal(status: Status, kind: CommandKind) -> str | None:
+    """Why `kind` makes no sense in this state, or None when it does."""
+    states, hint = _ALLOWED[kind]
+    if status.state not in states:
+        return f"{hint}; the state is {status.state.value}"
+    if kind is CommandKind.ABORT and status.state is State.BAKING and status.previous is None:
+        return "the revision before is not kept any more"
+    return None
+
+
+def handle_commands(turn: Turn) -> None:
+    """Obey each waiting command once; one that makes no sense any more is refused with a note."""
+    for command in turn.seen.commands:
+        if command.id in turn.status.handled:
+            continue
+        why_not = refusal(turn.status, command.kind)
+        if why_not is None:
+            _obey(turn, command)
+        else:
+            turn.note("CommandRefused", f"{command.kind.value}: {why_not}", actor=command.actor)
+        turn.update(handled=(*turn.status.handled, command.id)[-HANDLED_KEPT:])
+
+
+def _obey(turn: Turn, command: Command) -> None:
+    status, actor = turn.status, command.actor
+    word = command.reason or f"by {actor}"
+    match command.kind:
+        case CommandKind.PAUSE:
+            turn.go(
+                State.PAUSED,
+                f"paused: {word}",
+                actor=actor,
+                pause_by=actor,
+                resume_to=status.state,
+                step_clock=None,
+            )
+        case CommandKind.RESUME:
+            _resume(turn, f"resumed: {word}", actor)
+        case CommandKind.PROMOTE:
+            _skip(turn, word, actor)
+        case CommandKind.PROMOTE_FULL:
+            if status.state is State.BAKING:
+                turn.finish(f"bake skipped: {word}", actor=actor)
+            else:
+                turn.go(
+                    State.PROMOTING, f"all steps skipped: {word}", actor=actor, pause_by="", resume_to=None
+                )
+        case CommandKind.ABORT:
+            turn.take_back("person", f"aborted: {word}", actor=actor)
+        case CommandKind.RETRY:
+            turn.begin(
+                status.canary or turn.seen.target, f"tried again: {word}", actor=actor, clear_latch=True
+            )
+
+
+def _resume(turn: Turn, message: str, actor: str) -> None:
+    turn.go(
+        turn.status.resume_to or State.PROGRESSING,
+        message,
+        actor=actor,
+        pause_by="",
+        resume_to=None,
+        step_clock=None,
+    )
+
+
+def _skip(turn: Turn, word: str, actor: str) -> None:
+    """Skip what is left of the step or of the bake; a pause ends with it."""
+    if turn.status.state is State.BAKING:
+        turn.finish(f"bake skipped: {word}", actor=actor)
+        return
+    if turn.status.state is State.PAUSED:
+        _resume(turn, f"resumed: {word}", actor)
+    if turn.status.state is State.PROGRESSING:
+        next_step(turn, f"step skipped: {word}", actor=actor)

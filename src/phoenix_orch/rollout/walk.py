@@ -1,0 +1,368 @@
+"""How a rollout moves through its states by what is observed. Pure; one function per state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from phoenix_orch.health_validator.observation import Verdict, VerdictKind
+from phoenix_orch.kernel.units import format_duration
+from phoenix_orch.rollout.status import ACTIVE, RESTING, Outcome, State, Verification
+from phoenix_orch.rollout.turn import Turn
+
+
+def canary_size(replicas: int, weight: int) -> int:
+    """Instances the canary needs to carry `weight` per cent of what `replicas` carry; at least one."""
+    return max(1, math.ceil(replicas * weight / 100))
+
+
+def advance(turn: Turn) -> None:
+    """Move the status by at most one state. The latch comes first (R2), then what is wanted."""
+    if _latched(turn) or _retarget(turn):
+        return
+    handler = _HANDLERS.get(turn.status.state)
+    if handler is not None:
+        handler(turn)
+
+
+# -- the latch, and what is wanted -----------------------------------------------------------------
+
+
+def _latched(turn: Turn) -> bool:
+    """Follow the traffic object: a latched revision is being taken back, whoever latched it."""
+    revision, traffic = turn.under_judgement(), turn.seen.traffic
+    if revision is None or traffic is None:
+        return False
+    latched = revision in traffic.aborted
+    if turn.status.clear_latch:
+        if not latched:
+            turn.update(clear_latch=False)
+        return False
+    if latched:
+        cause = turn.seen.cause
+        known = cause if cause is not None and cause.revision == revision else None
+        turn.take_back("latch", "the revision is latched on the traffic object", cause=known)
+    return latched
+
+
+def _retarget(turn: Turn) -> bool:
+    """Follow a change of what is wanted. True when that is all for this turn."""
+    status, target = turn.status, turn.seen.target
+    if status.state in RESTING:
+        return _leave_rest(turn, target)
+    if status.state in ACTIVE and target != status.canary:
+        _supersede(turn, target)
+        return True
+    if status.state is State.BAKING and target != status.stable:
+        if target == status.previous:
+            turn.take_back("person", "the revision before is wanted again")
+        elif status.stable is not None:
+            message = f"bake cut short: {target} is wanted"
+            turn.end(Outcome.PROMOTED, message, revision=status.stable, replaced=status.previous)
+            turn.begin(target, "another revision is wanted")
+        return True
+    if status.state is State.CANCELLING and target != status.stable:
+        turn.begin(target, "another revision is wanted")
+        return True
+    return False
+
+
+def _leave_rest(turn: Turn, target: str) -> bool:
+    status = turn.status
+    if target == status.stable:
+        if status.state is State.ROLLED_BACK:
+            turn.go(State.IDLE, "stable is wanted again", canary=None, cause=None)
+        return True
+    if status.state is State.ROLLED_BACK and target == status.canary:
+        return True  # latched: only a person's retry brings it back (R4)
+    turn.begin(target, "a new revision is wanted")
+    return True
+
+
+def _supersede(turn: Turn, target: str) -> None:
+    """Another revision is wanted in the middle of a release: weight 0 comes first."""
+    status = turn.status
+    back = target == status.stable
+    if status.canary is not None:
+        turn.end(
+            Outcome.CANCELLED if back else Outcome.SUPERSEDED,
+            "stable is wanted again" if back else f"superseded by {target}",
+            revision=status.canary,
+            replaced=status.stable,
+        )
+    if back:
+        turn.go(State.CANCELLING, "stable is wanted again", weight=0, step_clock=None, clear_latch=False)
+    else:
+        turn.begin(target, f"{target} is wanted; weight 0 first")
+
+
+# -- one function per state ------------------------------------------------------------------------
+
+
+def _initializing(turn: Turn) -> None:
+    target, traffic = turn.seen.target, turn.seen.traffic
+    if turn.status.stable != target:
+        turn.update(stable=target, since=turn.status.since or turn.now, message="the first revision starts")
+    if traffic is not None and traffic.stable == target and turn.seen.group(target).ready >= 1:
+        turn.go(State.IDLE, "the first revision serves")
+
+
+def _starting(turn: Turn) -> None:
+    status, seen = turn.status, turn.seen
+    if _deadline_passed(turn) or seen.workload is None or seen.traffic is None or status.clear_latch:
+        return
+    if _carries_another(turn):
+        return
+    size = seen.replicas if status.fast else canary_size(seen.replicas, turn.steps[0].weight)
+    if seen.group(status.canary).ready < size:
+        return
+    if status.fast:
+        turn.go(State.PROMOTING, "a return to an earlier revision: steps skipped")
+    else:
+        turn.go(State.PROGRESSING, f"the canary is ready; step 1 of {len(turn.steps)}", step=0)
+        _want_weight(turn)
+
+
+def _carries_another(turn: Turn) -> bool:
+    """The canary before this one still has to leave the data plane, or that cannot be seen."""
+    traffic, canary = turn.seen.traffic, turn.status.canary
+    if traffic is None or traffic.seen is None:
+        return True
+    configured = traffic.canary not in (None, canary) and traffic.weight > 0
+    return configured or (traffic.seen > 0 and traffic.seen_canary not in (None, canary))
+
+
+def _deadline_passed(turn: Turn) -> bool:
+    """Take a canary back that does not get ready in time."""
+    deadline, since = turn.spec.policy.progress_deadline, turn.status.since
+    if since is None or turn.now - since < deadline:
+        return False
+    turn.take_back("deadline", f"the canary was not ready within {format_duration(deadline)}")
+    return True
+
+
+def _want_weight(turn: Turn) -> None:
+    """Ask for the step's weight once the canary is large enough for it, never before."""
+    step = turn.steps[turn.status.step]
+    if turn.seen.group(turn.status.canary).ready >= canary_size(turn.seen.replicas, step.weight):
+        turn.update(weight=step.weight)
+
+
+def next_step(turn: Turn, message: str, *, actor: str = "phoenix") -> None:
+    """Go to the step after this one; after the last one comes the promotion."""
+    following = turn.status.step + 1
+    if following >= len(turn.steps):
+        turn.go(State.PROMOTING, message, actor=actor, step_clock=None)
+        return
+    step = turn.steps[following]
+    turn.update(step=following, step_clock=None, hold_since=None, since=turn.now, message=message)
+    turn.note("Step", f"step {following + 1} of {len(turn.steps)}, {step.weight} %: {message}", actor=actor)
+    _want_weight(turn)
+
+
+def _progressing(turn: Turn) -> None:
+    if _judged_bad(turn):
+        return
+    step = turn.steps[turn.status.step]
+    _want_weight(turn)
+    if turn.status.weight != step.weight:
+        _deadline_passed(turn)  # the larger canary does not get ready
+        return
+    if not _weight_seen(turn, step.weight):
+        _hold(turn, f"waiting to see {step.weight} % on the data plane")
+        return
+    verdict = _follow_verdict(turn, turn.status.step)
+    if verdict is not None and _lasted(turn, step.duration):
+        next_step(turn, verdict.reason)
+
+
+def _weight_seen(turn: Turn, weight: int) -> bool:
+    """Start the step's clock when the data plane is seen at `weight`, stop it when it is not (R3)."""
+    traffic = turn.seen.traffic
+    if traffic is None or traffic.seen is None:
+        return False
+    if traffic.seen != weight or traffic.seen_canary not in (None, turn.status.canary):
+        if turn.status.step_clock is not None:
+            turn.note("ClockStopped", f"the data plane sends {traffic.seen} % instead of {weight} %")
+            turn.update(step_clock=None, hold_since=None)
+        return False
+    if turn.status.step_clock is None or turn.status.step_clock > turn.now:
+        turn.update(step_clock=turn.now, hold_since=None, message=f"{weight} % seen on the data plane")
+        turn.note("WeightSeen", f"{weight} % seen on the data plane; the clock starts")
+    return True
+
+
+def _lasted(turn: Turn, duration: timedelta) -> bool:
+    clock = turn.status.step_clock
+    return clock is not None and turn.now - clock >= duration
+
+
+def _follow_verdict(turn: Turn, step: int) -> Verdict | None:
+    """Hold as the verdict says. The verdict is returned when it is to advance."""
+    verdict = turn.verdict()
+    if verdict is None or verdict.step != step or turn.now - verdict.at > turn.spec.policy.stale_verdict:
+        _silent(turn)
+        return None
+    if verdict.kind is VerdictKind.ADVANCE:
+        return verdict
+    if verdict.kind in (VerdictKind.HOLD, VerdictKind.EXTEND):
+        _hold(turn, verdict.reason, no_data=verdict.kind is VerdictKind.HOLD)
+    elif turn.status.hold_since is not None or turn.status.message != verdict.reason:
+        turn.update(hold_since=None, message=verdict.reason)
+    return None
+
+
+def _judged_bad(turn: Turn) -> bool:
+    """Obey a rollback verdict on this revision, also one of an earlier step."""
+    verdict = turn.verdict()
+    if verdict is None or verdict.kind is not VerdictKind.ROLLBACK:
+        return False
+    if turn.spec.policy.on_failure == "rollback" or turn.status.state is State.BAKING:
+        turn.take_back("verdict", verdict.reason)
+    elif turn.status.state is not State.PAUSED:
+        turn.freeze(f"frozen: {verdict.reason}")
+    return True
+
+
+def _silent(turn: Turn) -> None:
+    """No verdict: normal at the beginning of a step, a fault after a while."""
+    policy, status = turn.spec.policy, turn.status
+    began = status.step_clock or status.since or turn.now
+    if turn.now - began <= policy.stale_verdict:
+        return
+    if policy.on_stale_verdict == "rollback":
+        turn.take_back("stale-verdict", "the health validator has been silent for too long")
+    else:
+        _hold(turn, "no verdict from the health validator")
+
+
+def _hold(turn: Turn, reason: str, *, no_data: bool = False) -> None:
+    """Stay; after the time-out do what the policy says, which is never to advance (R1)."""
+    policy, status = turn.spec.policy, turn.status
+    if status.hold_since is None or status.hold_since > turn.now:
+        turn.update(hold_since=turn.now, message=reason)
+        turn.note("Hold", reason)
+        return
+    if status.message != reason:
+        turn.update(message=reason)
+    held = turn.now - status.hold_since
+    if no_data and policy.no_data == "rollback" and held > policy.stale_verdict:
+        turn.take_back("no-data", reason)
+    elif held > policy.hold_timeout and status.state is not State.BAKING:
+        if policy.on_hold_timeout == "rollback":
+            turn.take_back("no-data", f"held for {format_duration(policy.hold_timeout)}: {reason}")
+        else:
+            turn.freeze(f"held for too long: {reason}")
+
+
+def _paused(turn: Turn) -> None:
+    _judged_bad(turn)
+
+
+def _promoting(turn: Turn) -> None:
+    status, traffic = turn.status, turn.seen.traffic
+    if _judged_bad(turn) or traffic is None:
+        return
+    if traffic.stable != status.canary:
+        _deadline_passed(turn)
+    elif traffic.seen_stable in (None, status.canary):
+        turn.go(
+            State.BAKING,
+            f"{status.canary} is stable and serves everybody",
+            stable=status.canary,
+            previous=None if status.fast else status.stable,
+            canary=None,
+            weight=0,
+            step=len(turn.steps),
+            step_clock=None,
+            verification=None,
+        )
+
+
+def _baking(turn: Turn) -> None:
+    """Verify once, then watch; without evidence the bake goes on and the old revision stays warm."""
+    status, bake = turn.status, turn.spec.policy.bake
+    if _judged_bad(turn):
+        return
+    verification = own_verification(turn, "promotion")
+    if verification is None:
+        return
+    if not verification.ok and status.previous is not None:
+        failed = ", ".join(step.name for step in verification.steps if not step.ok)
+        turn.take_back("verification", f"verification after the promotion failed: {failed}")
+    elif status.previous is None or bake == timedelta(0):
+        turn.finish("promoted" if not verification.ok else "promoted and verified")
+    elif not _new_stable_seen(turn):
+        _hold(turn, "waiting to see the new revision on the data plane")
+    else:
+        verdict = _follow_verdict(turn, len(turn.steps))
+        if verdict is not None and _lasted(turn, bake):
+            turn.finish("promoted; the bake is over")
+
+
+def _new_stable_seen(turn: Turn) -> bool:
+    traffic = turn.seen.traffic
+    if traffic is None or traffic.seen is None or traffic.seen_stable not in (None, turn.status.stable):
+        return False
+    if turn.status.step_clock is None or turn.status.step_clock > turn.now:
+        turn.update(step_clock=turn.now, hold_since=None)
+    return True
+
+
+def own_verification(turn: Turn, kind: str) -> Verification | None:
+    """The result for this release, copied into the status when it arrives."""
+    kept, found = turn.status.verification, turn.seen.verification
+    if kept is not None and kept.kind == kind and kept.release == turn.status.release:
+        return kept
+    if found is None or found.kind != kind or found.release != turn.status.release:
+        return None
+    turn.update(verification=found)
+    failed = [step.name for step in found.steps if not step.ok]
+    if failed:
+        turn.note("VerificationFailed", f"after the {kind}: failed: {', '.join(failed)}")
+    else:
+        turn.note("Verified", f"after the {kind}: {len(found.steps)} of {len(found.steps)} steps passed")
+    return found
+
+
+def off_the_data_plane(turn: Turn) -> bool:
+    """The canary is configured away and was seen to get nothing."""
+    status, traffic = turn.status, turn.seen.traffic
+    return (
+        traffic is not None
+        and traffic.stable == status.stable
+        and traffic.weight == 0
+        and traffic.seen == 0
+        and traffic.seen_stable in (None, status.stable)
+    )
+
+
+def _rolling_back(turn: Turn) -> None:
+    status = turn.status
+    if turn.seen.workload is None or not off_the_data_plane(turn):
+        return
+    if turn.seen.group(status.canary).present > 0 or own_verification(turn, "rollback") is None:
+        return
+    reason = status.cause.reason if status.cause else status.message
+    turn.end(Outcome.ROLLED_BACK, reason, revision=status.canary or "", replaced=status.stable)
+    turn.go(State.ROLLED_BACK, reason, fast=False)
+
+
+def _cancelling(turn: Turn) -> None:
+    if turn.seen.workload is None or not off_the_data_plane(turn):
+        return
+    if turn.seen.group(turn.status.canary).present == 0:
+        turn.go(State.IDLE, "back to stable", canary=None, fast=False)
+
+
+_HANDLERS: Mapping[State, Callable[[Turn], None]] = {
+    State.INITIALIZING: _initializing,
+    State.STARTING: _starting,
+    State.PROGRESSING: _progressing,
+    State.PAUSED: _paused,
+    State.PROMOTING: _promoting,
+    State.BAKING: _baking,
+    State.ROLLING_BACK: _rolling_back,
+    State.CANCELLING: _cancelling,
+}
