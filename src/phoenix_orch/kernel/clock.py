@@ -29,6 +29,10 @@ class Clock(Protocol):
         """How long `duration` of this clock lasts on a wrist watch."""
         ...
 
+    def wall(self, moment: datetime) -> datetime:
+        """What a clock on the wall showed at `moment` of this clock."""
+        ...
+
 
 class RealClock:
     """Wall time that does not step while the process lives."""
@@ -45,6 +49,9 @@ class RealClock:
 
     def real(self, duration: timedelta) -> timedelta:
         return duration
+
+    def wall(self, moment: datetime) -> datetime:
+        return moment
 
 
 class ScaledClock:
@@ -70,6 +77,9 @@ class ScaledClock:
     def real(self, duration: timedelta) -> timedelta:
         return duration / self.speed
 
+    def wall(self, moment: datetime) -> datetime:
+        return self._epoch + (moment - self._epoch) / self.speed
+
 
 class ManualClock:
     """Time that moves only when a test says so. `sleep` moves it and yields once."""
@@ -89,3 +99,6 @@ class ManualClock:
 
     def real(self, duration: timedelta) -> timedelta:  # noqa: ARG002 - takes no real time
         return timedelta(0)
+
+    def wall(self, moment: datetime) -> datetime:
+        return moment

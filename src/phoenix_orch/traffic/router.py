@@ -50,6 +50,9 @@ class TrafficState(BaseModel):
     """Share of the canary in per cent, 0..100."""
     aborted: tuple[str, ...] = ()
     """Revisions that may not carry traffic: the latch. The newest last; a bounded list."""
+    drifted: bool = False
+    """Set by `read` when something else changed what the data plane obeys. Writing the state puts it
+    back. Never stored."""
 
 
 class TrafficSeen(BaseModel):
@@ -61,6 +64,11 @@ class TrafficSeen(BaseModel):
     """The canary's share in force in per cent; None when the router does not answer."""
     canary_revision: str | None = None
     stable_revision: str | None = None
+    backends: frozenset[str] | None = None
+    """URLs that the data plane may still send requests to; None: not known."""
+    urls: tuple[str, ...] | None = None
+    """Addresses of backends that may still be sent to, of both variants; None: not known. An instance
+    may be ended once its address is missing here."""
 
 
 class TrafficRouter(Protocol):
@@ -74,6 +82,9 @@ class TrafficRouter(Protocol):
     async def write(self, wanted: TrafficState) -> TrafficState:
         """Replace the object if its version is still `wanted.version`; gives it back with the new version.
 
+        Version 0 creates a route that does not exist yet. What is latched stays latched even when
+        `wanted.aborted` leaves it out; revisions that `wanted.aborted` adds are latched.
+
         Raises Conflict (somebody wrote in between), Latched (an aborted revision would carry traffic),
         Invalid (stable without backends, canary weight without canary).
         """
@@ -83,7 +94,8 @@ class TrafficRouter(Protocol):
         """Latch `revision` and take all its traffic away in one write, retrying conflicts itself.
 
         When `revision` is the canary its weight becomes 0. When it is the stable group and a previous
-        group is kept, the two change places. Idempotent. Needs nothing but the traffic object (R2).
+        group is kept that can serve, the two change places; without one, stable goes on serving (R5).
+        Idempotent. Needs nothing but the traffic object (R2).
         """
         ...
 
