@@ -9,9 +9,9 @@ being tried (R2); what was decided is stored when the store is back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -31,7 +31,7 @@ TICK = timedelta(milliseconds=250)
 """Longest wait between two passes over a rollout that is on its way, in real time."""
 RESTING_TICK = timedelta(seconds=1)
 
-Verifier = Callable[[Rollout, str], Awaitable[None]]
+Verifier = Callable[[Rollout, str], Coroutine[Any, Any, None]]
 """Runs the verification steps of `kind` for a rollout and publishes the result in the store."""
 
 

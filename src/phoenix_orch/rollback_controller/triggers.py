@@ -1,0 +1,141 @@
+"""When a revision is taken back at once. Pure.
+
+The guide ("Automatic Rollbacks") names error rates, latency spikes, resource exhaustion and custom
+health checks. The first two arrive as verdicts; exhaustion and checks are judged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from phoenix_orch.health_validator.observation import MetricEvidence, Verdict, VerdictKind
+from phoenix_orch.kernel.units import format_duration
+from phoenix_orch.rollout.spec import RolloutSpec
+from phoenix_orch.rollout.status import ACTIVE, State, Status
+from phoenix_orch.workload.workload import Exit
+
+
+@dataclass(frozen=True, slots=True)
+class CheckState:
+    """A custom check's run of failures."""
+
+    failures: int = 0
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """One reason to take a revision back."""
+
+    name: str
+    reason: str
+    evidence: tuple[MetricEvidence, ...] = ()
+
+
+def judged_revision(status: Status) -> str | None:
+    """The revision that may be taken back now, or None."""
+    if status.state in ACTIVE:
+        return status.canary
+    if status.state is State.BAKING and status.previous is not None:
+        return status.stable
+    return None
+
+
+def evaluate(
+    spec: RolloutSpec,
+    status: Status,
+    *,
+    verdict: Verdict | None,
+    exits: tuple[Exit, ...],
+    checks: Mapping[str, CheckState],
+    now: datetime,
+    wall_now: datetime,
+    wall_started: datetime | None,
+) -> Trigger | None:
+    """The first reason that holds, the most certain one first; None when there is none.
+
+    `now` is rollout time, as in verdicts. `wall_now` and `wall_started` (the start of the release) are
+    wall time, as in exits: processes crash in real time however much the rollout is compressed.
+    """
+    revision = judged_revision(status)
+    if revision is None:
+        return None
+    return (
+        _exhausted(spec, status, revision, exits, wall_now, wall_started)
+        or _failed_check(spec, checks)
+        or _bad_verdict(spec, status, revision, verdict)
+        or _silence(spec, status, revision, verdict, now)
+    )
+
+
+def _exhausted(
+    spec: RolloutSpec,
+    status: Status,
+    revision: str,
+    exits: tuple[Exit, ...],
+    now: datetime,
+    started: datetime | None,
+) -> Trigger | None:
+    """Out of memory, or a crash loop: more exits than the variant it is compared with."""
+    rule = spec.policy.crash_loop
+    begin = now - rule.within if started is None else max(started, now - rule.within)
+    recent = [one for one in exits if one.at >= begin]
+    own = [one for one in recent if one.revision == revision]
+    if not own:
+        return None
+    killed = [one for one in own if one.reason == "oom"]
+    if killed:
+        return Trigger("memory", f"{killed[-1].instance} went above its memory limit")
+    other = status.stable if status.state in ACTIVE else status.previous
+    excess = len(own) - sum(1 for one in recent if one.revision == other)
+    if excess < rule.exits:
+        return None
+    codes = ", ".join(_exit_text(one) for one in own[-3:])
+    return Trigger(
+        "crash-loop",
+        f"{len(own)} unexpected exits within {format_duration(rule.within)}, {excess} more than stable ({codes})",
+    )
+
+
+def _exit_text(one: Exit) -> str:
+    if one.code is None:
+        return one.reason
+    return f"signal {-one.code}" if one.code < 0 else f"exit status {one.code}"
+
+
+def _failed_check(spec: RolloutSpec, checks: Mapping[str, CheckState]) -> Trigger | None:
+    for check in spec.checks:
+        state = checks.get(check.name, CheckState())
+        if state.failures >= check.threshold:
+            return Trigger(
+                f"check/{check.name}",
+                f"check {check.name} failed {state.failures} times in a row: {state.detail}",
+            )
+    return None
+
+
+def _bad_verdict(spec: RolloutSpec, status: Status, revision: str, verdict: Verdict | None) -> Trigger | None:
+    if verdict is None or verdict.kind is not VerdictKind.ROLLBACK or verdict.revision != revision:
+        return None
+    if status.release_started is not None and verdict.at < status.release_started:
+        return None
+    if spec.policy.on_failure == "pause" and status.state in ACTIVE:
+        return None
+    return Trigger("verdict", verdict.reason, verdict.evidence)
+
+
+def _silence(
+    spec: RolloutSpec, status: Status, revision: str, verdict: Verdict | None, now: datetime
+) -> Trigger | None:
+    """The validator has been silent for too long, and the policy says not to wait for it."""
+    if spec.policy.on_stale_verdict != "rollback" or status.step_clock is None:
+        return None
+    last = status.step_clock
+    if verdict is not None and verdict.revision == revision:
+        last = max(last, verdict.at)
+    if now - last <= spec.policy.stale_verdict:
+        return None
+    silent = format_duration(spec.policy.stale_verdict)
+    return Trigger("stale-verdict", f"the health validator has been silent for more than {silent}")
