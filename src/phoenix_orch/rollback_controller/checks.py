@@ -19,14 +19,14 @@ OUTPUT_SHOWN = 200
 
 
 async def http_failure(
-    client: httpx.AsyncClient, check: HttpCheck, url: str, *, timeout: float, host: str | None = None
+    client: httpx.AsyncClient, check: HttpCheck, url: str, *, limit: float, host: str | None = None
 ) -> str | None:
     """What is wrong with the answer, or None. Never raises for anything the other side does."""
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(limit):
             response = await client.request(check.method, url, headers={"Host": host} if host else None)
     except TimeoutError:
-        return f"{url}: no answer within {timeout:g} s"
+        return f"{url}: no answer within {limit:g} s"
     except httpx.HTTPError as error:
         return f"{url}: {type(error).__name__} {error}".rstrip()
     except (httpx.InvalidURL, UnicodeError) as error:
@@ -38,7 +38,7 @@ async def http_failure(
     return None
 
 
-async def command_failure(check: CommandCheck, env: Mapping[str, str], *, timeout: float) -> str | None:
+async def command_failure(check: CommandCheck, env: Mapping[str, str], *, limit: float) -> str | None:
     """What is wrong with the program's end, or None. The program's whole group ends with the check."""
     try:
         process = await asyncio.create_subprocess_exec(
@@ -52,10 +52,10 @@ async def command_failure(check: CommandCheck, env: Mapping[str, str], *, timeou
     except OSError as error:
         return f"{check.command[0]}: {error.strerror}"
     try:
-        async with asyncio.timeout(timeout):
+        async with asyncio.timeout(limit):
             output, _ = await process.communicate()
     except TimeoutError:
-        return f"{check.command[0]}: not done within {timeout:g} s"
+        return f"{check.command[0]}: not done within {limit:g} s"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -109,14 +109,14 @@ class CheckRunner:
 
     async def _failure(self, check: Check, client: httpx.AsyncClient, targets: Sequence[str]) -> str | None:
         """The first instance's failure; one bad instance is a bad revision."""
-        timeout = check.timeout.total_seconds()
+        limit = check.timeout.total_seconds()
         for target in targets:
             if check.http is not None:
                 url = check.http.url.replace("{canary}", target).replace("{route}", self._route_url)
-                failure = await http_failure(client, check.http, url, timeout=timeout)
+                failure = await http_failure(client, check.http, url, limit=limit)
             elif check.exec is not None:
                 env = {"PHOENIX_CANARY_URL": target, "PHOENIX_ROUTE_URL": self._route_url}
-                failure = await command_failure(check.exec, env, timeout=timeout)
+                failure = await command_failure(check.exec, env, limit=limit)
             else:
                 failure = None
             if failure is not None:

@@ -63,7 +63,7 @@ def evaluate(
     if revision is None:
         return None
     return (
-        _exhausted(spec, status, revision, exits, wall_now, wall_started)
+        _exhausted(spec, status, revision, exits, now=wall_now, started=wall_started)
         or _failed_check(spec, checks)
         or _bad_verdict(spec, status, revision, verdict)
         or _silence(spec, status, revision, verdict, now)
@@ -75,6 +75,7 @@ def _exhausted(
     status: Status,
     revision: str,
     exits: tuple[Exit, ...],
+    *,
     now: datetime,
     started: datetime | None,
 ) -> Trigger | None:
@@ -95,7 +96,8 @@ def _exhausted(
     codes = ", ".join(_exit_text(one) for one in own[-3:])
     return Trigger(
         "crash-loop",
-        f"{len(own)} unexpected exits within {format_duration(rule.within)}, {excess} more than stable ({codes})",
+        f"{len(own)} unexpected exits within {format_duration(rule.within)}, "
+        f"{excess} more than stable ({codes})",
     )
 
 

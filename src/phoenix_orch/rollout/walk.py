@@ -341,7 +341,17 @@ def off_the_data_plane(turn: Turn) -> bool:
     )
 
 
+def _learn_cause(turn: Turn) -> None:
+    """Whoever latched first takes traffic away and says why a moment later."""
+    status, cause = turn.status, turn.seen.cause
+    if status.cause is None or status.cause.trigger != "latch" or cause is None:
+        return
+    if cause.revision == status.canary:
+        turn.update(cause=cause, message=cause.reason)
+
+
 def _rolling_back(turn: Turn) -> None:
+    _learn_cause(turn)
     status = turn.status
     if turn.seen.workload is None or not off_the_data_plane(turn):
         return
