@@ -65,10 +65,8 @@ class TrafficSeen(BaseModel):
     canary_revision: str | None = None
     stable_revision: str | None = None
     backends: frozenset[str] | None = None
-    """URLs that the data plane may still send requests to; None: not known."""
-    urls: tuple[str, ...] | None = None
-    """Addresses of backends that may still be sent to, of both variants; None: not known. An instance
-    may be ended once its address is missing here."""
+    """Addresses that the data plane may still send requests to, of both variants; None: not known. An
+    instance may be ended once its address is missing here."""
 
 
 class TrafficRouter(Protocol):

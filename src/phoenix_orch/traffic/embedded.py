@@ -1,0 +1,134 @@
+"""The router of one machine: Traefik, steered through files.
+
+Reading and writing need only the directory, so that an abort works from a bare command line while
+everything else is dead (rule R2): Traefik sees the changed file by itself. Only `observe` talks to
+Traefik. Starting and keeping it alive is `traefik_process.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from phoenix_orch.kernel.errors import Invalid, NotFound
+from phoenix_orch.traffic import rules
+from phoenix_orch.traffic.route_files import RouteFiles
+from phoenix_orch.traffic.router import TrafficSeen, TrafficState
+from phoenix_orch.traffic.spec import RouteSpec
+from phoenix_orch.traffic.state_file import RouteObject
+from phoenix_orch.traffic.traefik_api import UNSEEN, running, seen
+from phoenix_orch.traffic.traefik_config import METRICS_PATH
+
+
+class EmbeddedRouter:
+    """The TrafficRouter of a machine without a cluster. Holds nothing open: needs no closing."""
+
+    def __init__(self, directory: Path, *, timeout: float = 1.0) -> None:
+        """`directory`: where all processes of this Phoenix keep the router. `timeout`: seconds to wait
+        for Traefik's API."""
+        self.directory = directory.absolute()
+        self._files = RouteFiles(self.directory)
+        self._specs: dict[str, RouteSpec] = {}
+        self._timeout = timeout
+
+    async def declare(self, route: str, spec: RouteSpec) -> None:
+        """Say which requests the route takes. Idempotent; changes an existing route at once.
+
+        A route that does not exist yet takes shape with its first write (version 0). One that was
+        never declared takes every request. Raises Invalid when another route takes the same ones.
+        """
+        await asyncio.to_thread(self._declare, route, spec)
+
+    async def remove(self, route: str) -> None:
+        """Forget the route; its requests are answered with 404 from then on. Idempotent."""
+        self._specs.pop(route, None)
+        await asyncio.to_thread(self._files.remove, route)
+
+    async def routes(self) -> tuple[str, ...]:
+        return await asyncio.to_thread(self._files.routes)
+
+    async def foreign(self) -> tuple[Path, ...]:
+        """Files in Traefik's directory that Phoenix did not write. They can block every change."""
+        return await asyncio.to_thread(self._files.foreign)
+
+    async def read(self, route: str) -> TrafficState:
+        """As `TrafficRouter.read`; Invalid when a file stands there that Phoenix did not write."""
+        return (await asyncio.to_thread(self._files.read, route)).state
+
+    async def write(self, wanted: TrafficState) -> TrafficState:
+        def change(current: RouteObject | None) -> RouteObject:
+            state = rules.written(current.state if current else None, wanted)
+            return RouteObject(spec=self._spec(wanted.route, current), state=state)
+
+        return (await asyncio.to_thread(self._files.write, wanted.route, change)).state
+
+    async def abort(self, route: str, revision: str) -> TrafficState:
+        """As `TrafficRouter.abort`. Read and written under one lock, so there is no conflict to retry;
+        on a full disk it uses the space kept for this."""
+
+        def change(current: RouteObject | None) -> RouteObject:
+            existing = _existing(route, current)
+            return _with_state(existing, rules.aborted(existing.state, revision))
+
+        return (await asyncio.to_thread(self._files.write, route, change, reserve=True)).state
+
+    async def clear_latch(self, route: str, revision: str) -> TrafficState:
+        def change(current: RouteObject | None) -> RouteObject:
+            existing = _existing(route, current)
+            return _with_state(existing, rules.cleared(existing.state, revision))
+
+        return (await asyncio.to_thread(self._files.write, route, change)).state
+
+    async def observe(self, route: str) -> TrafficSeen:
+        return (await self.observe_all((route,)))[route]
+
+    async def observe_all(self, routes: tuple[str, ...]) -> dict[str, TrafficSeen]:
+        """`observe` of many routes with one question to Traefik."""
+        info = await asyncio.to_thread(running, self.directory)
+        if info is None:
+            return dict.fromkeys(routes, UNSEEN)
+        return await seen(info.admin, routes, self._timeout)
+
+    async def admin_url(self) -> str | None:
+        """Base address of Traefik's API on loopback; None when no router runs."""
+        info = await asyncio.to_thread(running, self.directory)
+        return info.admin if info else None
+
+    async def metrics_url(self, route: str) -> str | None:  # noqa: ARG002 - one Traefik serves all routes
+        """Where the counters of the route's variants are; `parse_service_name` reads their labels.
+        None when no router runs. Changes when the router is started anew."""
+        admin = await self.admin_url()
+        return f"{admin}{METRICS_PATH}" if admin else None
+
+    def _spec(self, route: str, current: RouteObject | None) -> RouteSpec:
+        return current.spec if current else self._specs.get(route, RouteSpec(service=route))
+
+    def _declare(self, route: str, spec: RouteSpec) -> None:
+        for other in self._files.routes():
+            taken = self._specs.get(other) or self._files.read(other).spec
+            if other != route and (taken.host, taken.path_prefix) == (spec.host, spec.path_prefix):
+                raise Invalid(
+                    f"routes {other!r} and {route!r} both take {spec.host or 'any host'} {spec.path_prefix}",
+                    remedy="give one of them another host or pathPrefix",
+                )
+        self._specs[route] = spec
+        if route not in self._files.routes():
+            return
+
+        def change(current: RouteObject | None) -> RouteObject:
+            if current is None or current.spec == spec:
+                return current or _existing(route, current)
+            version = current.state.version + 1
+            return RouteObject(spec=spec, state=current.state.model_copy(update={"version": version}))
+
+        self._files.write(route, change)
+
+
+def _existing(route: str, current: RouteObject | None) -> RouteObject:
+    if current is None:
+        raise NotFound(f"there is no route {route!r}", remedy="it takes shape when its service is ready")
+    return current
+
+
+def _with_state(route: RouteObject, state: TrafficState) -> RouteObject:
+    return route if state is route.state else route.model_copy(update={"state": state})

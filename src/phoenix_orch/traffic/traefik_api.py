@@ -1,0 +1,114 @@
+"""What a running Traefik says about itself, over its loopback API. Reads only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from phoenix_orch.traffic.router import TrafficSeen
+from phoenix_orch.traffic.traefik_config import PROVIDER, parse_service_name
+
+UNSEEN = TrafficSeen(weight=None)
+
+
+class RouterInfo(BaseModel):
+    """The router of this machine, as `router.json` names it for every process that wants to know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pid: int
+    started: float
+    """Start of the process in seconds since 1970: with `pid` it names the process beyond doubt."""
+    listen: str
+    admin: str
+    """Base address of API and metrics, on loopback."""
+    config: str
+    """Fingerprint of the static configuration, without the latency edges."""
+    edges: tuple[float, ...]
+    """Upper edges of its latency histogram in seconds."""
+    command: tuple[str, ...]
+
+
+def info_path(directory: Path) -> Path:
+    return directory / "router.json"
+
+
+def running(directory: Path) -> RouterInfo | None:
+    """The router that `router.json` names, if that very process lives."""
+    try:
+        info = RouterInfo.model_validate_json(info_path(directory).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return info if is_alive(info) else None
+
+
+def is_alive(info: RouterInfo) -> bool:
+    """Whether the process lives and is the one that was started, not a later owner of its pid."""
+    try:
+        process = psutil.Process(info.pid)
+        # The start is told from the boot time, which a correction of the clock shifts by a second.
+        # A dead child that nobody has waited for has no command line any more.
+        same_start = abs(process.create_time() - info.started) < 2.0
+        return same_start and tuple(process.cmdline()) == info.command
+    except psutil.Error:
+        return False
+
+
+@contextlib.asynccontextmanager
+async def client(admin: str, patience: float) -> AsyncIterator[httpx.AsyncClient]:
+    """A client for one short conversation; `patience` in seconds. Loopback knows no proxies."""
+    async with httpx.AsyncClient(base_url=admin, timeout=patience, trust_env=False, verify=False) as http:  # noqa: S501 - no TLS
+        yield http
+
+
+async def ping(admin: str, patience: float = 1.0) -> bool:
+    """Whether Traefik answers. It does so before it has read its routes."""
+    try:
+        async with client(admin, patience) as http:
+            return (await http.get("/ping")).is_success
+    except httpx.HTTPError:
+        return False
+
+
+async def seen(admin: str, routes: tuple[str, ...], patience: float = 1.0) -> dict[str, TrafficSeen]:
+    """What is in force for each of `routes`, told by one answer; all unseen when there is none."""
+    try:
+        async with client(admin, patience) as http:
+            answer = await http.get("/api/rawdata")
+            services = answer.raise_for_status().json().get("services", {})
+    except (httpx.HTTPError, ValueError):
+        services = {}
+    return {route: _seen(route, services) for route in routes}
+
+
+def _seen(route: str, services: dict[str, Any]) -> TrafficSeen:
+    top = services.get(f"{route}{PROVIDER}", {})
+    if top.get("status") != "enabled":
+        return UNSEEN
+    weights: dict[str, int] = {}
+    revisions: dict[str, str] = {}
+    urls: set[str] = set()
+    for entry in top.get("weighted", {}).get("services", ()):
+        name = parse_service_name(entry["name"])
+        if name is None:
+            return UNSEEN
+        weights[name.variant] = int(entry.get("weight", 1))
+        revisions[name.variant] = name.revision
+        leaf = services.get(f"{entry['name'].removesuffix(PROVIDER)}{PROVIDER}", {})
+        servers = leaf.get("loadBalancer", {}).get("servers") or ()
+        urls.update(server["url"] for server in servers)
+    total = sum(weights.values())
+    if total == 0:
+        return UNSEEN
+    return TrafficSeen(
+        weight=round(100 * weights.get("canary", 0) / total),
+        canary_revision=revisions.get("canary"),
+        stable_revision=revisions.get("stable"),
+        backends=frozenset(urls),
+    )

