@@ -1,0 +1,60 @@
+# Every target does its own set-up. `make` alone lists them.
+SHELL := bash
+.ONESHELL:
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PY := .venv/bin/python
+SPEED ?= 30
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: setup
+setup: ## make .venv as the lock files say
+	@scripts/setup
+
+.PHONY: demo
+demo: setup ## release a good version and three bad ones, live (SPEED=30)
+	@exec .venv/bin/phoenix demo --speed $(SPEED)
+
+.PHONY: test
+test: setup ## unit, property, integration and fault tests; a few minutes
+	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+
+.PHONY: test-all
+test-all: setup ## every test, slow ones too
+	@$(PY) -m pytest -n 2 --dist loadfile
+
+.PHONY: fmt
+fmt: setup ## format the code
+	@.venv/bin/ruff format .
+	.venv/bin/ruff check --fix .
+
+.PHONY: lint
+lint: setup ## style, types, import rules, spelling
+	@.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/codespell
+
+.PHONY: bench
+bench: setup ## every benchmark; JSON into benchmarks/results
+	@$(PY) -m benchmarks
+
+.PHONY: docs
+docs: setup ## write the reference pages that are generated from code
+	@scripts/docs
+
+.PHONY: lock
+lock: setup ## resolve dependencies anew (ARGS=--upgrade)
+	@scripts/lock $(ARGS)
+
+.PHONY: build
+build: setup ## wheel and source archive in dist
+	@.venv/bin/uv build --no-build-isolation
+
+.PHONY: clean
+clean: ## remove what the targets made
+	@rm -rf .venv .cache dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
