@@ -1,0 +1,1 @@
+"""Compares the routers that could carry embedded mode, on the work Phoenix gives them."""
