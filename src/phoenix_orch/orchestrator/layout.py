@@ -1,0 +1,117 @@
+"""Where one Phoenix keeps everything: one directory, one owner."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from phoenix_orch.kernel.clock import Clock, RealClock, ScaledClock
+from phoenix_orch.kernel.errors import BadState, Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths below the data directory."""
+
+    root: Path
+
+    @property
+    def valkey(self) -> Path:
+        return self.root / "valkey"
+
+    @property
+    def router(self) -> Path:
+        return self.root / "router"
+
+    @property
+    def socket(self) -> Path:
+        return self.root / "phoenix.sock"
+
+    @property
+    def config(self) -> Path:
+        """The configuration applied last, in full."""
+        return self.root / "applied.json"
+
+    @property
+    def clock(self) -> Path:
+        return self.root / "clock.json"
+
+    @property
+    def process(self) -> Path:
+        """Who runs Phoenix here: pid and start."""
+        return self.root / "phoenix.json"
+
+    def lock(self, component: str) -> Path:
+        return self.root / f"{component}.lock"
+
+    def make(self) -> None:
+        """Create the directory for its owner alone. Raises Invalid where that cannot be."""
+        try:
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for directory in (self.valkey, self.router):
+                directory.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise Invalid(
+                f"the data directory {self.root} cannot be made: {error.strerror}",
+                remedy="give another one with --data-dir",
+            ) from error
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            raise Invalid(
+                f"the data directory {self.root} cannot be written",
+                remedy="give another one with --data-dir, or mend its rights",
+            )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a file so that a reader, or a crash, finds the old or the new text and nothing between."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_one(path: Path, what: str, remedy: str) -> Iterator[None]:
+    """Hold the lock file while the body runs. Raises BadState when another process holds it."""
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadState(f"{what} already runs on {path.parent}", remedy=remedy) from None
+        yield
+
+
+def open_clock(layout: Layout, speed: float) -> tuple[Clock, float]:
+    """The clock of this data directory and its speed.
+
+    A compressed time line is continued where it was: its epoch is kept with the data. Another speed
+    than the kept one is refused, because moments already stored would change their meaning.
+    """
+    if layout.clock.exists():
+        try:
+            kept = json.loads(layout.clock.read_text(encoding="utf-8"))
+            epoch, kept_speed = datetime.fromisoformat(kept["epoch"]), float(kept["speed"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Invalid(
+                f"{layout.clock} cannot be read: {error}", remedy="remove it to start on real time"
+            ) from error
+        if kept_speed != speed:
+            raise Invalid(
+                f"{layout.root} was started with --speed {kept_speed:g}; found --speed {speed:g}",
+                remedy=f"use --speed {kept_speed:g} here, or another --data-dir",
+            )
+    else:
+        epoch = datetime.now(UTC)
+        write_whole(layout.clock, json.dumps({"epoch": epoch.isoformat(), "speed": speed}))
+    return (RealClock() if speed == 1 else ScaledClock(speed, epoch)), speed

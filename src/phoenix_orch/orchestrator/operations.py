@@ -1,0 +1,386 @@
+"""What people and programs may ask of a running Phoenix. The API and the command line add nothing to it.
+
+Reads never change anything. Whatever changes something checks all of it first, so that a refusal
+leaves everything as it was, and with `dry_run` tells what it would do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from phoenix_orch.health_validator.observation import Observation
+from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.errors import BadState, Conflict, Latched, NotFound, Retryable
+from phoenix_orch.kernel.ids import sortable_id
+from phoenix_orch.orchestrator.applying import Applying
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.rates import RateMeter
+from phoenix_orch.orchestrator.views import (
+    Change,
+    ChangeKind,
+    LogPage,
+    RolloutView,
+    ServiceView,
+)
+from phoenix_orch.rollout.commands import refusal
+from phoenix_orch.rollout.remaining import time_left
+from phoenix_orch.rollout.status import (
+    ACTIVE,
+    Command,
+    CommandKind,
+    Event,
+    Release,
+    Revision,
+    Rollout,
+    State,
+)
+from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.traffic.router import TrafficRouter
+from phoenix_orch.workload.spec import Template
+from phoenix_orch.workload.workload import Workload
+
+T = TypeVar("T")
+
+PUT_TRIES = 5
+"""Tries of a conditional write of what is wanted; the controller writes the same record."""
+
+
+class Logs(Protocol):
+    """Reads what instances wrote."""
+
+    async def page(self, service: str, *, instance: str | None, lines: int, after: Mapping[str, int]) -> LogPage:
+        """The last `lines` lines, or those after the given offsets."""
+        ...
+
+
+class OrchestratorOperations:
+    """Implements the operations port on the stores and routers of this process."""
+
+    def __init__(
+        self,
+        *,
+        store: RolloutStore,
+        router: TrafficRouter,
+        workload: Workload,
+        clock: Clock,
+        applying: Applying,
+        logs: Logs,
+        wake: Callable[[], None],
+        info: Callable[[], dict[str, Any]],
+        speed: float = 1.0,
+    ) -> None:
+        self._store = store
+        self._router = router
+        self._workload = workload
+        self._clock = clock
+        self._applying = applying
+        self._logs = logs
+        self._wake = wake
+        self._info = info
+        self._speed = speed
+        self._meters: dict[str, tuple[int, RateMeter]] = {}
+        self._changing = asyncio.Lock()
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    async def info(self) -> dict[str, Any]:
+        return self._info()
+
+    async def views(self) -> list[RolloutView]:
+        return [await self._view(rollout) for rollout in await self._store.rollouts()]
+
+    async def view(self, name: str) -> RolloutView:
+        return await self._view(await self._store.get(name))
+
+    async def events(self, name: str, limit: int) -> list[Event]:
+        await self._store.get(name)
+        return await self._store.events(name, limit=limit)
+
+    async def history(self, name: str, limit: int) -> list[Release]:
+        await self._store.get(name)
+        return await self._store.history(name, limit=limit)
+
+    async def revisions(self, name: str) -> list[Revision]:
+        await self._store.get(name)
+        return await self._store.revisions(name)
+
+    async def observations(self, name: str, since: datetime | None, limit: int) -> list[Observation]:
+        await self._store.get(name)
+        return await self._store.observations(name, since=since, limit=limit)
+
+    async def _view(self, rollout: Rollout) -> RolloutView:
+        now = self._clock.now()
+        verdict = await self._store.verdict(rollout.name)
+        kept = await self._store.revisions(rollout.name)
+        canary, stable = (await self._meter(rollout)).rates(now)
+        return RolloutView(
+            at=now,
+            rollout=rollout,
+            steps=rollout.spec.steps(),
+            versions={revision.revision: revision.version for revision in kept},
+            traffic=await _or_none(self._router.read(rollout.route)),
+            seen=await self._router.observe(rollout.route),
+            workload=await _or_none(self._workload.state(rollout.service)),
+            verdict=verdict[0] if verdict else None,
+            canary=canary,
+            stable=stable,
+            time_left=time_left(rollout.spec, rollout.status, now),
+            speed=self._speed,
+        )
+
+    async def _meter(self, rollout: Rollout) -> RateMeter:
+        """The running sums of this release, brought up to date from the observation log."""
+        release = rollout.status.release
+        number, meter = self._meters.get(rollout.name, (-1, RateMeter(rollout.spec.evidence.window)))
+        if number != release:
+            meter = RateMeter(rollout.spec.evidence.window, last=rollout.status.release_started)
+            self._meters[rollout.name] = (release, meter)
+        meter.feed(await self._store.observations(rollout.name, since=meter.last, limit=20_000))
+        return meter
+
+    async def services(self) -> list[ServiceView]:
+        return [await self._service(rollout) for rollout in await self._store.rollouts()]
+
+    async def service(self, name: str) -> ServiceView:
+        return await self._service(await self._of_service(name))
+
+    async def logs(
+        self, name: str, *, instance: str | None, lines: int, after: dict[str, int]
+    ) -> LogPage:
+        await self._of_service(name)
+        return await self._logs.page(name, instance=instance, lines=lines, after=after)
+
+    async def _of_service(self, name: str) -> Rollout:
+        rollouts = await self._store.rollouts()
+        for rollout in rollouts:
+            if rollout.service == name:
+                return rollout
+        known = ", ".join(sorted(rollout.service for rollout in rollouts)) or "none"
+        raise NotFound(f"there is no service {name!r}", remedy=f"services: {known}")
+
+    async def _service(self, rollout: Rollout) -> ServiceView:
+        stable = rollout.status.stable or rollout.target
+        kept = {revision.revision: revision for revision in await self._store.revisions(rollout.name)}
+        workload = await _or_none(self._workload.state(rollout.service))
+        return ServiceView(
+            name=rollout.service,
+            version=kept[stable].version if stable in kept else "",
+            revision=stable,
+            replicas=rollout.replicas,
+            ready=len(workload.ready(stable)) if workload is not None else 0,
+            route=self._applying.address(rollout.route),
+            rollout=rollout.name,
+            workload=workload,
+        )
+
+    # -- changing ----------------------------------------------------------------------------------
+
+    async def apply(self, config: PhoenixFile, *, actor: str, dry_run: bool) -> list[Change]:
+        async with self._changing:
+            changes = await self._applying.apply(config, actor=actor, dry_run=dry_run)
+        self._wake()
+        return changes
+
+    async def start(
+        self,
+        name: str,
+        *,
+        version: str | None,
+        env: dict[str, str] | None,
+        command: tuple[str, ...] | None,
+        change_cause: str,
+        actor: str,
+        dry_run: bool,
+    ) -> Change:
+        """Release stable's template with another version, environment or command."""
+        async with self._changing:
+            rollout = await self._store.get(name)
+            base = await self._revision(rollout, rollout.status.stable or rollout.target)
+            changed = dict(base.template)
+            if version is not None:
+                changed["version"] = version
+            if env:
+                changed["env"] = {**changed.get("env", {}), **env}
+            if command is not None:
+                changed["command"] = list(command)
+            template = Template.model_validate(changed)
+            target = template.revision
+            await self._refuse_target(rollout, target)
+            if not dry_run:
+                await self._keep_revision(rollout.name, template, change_cause or f"started by {actor}")
+                await self._wanting(rollout, {"target": target, "fast": False})
+        self._wake()
+        return Change(
+            kind=ChangeKind.RELEASE,
+            target=f"rollout/{name}",
+            detail=f"version {template.version} is released step by step",
+            revision=target,
+            version=template.version,
+        )
+
+    async def undo(
+        self, name: str, *, to_revision: int | None, actor: str, reason: str, dry_run: bool
+    ) -> Change:
+        """Go back: in the middle of a release that is an abort, at rest the revision before returns."""
+        async with self._changing:
+            rollout = await self._store.get(name)
+            if rollout.status.state in ACTIVE or rollout.status.state is State.BAKING:
+                return await self._undo_by_abort(rollout, to_revision, actor, reason, dry_run=dry_run)
+            goal = await self._earlier(rollout, to_revision)
+            await self._refuse_target(rollout, goal.revision)
+            if not dry_run:
+                await self._wanting(rollout, {"target": goal.revision, "fast": True})
+                await self._tell(rollout, "Undo", f"back to revision {goal.number}: {reason or actor}", actor)
+        self._wake()
+        return Change(
+            kind=ChangeKind.RELEASE,
+            target=f"rollout/{name}",
+            detail=f"back to revision {goal.number}, version {goal.version}, without steps",
+            revision=goal.revision,
+            version=goal.version,
+        )
+
+    async def _undo_by_abort(
+        self, rollout: Rollout, to_revision: int | None, actor: str, reason: str, *, dry_run: bool
+    ) -> Change:
+        status = rollout.status
+        back = status.previous if status.state is State.BAKING else status.stable
+        kept = await self._revision(rollout, back or "")
+        if to_revision not in (None, kept.number):
+            raise BadState(
+                f"{rollout.name} is {status.state.value}; undo can only go back to revision {kept.number} now",
+                remedy=f"phoenix rollout abort {rollout.name}, then undo --to-revision {to_revision}",
+            )
+        if not dry_run:
+            await self._command(rollout, CommandKind.ABORT, actor=actor, reason=reason or "undo")
+        return Change(
+            kind=ChangeKind.RELEASE,
+            target=f"rollout/{rollout.name}",
+            detail=f"the release under way is aborted; revision {kept.number} serves",
+            revision=kept.revision,
+            version=kept.version,
+        )
+
+    async def command(self, name: str, kind: CommandKind, *, actor: str, reason: str) -> Command:
+        return await self._command(await self._store.get(name), kind, actor=actor, reason=reason)
+
+    async def _command(self, rollout: Rollout, kind: CommandKind, *, actor: str, reason: str) -> Command:
+        why_not = refusal(rollout.status, kind)
+        if why_not is not None:
+            raise BadState(
+                f"cannot {kind.value} {rollout.name}: {why_not}",
+                remedy=f"phoenix rollout status {rollout.name} shows where it stands",
+            )
+        now = self._clock.now()
+        command = Command(id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason)
+        await self._store.command(rollout.name, command)
+        self._wake()
+        return command
+
+    async def restart(self, name: str, *, actor: str) -> None:
+        """Replace the instances of a service one after another."""
+        rollout = await self._of_service(name)
+        if rollout.status.state in ACTIVE:
+            raise BadState(
+                f"{rollout.name} is being released; a restart would spoil its evidence",
+                remedy="wait for the release to end, or abort it",
+            )
+        await self._workload.restart(name)
+        await self._tell(rollout, "Restart", f"instances of {name} are replaced one by one", actor)
+
+    # -- pieces ------------------------------------------------------------------------------------
+
+    async def _tell(self, rollout: Rollout, reason: str, message: str, actor: str) -> None:
+        event = Event(
+            at=self._clock.now(),
+            reason=reason,
+            message=message,
+            revision=rollout.target,
+            release=rollout.status.release,
+            actor=actor,
+        )
+        await self._store.append_events(rollout.name, [event])
+
+    async def _revision(self, rollout: Rollout, revision: str) -> Revision:
+        for kept in await self._store.revisions(rollout.name):
+            if kept.revision == revision:
+                return kept
+        raise NotFound(
+            f"revision {revision} of {rollout.name} is not kept any more",
+            remedy=f"phoenix get revisions {rollout.name} lists those that are",
+        )
+
+    async def _earlier(self, rollout: Rollout, number: int | None) -> Revision:
+        """The revision to go back to: by its number, or the one that stable replaced."""
+        kept = await self._store.revisions(rollout.name)
+        if number is not None:
+            for revision in kept:
+                if revision.number == number:
+                    return revision
+            known = ", ".join(str(revision.number) for revision in kept)
+            raise NotFound(
+                f"{rollout.name} has no revision {number}", remedy=f"revisions: {known}"
+            )
+        for release in await self._store.history(rollout.name):
+            if release.revision == rollout.status.stable and release.replaced is not None:
+                return await self._revision(rollout, release.replaced)
+        raise BadState(
+            f"{rollout.name} has had no other stable revision to go back to",
+            remedy=f"phoenix get revisions {rollout.name}, then undo --to-revision N",
+        )
+
+    async def _refuse_target(self, rollout: Rollout, target: str) -> None:
+        """A latched revision is not started again by another name for it (R4)."""
+        traffic = await _or_none(self._router.read(rollout.route))
+        if traffic is not None and target in traffic.aborted:
+            raise Latched(
+                f"revision {target} of {rollout.name} was rolled back and is latched",
+                remedy=f"phoenix rollout retry {rollout.name}, or give the mended program another version",
+            )
+        if target == rollout.status.stable and rollout.status.state not in ACTIVE:
+            raise BadState(
+                f"revision {target} is what {rollout.name} serves already",
+                remedy="change the version, the environment or the command",
+            )
+        if target == rollout.target and rollout.status.state in ACTIVE:
+            raise BadState(
+                f"revision {target} of {rollout.name} is being released already",
+                remedy=f"phoenix rollout watch {rollout.name}",
+            )
+
+    async def _keep_revision(self, name: str, template: Template, cause: str) -> Revision:
+        return await self._store.add_revision(
+            name,
+            Revision(
+                revision=template.revision,
+                number=0,
+                version=template.version,
+                at=self._clock.now(),
+                change_cause=cause,
+                template=template.model_dump(mode="json", by_alias=True),
+            ),
+        )
+
+    async def _wanting(self, rollout: Rollout, changes: Mapping[str, object]) -> None:
+        """Write what is wanted; the controller writes the same record, so conflicts are expected."""
+        for _ in range(PUT_TRIES):
+            try:
+                await self._store.put(rollout.model_copy(update=dict(changes)))
+            except Conflict:
+                rollout = await self._store.get(rollout.name)
+            else:
+                return
+        raise Retryable(
+            f"{rollout.name} is being written by others all the time", remedy="try the same again"
+        )
+
+
+async def _or_none(call: Awaitable[T]) -> T | None:
+    """The answer, or None where it cannot be had just now."""
+    try:
+        return await call
+    except (Retryable, NotFound):
+        return None
