@@ -24,7 +24,8 @@ class Quality(StrEnum):
 
 
 class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Infinity as a string: the last latency edge would become null in JSON and not come back.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class Arm(_Value):
@@ -36,7 +37,7 @@ class Arm(_Value):
     buckets: tuple[tuple[float, int], ...] = ()
     """(upper edge in seconds, requests in this bucket only), rising, the last edge is infinity."""
     business: dict[str, int] = {}
-    """Increase of each business counter by its name in the spec."""
+    """Increase of each business counter by its name in the spec; one that was not read is left out."""
     cpu: float | None = None
     """Highest share of the machine's cores that one process used, 0..1."""
     memory: int | None = None
@@ -85,6 +86,9 @@ class MetricEvidence(_Value):
     samples: int = 0
     breached: bool = False
     window: Duration = timedelta(0)
+    """Time the number covers."""
+    at_least: bool = False
+    """The limit is a floor: fewer is the breach."""
 
 
 class Verdict(_Value):

@@ -1,0 +1,234 @@
+"""Integer increases from scraped counters that only rise, and what to do when they do not.
+
+Pure. The sum of all increases never exceeds the number of events that happened, and equals it as far
+as that can be known (reference: the judge's section 8.1):
+
+- a value below the one before is a reset: the increase is the value;
+- a process that started after the scrape before counts in full, any other new one is only a baseline;
+- a new series of a known process counts in full: it stood at zero until its first event;
+- a process that did not answer, or is gone, contributes nothing; should it come back, its next scrape
+  carries the whole increase and is said to be merged;
+- a value that is not a finite number of 0 or more is no value; of two values of one series the lower is
+  taken; a scrape not newer than the last one changes nothing.
+
+Times are seconds since 1970 by the wall clock, because that is what processes tell their start in.
+The state is plain data: store it anywhere, go on from it after a restart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict
+
+KEEP_SECONDS = 600.0
+"""A process that has not answered for so long is forgotten; should it return, it is a baseline."""
+
+KEEP_PROCESSES = 256
+"""More baselines than these are not kept; the oldest go first."""
+
+CLOCK_SLACK = 2.0
+"""Seconds by which the start of one and the same process may be told differently."""
+
+CLOCK_STEP = 60.0
+"""A scrape older than the last one by more seconds than this was not late: the wall clock was set back."""
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Baseline(_State):
+    """What one process counted when it last answered."""
+
+    started: float | None
+    seen: float
+    values: dict[str, int]
+    holed: bool = False
+    """Some series had no usable value then."""
+
+
+class TrackerState(_State):
+    """Everything `update` remembers."""
+
+    at: float | None = None
+    """Time of the last scrape that somebody answered; None: there was none."""
+    missed: bool = False
+    """Nobody answered since."""
+    processes: dict[str, Baseline] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one process answered. `series` may hold one key twice."""
+
+    process: str
+    started: float | None
+    series: Sequence[tuple[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Increase:
+    """What one process counted since `since`."""
+
+    values: dict[str, int]
+    since: float
+    """Time from which the increase counts: the last answer, or the start of a new process."""
+    merged: bool = False
+    """Covers more than the time since the last scrape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deltas:
+    """The increases of one scrape by process. A process that only left a baseline is not in it."""
+
+    increases: dict[str, Increase] = field(default_factory=dict)
+    baselines: frozenset[str] = frozenset()
+    """Processes seen for the first time that could not be counted yet."""
+    holed: frozenset[str] = frozenset()
+    """Processes that gave an unusable value for some series."""
+    ignored: bool = False
+    """The scrape was not newer than the last one."""
+
+
+def update(state: TrackerState, samples: Sequence[Sample], at: float) -> tuple[TrackerState, Deltas]:
+    """Take one scrape at time `at`. No samples: nobody answered."""
+    if state.at is not None and at <= state.at:
+        late = state.at - at <= CLOCK_STEP
+        return (state if late else _set_back(state, samples, at)), Deltas(ignored=True)
+    if not samples:
+        return state.model_copy(update={"missed": True}), Deltas()
+    baselines = dict(state.processes)
+    increases: dict[str, Increase] = {}
+    new: set[str] = set()
+    holed: set[str] = set()
+    for sample in _once_per_process(samples):
+        values, hole = _usable(sample.series)
+        known = baselines.get(sample.process)
+        previous = state.at
+        if known is not None and not _same_start(known.started, sample.started):
+            previous = known.seen
+            known = None
+        if hole:
+            holed.add(sample.process)
+        if known is not None:
+            increase: Increase | None = _more(state, known, values)
+        else:
+            increase = _all(state, previous, sample, values, at)
+        if increase is None:
+            new.add(sample.process)
+        else:
+            increases[sample.process] = increase
+        baselines[sample.process] = Baseline(
+            started=sample.started,
+            seen=at,
+            values=_kept(known, values, sample.series),
+            holed=hole,
+        )
+    following = TrackerState(at=at, processes=_pruned(baselines, at))
+    return following, Deltas(increases, frozenset(new), frozenset(holed))
+
+
+def _more(state: TrackerState, known: Baseline, values: dict[str, int]) -> Increase:
+    """What a known process counted since its last answer."""
+    grown = {key: _grown(known.values.get(key, 0), value) for key, value in values.items()}
+    late = state.missed or known.holed or (state.at is not None and known.seen < state.at)
+    return Increase(grown, since=known.seen, merged=late)
+
+
+def _all(
+    state: TrackerState, previous: float | None, sample: Sample, values: dict[str, int], at: float
+) -> Increase | None:
+    """Everything that a new process counted, if it surely started after the `previous` scrape."""
+    started = sample.started
+    if previous is None or started is None or not previous < started <= at + CLOCK_SLACK:
+        return None
+    late = state.missed or (state.at is not None and previous < state.at)
+    return Increase(dict(values), since=min(started, at), merged=late)
+
+
+def _grown(before: int, now: int) -> int:
+    return now - before if now >= before else now
+
+
+def _usable(series: Sequence[tuple[str, float]]) -> tuple[dict[str, int], bool]:
+    """The values as integers, and whether any could not be used. Fractions are cut off, so that their
+    sum over time is right to one."""
+    values: dict[str, int] = {}
+    hole = False
+    for key, value in series:
+        if not math.isfinite(value) or value < 0:
+            hole = True
+            continue
+        whole = int(value)
+        values[key] = min(whole, values.get(key, whole))
+    return values, hole
+
+
+def _kept(
+    known: Baseline | None, values: dict[str, int], series: Sequence[tuple[str, float]]
+) -> dict[str, int]:
+    """The next baseline: the values, and the old ones of series that had no usable value just now.
+
+    A series that is gone altogether starts at zero when it comes back.
+    """
+    if known is None or len(values) == len(series):
+        return values
+    named = {key for key, _ in series}
+    return {**{key: value for key, value in known.values.items() if key in named}, **values}
+
+
+def _once_per_process(samples: Iterable[Sample]) -> Iterable[Sample]:
+    return {sample.process: sample for sample in samples}.values()
+
+
+def _same_start(first: float | None, second: float | None) -> bool:
+    return first is None or second is None or abs(first - second) <= CLOCK_SLACK
+
+
+def _pruned(baselines: dict[str, Baseline], at: float) -> dict[str, Baseline]:
+    fresh = {name: base for name, base in baselines.items() if at - base.seen <= KEEP_SECONDS}
+    newest = sorted(fresh, key=lambda name: (-fresh[name].seen, name))[:KEEP_PROCESSES]
+    return {name: fresh[name] for name in sorted(newest)}
+
+
+def _set_back(state: TrackerState, samples: Sequence[Sample], at: float) -> TrackerState:
+    """Begin anew on a clock that was set back to `at`. Known counts stay where they are higher, lest a
+    scrape that was merely very late makes events count twice."""
+    processes = {
+        name: base.model_copy(update={"seen": at, "holed": True}) for name, base in state.processes.items()
+    }
+    for sample in _once_per_process(samples):
+        values, hole = _usable(sample.series)
+        known = state.processes.get(sample.process)
+        if known is not None and _same_start(known.started, sample.started):
+            keys = known.values.keys() | values.keys()
+            values = {key: max(known.values.get(key, 0), values.get(key, 0)) for key in sorted(keys)}
+        processes[sample.process] = Baseline(
+            started=sample.started, seen=at, values=values, holed=hole or known is not None
+        )
+    return TrackerState(at=at, missed=True, processes=processes)
+
+
+class Stillness(_State):
+    """For how long a canary has counted nothing although stable's traffic says it should have."""
+
+    scrapes: int = 0
+    expected: float = 0.0
+
+    @property
+    def stale(self) -> bool:
+        """Three scrapes without a request where at least five were to be expected."""
+        return self.scrapes >= 3 and self.expected >= 5
+
+
+def stand_still(state: Stillness, *, canary: int, stable: int, weight: int) -> Stillness:
+    """Add one interval's requests of both arms at `weight` per cent."""
+    if canary > 0 or weight <= 0:
+        return Stillness()
+    if weight >= 100:  # nothing to compare with
+        return Stillness(scrapes=state.scrapes + 1, expected=state.expected)
+    expected = stable * weight / (100 - weight)
+    return Stillness(scrapes=state.scrapes + 1, expected=state.expected + expected)

@@ -1,0 +1,117 @@
+"""Questions to classic latency histograms: how many were slower, and how slow is the slowest share.
+
+Pure. Buckets are not cumulative: (upper edge in seconds, requests in this bucket only), rising, the
+last edge is infinity, as in `Arm.buckets`. A value equal to an edge lies in the bucket that it ends.
+
+When a limit is an edge, the number of slower requests is known. When it lies inside a bucket, that
+bucket's requests may be on either side: `certainly_above` leaves them out, `possibly_above` takes them
+in, `about_above` spreads them evenly, which is good enough to show and not to convict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+Buckets = tuple[tuple[float, int], ...]
+
+
+def from_cumulative(counts: Mapping[float, int]) -> Buckets:
+    """`le` counts by upper edge, as scraped. A count below that of a lower edge, which happens when a
+    program is read while it counts, is taken as equal to it."""
+    buckets: list[tuple[float, int]] = []
+    below = 0
+    for edge in sorted(counts):
+        total = max(below, counts[edge])
+        buckets.append((edge, total - below))
+        below = total
+    if buckets and buckets[-1][0] != math.inf:
+        buckets.append((math.inf, 0))
+    return tuple(buckets)
+
+
+def total(buckets: Buckets) -> int:
+    return sum(count for _edge, count in buckets)
+
+
+def certainly_above(buckets: Buckets, limit: float) -> int:
+    """Requests that took longer than `limit` seconds, whatever their place inside their bucket."""
+    return sum(count for lower, _upper, count in _spans(buckets) if lower >= limit)
+
+
+def possibly_above(buckets: Buckets, limit: float) -> int:
+    """Requests that may have taken longer than `limit` seconds."""
+    return sum(count for _lower, upper, count in _spans(buckets) if upper > limit)
+
+
+def about_above(buckets: Buckets, limit: float) -> float:
+    """Requests that took longer than `limit`, those of its bucket spread evenly over it.
+
+    Beyond the last finite edge nothing can be told: all of those requests count as slower.
+    """
+    number = float(certainly_above(buckets, limit))
+    for lower, upper, count in _spans(buckets):
+        if lower < limit < upper:
+            number += count if upper == math.inf else count * (upper - limit) / (upper - lower)
+    return number
+
+
+def quantile(buckets: Buckets, share: float) -> float | None:
+    """The estimated latency in seconds that `share` (0..1) of the requests did not exceed; None without
+    requests. Beyond the last finite edge the answer is that edge."""
+    rank = share * total(buckets)
+    if rank <= 0:
+        return None
+    below = 0
+    for lower, upper, count in _spans(buckets):
+        if count > 0 and below + count >= rank:
+            return lower if upper == math.inf else lower + (upper - lower) * (rank - below) / count
+        below += count
+    return None
+
+
+def common_edges(first: Iterable[float], second: Iterable[float]) -> tuple[float, ...]:
+    """The edges of both layouts; infinity is always one."""
+    return tuple(sorted({*(set(first) & set(second)), math.inf}))
+
+
+def thinned(edges: Iterable[float], at_most: int) -> tuple[float, ...]:
+    """At most `at_most` of the edges, evenly picked; the lowest, the highest finite one and infinity stay.
+
+    `at_most` is 3 or more.
+    """
+    finite = sorted(set(edges) - {math.inf})
+    if len(finite) >= at_most:
+        last = len(finite) - 1
+        picks = at_most - 2
+        finite = [finite[round(i * last / picks)] for i in range(at_most - 1)]
+    return (*finite, math.inf)
+
+
+def project(buckets: Buckets, edges: tuple[float, ...]) -> Buckets:
+    """The same requests on a coarser layout. Exact when `edges` are among those of `buckets`; otherwise
+    requests move to the next higher edge, never to a lower one. The last of `edges` is infinity."""
+    counts = [0] * len(edges)
+    place = 0
+    for upper, count in buckets:
+        while edges[place] < upper:
+            place += 1
+        counts[place] += count
+    return tuple(zip(edges, counts, strict=True))
+
+
+def merged(first: Buckets, second: Buckets) -> Buckets:
+    """Both histograms added, on the edges that they have in common."""
+    if not first or not second:
+        return first or second
+    edges = common_edges((edge for edge, _ in first), (edge for edge, _ in second))
+    left, right = project(first, edges), project(second, edges)
+    return tuple((edge, a + b) for (edge, a), (_, b) in zip(left, right, strict=True))
+
+
+def _spans(buckets: Buckets) -> Iterable[tuple[float, float, int]]:
+    """(lower edge, upper edge, count); latency starts at 0."""
+    edges = (0.0, *(edge for edge, _ in buckets))
+    counts = (count for _, count in buckets)
+    return ((lower, upper, count) for (lower, upper), count in zip(pairwise(edges), counts, strict=True))
