@@ -1,0 +1,273 @@
+"""Make what a configuration says the thing that is wanted: check all of it, then write all of it.
+
+A revision is released when the file asks for another one than it asked for last time. A restart of
+Phoenix with the same file therefore changes nothing, also after `rollout start` or `undo` by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.errors import Conflict, Invalid, Latched, NotFound, Retryable
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.layout import write_whole
+from phoenix_orch.orchestrator.views import Change, ChangeKind
+from phoenix_orch.rollout.spec import RolloutSpec
+from phoenix_orch.rollout.status import Event, Revision, Rollout
+from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.traffic.router import TrafficRouter
+from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
+from phoenix_orch.workload.spec import ServiceSpec
+from phoenix_orch.workload.workload import Workload
+
+PUT_TRIES = 5
+
+
+class RoutingTable(TrafficRouter, Protocol):
+    """A router that also has to be told which requests a route takes."""
+
+    async def declare(self, route: str, spec: RouteSpec) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """One rollout of a configuration with all it stands on."""
+
+    name: str
+    service: str
+    service_spec: ServiceSpec
+    route: str
+    route_spec: RouteSpec
+    spec: RolloutSpec
+
+    @property
+    def revision(self) -> str:
+        return self.service_spec.template().revision
+
+
+def declared(config: PhoenixFile) -> tuple[Declared, ...]:
+    """The rollouts of a configuration, in the order of the file."""
+    found = []
+    for name, entry in config.effective_rollouts().items():
+        service, route = entry.service or name, entry.route or ""
+        found.append(
+            Declared(
+                name=name,
+                service=service,
+                service_spec=config.services[service],
+                route=route,
+                route_spec=config.routes[route],
+                spec=entry.spec(),
+            )
+        )
+    return tuple(found)
+
+
+class Applying:
+    """Applies configurations and remembers the last one, in full, in a file."""
+
+    def __init__(
+        self,
+        *,
+        store: RolloutStore,
+        router: RoutingTable,
+        workload: Workload,
+        clock: Clock,
+        kept: Path,
+    ) -> None:
+        self._store = store
+        self._router = router
+        self._workload = workload
+        self._clock = clock
+        self._kept = kept
+        self._config: PhoenixFile | None = read_kept(kept)
+
+    @property
+    def config(self) -> PhoenixFile | None:
+        """What was applied last, everything that is not taken away included."""
+        return self._config
+
+    @property
+    def router_spec(self) -> RouterSpec:
+        return self._config.router if self._config is not None else RouterSpec()
+
+    def address(self, route: str) -> str:
+        """Where users call a route."""
+        if self._config is None or route not in self._config.routes:
+            return ""
+        spec = self._config.routes[route]
+        base = self.router_spec.url
+        if spec.host is not None:
+            base = f"http://{spec.host}:{self.router_spec.port}"
+        return base + (spec.path_prefix if spec.path_prefix != "/" else "")
+
+    def call_address(self, route: str) -> tuple[str, str | None]:
+        """Base address and Host header that reach a route from this machine."""
+        host = self._config.routes[route].host if self._config and route in self._config.routes else None
+        return self.router_spec.url, host
+
+    async def apply(self, config: PhoenixFile, *, actor: str, dry_run: bool = False) -> list[Change]:
+        """Check all, then write all. What the file does not name is left as it is."""
+        merged = merge(self._config, config)
+        existing = {rollout.name: rollout for rollout in await self._store.rollouts()}
+        changes = self._router_changes(config)
+        plans = []
+        for wanted in declared(config):
+            rollout = existing.get(wanted.name)
+            change = await self._plan(wanted, rollout)
+            changes.append(change)
+            plans.append((wanted, rollout, change))
+        changes += [
+            Change(kind=ChangeKind.NONE, target=f"rollout/{name}", detail="not in this file; left as it is")
+            for name in sorted(set(existing) - {wanted.name for wanted in declared(config)})
+        ]
+        if dry_run:
+            return changes
+        for wanted, rollout, change in plans:
+            await self._write(wanted, rollout, change, actor)
+        write_whole(self._kept, merged.model_dump_json(by_alias=True, indent=1))
+        self._config = merged
+        return changes
+
+    async def declare_known(self) -> None:
+        """Tell workload and router again what was applied before, after a start of Phoenix."""
+        if self._config is None:
+            return
+        for known in declared(self._config):
+            await self._workload.declare(known.service, known.service_spec)
+            await self._router.declare(known.route, known.route_spec)
+
+    def _router_changes(self, config: PhoenixFile) -> list[Change]:
+        if self._config is None or config.router == self._config.router:
+            return []
+        raise Invalid(
+            f"router.listen is {self._config.router.listen} while Phoenix runs; found {config.router.listen}",
+            remedy="stop `phoenix up` and start it again with this file",
+        )
+
+    async def _plan(self, wanted: Declared, rollout: Rollout | None) -> Change:
+        revision, version = wanted.revision, wanted.service_spec.version
+        target = f"rollout/{wanted.name}"
+
+        def change(kind: ChangeKind, detail: str) -> Change:
+            return Change(kind=kind, target=target, detail=detail, revision=revision, version=version)
+
+        if rollout is None:
+            count = wanted.service_spec.replicas
+            return change(ChangeKind.CREATE, f"service {wanted.service}, {count} instances, route {wanted.route}")
+        if (rollout.service, rollout.route) != (wanted.service, wanted.route):
+            raise Invalid(
+                f"{target} belongs to service {rollout.service} and route {rollout.route}; "
+                f"found {wanted.service} and {wanted.route}",
+                remedy="give the new pair a rollout with another name",
+            )
+        if revision not in (rollout.applied, rollout.target):
+            await self._refuse_latched(rollout, revision)
+            if revision == rollout.status.stable:
+                return change(ChangeKind.RELEASE, f"back to stable, version {version}")
+            return change(ChangeKind.RELEASE, f"version {version} is released step by step")
+        if (rollout.spec, rollout.replicas) != (wanted.spec, wanted.service_spec.replicas) or await self._differs(
+            wanted
+        ):
+            return change(ChangeKind.CONFIGURE, "what is wanted changes; the revision stays")
+        return change(ChangeKind.NONE, "unchanged")
+
+    async def _differs(self, wanted: Declared) -> bool:
+        """Drain time or route are other than applied last."""
+        if self._config is None or wanted.service not in self._config.services:
+            return True
+        known = self._config.services[wanted.service]
+        return (known.drain, self._config.routes.get(wanted.route)) != (
+            wanted.service_spec.drain,
+            wanted.route_spec,
+        )
+
+    async def _refuse_latched(self, rollout: Rollout, revision: str) -> None:
+        try:
+            traffic = await self._router.read(rollout.route)
+        except (NotFound, Retryable):
+            return
+        if revision in traffic.aborted:
+            raise Latched(
+                f"rollout/{rollout.name}: revision {revision} was rolled back and is latched",
+                remedy=f"phoenix rollout retry {rollout.name}, or give the mended program another version",
+            )
+
+    async def _write(self, wanted: Declared, rollout: Rollout | None, change: Change, actor: str) -> None:
+        await self._workload.declare(wanted.service, wanted.service_spec)
+        await self._router.declare(wanted.route, wanted.route_spec)
+        if change.kind is ChangeKind.NONE:
+            return
+        template = wanted.service_spec.template()
+        kept = Revision(
+            revision=template.revision,
+            number=0,
+            version=template.version,
+            at=self._clock.now(),
+            change_cause=f"applied by {actor}",
+            template=template.model_dump(mode="json", by_alias=True),
+        )
+        fields: dict[str, object] = {"spec": wanted.spec, "replicas": wanted.service_spec.replicas}
+        if change.kind in (ChangeKind.CREATE, ChangeKind.RELEASE):
+            fields |= {"target": template.revision, "applied": template.revision, "fast": False}
+        await self._put(wanted, rollout, fields, kept)
+        event = Event(
+            at=self._clock.now(), reason="Applied", message=change.detail, revision=template.revision, actor=actor
+        )
+        await self._store.append_events(wanted.name, [event])
+
+    async def _put(
+        self, wanted: Declared, rollout: Rollout | None, fields: Mapping[str, object], kept: Revision
+    ) -> None:
+        """The template is kept before anything wants it."""
+        for _ in range(PUT_TRIES):
+            if rollout is None:
+                base = Rollout(
+                    name=wanted.name,
+                    service=wanted.service,
+                    route=wanted.route,
+                    target=kept.revision,
+                    applied=kept.revision,
+                )
+            else:
+                base = rollout
+            await self._store.add_revision(wanted.name, kept)
+            try:
+                await self._store.put(base.model_copy(update=dict(fields)))
+            except Conflict:
+                rollout = await self._store.get(wanted.name)
+            else:
+                return
+        raise Retryable(f"{wanted.name} is being written by others all the time", remedy="try the same again")
+
+
+def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:
+    """`new` laid over what is known: a file that names less takes nothing away."""
+    if known is None:
+        return new
+    return new.model_copy(
+        update={
+            "services": {**known.services, **new.services},
+            "routes": {**known.routes, **new.routes},
+            "rollouts": {**known.rollouts, **new.rollouts},
+        }
+    )
+
+
+def read_kept(path: Path) -> PhoenixFile | None:
+    """The configuration applied last, or None where none was."""
+    if not path.exists():
+        return None
+    try:
+        return PhoenixFile.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise Invalid(
+            f"{path} does not hold a configuration of this version of Phoenix",
+            remedy="start with -f and the configuration file; it is written anew",
+        ) from error

@@ -1,0 +1,37 @@
+"""One of each component at a time: the first holds a lock of the data directory, others wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import structlog
+
+RETRY_PAUSE = 0.25
+"""Seconds between two tries for the lock. The kernel frees it when its holder dies, however it dies."""
+
+_log = structlog.get_logger(__name__)
+
+
+@asynccontextmanager
+async def leading(path: Path, component: str) -> AsyncIterator[None]:
+    """Wait until this process is the one that runs `component`, and be it while the body runs."""
+    with path.open("a", encoding="utf-8") as file:
+        told = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    _log.info("standing by; another process does the work", component=component)
+                    told = True
+                await asyncio.sleep(RETRY_PAUSE)
+        _log.info("working", component=component)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)
