@@ -26,7 +26,7 @@ import structlog
 
 from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable
 from phoenix_orch.traffic.file_lock import locked
-from phoenix_orch.traffic.state_file import NotOurs, RouteObject, Torn, decode, encode
+from phoenix_orch.traffic.state_file import Edited, NotOurs, RouteObject, Torn, decode, encode
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _OBEYED = {".yaml", ".yml", ".toml"}
@@ -47,6 +47,7 @@ class RouteFiles:
         self._locks = directory / "locks"
         self._scratch = directory / "scratch"
         self._lock_timeout = lock_timeout
+        self._warned: tuple[Path, ...] = ()
 
     def prepare(self) -> None:
         """Make the directories. Idempotent."""
@@ -75,8 +76,8 @@ class RouteFiles:
     def read(self, route: str) -> RouteObject:
         """The object, `state.drifted` set when it differs from what Phoenix wrote.
 
-        An object that was deleted or torn by somebody is given from its copy, as drifted: the latch
-        outlives that, and writing puts it back. Raises NotFound, NotOurs, Invalid, Retryable.
+        An object that was deleted, torn or edited by somebody is given from its copy, as drifted: the
+        latch outlives that, and writing puts it back. Raises NotFound, NotOurs, Invalid, Retryable.
         """
         return self._found(route)
 
@@ -102,6 +103,7 @@ class RouteFiles:
             text = encode(wanted)
             self._replace(path, text, reserve=reserve)
             self._copy(route, text)
+        self._warn_of_foreign()
         return wanted
 
     def remove(self, route: str) -> None:
@@ -131,12 +133,14 @@ class RouteFiles:
             return copy
         except Torn as error:
             copy = self._copied(route)
-            if copy is None:
-                raise Invalid(
-                    f"the traffic object {path} cannot be read: {error.message}",
-                    remedy="delete the file; Phoenix writes it anew",
-                ) from None
-            return copy
+            if copy is not None:
+                return copy
+            if isinstance(error, Edited):
+                return error.route
+            raise Invalid(
+                f"the traffic object {path} cannot be read: {error.message}",
+                remedy="delete the file; Phoenix writes it anew",
+            ) from None
         except NotOurs:
             raise _not_ours(path) from None
         except Invalid as error:
@@ -216,6 +220,16 @@ class RouteFiles:
             self._keep_reserve()
         except OSError as error:
             _log.warning("traffic object has no copy", route=route, reason=str(error))
+
+    def _warn_of_foreign(self) -> None:
+        foreign = self.foreign()
+        if foreign and foreign != self._warned:
+            _log.warning(
+                "files that Phoenix did not write lie among the routes and may stop every change",
+                files=[str(path) for path in foreign],
+                remedy="move them elsewhere",
+            )
+        self._warned = foreign
 
     def _keep_reserve(self) -> None:
         """Keep some space that an abort can free when the disk is full."""

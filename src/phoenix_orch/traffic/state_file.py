@@ -1,15 +1,17 @@
 """The text of a traffic object: one file, obeyed by Traefik and read by Phoenix. Pure.
 
-    # phoenix: {"format":1,"spec":{...},"state":{...}}     the truth, which Traefik skips
-    {"http": {...}}                                        what it means, rendered from it
+    # phoenix: 5e0c… {"format":1,"spec":{...},"state":{...}}     the truth, which Traefik skips
+    {"http": {...}}                                              what it means, rendered from it
 
-Weight and latch change in one rename because they are one file (rule R4). The part below the first
-line is rendered from the first line, always in the same way; a text that differs from that was changed
-by somebody else, or written by another release of Phoenix. Both are put right by writing it again.
+Weight and latch change in one rename because they are one file (rule R4). The first line carries a
+checksum of itself; the rest is rendered from it, always in the same way. So every change by somebody
+else can be told, and what another release of Phoenix wrote as well; both are put right by writing it
+again. The file is Phoenix's memory, not a place to steer from: `phoenix rollout abort` is.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -31,6 +33,14 @@ class Torn(Invalid):
     """The file bears our mark, or is empty, but cannot be read."""
 
 
+class Edited(Torn):
+    """The first line can be read, but is not what Phoenix wrote. `route` is what it says."""
+
+    def __init__(self, route: RouteObject) -> None:
+        super().__init__("its first line was changed by hand")
+        self.route = route
+
+
 class RouteObject(BaseModel):
     """A route: which requests, and where they go."""
 
@@ -43,26 +53,32 @@ class RouteObject(BaseModel):
 def encode(route: RouteObject) -> str:
     """The text of the file. Raises Invalid for names that Traefik could misread."""
     state = route.state.model_dump(mode="json", exclude={"drifted"})
-    header = {"format": FORMAT, "spec": route.spec.model_dump(mode="json"), "state": state}
-    body = dynamic_config(route.spec, route.state)
-    text = f"{MARK}{json.dumps(header, separators=(',', ':'))}\n{json.dumps(body, indent=2)}\n"
-    # Traefik runs the file through Go templates first, comments too. In JSON two opening braces can
-    # only stand inside a string, where one of them may as well be written as its code.
+    content = {"format": FORMAT, "spec": route.spec.model_dump(mode="json"), "state": state}
+    header = _safe(json.dumps(content, separators=(",", ":")))
+    body = _safe(json.dumps(dynamic_config(route.spec, route.state), indent=2))
+    return f"{MARK}{_checksum(header)} {header}\n{body}\n"
+
+
+def _safe(text: str) -> str:
+    """Traefik runs the file through Go templates first, comments too. In JSON two opening braces can
+    only stand inside a string, where one of them may as well be written as its code."""
     return text.replace("{{", "{\\u007b")
 
 
 def decode(text: str) -> RouteObject:
     """The route, with `state.drifted` set when the text is not what `encode` writes for it.
 
-    Raises NotOurs without our mark and Torn when our first line cannot be read.
+    Raises NotOurs without our mark, Torn when our first line cannot be read, Edited when it was changed,
+    Invalid for the format of another release.
     """
     if not text.strip():
         raise Torn("the file is empty")
     first = text.split("\n", 1)[0]
     if not first.startswith(MARK):
         raise NotOurs(f"the file does not start with {MARK.strip()!r}: Phoenix did not write it")
+    checksum, _, line = first.removeprefix(MARK).partition(" ")
     try:
-        header = json.loads(first.removeprefix(MARK))
+        header = json.loads(line)
         written_format = header.pop("format")
         if written_format != FORMAT:
             raise Invalid(
@@ -70,11 +86,19 @@ def decode(text: str) -> RouteObject:
                 remedy="use the release of Phoenix that wrote it",
             )
         route = RouteObject.model_validate(header)
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Torn(f"its first line cannot be read: {_reason(error)}") from None
-    if not _is_as_encoded(route, text):
-        route = route.model_copy(update={"state": route.state.model_copy(update={"drifted": True})})
-    return route
+    if checksum != _checksum(line):
+        raise Edited(_drifted(route))
+    return route if _is_as_encoded(route, text) else _drifted(route)
+
+
+def _drifted(route: RouteObject) -> RouteObject:
+    return route.model_copy(update={"state": route.state.model_copy(update={"drifted": True})})
+
+
+def _checksum(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()[:12]
 
 
 def _is_as_encoded(route: RouteObject, text: str) -> bool:

@@ -32,7 +32,8 @@ class RouterInfo(BaseModel):
     """Fingerprint of the static configuration, without the latency edges."""
     edges: tuple[float, ...]
     """Upper edges of its latency histogram in seconds."""
-    command: tuple[str, ...]
+    argument: str
+    """The only argument of its command line; it holds the directory."""
 
 
 def info_path(directory: Path) -> Path:
@@ -53,9 +54,10 @@ def is_alive(info: RouterInfo) -> bool:
     try:
         process = psutil.Process(info.pid)
         # The start is told from the boot time, which a correction of the clock shifts by a second.
-        # A dead child that nobody has waited for has no command line any more.
+        # A dead child that nobody has waited for has no command line any more, and a wrapper around
+        # the program changes all of it but the argument.
         same_start = abs(process.create_time() - info.started) < 2.0
-        return same_start and tuple(process.cmdline()) == info.command
+        return same_start and info.argument in process.cmdline()
     except psutil.Error:
         return False
 

@@ -144,6 +144,11 @@ class TraefikProcess:
         return self.directory / "router.log"
 
     @property
+    def _argument(self) -> str:
+        # A file, not flags: Traefik prefers a traefik.yml that lies about, in /etc say, to its flags.
+        return f"--configFile={self._config_path}"
+
+    @property
     def _config_path(self) -> Path:
         return self.directory / "traefik.yaml"
 
@@ -158,21 +163,21 @@ class TraefikProcess:
                     f"{foreign[0]} was not written by Phoenix; the router would obey it, or stop at it",
                     remedy="move it elsewhere",
                 )
-            command = (str(self._find_binary()), f"--configFile={self._config_path}")
+            binary = self._find_binary()
             if info:
                 _log.info("router is replaced", pid=info.pid, reason="its start configuration changed")
                 _end(info.pid, grace=11.0)
-            self._free_the_address(command)
-            return self._start(command)
+            self._free_the_address()
+            return self._start(binary)
 
-    def _start(self, command: tuple[str, ...]) -> RouterInfo:
+    def _start(self, binary: Path) -> RouterInfo:
         admin = f"{_ADMIN}:{_free_port()}"
         _write(self._config_path, json.dumps(self._static(admin, self._edges), indent=2))
         out = str(self.directory / "router.out")
         # Not subprocess: this child is meant to be left behind. Its own session keeps Ctrl-C from it.
         pid = os.posix_spawn(
-            command[0],
-            command,
+            binary,
+            (str(binary), self._argument),
             {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -189,7 +194,7 @@ class TraefikProcess:
             admin=f"http://{admin}",
             config=self._fingerprint(),
             edges=self._edges,
-            command=command,
+            argument=self._argument,
         )
         _write(info_path(self.directory), info.model_dump_json(indent=2))
         _log.info("router started", pid=pid, listen=self.spec.listen)
@@ -227,13 +232,13 @@ class TraefikProcess:
             )
         return Path(found).absolute()
 
-    def _free_the_address(self, command: tuple[str, ...]) -> None:
+    def _free_the_address(self) -> None:
         """Raise Invalid when somebody else listens there; end a router of ours that nobody knows of."""
         try:
             _try_address(self.spec)
         except OSError as error:
             owner = _listener(self.spec.port)
-            if owner and _command(owner) == command:
+            if owner and self._argument in _command(owner):
                 _end(owner.pid, grace=11.0)
                 return
             by = f" by {owner.name()} (pid {owner.pid})" if owner else ""
@@ -281,10 +286,10 @@ def _listener(port: int) -> psutil.Process | None:
     return None
 
 
-def _command(process: psutil.Process) -> tuple[str, ...]:
+def _command(process: psutil.Process) -> list[str]:
     with contextlib.suppress(psutil.Error):
-        return tuple(process.cmdline())
-    return ()
+        return process.cmdline()
+    return []
 
 
 def _free_port() -> int:

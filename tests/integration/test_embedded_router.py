@@ -1,0 +1,311 @@
+"""The embedded router with a real Traefik, real backends and requests that count."""
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.testing.loopback import Load, named_server, wait_until
+from phoenix_orch.testing.router_contract import CONTRACT, DATA_PLANE, Check
+from phoenix_orch.traffic.embedded import EmbeddedRouter
+from phoenix_orch.traffic.router import Backend, Group, TrafficState
+from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
+from phoenix_orch.traffic.traefik_config import parse_service_name
+from phoenix_orch.traffic.traefik_process import TraefikProcess
+
+pytestmark = pytest.mark.anyio
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def at(revision: str, *ports: int) -> Group:
+    backends = tuple(Backend(instance=f"{revision}-{p}", url=f"http://127.0.0.1:{p}") for p in ports)
+    return Group(revision=revision, backends=backends)
+
+
+@dataclass
+class World:
+    """A router that routes, with one backend of each variant, and 20 % for the canary."""
+
+    router: EmbeddedRouter
+    process: TraefikProcess
+    port: int
+    stable: Group
+    canary: Group
+
+    async def shift(self, **changes: object) -> TrafficState:
+        state = await self.router.read("web")
+        return await self.router.write(state.model_copy(update=changes))
+
+    async def until_weight(self, weight: int) -> float:
+        """Seconds until the data plane is seen to send `weight` per cent."""
+
+        async def seen() -> bool:
+            return (await self.router.observe("web")).weight == weight
+
+        return await wait_until(f"weight {weight} seen", seen)
+
+
+@pytest.fixture
+async def bare(tmp_path: Path) -> AsyncIterator[tuple[EmbeddedRouter, TraefikProcess, int]]:
+    port = free_port()
+    process = TraefikProcess(tmp_path, RouterSpec(listen=f"127.0.0.1:{port}"))
+    try:
+        yield EmbeddedRouter(tmp_path), process, port
+    finally:
+        await process.stop(grace=2.0)
+
+
+@pytest.fixture
+async def world(bare: tuple[EmbeddedRouter, TraefikProcess, int]) -> AsyncIterator[World]:
+    router, process, port = bare
+    async with AsyncExitStack() as stack:
+        stable = at("old", await stack.enter_async_context(named_server("old")))
+        canary = at("new", await stack.enter_async_context(named_server("new")))
+        world = World(router, process, port, stable, canary)
+        await process.ensure()
+        await router.write(TrafficState(route="web", stable=stable, canary=None))
+        await world.shift(canary=canary, weight=20)
+        await world.until_weight(20)
+        yield world
+        # Its keep-alive connections go before the servers they lead to.
+        await process.stop(grace=2.0)
+
+
+@pytest.mark.parametrize("check", DATA_PLANE, ids=lambda check: check.__name__)
+async def test_contract_of_the_data_plane(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], check: Check
+) -> None:
+    router, process, _ = bare
+    await process.ensure()
+    await check(router)
+
+
+async def test_contract_of_the_object_beside_a_live_traefik(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
+) -> None:
+    _, process, _ = bare
+    await process.ensure()
+    for check in CONTRACT:
+        for route in await EmbeddedRouter(tmp_path).routes():
+            await EmbeddedRouter(tmp_path).remove(route)
+        await check(EmbeddedRouter(tmp_path))
+
+
+async def test_the_split_is_exact_and_counted_by_variant(world: World) -> None:
+    await world.shift(weight=5)
+    await world.until_weight(5)
+    load = Load(world.port)
+    await load.ask(2000)
+    assert load.answers == {"old": 1900, "new": 100}
+
+    url = await world.router.metrics_url("web")
+    assert url
+    async with httpx.AsyncClient(trust_env=False) as http:
+        text = (await http.get(url)).text
+    requests: dict[str, float] = {}
+    edges: set[float] = set()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = parse_service_name(sample.labels.get("service", ""))
+            if name and sample.name == "traefik_service_requests_total":
+                requests[f"{name.route}/{name.variant}/{name.revision}"] = sample.value
+            if name and sample.name == "traefik_service_request_duration_seconds_bucket":
+                edges.add(float(sample.labels["le"]))
+    assert requests == {"web/stable/old": 1900, "web/canary/new": 100}
+    assert {0.1, 0.2, float("inf")} <= edges
+
+
+async def test_a_change_and_an_abort_are_in_force_within_a_second(world: World) -> None:
+    await world.shift(weight=60)
+    assert await world.until_weight(60) < 1.0
+    begun = time.monotonic()
+    await world.router.abort("web", "new")
+    await world.until_weight(0)
+    assert time.monotonic() - begun < 1.0
+    load = Load(world.port)
+    await load.ask(300)
+    assert load.answers == {"old": 300}
+
+
+async def test_no_request_fails_over_fifty_changes(world: World) -> None:
+    load = Load(world.port)
+    async with load.running():
+        for number in range(50):
+            weight = (5, 100, 20, 0, 60)[number % 5]
+            await world.shift(weight=weight)
+            await world.until_weight(weight)
+    assert not load.failures
+    assert min(load.answers["old"], load.answers["new"]) > 100
+
+
+async def test_no_request_fails_in_a_promotion(world: World) -> None:
+    load = Load(world.port)
+    async with named_server("promoted") as port, load.running():
+        await world.shift(weight=100)
+        await world.until_weight(100)
+        await world.shift(stable=at("new", port), previous=world.stable)
+        await world.shift(weight=0)
+        await world.until_weight(0)
+        await world.shift(canary=None)
+
+        async def promoted() -> bool:
+            return (await world.router.observe("web")).backends == frozenset((f"http://127.0.0.1:{port}",))
+
+        await wait_until("only the promoted backend is left", promoted)
+    assert not load.failures
+    assert load.answers["promoted"] > 0
+
+
+async def test_routes_are_told_apart(world: World) -> None:
+    async with named_server("api") as api, named_server("host") as host:
+        await world.router.declare("api", RouteSpec(service="api", path_prefix="/api"))
+        await world.router.declare("host", RouteSpec(service="host", host="shop.example.com"))
+        await world.router.write(TrafficState(route="api", stable=at("a", api)))
+        await world.router.write(TrafficState(route="host", stable=at("h", host)))
+
+        async def both() -> bool:
+            seen = await world.router.observe_all(("api", "host", "web"))
+            return all(each.weight is not None for each in seen.values())
+
+        await wait_until("all routes in force", both)
+        await world.router.abort("web", "new")
+        await world.until_weight(0)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{world.port}", trust_env=False) as http:
+            for path, wanted in (("/api", "api"), ("/api/x", "api"), ("/apix", "old"), ("/", "old")):
+                assert (await http.get(path)).text == wanted
+            assert (await http.get("/api", headers={"Host": "shop.example.com"})).text == "host"
+        await world.process.stop(grace=2.0)
+
+
+async def test_every_method_and_size_is_tried_elsewhere_when_refused(world: World) -> None:
+    dead = free_port()
+    ports = [int(world.stable.backends[0].url.rpartition(":")[2]), dead]
+    await world.shift(stable=at("old", *ports), weight=0)
+
+    async def both() -> bool:
+        return len((await world.router.observe("web")).backends or ()) == 3
+
+    await wait_until("the dead backend is in", both)
+    url = f"http://127.0.0.1:{world.port}/"
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(40):
+            yield b"x" * 100_000
+
+    async with httpx.AsyncClient(trust_env=False) as http:
+        for _ in range(4):
+            for method in ("GET", "POST", "DELETE"):
+                assert (await http.request(method, url)).text == "old"
+            assert (await http.post(url, content=b"x" * 5_000_000)).text == "old"
+        metrics = (await http.get(await world.router.metrics_url("web") or "")).text
+    assert 'code="502",method="POST"' in metrics, "a failed attempt is evidence, though nobody saw it"
+
+
+async def test_ensure_adopts_what_runs_and_replaces_what_does_not_fit(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
+) -> None:
+    _, process, port = bare
+    first = await process.ensure()
+    assert await process.ensure() == first
+    same = TraefikProcess(tmp_path, RouterSpec(listen=f"127.0.0.1:{port}"), edges=(0.1, 0.2))
+    assert await same.ensure() == first, "its histogram has these edges already"
+    same.want_edges((0.123,))
+    second = await same.ensure()
+    assert second.pid != first.pid
+    assert 0.123 in second.edges
+    assert not psutil.pid_exists(first.pid)
+    assert await process.ensure() == second, "more edges than wanted are no reason to start again"
+    moved = TraefikProcess(tmp_path, RouterSpec(listen=f"127.0.0.1:{free_port()}"))
+    third = await moved.ensure()
+    assert third.pid != second.pid
+    await moved.stop()
+    assert not psutil.pid_exists(third.pid)
+    await moved.stop()
+
+
+async def test_two_at_once_start_one(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
+) -> None:
+    _, process, port = bare
+    other = TraefikProcess(tmp_path, RouterSpec(listen=f"127.0.0.1:{port}"))
+    one, two = await asyncio.gather(process.ensure(), other.ensure())
+    assert one == two
+
+
+async def test_an_address_in_use_names_the_program(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
+) -> None:
+    _, process, port = bare
+    async with named_server("theirs", port):
+        with pytest.raises(Invalid, match=f"cannot listen on 127.0.0.1:{port}.*pid") as raised:
+            await process.ensure()
+    assert "router.listen" in raised.value.remedy
+    assert not (tmp_path / "router.json").exists()
+
+
+async def test_a_router_nobody_remembers_is_found_by_its_port(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
+) -> None:
+    _, process, _ = bare
+    lost = await process.ensure()
+    (tmp_path / "router.json").unlink()
+    assert (await process.ensure()).pid != lost.pid
+    assert not psutil.pid_exists(lost.pid)
+
+
+async def test_a_foreign_file_among_the_routes_is_told_before_the_start(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
+) -> None:
+    _, process, _ = bare
+    (tmp_path / "dynamic").mkdir()
+    (tmp_path / "dynamic" / "mine.yaml").write_text("http: [broken\n")
+    with pytest.raises(Invalid, match=r"mine\.yaml was not written by Phoenix"):
+        await process.ensure()
+
+
+async def test_only_loopback_reaches_the_admin_side(world: World) -> None:
+    admin = await world.router.admin_url()
+    assert admin
+    assert admin.startswith("http://127.0.0.1:")
+    async with httpx.AsyncClient(trust_env=False) as http:
+        for path in ("/metrics", "/api/rawdata", "/ping"):
+            answer = await http.get(f"http://127.0.0.1:{world.port}{path}")
+            assert answer.text in ("old", "new"), "users reach the service at these paths, not Traefik"
+
+
+async def test_phoenix_killed_leaves_the_router_to_the_next_one(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
+) -> None:
+    _, process, port = bare
+    program = (
+        "import asyncio, pathlib, sys, signal, os\n"
+        "from phoenix_orch.traffic.spec import RouterSpec\n"
+        "from phoenix_orch.traffic.traefik_process import TraefikProcess\n"
+        "directory, port = pathlib.Path(sys.argv[1]), int(sys.argv[2])\n"
+        "asyncio.run(TraefikProcess(directory, RouterSpec(listen=port)).ensure())\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path), str(port)]
+    ended = await asyncio.to_thread(subprocess.run, command, check=False, timeout=30)
+    assert ended.returncode == -9
+    router = EmbeddedRouter(tmp_path)
+    before = await router.admin_url()
+    assert before, "the router outlived its Phoenix"
+    adopted = await process.ensure()
+    assert adopted.admin == before
