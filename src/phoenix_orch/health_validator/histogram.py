@@ -59,9 +59,9 @@ def about_above(buckets: Buckets, limit: float) -> float:
 
 def quantile(buckets: Buckets, share: float) -> float | None:
     """The estimated latency in seconds that `share` (0..1) of the requests did not exceed; None without
-    requests. Beyond the last finite edge the answer is that edge."""
+    requests or without a finite edge. Beyond the last finite edge the answer is that edge."""
     rank = share * total(buckets)
-    if rank <= 0:
+    if rank <= 0 or len(buckets) < 2:
         return None
     below = 0
     for lower, upper, count in _spans(buckets):
@@ -76,17 +76,15 @@ def common_edges(first: Iterable[float], second: Iterable[float]) -> tuple[float
     return tuple(sorted({*(set(first) & set(second)), math.inf}))
 
 
-def thinned(edges: Iterable[float], at_most: int) -> tuple[float, ...]:
-    """At most `at_most` of the edges, evenly picked; the lowest, the highest finite one and infinity stay.
-
-    `at_most` is 3 or more.
-    """
-    finite = sorted(set(edges) - {math.inf})
+def thinned(edges: Iterable[float], at_most: int, *, keep: Iterable[float] = ()) -> tuple[float, ...]:
+    """At most `at_most` of the edges (3 or more), infinity among them: those of `keep`, the others evenly."""
+    finite = set(edges) - {math.inf}
     if len(finite) >= at_most:
-        last = len(finite) - 1
-        picks = at_most - 2
-        finite = [finite[round(i * last / picks)] for i in range(at_most - 1)]
-    return (*finite, math.inf)
+        kept = sorted(finite & set(keep))[: at_most - 3]
+        others = sorted(finite - set(kept))
+        picks = at_most - 2 - len(kept)
+        finite = {*kept, *(others[round(i * (len(others) - 1) / picks)] for i in range(picks + 1))}
+    return (*sorted(finite), math.inf)
 
 
 def project(buckets: Buckets, edges: tuple[float, ...]) -> Buckets:

@@ -1,0 +1,111 @@
+"""Numbers and verdicts in words. Pure.
+
+`sentence` and `rows` are all that a command line, a page or a message needs to show a verdict; the
+judges use the small ones below them to write their reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from phoenix_orch.health_validator.observation import MetricEvidence, Verdict, VerdictKind
+from phoenix_orch.kernel.units import format_duration
+
+_OPENING = {
+    VerdictKind.CONTINUE: "goes on",
+    VerdictKind.ADVANCE: "may advance",
+    VerdictKind.EXTEND: "needs more evidence",
+    VerdictKind.HOLD: "cannot be judged",
+    VerdictKind.ROLLBACK: "has to be taken back",
+}
+
+_TITLES = {
+    "errorRate": "error rate",
+    "latencyP95": "latency p95",
+    "latencyP99": "latency p99",
+    "cpu": "CPU",
+    "memory": "memory",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One metric of a verdict, ready to print."""
+
+    metric: str
+    observed: str
+    limit: str
+    stable: str
+    samples: str
+    window: str
+    breached: bool
+
+
+def sentence(verdict: Verdict) -> str:
+    """The verdict in one sentence."""
+    return f"{verdict.revision} {_OPENING[verdict.kind]}: {verdict.reason}."
+
+
+def rows(verdict: Verdict) -> tuple[Row, ...]:
+    """The evidence as a table, breached metrics first."""
+    ordered = sorted(verdict.evidence, key=lambda item: not item.breached)
+    return tuple(_row(item) for item in ordered)
+
+
+def _row(item: MetricEvidence) -> Row:
+    return Row(
+        metric=title(item.metric),
+        observed=shown(item.metric, item.observed),
+        limit=f"{'at least' if item.at_least else 'at most'} {shown(item.metric, item.limit)}",
+        stable=shown(item.metric, item.stable),
+        samples=number(item.samples) if item.samples else "-",
+        window=length(item.window),
+        breached=item.breached,
+    )
+
+
+def title(metric: str) -> str:
+    """`latencyP95` as people say it."""
+    return _TITLES.get(metric, f"{metric.removeprefix('business/')} per request")
+
+
+def shown(metric: str, value: float | None) -> str:
+    """A value of the metric with its unit; `-` when it is not known."""
+    if value is None:
+        return "-"
+    if metric in ("errorRate", "cpu"):
+        return percent(value)
+    if metric in ("latencyP95", "latencyP99"):
+        return seconds(value)
+    if metric == "memory":
+        return size(value)
+    return f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """0.0723 as `7.23 %`."""
+    return f"{share * 100:.3g} %" if share < 1 else f"{share * 100:.0f} %"
+
+
+def seconds(value: float) -> str:
+    """0.182 as `182 ms`, 1.24 as `1.24 s`."""
+    return f"{value * 1000:.3g} ms" if value < 0.9995 else f"{value:.3g} s"
+
+
+def size(value: float) -> str:
+    """Bytes in the largest binary unit that leaves a number of 1 or more."""
+    for unit, factor in (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024)):
+        if value >= factor:
+            return f"{value / factor:.4g} {unit}"
+    return f"{value:.0f} B"
+
+
+def number(value: int) -> str:
+    return f"{value:,}"
+
+
+def length(duration: timedelta) -> str:
+    """A duration to the second, `600s` as `10m`; below ten seconds to the tenth."""
+    places = 1 if duration < timedelta(seconds=10) else 0
+    return format_duration(timedelta(seconds=round(duration.total_seconds(), places)))

@@ -1,0 +1,283 @@
+"""The guide's point rule, made honest: an observed value beyond its limit is a rollback, but nothing
+observed is never a pass (rule R1). Pure.
+
+Continuously, over the rolling window: error rate, latency, CPU, memory, business metrics. At the end of
+a step the whole step's numbers have to be within the limits too, and there have to be enough of them.
+Values that stand on too few requests are shown and not judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from phoenix_orch.health_validator import explain, histogram
+from phoenix_orch.health_validator.config import JudgeConfig
+from phoenix_orch.health_validator.observation import MetricEvidence, Quality, VerdictKind
+from phoenix_orch.health_validator.tally import Counts, Slot, Tally
+from phoenix_orch.rollout.spec import BusinessMetric, Step
+
+ROUTED = 20
+"""So many canary requests have to be expected before their absence, or their share, says something."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """A verdict without its address."""
+
+    kind: VerdictKind
+    reason: str
+    evidence: tuple[MetricEvidence, ...] = ()
+    blame: tuple[str, ...] = ()
+
+
+def judge(config: JudgeConfig, step: Step, tally: Tally) -> Opinion:
+    """Apply the rule to what is known now. The order matters: bad news first, doubts before good news."""
+    scene = _Scene(config, step, tally)
+    recent = tally.recent()
+    now = scene.evidence(recent)
+    if any(item.breached for item in now):
+        return scene.breach(recent, now)
+    if doubt := scene.doubt(recent):
+        return Opinion(VerdictKind.HOLD, doubt, now)
+    if tally.observed_for < step.duration:
+        return Opinion(VerdictKind.CONTINUE, scene.progress(), now)
+    whole = scene.evidence(tally.total)
+    if any(item.breached for item in whole):
+        return scene.breach(tally.total, whole)
+    if missing := scene.missing(whole):
+        over = f"{explain.length(step.duration)} are over, but {missing}"
+        return Opinion(VerdictKind.EXTEND, over, whole)
+    return Opinion(VerdictKind.ADVANCE, scene.passed(), whole)
+
+
+class _Scene:
+    """One call of `judge`: the inputs, and what is said about them."""
+
+    def __init__(self, config: JudgeConfig, step: Step, tally: Tally) -> None:
+        self.config = config
+        self.step = step
+        self.tally = tally
+        self.who = "the new revision" if config.is_bake(step) else "canary"
+
+    # -- metrics -------------------------------------------------------------------------------
+
+    def evidence(self, slot: Slot) -> tuple[MetricEvidence, ...]:
+        """Every limited metric over the time of `slot`."""
+        return tuple(self._metrics(slot))
+
+    def _metrics(self, slot: Slot) -> Iterator[MetricEvidence]:
+        limits, canary, stable = self.step.limits, slot.canary, slot.stable
+        time = timedelta(milliseconds=slot.end - slot.start)
+        enough = canary.requests >= self.config.min_requests
+        if limits.error_rate is not None:
+            observed = _ratio(canary.errors, canary.requests)
+            yield MetricEvidence(
+                metric="errorRate",
+                observed=observed,
+                limit=limits.error_rate,
+                stable=_ratio(stable.errors, stable.requests),
+                samples=canary.requests,
+                breached=enough and observed is not None and observed > limits.error_rate,
+                window=time,
+            )
+        if limits.latency_p95 is not None:
+            yield self._latency("latencyP95", limits.latency_p95, 0.95, canary.slow95, slot)
+        if limits.latency_p99 is not None:
+            yield self._latency("latencyP99", limits.latency_p99, 0.99, canary.slow99, slot)
+        if limits.cpu is not None:
+            covered = slot.busy_ms * 2 >= min(self.config.window, self.step.duration) / _MS and slot.busy_ms
+            used = slot.busy / 1_000_000 / slot.busy_ms if covered else None
+            yield MetricEvidence(
+                metric="cpu",
+                observed=used,
+                limit=limits.cpu,
+                breached=used is not None and used > limits.cpu,
+                window=time,
+            )
+        if limits.memory is not None:
+            yield MetricEvidence(
+                metric="memory",
+                observed=slot.memory,
+                limit=limits.memory,
+                breached=slot.memory is not None and slot.memory > limits.memory,
+                window=time,
+            )
+        for place, metric in enumerate(self.config.business):
+            yield from self._business(place, metric, slot)
+
+    def _latency(self, metric: str, limit: timedelta, share: float, slow: int, slot: Slot) -> MetricEvidence:
+        allowed = {0.95: 20, 0.99: 100}[share]  # one request in so many
+        timed = slot.canary.timed
+        return MetricEvidence(
+            metric=metric,
+            observed=histogram.quantile(self.tally.buckets(slot.canary), share),
+            limit=limit.total_seconds(),
+            stable=histogram.quantile(self.tally.buckets(slot.stable), share),
+            samples=timed,
+            breached=timed >= self.config.min_requests and slow * allowed > timed,
+            window=timedelta(milliseconds=slot.end - slot.start),
+        )
+
+    def _business(self, place: int, metric: BusinessMetric, slot: Slot) -> Iterator[MetricEvidence]:
+        count, requests = _pair(slot.canary, place)
+        observed, stable = _ratio(count, requests), _ratio(*_pair(slot.stable, place))
+        enough = requests >= self.config.min_requests and observed is not None
+        for limit, at_least in ((metric.min_per_request, True), (metric.max_per_request, False)):
+            if limit is None:
+                continue
+            beyond = observed is not None and (observed < limit if at_least else observed > limit)
+            yield MetricEvidence(
+                metric=f"business/{metric.name}",
+                observed=observed,
+                limit=limit,
+                stable=stable,
+                samples=requests,
+                breached=enough and beyond,
+                window=timedelta(milliseconds=slot.end - slot.start),
+                at_least=at_least,
+            )
+
+    # -- bad news ------------------------------------------------------------------------------
+
+    def breach(self, slot: Slot, evidence: tuple[MetricEvidence, ...]) -> Opinion:
+        """A rollback, worst metric first."""
+        worst = sorted((item for item in evidence if item.breached), key=_excess, reverse=True)
+        blame = tuple(dict.fromkeys(item.metric for item in worst))
+        reason = f"{self._fault(worst[0], slot)}, {self._where(slot)}{_beside(worst[0])}"
+        if len(blame) > 1:
+            reason += f"; also beyond its limit: {', '.join(explain.title(name) for name in blame[1:])}"
+        return Opinion(VerdictKind.ROLLBACK, reason, evidence, blame)
+
+    def _fault(self, item: MetricEvidence, slot: Slot) -> str:
+        value, limit = explain.shown(item.metric, item.observed), explain.shown(item.metric, item.limit)
+        of = explain.number(item.samples)
+        match item.metric:
+            case "errorRate":
+                errors = explain.number(slot.canary.errors)
+                return f"{self.who} answered {errors} of {of} requests with 5xx = {value}, limit {limit}"
+            case "latencyP95" | "latencyP99":
+                slow = slot.canary.slow95 if item.metric == "latencyP95" else slot.canary.slow99
+                share = explain.percent(slow / item.samples)
+                return (
+                    f"{explain.number(slow)} of {of} requests to {self.who} took longer than {limit} = "
+                    f"{share}; {item.metric.removeprefix('latency').lower()} is about {value}, limit {limit}"
+                )
+            case "cpu":
+                return f"{self.who} used {value} of the machine's cores in one process, limit {limit}"
+            case "memory":
+                return f"{self.who} grew to {value} in one process, limit {limit}"
+            case _:
+                what = item.metric.removeprefix("business/")
+                bound = "at least" if item.at_least else "at most"
+                return f"{self.who} had {value} {what} per request in {of} requests, {bound} {limit} wanted"
+
+    def _where(self, slot: Slot) -> str:
+        lasted = explain.length(timedelta(milliseconds=slot.end - slot.start))
+        return f"in the last {lasted} at {self.step.weight} % traffic"
+
+    # -- doubts --------------------------------------------------------------------------------
+
+    def doubt(self, recent: Slot) -> str:
+        """Why nothing can be said just now; empty when something can."""
+        tally, weight = self.tally, self.step.weight
+        note = f" ({tally.note})" if tally.note else ""
+        if tally.quality is Quality.GAP:
+            return f"no answer from the source of evidence about {self.who}{note}"
+        if tally.quality is Quality.STALE:
+            return f"the counters of {self.who} stand still although requests are expected{note}"
+        if tally.quality is Quality.PARTIAL:
+            return f"not every process of {self.who} answered{note}"
+        if tally.weight != weight:
+            return f"the data plane is seen to send {tally.weight} %, not {weight} %{note}"
+        return self._misrouted(*recent.routed)
+
+    def _misrouted(self, canary: int, stable: int) -> str:
+        weight = self.step.weight
+        if weight == 100:
+            lost = canary == 0 and stable >= ROUTED
+            return f"routing: {self.who} gets no requests, stable got {stable} of them" if lost else ""
+        everything = canary + stable
+        expected = everything * weight / 100
+        if expected < ROUTED:
+            return ""
+        if canary == 0:
+            return (
+                f"routing: {self.who} got none of {explain.number(everything)} requests, "
+                f"about {expected:.0f} were expected at {weight} %"
+            )
+        share = canary / everything
+        if not weight / 200 <= share <= weight / 50:
+            return (
+                f"routing: {self.who} got {explain.number(canary)} of {explain.number(everything)} "
+                f"requests = {explain.percent(share)}, {weight} % were to be expected"
+            )
+        return ""
+
+    def missing(self, whole: tuple[MetricEvidence, ...]) -> str:
+        """What is still needed before the step's numbers may count as a pass; empty when nothing is."""
+        need, requests = self.config.min_requests, self.tally.total.canary.requests
+        if requests < need:
+            short = need - requests
+            return f"{self.who} got {requests} of the {need} requests needed: {short} more"
+        for item in whole:
+            name = explain.title(item.metric)
+            if item.observed is None:
+                return f"nothing is known about {name}, which has a limit"
+            if item.metric in _BY_REQUESTS or item.metric.startswith("business/"):
+                if item.samples < need:
+                    return f"{name} is known for {item.samples} of the {need} requests needed"
+                if self._undecided(item):
+                    limit = explain.shown(item.metric, item.limit)
+                    return f"the histogram cannot tell whether {name} is within {limit}: make that an edge"
+        return ""
+
+    def _undecided(self, item: MetricEvidence) -> bool:
+        total = self.tally.total.canary
+        if item.metric == "latencyP95":
+            return total.about95 * 20 > total.timed
+        return item.metric == "latencyP99" and total.about99 * 100 > total.timed
+
+    # -- good news -----------------------------------------------------------------------------
+
+    def progress(self) -> str:
+        done = explain.length(self.tally.observed_for)
+        return f"within limits for {done} of {explain.length(self.step.duration)}{self._summary()}"
+
+    def passed(self) -> str:
+        return f"within limits for {explain.length(self.tally.observed_for)}{self._summary()}"
+
+    def _summary(self) -> str:
+        total = self.tally.total.canary
+        if total.requests == 0:
+            return f" at {self.step.weight} % traffic; no request to {self.who} yet"
+        words = [f"{explain.number(total.requests)} requests to {self.who}"]
+        words.append(f"{explain.percent(total.errors / total.requests)} errors")
+        p95 = histogram.quantile(self.tally.buckets(total), 0.95)
+        if p95 is not None:
+            words.append(f"p95 about {explain.seconds(p95)}")
+        return f" at {self.step.weight} % traffic: {', '.join(words)}"
+
+
+_MS = timedelta(milliseconds=1)
+_BY_REQUESTS = frozenset({"errorRate", "latencyP95", "latencyP99"})
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _pair(counts: Counts, place: int) -> tuple[int, int]:
+    return counts.business[place] if counts.business else (0, 0)
+
+
+def _excess(item: MetricEvidence) -> float:
+    """How many times the limit was reached."""
+    observed = item.observed or 0.0
+    above, below = (item.limit, observed) if item.at_least else (observed, item.limit)
+    return above / below if below > 0 else float("inf")
+
+
+def _beside(item: MetricEvidence) -> str:
+    return "" if item.stable is None else f"; stable {explain.shown(item.metric, item.stable)}"
