@@ -24,7 +24,13 @@ from phoenix_orch.rollout.status import (
 
 
 class RolloutStore(Protocol):
-    """Durable state. Every method raises Retryable while the store is away."""
+    """Durable state. Every method raises Retryable while the store is away.
+
+    Retryable from a write says nothing about whether it took effect. Writes may be repeated: a second
+    `put` or `save` of the same version conflicts, the others do what the first one did.
+    Reading what is not there gives nothing; writing to a rollout that is not there raises NotFound,
+    except where another error is named. Terminal: something stored cannot be read.
+    """
 
     async def rollouts(self) -> list[Rollout]:
         """All rollouts, by name."""
@@ -46,7 +52,11 @@ class RolloutStore(Protocol):
         ...
 
     async def command(self, name: str, command: Command) -> None:
-        """Add a command; it stays until a `save` names it as handled. Raises NotFound."""
+        """Add a command; it stays until a `save` names it as handled. Raises NotFound.
+
+        It raises the version, so a decision made without knowing of it conflicts. An id that waits, or
+        was handled lately, is not added again.
+        """
         ...
 
     async def save(
@@ -69,7 +79,10 @@ class RolloutStore(Protocol):
         ...
 
     async def append_events(self, name: str, events: Sequence[Event]) -> None:
-        """Append events that belong to no decision, such as those of the rollback controller."""
+        """Append events that belong to no decision, such as those of the rollback controller.
+
+        An event equal to one of the newest is there already and is not appended again.
+        """
         ...
 
     async def history(self, name: str, *, limit: int = 50) -> list[Release]:
@@ -77,7 +90,10 @@ class RolloutStore(Protocol):
         ...
 
     async def add_revision(self, name: str, revision: Revision) -> Revision:
-        """Keep a template under its hash. One that is known keeps its number; new ones count up from 1."""
+        """Keep a template under its hash. One that is known stays as it is; new ones count up from 1.
+
+        Templates may come before the rollout. The newest 50 stay, and those the rollout refers to.
+        """
         ...
 
     async def revisions(self, name: str) -> list[Revision]:
@@ -99,7 +115,8 @@ class RolloutStore(Protocol):
     async def observations(
         self, name: str, *, since: datetime | None = None, limit: int = 1000
     ) -> list[Observation]:
-        """The newest `limit` observations since `since`, oldest first."""
+        """The newest `limit` observations, oldest first; with `since` back to the first whose `t1` is
+        before it."""
         ...
 
     async def put_cause(self, name: str, cause: Cause) -> None:

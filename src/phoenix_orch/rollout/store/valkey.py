@@ -1,0 +1,416 @@
+"""Rollouts in Valkey or Redis: the embedded server, or any server by its URL.
+
+Keys, all under one prefix (`phoenix:` unless told otherwise):
+
+    rollouts            set of names               record:<name>     hash: version, wanted, status
+    removed             hash: name → last version  commands:<name>   list, in order of arrival
+    events:<name>       stream, ~10,000 newest     history:<name>    hash: number → release, 200 newest
+    observations:<name> stream, ~20,000 newest     templates:<name>  hash: revision → template
+    verdict:<name>      hash: verdict, state,      numbers:<name>    sorted set: revision by number
+                        verification               causes:<name>     hash: revision → release, cause
+    changes             pub/sub channel of names
+
+Every write is one script, which the server runs whole or, when it dies, not at all: the append-only
+file holds what a script wrote as one transaction. Scripts reach all keys of a rollout at once, so Redis
+Cluster does not do. Values are the models' JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.resources
+import time
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+import structlog
+from pydantic import BaseModel, ValidationError
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from phoenix_orch.health_validator.observation import Observation, Verdict
+from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError, Terminal
+from phoenix_orch.rollout.status import (
+    Cause,
+    Command,
+    Event,
+    Release,
+    Revision,
+    Rollout,
+    Status,
+    Verification,
+)
+from phoenix_orch.rollout.store.valkey_client import COMMAND_TIMEOUT, address, answered, connect, translated
+
+M = TypeVar("M", bound=BaseModel)
+
+EVENTS_KEPT = 10_000
+OBSERVATIONS_KEPT = 20_000
+RELEASES_KEPT = 200
+REVISIONS_KEPT = 50
+_PAGE = 1000
+_SILENCE = 5.0
+"""Seconds without a word after which a watched connection is asked whether it still lives."""
+_RECORD_ONLY = {"status", "commands", "version"}
+_KINDS = (
+    "commands",
+    "events",
+    "history",
+    "observations",
+    "templates",
+    "numbers",
+    "causes",
+    "verdict",
+)
+_SCRIPTS = (
+    "read",
+    "put",
+    "remove",
+    "command",
+    "save",
+    "append",
+    "fields",
+    "cause",
+    "revision",
+    "revisions",
+    "history",
+)
+
+_log = structlog.get_logger("phoenix.store")
+
+
+class ValkeyStore:
+    """A RolloutStore. One instance for a process; every task may call it at any time.
+
+    Reading what is not there gives nothing; writing to a rollout that is not there raises NotFound
+    (`add_revision` excepted: templates come before the rollout that wants them).
+    """
+
+    def __init__(self, server: Redis | str, *, prefix: str = "phoenix:") -> None:
+        """`server`: a URL (`redis://`, `rediss://`, `unix://`), the path of a unix socket, or a client,
+        which is then bounded in time but not changed. Connects at the first call."""
+        if isinstance(server, str):
+            server = connect(f"unix://{server}" if server.startswith("/") else server)
+        self._client = server
+        self._prefix = prefix
+        self._changes = f"{prefix}changes"
+        self._scripts = {name: server.register_script(_source(name)) for name in _SCRIPTS}
+
+    async def close(self) -> None:
+        """Close all connections. The store connects again when it is used again."""
+        await self._client.aclose()
+
+    async def ping(self) -> None:
+        """Raise Retryable when the server cannot be used now."""
+        async with answered(self._client):
+            await cast("Any", self._client.ping())
+
+    # -- rollouts ----------------------------------------------------------------------------------
+
+    async def rollouts(self) -> list[Rollout]:
+        return sorted(await self._read(), key=lambda rollout: rollout.name)
+
+    async def get(self, name: str) -> Rollout:
+        found = await self._read(name)
+        if not found:
+            raise _no_such(name)
+        return found[0]
+
+    async def _read(self, *names: str) -> list[Rollout]:
+        reply = await self._run(
+            "read",
+            [self._key("rollouts")],
+            [self._key("record", ""), self._key("commands", ""), *names],
+        )
+        return [self._rollout(_text(name), record) for name, record in reply]
+
+    async def put(self, rollout: Rollout) -> Rollout:
+        name = rollout.name
+        written, reply = await self._run(
+            "put",
+            [
+                self._key("rollouts"),
+                self._key("record", name),
+                self._key("commands", name),
+                self._key("removed"),
+            ],
+            [
+                self._changes,
+                name,
+                rollout.version,
+                rollout.model_dump_json(exclude=_RECORD_ONLY),
+                Status().model_dump_json(),
+            ],
+        )
+        if not written:
+            raise _changed(rollout, reply)
+        return self._rollout(name, reply)
+
+    async def remove(self, name: str) -> None:
+        keys = [self._key("rollouts"), self._key("record", name), self._key("removed")]
+        await self._run("remove", keys + [self._key(kind, name) for kind in _KINDS], [self._changes, name])
+
+    async def command(self, name: str, command: Command) -> None:
+        await self._write(
+            "command",
+            name,
+            [self._key("record", name), self._key("commands", name)],
+            [self._changes, name, command.id, command.model_dump_json()],
+        )
+
+    async def save(
+        self,
+        rollout: Rollout,
+        status: Status,
+        *,
+        events: Sequence[Event] = (),
+        release: Release | None = None,
+    ) -> Rollout:
+        name = rollout.name
+        written, reply = await self._run(
+            "save",
+            [self._key(kind, name) for kind in ("record", "commands", "events", "history")],
+            [
+                self._changes,
+                name,
+                rollout.version,
+                status.model_dump_json(),
+                EVENTS_KEPT,
+                RELEASES_KEPT,
+                release.number if release is not None else "",
+                release.model_dump_json() if release is not None else "",
+                *(event.model_dump_json() for event in events),
+            ],
+        )
+        if not written:
+            raise _changed(rollout, reply)
+        return self._rollout(name, reply)
+
+    # -- logs --------------------------------------------------------------------------------------
+
+    async def events(self, name: str, *, limit: int = 100) -> list[Event]:
+        return await self._newest(Event, self._key("events", name), limit)
+
+    async def append_events(self, name: str, events: Sequence[Event]) -> None:
+        await self._append(self._changes, name, "events", EVENTS_KEPT, events)
+
+    async def append_observation(self, name: str, observation: Observation) -> None:
+        await self._append("", name, "observations", OBSERVATIONS_KEPT, [observation])
+
+    async def _append(
+        self, channel: str, name: str, log: str, kept: int, entries: Sequence[BaseModel]
+    ) -> None:
+        keys = [self._key("record", name), self._key(log, name)]
+        texts = [entry.model_dump_json() for entry in entries]
+        await self._write("append", name, keys, [channel, name, kept, *texts])
+
+    async def observations(
+        self, name: str, *, since: datetime | None = None, limit: int = 1000
+    ) -> list[Observation]:
+        return await self._newest(Observation, self._key("observations", name), limit, since)
+
+    async def _newest(self, model: type[M], key: str, limit: int, since: datetime | None = None) -> list[M]:
+        """The newest entries, oldest first; with `since` back to the first that ended before it."""
+        found: list[M] = []
+        end = "+"
+        while len(found) < limit:
+            count = min(_PAGE, limit - len(found))
+            async with answered(self._client):
+                page: Any = await self._client.xrevrange(key, end, "-", count=count)
+            for entry, fields in page:
+                end = f"({_text(entry)}"
+                value = _decoded(model, next(iter(fields.values()), b""), f"{key} at {_text(entry)}")
+                if since is not None and isinstance(value, Observation) and value.t1 < since:
+                    return found[::-1]
+                found.append(value)
+            if len(page) < count:
+                break
+        return found[::-1]
+
+    # -- history -----------------------------------------------------------------------------------
+
+    async def history(self, name: str, *, limit: int = 50) -> list[Release]:
+        key = self._key("history", name)
+        reply = await self._run("history", [key], [max(0, limit)])
+        return [_decoded(Release, release, f"{key} at {_text(number)}") for number, release in reply]
+
+    async def add_revision(self, name: str, revision: Revision) -> Revision:
+        keys = [self._key(kind, name) for kind in ("record", "templates", "numbers", "causes")]
+        reply = await self._run(
+            "revision", keys, [revision.revision, revision.model_dump_json(), REVISIONS_KEPT]
+        )
+        return self._revision(name, revision.revision, *reply)
+
+    async def revisions(self, name: str) -> list[Revision]:
+        reply = await self._run("revisions", [self._key("templates", name), self._key("numbers", name)])
+        return [self._revision(name, _text(revision), *rest) for revision, *rest in reply]
+
+    def _revision(self, name: str, revision: str, number: Any, template: Any) -> Revision:
+        value = _decoded(Revision, template, f"{self._key('templates', name)} at {revision}")
+        return value.model_copy(update={"number": int(number)})
+
+    # -- words of the other processes ----------------------------------------------------------------
+
+    async def put_verdict(self, name: str, verdict: Verdict, judge_state: str) -> None:
+        await self._set_fields(name, {"verdict": verdict.model_dump_json(), "state": judge_state})
+
+    async def verdict(self, name: str) -> tuple[Verdict, str] | None:
+        verdict, state = await self._fields(name, "verdict", "state")
+        if verdict is None:
+            return None
+        return _decoded(Verdict, verdict, f"{self._key('verdict', name)} at verdict"), _text(state)
+
+    async def put_verification(self, name: str, verification: Verification) -> None:
+        await self._set_fields(name, {"verification": verification.model_dump_json()})
+
+    async def verification(self, name: str) -> Verification | None:
+        (text,) = await self._fields(name, "verification")
+        if text is None:
+            return None
+        return _decoded(Verification, text, f"{self._key('verdict', name)} at verification")
+
+    async def put_cause(self, name: str, cause: Cause) -> None:
+        await self._write(
+            "cause",
+            name,
+            [self._key("record", name), self._key("causes", name)],
+            [self._changes, name, cause.revision, cause.model_dump_json()],
+        )
+
+    async def cause(self, name: str, revision: str) -> Cause | None:
+        key = self._key("causes", name)
+        async with answered(self._client):
+            text = await cast("Any", self._client.hget(key, revision))
+        if text is None:
+            return None
+        return _decoded(Cause, _text(text).partition("\n")[2], f"{key} at {revision}")
+
+    async def clear_cause(self, name: str, revision: str) -> None:
+        async with answered(self._client):
+            await cast("Any", self._client.hdel(self._key("causes", name), revision))
+
+    async def _set_fields(self, name: str, fields: dict[str, str]) -> None:
+        pairs = [text for pair in fields.items() for text in pair]
+        keys = [self._key("record", name), self._key("verdict", name)]
+        await self._write("fields", name, keys, [self._changes, name, *pairs])
+
+    async def _fields(self, name: str, *fields: str) -> list[Any]:
+        async with answered(self._client):
+            found = await cast("Any", self._client.hmget(self._key("verdict", name), list(fields)))
+        return list(found)
+
+    # -- watching ----------------------------------------------------------------------------------
+
+    async def watch(self, *, timeout: timedelta) -> AsyncIterator[str]:  # noqa: ASYNC109 - the port's word
+        """Names of rollouts that changed; an empty name at least every `timeout`, also while the server
+        is away, and once after every time it came back, since something may have been missed."""
+        seconds = max(0.001, timeout.total_seconds())
+        away = False
+        while True:
+            pubsub: Any = self._client.pubsub()
+            try:
+                async with answered(self._client):
+                    await pubsub.subscribe(self._changes)
+                if away:
+                    _log.info("store answers again", store=address(self._client))
+                away = False
+                yield ""
+                async for name in _heard(pubsub, seconds):
+                    yield name
+            except (RedisError, OSError, PhoenixError) as error:
+                if not away:
+                    problem = error if isinstance(error, PhoenixError) else translated(error, self._client)
+                    _log.warning("store is away", reason=problem.message, remedy=problem.remedy)
+                away = True
+            finally:
+                with contextlib.suppress(RedisError, OSError):
+                    await pubsub.aclose()
+            yield ""
+            await asyncio.sleep(min(seconds, 0.5))
+
+    # -- plumbing ----------------------------------------------------------------------------------
+
+    def _key(self, kind: str, name: str | None = None) -> str:
+        # The name comes last, so that no name can be read as the key of something else.
+        return f"{self._prefix}{kind}" if name is None else f"{self._prefix}{kind}:{name}"
+
+    async def _run(self, script: str, keys: Sequence[str], args: Sequence[Any] = ()) -> Any:
+        async with answered(self._client):
+            return await cast("Any", self._scripts[script](keys=list(keys), args=list(args)))
+
+    async def _write(self, script: str, name: str, keys: Sequence[str], args: Sequence[Any]) -> None:
+        if not await self._run(script, keys, args):
+            raise _no_such(name)
+
+    def _rollout(self, name: str, record: Sequence[Any]) -> Rollout:
+        version, wanted, status, commands = record
+        key = self._key("record", name)
+        rollout = _decoded(Rollout, wanted, f"{key} at wanted")
+        waiting = self._key("commands", name)
+        return rollout.model_copy(
+            update={
+                "status": _decoded(Status, status, f"{key} at status"),
+                "commands": tuple(_decoded(Command, command, waiting) for command in commands),
+                "version": int(version),
+            }
+        )
+
+
+async def _heard(pubsub: Any, seconds: float) -> AsyncIterator[str]:
+    """Names as they are published; an empty one after `seconds` of silence.
+
+    Raises TimeoutError when pings are not answered either: the connection died without a word.
+    """
+    heard = time.monotonic()
+    pinged = False
+    while True:
+        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=seconds)
+        now = time.monotonic()
+        if message is not None:
+            heard, pinged = now, False
+            if message["type"] == "message":
+                yield _text(message["data"])
+            continue
+        yield ""
+        if now - heard > 2 * _SILENCE:
+            raise TimeoutError
+        if now - heard > _SILENCE and not pinged:
+            async with asyncio.timeout(COMMAND_TIMEOUT):
+                await pubsub.ping()
+            pinged = True
+
+
+def _source(name: str) -> str:
+    scripts = importlib.resources.files(__package__) / "scripts"
+    return "\n".join((scripts / f"{part}.lua").read_text("utf-8") for part in ("record", name))
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _decoded(model: type[M], text: Any, where: str) -> M:
+    try:
+        return model.model_validate_json(text or b"")
+    except (ValidationError, TypeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise Terminal(
+            f"the stored {model.__name__.lower()} in {where} cannot be read: {reason}",
+            remedy="another release of Phoenix or another program wrote it: "
+            "use that release, restore a backup, or remove the key",
+        ) from None
+
+
+def _no_such(name: str) -> NotFound:
+    return NotFound(f"there is no rollout {name!r}", remedy="phoenix get rollouts lists them")
+
+
+def _changed(rollout: Rollout, stored: Any) -> Conflict:
+    found = f"version {_text(stored)}" if int(stored) else "not there"
+    return Conflict(
+        f"rollout {rollout.name} is {found} in the store, not version {rollout.version}: "
+        "it was changed meanwhile",
+        remedy="read it again and decide again",
+    )
