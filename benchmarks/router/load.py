@@ -63,6 +63,8 @@ class Connection:
             self._streams = None
 
     async def _exchange(self, path: str) -> tuple[int, str]:
+        if self._streams is not None and self._streams[0].at_eof():
+            self.close()  # closed while idle and known before sending: no request is at stake
         reused = self._streams is not None
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)

@@ -152,7 +152,8 @@ async def changes(running: Running, *, keep_alive: bool) -> Figures:
         await asyncio.sleep(CHANGE_SPACING_SECONDS)
     effects = []
     for (moment, old), (following, _) in zip(began, [*began[1:], (math.inf, "")], strict=True):
-        late = [a.received for a in load.answers if moment < a.sent < following and a.body == old]
+        within = (a for a in load.answers if moment < a.sent and a.received < following)
+        late = [a.received for a in within if a.body == old]
         effects.append(max(late, default=moment) - moment)
     return {
         "requests": len(load.answers),

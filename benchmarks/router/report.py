@@ -9,7 +9,7 @@ def _percent(result: dict[str, Any]) -> str:
 
 
 def _milliseconds(seconds: float | None) -> str:
-    return "never" if seconds is None else f"{seconds * 1000:.1f} ms"
+    return "never" if seconds is None else f"{seconds * 1000:.2f} ms"
 
 
 def _changes(figures: dict[str, Any]) -> str:
