@@ -17,7 +17,7 @@ def _split_command(value: object) -> object:
     """Split a command written as one string as a POSIX shell would; no shell is ever run."""
     if isinstance(value, str):
         return tuple(shlex.split(value))
-    return value
+    return tuple(value) if isinstance(value, list) else value
 
 
 Command = Annotated[tuple[str, ...], BeforeValidator(_split_command), Field(min_length=1)]

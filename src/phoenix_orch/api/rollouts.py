@@ -1,0 +1,91 @@
+"""`/rollouts` and `/apply`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from phoenix_orch.api.peer import actor
+from phoenix_orch.api.requests import ApplyRequest, CommandRequest, StartRequest, UndoRequest
+from phoenix_orch.health_validator.observation import Observation, Verdict
+from phoenix_orch.orchestrator.operations_port import Operations
+from phoenix_orch.orchestrator.views import Change, RolloutView
+from phoenix_orch.rollout.status import Command, Event, Release, Revision
+
+Actor = Annotated[str, Depends(actor)]
+Limit = Annotated[int, Query(ge=1, le=20_000)]
+
+
+def routes(operations: Operations) -> APIRouter:
+    router = APIRouter(tags=["rollouts"])
+
+    @router.get("/rollouts")
+    async def list_rollouts() -> list[RolloutView]:
+        """All rollouts with what surrounds them."""
+        return await operations.views()
+
+    @router.get("/rollouts/{name}")
+    async def get_rollout(name: str) -> RolloutView:
+        """One rollout: what is wanted, where it stands, traffic, instances, verdict, rates."""
+        return await operations.view(name)
+
+    @router.get("/rollouts/{name}/verdict")
+    async def get_verdict(name: str) -> Verdict | None:
+        """The health validator's last answer; null before the first."""
+        return (await operations.view(name)).verdict
+
+    @router.get("/rollouts/{name}/events")
+    async def list_events(name: str, limit: Limit = 100) -> list[Event]:
+        """What happened: the newest `limit` events, oldest first."""
+        return await operations.events(name, limit)
+
+    @router.get("/rollouts/{name}/history")
+    async def list_history(name: str, limit: Limit = 50) -> list[Release]:
+        """Ended releases, newest first."""
+        return await operations.history(name, limit)
+
+    @router.get("/rollouts/{name}/revisions")
+    async def list_revisions(name: str) -> list[Revision]:
+        """All kept revisions by number."""
+        return await operations.revisions(name)
+
+    @router.get("/rollouts/{name}/observations")
+    async def list_observations(
+        name: str, since: datetime | None = None, limit: Limit = 1000
+    ) -> list[Observation]:
+        """What both variants did, interval by interval, oldest first."""
+        return await operations.observations(name, since, limit)
+
+    @router.post("/rollouts/{name}/commands", status_code=202)
+    async def give_command(name: str, body: CommandRequest, who: Actor) -> Command:
+        """Give the rollout a person's word; it is obeyed at the controller's next pass."""
+        return await operations.command(name, body.kind, actor=who, reason=body.reason)
+
+    @router.post("/rollouts/{name}/start")
+    async def start_release(name: str, body: StartRequest, who: Actor) -> Change:
+        """Release stable's template with another version, environment or command."""
+        return await operations.start(
+            name,
+            version=body.version,
+            env=body.env,
+            command=body.command,
+            change_cause=body.change_cause,
+            actor=who,
+            dry_run=body.dry_run,
+        )
+
+    @router.post("/rollouts/{name}/undo")
+    async def undo_release(name: str, body: UndoRequest, who: Actor) -> Change:
+        """Go back to an earlier revision."""
+        return await operations.undo(
+            name, to_revision=body.to_revision, actor=who, reason=body.reason, dry_run=body.dry_run
+        )
+
+    @router.post("/apply")
+    async def apply_configuration(body: ApplyRequest, who: Actor) -> list[Change]:
+        """Make a whole phoenix.yaml what is wanted, or none of it."""
+        return await operations.apply(body.config, actor=who, dry_run=body.dry_run)
+
+    return router

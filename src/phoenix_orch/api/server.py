@@ -1,0 +1,107 @@
+"""The application, and how it is served on a unix socket that only its owner may open."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+
+from phoenix_orch.api import problems, rollouts, services
+from phoenix_orch.api.peer import PeerProtocol
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.operations_port import Operations
+
+PREFIX = "/api/v1"
+LONGEST_PATH = 107
+"""Bytes of a unix socket's path on Linux, without the final zero."""
+GRACE = 2
+"""Seconds that requests under way get at the end."""
+
+
+def create_app(operations: Operations) -> FastAPI:
+    """The API over `operations`."""
+    app = FastAPI(
+        title="Phoenix Orchestrator",
+        version=version("phoenix-orchestrator"),
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=None,  # both load scripts from elsewhere
+        redoc_url=None,
+    )
+    problems.install(app)
+
+    @app.get(f"{PREFIX}/version", tags=["phoenix"])
+    async def get_version() -> dict[str, str]:
+        """Version of the running Phoenix and of this API."""
+        return {"version": app.version, "api": "v1"}
+
+    @app.get(f"{PREFIX}/health", tags=["phoenix"])
+    async def get_health() -> dict[str, Any]:
+        """Process, data directory, speed, and each component with its state."""
+        return await operations.info()
+
+    app.include_router(rollouts.routes(operations), prefix=PREFIX)
+    app.include_router(services.routes(operations), prefix=PREFIX)
+    return app
+
+
+async def serve(app: FastAPI, socket_path: Path) -> None:
+    """Serve until cancelled, then let requests under way end, and remove the socket.
+
+    Runs in the loop of the caller, who keeps its signal handlers. A socket left by a dead process is
+    replaced: that nobody else serves here is held by the caller's lock. Raises Invalid when the path
+    is too long for a socket.
+    """
+    with _listening(socket_path) as listener:
+        server = _Server(
+            uvicorn.Config(
+                app,
+                http=PeerProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                timeout_graceful_shutdown=GRACE,
+            )
+        )
+        # A task of its own: a cancelled uvicorn leaves connections open, one that is asked ends well.
+        running = asyncio.ensure_future(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(running)
+        finally:
+            server.should_exit = True
+            await running
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals belong to the process that serves."""
+        yield
+
+
+@contextlib.contextmanager
+def _listening(path: Path) -> Iterator[socket.socket]:
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise Invalid(
+            f"the path of the socket is longer than {LONGEST_PATH} bytes: {path}",
+            remedy="give a shorter --data-dir",
+        )
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)  # nobody can connect before `listen`
+        listener.listen(128)
+        listener.setblocking(False)
+        yield listener
+    finally:
+        listener.close()
+        path.unlink(missing_ok=True)

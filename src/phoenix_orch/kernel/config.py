@@ -1,0 +1,311 @@
+"""Configuration files: every error at its line, with what was found, what is allowed, and a guess.
+
+A file is read as a whole, checked as a whole, and either gives one valid model or one `ConfigError`
+that names everything wrong with it. Environment variables are never put into it: what is in the file
+is what runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from phoenix_orch.kernel import model_shape
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.yaml_source import Mark, Node, YamlFault, parse
+
+M = TypeVar("M", bound=BaseModel)
+Loc = tuple[int | str, ...]
+
+IN_FULL = 3
+"""Errors shown with their source line; the rest take one line each, so that a screen holds them."""
+IN_ALL = 12
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong. Line and column count from 1; 0 where there is no line to show."""
+
+    line: int
+    column: int
+    field: str
+    message: str
+    found: str = ""
+    allowed: str = ""
+    suggestion: str = ""
+    source: str = dataclasses.field(default="", repr=False)
+    """The line of the file."""
+    width: int = 1
+
+    def headline(self, name: str) -> str:
+        """`file:line:column: field: message`, as compilers write it, so that editors can jump there."""
+        place = f"{name}:{self.line}:{self.column}" if self.line else name
+        guess = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
+        return ": ".join(part for part in (place, self.field, self.message + guess) if part)
+
+    def detail(self) -> list[str]:
+        lines = []
+        if self.source:
+            gutter = f"{self.line:>5} | "
+            shown, start = _window(self.source, self.column - 1)
+            caret = "^" * max(1, min(self.width, len(shown) - start))
+            lines += [f"{gutter}{shown}", f"{' ' * (len(gutter) - 2)}| {' ' * start}{caret}"]
+        if self.found:
+            lines.append(f"        found: {self.found}")
+        if self.allowed:
+            lines.append(f"      allowed: {self.allowed}")
+        return lines
+
+
+class ConfigError(Invalid):
+    """Everything wrong with one file. `str()` and `render()` show it on one screen."""
+
+    code: ClassVar[str] = "config"
+
+    def __init__(self, name: str, problems: Sequence[Problem], *, remedy: str = "") -> None:
+        self.name = name
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
+        super().__init__(
+            self.render(),
+            remedy=remedy or "mend the file; `phoenix validate -f FILE` checks it and changes nothing",
+        )
+
+    def render(self, in_full: int = IN_FULL, in_all: int = IN_ALL) -> str:
+        """All of it as text: the first errors with their lines, the others in a line each."""
+        count = len(self.problems)
+        lines = [f"{self.name} has {count} error{'s' if count > 1 else ''}"]
+        for number, problem in enumerate(self.problems[:in_all]):
+            lines.append(problem.headline(self.name))
+            if number < in_full:
+                lines += problem.detail()
+        if count > in_all:
+            lines.append(f"... and {count - in_all} more")
+        return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """The text of one file and where its values stand."""
+
+    name: str
+    lines: tuple[str, ...]
+    root: Node
+
+    def mark(self, loc: Loc, *, key: bool = False) -> tuple[Mark, Node]:
+        """Where `loc` stands (its key with `key`), or the nearest thing around it that exists."""
+        node, mark = self.root, self.root.mark
+        for depth, part in enumerate(loc):
+            content = node.content
+            if isinstance(content, dict) and part in content:
+                key_mark, node = content[part]
+                block = isinstance(node.content, dict | list) and node.mark.line != key_mark.line
+                at_key = block or (key and depth == len(loc) - 1)
+                mark = key_mark if at_key else node.mark
+            elif isinstance(content, list) and isinstance(part, int) and part < len(content):
+                node = content[part]
+                mark = node.mark
+            elif not _is_noise(part):
+                break
+        return mark, node
+
+    def problem(self, mark: Mark, field: str, message: str, **more: str) -> Problem:
+        line = self.lines[mark.line] if mark.line < len(self.lines) else ""
+        return Problem(
+            line=mark.line + 1,
+            column=mark.column + 1,
+            width=mark.width,
+            source=line,
+            field=field,
+            message=message,
+            **more,
+        )
+
+
+def read(path: Path) -> Source:
+    """Read a YAML file; `-` is standard input. Raises Invalid where there is none, else ConfigError."""
+    name = "standard input" if str(path) == "-" else str(path)
+    text = _text(path, name)
+    lines = tuple(text.splitlines())
+    try:
+        root = parse(text)
+    except YamlFault as fault:
+        empty = Source(name, lines, Node(fault.mark, None))
+        problem = empty.problem(fault.mark, "", fault.message, allowed=fault.allowed)
+        raise ConfigError(name, [problem]) from None
+    if root is None:
+        raise ConfigError(
+            name, [Problem(0, 0, "", "the file is empty")], remedy="`phoenix init` writes one to start from"
+        )
+    return Source(name, lines, root)
+
+
+def validate(source: Source, model: type[M]) -> M:
+    """The file as a model. Raises ConfigError with everything pydantic found, at its place.
+
+    Types are taken strictly (`true` is no 1, `"3"` no 3), keys only as they are documented.
+    """
+    if not isinstance(source.root.content, dict):
+        problem = source.problem(
+            source.root.mark,
+            "",
+            "the file is no mapping of keys to values",
+            found=_found(source.root.plain),
+            allowed=", ".join(model_shape.keys(model)),
+        )
+        raise ConfigError(source.name, [problem])
+    try:
+        text = json.dumps(source.root.plain)
+        return model.model_validate_json(text, strict=True, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems = [_problem(source, model, details) for details in error.errors(include_url=False)]
+        raise ConfigError(source.name, _distinct(problems)) from None
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """The known word that `word` was probably meant to be, or nothing."""
+    folded = {name.lower().replace("-", "").replace("_", ""): name for name in known}
+    exact = folded.get(word.lower().replace("-", "").replace("_", ""))
+    if exact is not None and exact != word:
+        return exact
+    for guess in (word, to_camel(word.replace("-", "_")) if word else word):
+        close = difflib.get_close_matches(guess, known, n=1, cutoff=0.6)
+        if close and close[0] != word:
+            return close[0]
+    return ""
+
+
+def field_path(loc: Loc) -> str:
+    """`rollouts.web.phases[0].weight`."""
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif not _is_noise(part):
+            text += f".{part}" if text else part
+    return text
+
+
+def _problem(source: Source, model: type[BaseModel], details: ErrorDetails) -> Problem:
+    loc, kind, context = details["loc"], details["type"], details.get("ctx", {})
+    field_name = field_path(loc)
+    if kind == "extra_forbidden":
+        known = model_shape.keys(model_shape.at(model, loc[:-1]))
+        mark, _ = source.mark(loc, key=True)
+        return source.problem(
+            mark,
+            field_name,
+            "unknown key",
+            found=str(loc[-1]),
+            allowed=", ".join(known),
+            suggestion=did_you_mean(str(loc[-1]), known),
+        )
+    if kind == "missing":
+        mark, _ = source.mark(loc[:-1])
+        return source.problem(mark, field_name, f"the key {loc[-1]!r} is missing", allowed="it is required")
+    mark, node = source.mark(loc, key="[key]" in loc)
+    message, allowed = model_shape.explain(details, model_shape.field(model, loc))
+    value = loc[-2] if "[key]" in loc else node.plain
+    known = context.get("allowed", ())
+    hint = _hint(node, kind)
+    return source.problem(
+        mark,
+        field_name,
+        message,
+        found=_found(value) if not isinstance(value, dict | list) or kind.endswith("_type") else "",
+        allowed="; ".join(part for part in (allowed or ", ".join(known), hint) if part),
+        suggestion=did_you_mean(value, model_shape.choices(details) or known)
+        if isinstance(value, str)
+        else "",
+    )
+
+
+def _hint(node: Node, kind: str) -> str:
+    """What a person very likely meant with a value of another type."""
+    if kind != "string_type":
+        return ""
+    content = node.content
+    if isinstance(content, bool | int | float):
+        return f'write it in quotes: "{_found(content)}"'
+    if isinstance(content, dict) and len(content) == 1 and next(iter(content.values()))[1].content is None:
+        word = next(iter(content))
+        return f'braces make a mapping in YAML; write it in quotes: "{{{word}}}"'
+    return ""
+
+
+def _found(value: object) -> str:
+    """A value as the file has it, short."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping with " + (", ".join(list(value)[:4]) or "no keys")
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    text = value if isinstance(value, str) else json.dumps(value)
+    text = text if text.isprintable() else json.dumps(text)
+    if value == "":
+        return '"" (empty)'
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _distinct(problems: Sequence[Problem]) -> list[Problem]:
+    """One problem per place and message, since unions report each of their branches; and no list that is
+    too short only because its items are wrong."""
+    wrong = {problem.field.rpartition("[")[0] for problem in problems} | {
+        problem.field.split("[")[0] for problem in problems if "[" in problem.field
+    }
+    problems = [p for p in problems if p.message != model_shape.TOO_FEW or p.field not in wrong]
+    return list({(p.line, p.column, p.field, p.message): p for p in problems}.values())
+
+
+def _is_noise(part: int | str) -> bool:
+    """Parts of pydantic's locations that stand for no key of the file."""
+    return isinstance(part, str) and (part == "[key]" or part.startswith("function-") or "[" in part)
+
+
+def _text(path: Path, name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except FileNotFoundError:
+        raise Invalid(
+            f"there is no file {name}", remedy="`phoenix init` writes one; -f names another place"
+        ) from None
+    except IsADirectoryError:
+        raise Invalid(
+            f"{name} is a directory", remedy=f"name a file in it: {path / 'phoenix.yaml'}"
+        ) from None
+    except OSError as error:
+        raise Invalid(
+            f"{name} cannot be read: {(error.strerror or str(error)).lower()}",
+            remedy="mend its rights, or name another file",
+        ) from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        column = error.start - data.rfind(b"\n", 0, error.start)
+        raise ConfigError(
+            name,
+            [
+                Problem(
+                    line, column, "", f"byte 0x{data[error.start]:02x} is not UTF-8", allowed="text in UTF-8"
+                )
+            ],
+        ) from None
+
+
+def _window(line: str, column: int) -> tuple[str, int]:
+    """At most 90 characters of the line around the column, and the column within them."""
+    line = "".join(character if character.isprintable() else " " for character in line)
+    if len(line) <= 90:
+        return line, column
+    begin = max(0, min(column - 30, len(line) - 90))
+    return line[begin : begin + 90], column - begin

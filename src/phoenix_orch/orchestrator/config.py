@@ -1,0 +1,197 @@
+"""phoenix.yaml: the services of one machine, how they are reached and how they are released."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from phoenix_orch.kernel import config
+from phoenix_orch.rollout.spec import Model, Name, RolloutSpec
+from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
+from phoenix_orch.workload.spec import ServiceSpec
+
+SCHEMA_ID = "https://phoenix-orch.io/v1alpha1/phoenix.schema.json"
+SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
+
+
+class RolloutEntry(RolloutSpec):
+    """One entry of `rollouts`: how new versions of a service are released."""
+
+    service: Name | None = None
+    """The service that is released; left out: the service with this entry's name."""
+    route: Name | None = None
+    """The route that is steered; left out: the one route that leads to the service."""
+
+    def spec(self) -> RolloutSpec:
+        return RolloutSpec.model_validate({name: getattr(self, name) for name in RolloutSpec.model_fields})
+
+
+class PhoenixFile(Model):
+    """A whole phoenix.yaml. Valid when all names in it lead somewhere, exactly one way."""
+
+    api_version: Literal["phoenix-orch.io/v1alpha1"] = "phoenix-orch.io/v1alpha1"
+    router: RouterSpec = RouterSpec()
+    services: dict[Name, ServiceSpec]
+    routes: dict[Name, RouteSpec] = Field(default_factory=dict)
+    rollouts: dict[Name, RolloutEntry] = Field(default_factory=dict)
+
+    def effective_rollouts(self) -> dict[str, RolloutEntry]:
+        """All rollouts with service and route filled in; a routed service without an entry gets the
+        guide's phases."""
+        filled = {
+            name: entry.model_copy(
+                update={
+                    "service": entry.service or name,
+                    "route": entry.route or self._routes_to(entry.service or name)[0],
+                }
+            )
+            for name, entry in self.rollouts.items()
+        }
+        released = {entry.service for entry in filled.values()}
+        for service in self.services:
+            routes = self._routes_to(service)
+            if service not in released and routes:
+                filled[service] = RolloutEntry(service=service, route=routes[0])
+        return filled
+
+    def _routes_to(self, service: str) -> list[str]:
+        return [name for name, route in self.routes.items() if route.service == service]
+
+    @model_validator(mode="after")
+    def _names_lead_somewhere(self) -> Self:
+        faults = [*self._route_faults(), *self._rollout_faults()]
+        if faults:
+            raise ValidationError.from_exception_data("phoenix.yaml", [fault.details() for fault in faults])
+        return self
+
+    def _route_faults(self) -> Iterator[_Fault]:
+        taken: dict[tuple[str | None, str], str] = {}
+        for name, route in self.routes.items():
+            if route.service not in self.services:
+                yield _Fault(
+                    ("routes", name, "service"),
+                    f"there is no service {route.service!r}",
+                    tuple(self.services),
+                )
+            first = taken.setdefault((route.host, route.path_prefix), name)
+            if first != name:
+                yield _Fault(
+                    ("routes", name),
+                    f"takes the same requests as route {first!r}: "
+                    f"{route.host or 'any host'}, path {route.path_prefix}",
+                    (),
+                    "another host or pathPrefix",
+                )
+
+    def _rollout_faults(self) -> Iterator[_Fault]:
+        released: dict[str, str] = {}
+        for name, entry in self.rollouts.items():
+            service = entry.service or name
+            place: config.Loc = ("rollouts", name, *(("service",) if entry.service else ()))
+            if service not in self.services:
+                yield _Fault(place, f"there is no service {service!r} to release", tuple(self.services))
+                continue
+            first = released.setdefault(service, name)
+            if first != name:
+                yield _Fault(
+                    place, f"service {service!r} has a rollout already: {first!r}", (), "one for each service"
+                )
+            yield from self._route_of_rollout(name, service, entry.route)
+        for service in self.services:
+            routes = self._routes_to(service)
+            if service not in released and service not in self.rollouts and len(routes) > 1:
+                yield _ambiguous(("services", service), service, routes)
+
+    def _route_of_rollout(self, name: str, service: str, route: str | None) -> Iterator[_Fault]:
+        routes = self._routes_to(service)
+        if route is None:
+            if not routes:
+                yield _Fault(
+                    ("rollouts", name),
+                    f"no route leads to service {service!r}, so a release can get no share of traffic",
+                    (),
+                    f"an entry in routes: {{{service}: {{service: {service}}}}}",
+                )
+            elif len(routes) > 1:
+                yield _ambiguous(("rollouts", name), service, routes)
+        elif route not in self.routes:
+            yield _Fault(("rollouts", name, "route"), f"there is no route {route!r}", tuple(self.routes))
+        elif route not in routes:
+            yield _Fault(
+                ("rollouts", name, "route"),
+                f"route {route!r} leads to service {self.routes[route].service!r}, not to {service!r}",
+                tuple(routes),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """One name that leads nowhere, or two ways."""
+
+    loc: config.Loc
+    message: str
+    names: tuple[str, ...]
+    """What could have stood there."""
+    allowed: str = ""
+
+    def details(self) -> InitErrorDetails:
+        context = {"message": self.message, "allowed": self.names or tuple(filter(None, (self.allowed,)))}
+        return InitErrorDetails(
+            type=PydanticCustomError("reference", "{message}", context), loc=self.loc, input=None
+        )
+
+
+def _ambiguous(loc: config.Loc, service: str, routes: list[str]) -> _Fault:
+    return _Fault(
+        loc,
+        f"{len(routes)} routes lead to service {service!r}, and a rollout steers one",
+        (),
+        f"rollouts: {{{service}: {{route: {routes[0]}}}}} or another of {', '.join(routes)}",
+    )
+
+
+def load(path: Path) -> PhoenixFile:
+    """Read and check a phoenix.yaml. Raises Invalid or ConfigError, which lists everything wrong.
+
+    Relative working directories are taken from where the file is, and absolute from here on.
+    """
+    source = config.read(path)
+    file = config.validate(source, PhoenixFile)
+    base = Path.cwd() if str(path) == "-" else path.expanduser().absolute().parent
+    services = {
+        name: spec.model_copy(update={"cwd": str((base / Path(spec.cwd).expanduser()).resolve())})
+        for name, spec in file.services.items()
+    }
+    missing = [name for name, spec in services.items() if not Path(spec.cwd).is_dir()]
+    if missing:
+        raise config.ConfigError(
+            source.name, [_no_directory(source, name, services[name].cwd) for name in missing]
+        )
+    return file.model_copy(update={"services": services})
+
+
+def _no_directory(source: config.Source, service: str, directory: str) -> config.Problem:
+    loc = ("services", service, "cwd")
+    mark, _ = source.mark(loc)
+    return source.problem(
+        mark,
+        config.field_path(loc),
+        "there is no such directory",
+        found=directory,
+        allowed="an existing directory",
+    )
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema of phoenix.yaml for editors."""
+    return {
+        "$schema": SCHEMA_URL,
+        "$id": SCHEMA_ID,
+        **PhoenixFile.model_json_schema(by_alias=True),
+        "title": "phoenix.yaml",
+    }

@@ -1,0 +1,85 @@
+"""What people and programs may ask of a running Phoenix: the port between API and orchestrator.
+
+Reads change nothing. What changes something checks everything first, and with `dry_run` only tells
+what it would do. Every method raises the errors of `kernel/errors.py`: NotFound for a name nobody
+knows, BadState for a right word at the wrong moment, Latched for a revision that was taken back,
+Retryable while the store or the router is away.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from phoenix_orch.health_validator.observation import Observation
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
+from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
+
+
+class Operations(Protocol):
+    async def info(self) -> dict[str, Any]:
+        """version, pid, dataDir, speed, and components: a list of {name, state, …}."""
+        ...
+
+    async def views(self) -> list[RolloutView]:
+        """All rollouts, by name."""
+        ...
+
+    async def view(self, name: str) -> RolloutView: ...
+
+    async def events(self, name: str, limit: int) -> list[Event]:
+        """The newest `limit` events, oldest first."""
+        ...
+
+    async def history(self, name: str, limit: int) -> list[Release]:
+        """Ended releases, newest first."""
+        ...
+
+    async def revisions(self, name: str) -> list[Revision]:
+        """All kept revisions by number."""
+        ...
+
+    async def observations(self, name: str, since: datetime | None, limit: int) -> list[Observation]:
+        """The newest `limit` observations since `since`, oldest first."""
+        ...
+
+    async def apply(self, config: PhoenixFile, *, actor: str, dry_run: bool) -> list[Change]:
+        """Make the whole configuration the one that is wanted, or none of it."""
+        ...
+
+    async def start(
+        self,
+        name: str,
+        *,
+        version: str | None,
+        env: dict[str, str] | None,
+        command: tuple[str, ...] | None,
+        change_cause: str,
+        actor: str,
+        dry_run: bool,
+    ) -> Change:
+        """Release stable's template with another version, environment or command."""
+        ...
+
+    async def undo(
+        self, name: str, *, to_revision: int | None, actor: str, reason: str, dry_run: bool
+    ) -> Change:
+        """Go back to an earlier revision, by its number or to the one before."""
+        ...
+
+    async def command(self, name: str, kind: CommandKind, *, actor: str, reason: str) -> Command:
+        """Give the rollout a person's word; it is obeyed at the controller's next pass."""
+        ...
+
+    async def services(self) -> list[ServiceView]: ...
+
+    async def service(self, name: str) -> ServiceView: ...
+
+    async def restart(self, name: str, *, actor: str) -> None:
+        """Replace the instances of a service one after another."""
+        ...
+
+    async def logs(self, name: str, *, instance: str | None, lines: int, after: dict[str, int]) -> LogPage:
+        """The last `lines` lines, or those after the given offsets."""
+        ...
