@@ -115,9 +115,7 @@ class Envoy:
                 "route_config_name": "app",
                 "config_source": {"path_config_source": {"path": str(routes)}},
             },
-            "http_filters": [
-                {"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}
-            ],
+            "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": ROUTER}}],
         }
         filters = {
             "name": "envoy.filters.network.http_connection_manager",
