@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 
 from phoenix_orch.kernel.units import Duration
 
@@ -25,7 +26,14 @@ class Quality(StrEnum):
 
 class _Value(BaseModel):
     # Infinity as a string: the last latency edge would become null in JSON and not come back.
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    # camelCase for users of the API, the names below for what is stored.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        ser_json_inf_nan="strings",
+        alias_generator=to_camel,
+        validate_by_name=True,
+    )
 
 
 class Arm(_Value):

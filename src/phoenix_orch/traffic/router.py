@@ -13,12 +13,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+_VALUE = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
+"""camelCase for users of the API, the names below for everything that is stored."""
 
 
 class Backend(BaseModel):
     """One address that serves a variant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _VALUE
 
     instance: str
     url: str
@@ -28,7 +32,7 @@ class Backend(BaseModel):
 class Group(BaseModel):
     """The backends of one revision, ready to serve."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _VALUE
 
     revision: str
     backends: tuple[Backend, ...] = ()
@@ -37,7 +41,7 @@ class Group(BaseModel):
 class TrafficState(BaseModel):
     """What the traffic object of one route says."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _VALUE
 
     route: str
     version: int = 0
@@ -58,7 +62,7 @@ class TrafficState(BaseModel):
 class TrafficSeen(BaseModel):
     """What the data plane does."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _VALUE
 
     weight: int | None
     """The canary's share in force in per cent; None when the router does not answer."""

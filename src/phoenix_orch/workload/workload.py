@@ -7,8 +7,12 @@ from enum import StrEnum
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
 
 from phoenix_orch.workload.spec import ServiceSpec, Template
+
+_VALUE = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
+"""camelCase for users of the API, the names below for everything that is stored."""
 
 
 class InstanceState(StrEnum):
@@ -22,7 +26,7 @@ class InstanceState(StrEnum):
 class Instance(BaseModel):
     """One process. `started` and `pid` together name it beyond doubt, also after pids wrap."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _VALUE
 
     name: str
     """`<service>-<revision>-<n>`."""
@@ -41,7 +45,7 @@ class Instance(BaseModel):
 class Exit(BaseModel):
     """One unexpected end of an instance."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _VALUE
 
     instance: str
     revision: str
@@ -55,7 +59,7 @@ class Exit(BaseModel):
 class WorkloadState(BaseModel):
     """All instances of one service. Published atomically at every change, readable by other processes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _VALUE
 
     service: str
     at: datetime
