@@ -7,7 +7,8 @@ from phoenix_orch.rollout.turn import Turn
 from phoenix_orch.rollout.walk import next_step
 
 HANDLED_KEPT = 32
-"""Ids of handled commands to remember; a command is dropped from the record in the same write."""
+"""Ids of handled commands to remember beyond those that still wait in the record; a command is dropped
+from the record in the write that names it."""
 
 _ALLOWED: dict[CommandKind, tuple[frozenset[State], str]] = {
     CommandKind.PAUSE: (
@@ -48,7 +49,13 @@ def handle_commands(turn: Turn) -> None:
             _obey(turn, command)
         else:
             turn.note("CommandRefused", f"{command.kind.value}: {why_not}", actor=command.actor)
-        turn.update(handled=(*turn.status.handled, command.id)[-HANDLED_KEPT:])
+        turn.update(handled=(*turn.status.handled, command.id))
+    waiting = {command.id for command in turn.seen.commands}
+    handled = turn.status.handled
+    oldest = len(handled) - HANDLED_KEPT
+    kept = tuple(name for index, name in enumerate(handled) if index >= oldest or name in waiting)
+    if kept != handled:
+        turn.update(handled=kept)
 
 
 def _obey(turn: Turn, command: Command) -> None:
