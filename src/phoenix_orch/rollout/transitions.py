@@ -47,7 +47,10 @@ TRANSITIONS: Mapping[State, Mapping[State, str]] = {
         State.STARTING: "another revision is wanted",
         State.ROLLING_BACK: "a rollback verdict, abort, a failed verification or an instant event",
     },
-    State.ROLLING_BACK: {State.ROLLED_BACK: "weight 0 was seen, the canary left, stable was verified"},
+    State.ROLLING_BACK: {
+        State.ROLLED_BACK: "weight 0 was seen, the canary left, stable was verified",
+        State.PROMOTED: "the revision before is latched too; the newer one goes on serving",
+    },
     State.CANCELLING: {
         State.IDLE: "weight 0 was seen and the canary left",
         State.STARTING: "another revision is wanted",

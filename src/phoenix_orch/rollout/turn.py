@@ -7,7 +7,7 @@ from typing import Any
 
 from phoenix_orch.health_validator.observation import Verdict
 from phoenix_orch.rollout.facts import Observed
-from phoenix_orch.rollout.spec import RolloutSpec
+from phoenix_orch.rollout.spec import RolloutSpec, Step
 from phoenix_orch.rollout.status import ACTIVE, Cause, Event, Outcome, Release, State, Status
 from phoenix_orch.rollout.transitions import TRANSITIONS
 
@@ -18,11 +18,16 @@ class Turn:
     def __init__(self, spec: RolloutSpec, status: Status, observed: Observed, now: datetime) -> None:
         self.spec = spec
         self.steps = spec.steps()
-        self.status = status
+        self.status = _continued(status, self.steps, now)
         self.seen = observed
         self.now = now
         self.events: list[Event] = []
         self.release: Release | None = None
+
+    @property
+    def step(self) -> Step:
+        """The step the rollout is at; the last one once the walk is over."""
+        return self.steps[min(self.status.step, len(self.steps) - 1)]
 
     def note(self, reason: str, message: str, *, actor: str = "phoenix") -> None:
         """Say what happened, once."""
@@ -61,6 +66,13 @@ class Turn:
         if verdict is None or verdict.revision != self.under_judgement():
             return None
         return None if started is not None and verdict.at < started else verdict
+
+    def fresh_cause(self) -> Cause | None:
+        """Why somebody latched the revision under judgement during this release, if that was said."""
+        cause, started = self.seen.cause, self.status.release_started
+        if cause is None or cause.revision != self.under_judgement():
+            return None
+        return cause if started is None or cause.at > started else None
 
     def begin(self, target: str, message: str, *, actor: str = "phoenix", clear_latch: bool = False) -> None:
         """Start the release of `target`. A canary that still carries traffic leaves first."""
@@ -152,3 +164,26 @@ class Turn:
         if self.status.stable is not None:
             self.end(Outcome.PROMOTED, message, revision=self.status.stable, replaced=self.status.previous)
         self.go(State.PROMOTED, message, actor=actor, previous=None, canary=None, fast=False, step_clock=None)
+
+
+_MOMENTS = ("since", "release_started", "step_clock", "hold_since")
+
+
+def _continued(status: Status, steps: tuple[Step, ...], now: datetime) -> Status:
+    """The status as a turn can go on with it.
+
+    The clock may have been put back: what then lies in the future begins anew now, or verdicts would
+    seem older than the release and deadlines would last for hours. The walk may have been shortened:
+    a rollout beyond its end stands at the end, and never has more weight than its step.
+    """
+    moments = {name: getattr(status, name) for name in _MOMENTS}
+    changes: dict[str, Any] = {name: now for name, at in moments.items() if at is not None and at > now}
+    if status.state is State.BAKING and status.step != len(steps):
+        changes["step"] = len(steps)
+    elif status.state in ACTIVE and status.step >= len(steps):
+        changes |= {"step": len(steps) - 1, "step_clock": None}
+    if status.state in {State.PROGRESSING, State.PAUSED}:
+        most = steps[min(status.step, len(steps) - 1)].weight
+        if status.weight > most:
+            changes["weight"] = most
+    return status.model_copy(update=changes) if changes else status

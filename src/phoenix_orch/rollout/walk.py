@@ -8,7 +8,8 @@ from datetime import timedelta
 
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.units import format_duration
-from phoenix_orch.rollout.status import ACTIVE, RESTING, Outcome, State, Verification
+from phoenix_orch.rollout.interrupts import condemned, latched, retargeted, stable_lost
+from phoenix_orch.rollout.status import Outcome, State, Verification
 from phoenix_orch.rollout.turn import Turn
 
 
@@ -18,83 +19,16 @@ def canary_size(replicas: int, weight: int) -> int:
 
 
 def advance(turn: Turn) -> None:
-    """Move the status by at most one state. The latch comes first (R2), then what is wanted."""
-    if _latched(turn) or _retarget(turn):
+    """Move the status by at most one state. Taking back comes first (R2), then what is wanted."""
+    if latched(turn, _walk) or condemned(turn) or stable_lost(turn) or retargeted(turn):
         return
+    _walk(turn)
+
+
+def _walk(turn: Turn) -> None:
     handler = _HANDLERS.get(turn.status.state)
     if handler is not None:
         handler(turn)
-
-
-# -- the latch, and what is wanted -----------------------------------------------------------------
-
-
-def _latched(turn: Turn) -> bool:
-    """Follow the traffic object: a latched revision is being taken back, whoever latched it."""
-    revision, traffic = turn.under_judgement(), turn.seen.traffic
-    if revision is None or traffic is None:
-        return False
-    latched = revision in traffic.aborted
-    if turn.status.clear_latch:
-        if not latched:
-            turn.update(clear_latch=False)
-        return False
-    if latched:
-        cause = turn.seen.cause
-        known = cause if cause is not None and cause.revision == revision else None
-        turn.take_back("latch", "the revision is latched on the traffic object", cause=known)
-    return latched
-
-
-def _retarget(turn: Turn) -> bool:
-    """Follow a change of what is wanted. True when that is all for this turn."""
-    status, target = turn.status, turn.seen.target
-    if status.state in RESTING:
-        return _leave_rest(turn, target)
-    if status.state in ACTIVE and target != status.canary:
-        _supersede(turn, target)
-        return True
-    if status.state is State.BAKING and target != status.stable:
-        if target == status.previous:
-            turn.take_back("person", "the revision before is wanted again")
-        elif status.stable is not None:
-            message = f"bake cut short: {target} is wanted"
-            turn.end(Outcome.PROMOTED, message, revision=status.stable, replaced=status.previous)
-            turn.begin(target, "another revision is wanted")
-        return True
-    if status.state is State.CANCELLING and target != status.stable:
-        turn.begin(target, "another revision is wanted")
-        return True
-    return False
-
-
-def _leave_rest(turn: Turn, target: str) -> bool:
-    status = turn.status
-    if target == status.stable:
-        if status.state is State.ROLLED_BACK:
-            turn.go(State.IDLE, "stable is wanted again", canary=None, cause=None)
-        return True
-    if status.state is State.ROLLED_BACK and target == status.canary:
-        return True  # latched: only a person's retry brings it back (R4)
-    turn.begin(target, "a new revision is wanted")
-    return True
-
-
-def _supersede(turn: Turn, target: str) -> None:
-    """Another revision is wanted in the middle of a release: weight 0 comes first."""
-    status = turn.status
-    back = target == status.stable
-    if status.canary is not None:
-        turn.end(
-            Outcome.CANCELLED if back else Outcome.SUPERSEDED,
-            "stable is wanted again" if back else f"superseded by {target}",
-            revision=status.canary,
-            replaced=status.stable,
-        )
-    if back:
-        turn.go(State.CANCELLING, "stable is wanted again", weight=0, step_clock=None, clear_latch=False)
-    else:
-        turn.begin(target, f"{target} is wanted; weight 0 first")
 
 
 # -- one function per state ------------------------------------------------------------------------
@@ -125,12 +59,14 @@ def _starting(turn: Turn) -> None:
 
 
 def _carries_another(turn: Turn) -> bool:
-    """The canary before this one still has to leave the data plane, or that cannot be seen."""
-    traffic, canary = turn.seen.traffic, turn.status.canary
+    """The revision before this one still has to leave the data plane, or that cannot be seen."""
+    status, traffic = turn.status, turn.seen.traffic
     if traffic is None or traffic.seen is None:
         return True
-    configured = traffic.canary not in (None, canary) and traffic.weight > 0
-    return configured or (traffic.seen > 0 and traffic.seen_canary not in (None, canary))
+    if traffic.stable != status.stable or traffic.seen_stable not in (None, status.stable):
+        return True  # it had been swapped in already
+    configured = traffic.weight > 0 and traffic.canary != status.canary
+    return configured or (traffic.seen > 0 and traffic.seen_canary != status.canary)
 
 
 def _deadline_passed(turn: Turn) -> bool:
@@ -144,7 +80,7 @@ def _deadline_passed(turn: Turn) -> bool:
 
 def _want_weight(turn: Turn) -> None:
     """Ask for the step's weight once the canary is large enough for it, never before."""
-    step = turn.steps[turn.status.step]
+    step = turn.step
     if turn.seen.group(turn.status.canary).ready >= canary_size(turn.seen.replicas, step.weight):
         turn.update(weight=step.weight)
 
@@ -162,9 +98,9 @@ def next_step(turn: Turn, message: str, *, actor: str = "phoenix") -> None:
 
 
 def _progressing(turn: Turn) -> None:
-    if _judged_bad(turn):
+    if _frozen(turn):
         return
-    step = turn.steps[turn.status.step]
+    step = turn.step
     _want_weight(turn)
     if turn.status.weight != step.weight:
         _deadline_passed(turn)  # the larger canary does not get ready
@@ -172,7 +108,7 @@ def _progressing(turn: Turn) -> None:
     if not _weight_seen(turn, step.weight):
         _hold(turn, f"waiting to see {step.weight} % on the data plane")
         return
-    verdict = _follow_verdict(turn, turn.status.step)
+    verdict = _follow_verdict(turn)
     if verdict is not None and _lasted(turn, step.duration):
         next_step(turn, verdict.reason)
 
@@ -187,7 +123,7 @@ def _weight_seen(turn: Turn, weight: int) -> bool:
             turn.note("ClockStopped", f"the data plane sends {traffic.seen} % instead of {weight} %")
             turn.update(step_clock=None, hold_since=None)
         return False
-    if turn.status.step_clock is None or turn.status.step_clock > turn.now:
+    if turn.status.step_clock is None:
         turn.update(step_clock=turn.now, hold_since=None, message=f"{weight} % seen on the data plane")
         turn.note("WeightSeen", f"{weight} % seen on the data plane; the clock starts")
     return True
@@ -198,30 +134,40 @@ def _lasted(turn: Turn, duration: timedelta) -> bool:
     return clock is not None and turn.now - clock >= duration
 
 
-def _follow_verdict(turn: Turn, step: int) -> Verdict | None:
+def _follow_verdict(turn: Turn) -> Verdict | None:
     """Hold as the verdict says. The verdict is returned when it is to advance."""
     verdict = turn.verdict()
-    if verdict is None or verdict.step != step or turn.now - verdict.at > turn.spec.policy.stale_verdict:
+    if verdict is None or not _counts(turn, verdict):
         _silent(turn)
         return None
-    if verdict.kind is VerdictKind.ADVANCE:
-        return verdict
     if verdict.kind in (VerdictKind.HOLD, VerdictKind.EXTEND):
         _hold(turn, verdict.reason, no_data=verdict.kind is VerdictKind.HOLD)
     elif turn.status.hold_since is not None or turn.status.message != verdict.reason:
         turn.update(hold_since=None, message=verdict.reason)
-    return None
+    return verdict if verdict.kind is VerdictKind.ADVANCE else None
 
 
-def _judged_bad(turn: Turn) -> bool:
-    """Obey a rollback verdict on this revision, also one of an earlier step."""
-    verdict = turn.verdict()
+def _counts(turn: Turn, verdict: Verdict) -> bool:
+    """It is about this step and fresh; a pass is about the time since the weight was seen (R1)."""
+    status = turn.status
+    if verdict.step != status.step or abs(turn.now - verdict.at) > turn.spec.policy.stale_verdict:
+        return False
+    if verdict.kind is not VerdictKind.ADVANCE:
+        return True
+    return status.step_clock is not None and verdict.at >= status.step_clock
+
+
+def _frozen(turn: Turn) -> bool:
+    """Where the policy is to pause, a rollback verdict stops the walk.
+
+    One from before this state was entered has been seen by the person who moved on in spite of it.
+    """
+    verdict, since = turn.verdict(), turn.status.since
     if verdict is None or verdict.kind is not VerdictKind.ROLLBACK:
         return False
-    if turn.spec.policy.on_failure == "rollback" or turn.status.state is State.BAKING:
-        turn.take_back("verdict", verdict.reason)
-    elif turn.status.state is not State.PAUSED:
-        turn.freeze(f"frozen: {verdict.reason}")
+    if since is not None and verdict.at <= since:
+        return False
+    turn.freeze(f"frozen: {verdict.reason}")
     return True
 
 
@@ -240,7 +186,7 @@ def _silent(turn: Turn) -> None:
 def _hold(turn: Turn, reason: str, *, no_data: bool = False) -> None:
     """Stay; after the time-out do what the policy says, which is never to advance (R1)."""
     policy, status = turn.spec.policy, turn.status
-    if status.hold_since is None or status.hold_since > turn.now:
+    if status.hold_since is None:
         turn.update(hold_since=turn.now, message=reason)
         turn.note("Hold", reason)
         return
@@ -256,17 +202,13 @@ def _hold(turn: Turn, reason: str, *, no_data: bool = False) -> None:
             turn.freeze(f"held for too long: {reason}")
 
 
-def _paused(turn: Turn) -> None:
-    _judged_bad(turn)
-
-
 def _promoting(turn: Turn) -> None:
     status, traffic = turn.status, turn.seen.traffic
-    if _judged_bad(turn) or traffic is None:
+    if _frozen(turn) or traffic is None:
         return
     if traffic.stable != status.canary:
         _deadline_passed(turn)
-    elif traffic.seen_stable in (None, status.canary):
+    elif traffic.seen is not None and traffic.seen_stable in (None, status.canary):
         turn.go(
             State.BAKING,
             f"{status.canary} is stable and serves everybody",
@@ -283,8 +225,6 @@ def _promoting(turn: Turn) -> None:
 def _baking(turn: Turn) -> None:
     """Verify once, then watch; without evidence the bake goes on and the old revision stays warm."""
     status, bake = turn.status, turn.spec.policy.bake
-    if _judged_bad(turn):
-        return
     verification = own_verification(turn, "promotion")
     if verification is None:
         return
@@ -296,16 +236,22 @@ def _baking(turn: Turn) -> None:
     elif not _new_stable_seen(turn):
         _hold(turn, "waiting to see the new revision on the data plane")
     else:
-        verdict = _follow_verdict(turn, len(turn.steps))
+        verdict = _follow_verdict(turn)
         if verdict is not None and _lasted(turn, bake):
             turn.finish("promoted; the bake is over")
 
 
 def _new_stable_seen(turn: Turn) -> bool:
+    """Run the clock of the bake while the data plane is seen to send everybody to the new stable (R3)."""
     traffic = turn.seen.traffic
-    if traffic is None or traffic.seen is None or traffic.seen_stable not in (None, turn.status.stable):
+    if traffic is None or traffic.seen is None:
         return False
-    if turn.status.step_clock is None or turn.status.step_clock > turn.now:
+    if traffic.seen > 0 or traffic.seen_stable not in (None, turn.status.stable):
+        if turn.status.step_clock is not None:
+            turn.note("ClockStopped", "the data plane does not send everybody to the new stable")
+            turn.update(step_clock=None, hold_since=None)
+        return False
+    if turn.status.step_clock is None:
         turn.update(step_clock=turn.now, hold_since=None)
     return True
 
@@ -352,6 +298,8 @@ def _learn_cause(turn: Turn) -> None:
 
 def _rolling_back(turn: Turn) -> None:
     _learn_cause(turn)
+    if _no_way_back(turn):
+        return
     status = turn.status
     if turn.seen.workload is None or not off_the_data_plane(turn):
         return
@@ -360,6 +308,19 @@ def _rolling_back(turn: Turn) -> None:
     reason = status.cause.reason if status.cause else status.message
     turn.end(Outcome.ROLLED_BACK, reason, revision=status.canary or "", replaced=status.stable)
     turn.go(State.ROLLED_BACK, reason, fast=False)
+
+
+def _no_way_back(turn: Turn) -> bool:
+    """Both revisions are latched and the newer one serves: it goes on serving (R4 and R5)."""
+    status, traffic = turn.status, turn.seen.traffic
+    if traffic is None or status.stable not in traffic.aborted or traffic.stable != status.canary:
+        return False
+    if status.canary not in traffic.aborted:
+        return False
+    reason = f"not taken back: {status.stable} is latched too, so {status.canary} goes on serving"
+    turn.update(stable=status.canary, previous=status.stable)
+    turn.finish(reason)
+    return True
 
 
 def _cancelling(turn: Turn) -> None:
@@ -373,7 +334,6 @@ _HANDLERS: Mapping[State, Callable[[Turn], None]] = {
     State.INITIALIZING: _initializing,
     State.STARTING: _starting,
     State.PROGRESSING: _progressing,
-    State.PAUSED: _paused,
     State.PROMOTING: _promoting,
     State.BAKING: _baking,
     State.ROLLING_BACK: _rolling_back,
