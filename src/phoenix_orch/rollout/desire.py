@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from phoenix_orch.rollout.facts import Decision, TrafficFacts, TrafficWanted
+from phoenix_orch.rollout.facts import Decision, TrafficWanted
 from phoenix_orch.rollout.status import RESTING, State
 from phoenix_orch.rollout.turn import Turn
 from phoenix_orch.rollout.walk import canary_size, off_the_data_plane
 
 
 def desire(turn: Turn) -> Decision:
-    """Read the wanted world off the status. An abort leaves no room for any other traffic write."""
+    """Read the wanted world off the status.
+
+    An abort leaves no room for any other traffic write, unless there is no object to latch: then it is
+    made first, without the canary, and latched on the next turn.
+    """
     status = turn.status
     abort = _wanted_abort(turn)
     return Decision(
         status=status,
         abort=abort,
         clear_latch=status.canary if status.clear_latch else None,
-        traffic=_wanted_traffic(turn) if abort is None else None,
+        traffic=_wanted_traffic(turn) if abort is None or turn.seen.traffic_missing else None,
         instances=_wanted_instances(turn),
         verify=_wanted_verification(turn),
         events=tuple(turn.events),
@@ -38,12 +42,21 @@ def _wanted_abort(turn: Turn) -> str | None:
 
 
 def _wanted_traffic(turn: Turn) -> TrafficWanted | None:
+    """How the traffic object should look; None where writing that would hurt."""
+    wanted, traffic = _configured(turn), turn.seen.traffic
+    if wanted is None or traffic is None or wanted.stable == traffic.stable:
+        return wanted
+    latched = wanted.stable in traffic.aborted  # R4
+    return None if latched or turn.seen.group(wanted.stable).ready == 0 else wanted  # R5
+
+
+def _configured(turn: Turn) -> TrafficWanted | None:
     status = turn.status
     if status.stable is None or turn.seen.group(status.stable).present == 0:
         return None
     if status.state is State.INITIALIZING:
-        ready = turn.seen.group(status.stable).ready > 0
-        return TrafficWanted(stable=status.stable) if ready else None
+        ready = turn.seen.group(status.stable).ready
+        return TrafficWanted(stable=status.stable) if ready >= _first_size(turn) else None
     if status.state is State.BAKING:
         return TrafficWanted(stable=status.stable, previous=status.previous)
     if status.state is State.PROMOTING and status.canary is not None and _may_swap(turn):
@@ -52,6 +65,12 @@ def _wanted_traffic(turn: Turn) -> TrafficWanted | None:
         ready = turn.seen.group(status.canary).ready > 0
         return TrafficWanted(stable=status.stable, canary=status.canary, weight=status.weight if ready else 0)
     return TrafficWanted(stable=status.stable)
+
+
+def _first_size(turn: Turn) -> int:
+    """One instance is better than none; yet where another revision serves already, all are needed."""
+    traffic = turn.seen.traffic
+    return 1 if traffic is None or traffic.stable == turn.status.stable else turn.seen.replicas
 
 
 def _may_swap(turn: Turn) -> bool:
@@ -81,7 +100,7 @@ def _canary_count(turn: Turn) -> int:
         case State.STARTING:
             return replicas if status.fast else canary_size(replicas, turn.steps[0].weight)
         case State.PROGRESSING | State.PAUSED:
-            return canary_size(replicas, turn.steps[status.step].weight)
+            return canary_size(replicas, turn.step.weight)
         case State.PROMOTING:
             return replicas
         case _:
@@ -90,25 +109,27 @@ def _canary_count(turn: Turn) -> int:
 
 def _keep_what_serves(turn: Turn, wanted: dict[str, int]) -> None:
     """Never take away instances that the traffic object or the data plane still uses (R5)."""
-    present, traffic = turn.seen.workload or {}, turn.seen.traffic
-    serving = set(present) if traffic is None and not turn.seen.traffic_missing else _serving(traffic)
-    for revision in serving & set(present):
+    present = turn.seen.workload or {}
+    for revision in _serving(turn) & set(present):
         wanted[revision] = max(wanted.get(revision, 0), present[revision].present)
         if wanted[revision] == 0:
             del wanted[revision]
 
 
-def _serving(traffic: TrafficFacts | None) -> set[str]:
+def _serving(turn: Turn) -> set[str]:
+    """Revisions that get requests, or may get some at the next abort. All, where that is not known."""
+    traffic, everything = turn.seen.traffic, set(turn.seen.workload or {})
     if traffic is None:
-        return set()
-    serving = {traffic.stable}
-    if traffic.seen_stable is not None:
-        serving.add(traffic.seen_stable)
-    if traffic.canary is not None and (traffic.weight > 0 or traffic.seen is None or traffic.seen > 0):
-        serving.add(traffic.canary)
-    if traffic.seen_canary is not None and traffic.seen:
-        serving.add(traffic.seen_canary)
-    return serving
+        return set() if turn.seen.traffic_missing else everything
+    nameless = traffic.seen_canary is None and (traffic.canary is None or traffic.weight == 0)
+    if traffic.seen is None or (traffic.seen > 0 and nameless):
+        return everything
+    serving = {traffic.stable, traffic.seen_stable, traffic.previous}
+    if traffic.weight > 0 or traffic.seen > 0:
+        serving |= {traffic.canary}
+    if traffic.seen > 0:
+        serving |= {traffic.seen_canary}
+    return {revision for revision in serving if revision is not None}
 
 
 def _wanted_verification(turn: Turn) -> str | None:
@@ -138,7 +159,7 @@ def _requeue(turn: Turn) -> timedelta | None:
     if status.since is not None and status.state in {State.STARTING, State.PROMOTING}:
         moments.append(status.since + policy.progress_deadline)
     if status.step_clock is not None and status.state is State.PROGRESSING:
-        moments.append(status.step_clock + turn.steps[status.step].duration)
+        moments.append(status.step_clock + turn.step.duration)
     if status.step_clock is not None and status.state is State.BAKING:
         moments.append(status.step_clock + policy.bake)
     if status.hold_since is not None:
