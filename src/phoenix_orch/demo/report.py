@@ -1,0 +1,139 @@
+"""The end of the demo: what came of each release, the evidence of each rollback, and the same as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from phoenix_orch.demo import figures
+from phoenix_orch.demo.story import Story, outcome_text
+from phoenix_orch.rollout.status import Cause, Outcome
+
+
+def summary(stories: Sequence[Story], *, speed: float) -> RenderableType:
+    """The table of all releases, then the evidence, then one line that says how it went."""
+    blocks: list[RenderableType] = [_table(stories)]
+    for story in stories:
+        if story.release is not None and story.release.outcome is Outcome.ROLLED_BACK:
+            blocks += [Text(), _evidence(story, speed)]
+    return Group(*blocks, Text(), _last_line(stories))
+
+
+def as_json(stories: Sequence[Story], *, speed: float, rate: float) -> dict[str, Any]:
+    """The report for programs. Durations are seconds; `seconds` and `ended` are real time, the others
+    are of the compressed clock."""
+    return {
+        "speed": speed,
+        "rate": rate,
+        "ok": all(not story.faults for story in stories),
+        "releases": [_story_json(story) for story in stories],
+    }
+
+
+def _table(stories: Sequence[Story]) -> Table:
+    table = Table(title="What came of it", title_justify="left", expand=True)
+    table.add_column("release", no_wrap=True)
+    table.add_column("expected")
+    table.add_column("outcome")
+    table.add_column("guide time", justify="right")
+    table.add_column("here", justify="right")
+    table.add_column("weight", justify="right")
+    table.add_column("canary requests", justify="right")
+    table.add_column("users' failed", justify="right")
+    for story in stories:
+        table.add_row(
+            f"{story.planned.name} (v{story.planned.version})",
+            story.planned.expectation,
+            _outcome(story),
+            figures.clock(story.lasted),
+            f"{story.seconds:.0f} s",
+            f"{story.highest_weight} %",
+            f"{story.canary_requests:,}",
+            f"{story.users.failed:,} of {story.users.sent:,}",
+        )
+    return table
+
+
+def _outcome(story: Story) -> Text:
+    if story.release is None:
+        return Text("no end", style="bold red")
+    text = outcome_text(story.release.outcome)
+    return Text(text, style="bold red") if story.faults else Text(f"✓ {text}", style="green")
+
+
+def _evidence(story: Story, speed: float) -> RenderableType:
+    release = story.release
+    assert release is not None
+    lines = Text()
+    lines.append(f"{story.planned.name} (v{story.planned.version}) was taken back: ", style="bold")
+    cause = release.cause
+    if cause is None:
+        lines.append(release.reason)
+        return lines
+    lines.append(f"{cause.reason}\n")
+    for evidence in cause.evidence:
+        style, mark = ("red", "✗") if evidence.breached else ("dim", "·")
+        lines.append(f"  {mark} {figures.sentence(evidence)}\n", style=style)
+    if story.exits:
+        codes = ", ".join(str(e.code) if e.code is not None else e.reason for e in story.exits)
+        lines.append(f"  ✗ unexpected exits: {len(story.exits)} (status {codes})\n", style="red")
+    lines.append(f"  {_when(story, cause, speed)}\n", style="dim")
+    if release.verification is not None:
+        checks = release.verification.steps
+        passed = sum(step.ok for step in checks)
+        lines.append(
+            f"  afterwards, on stable: {passed} of {len(checks)} verification steps passed"
+            f" ({', '.join(step.name for step in checks)})",
+            style="dim",
+        )
+    return lines
+
+
+def _when(story: Story, cause: Cause, speed: float) -> str:
+    after = story.took_back_after
+    guide = figures.clock(after)
+    real = f"{after.total_seconds() / speed:.1f} s here" if after is not None else "-"
+    step = f"step {cause.step + 1}, " if cause.step is not None else ""
+    return (
+        f"by {cause.trigger}, {guide} of the guide's time ({real}) after its start, {step}"
+        f"at {cause.weight} % of the traffic; users saw {story.users.failed} failed requests"
+    )
+
+
+def _last_line(stories: Sequence[Story]) -> Text:
+    wrong = [story for story in stories if story.faults]
+    if not wrong:
+        return Text(f"All {len(stories)} releases ended as expected.", style="bold green")
+    text = Text("Not as expected: ", style="bold red")
+    text.append("; ".join(f"{story.planned.name}: {', '.join(story.faults)}" for story in wrong))
+    return text
+
+
+def _story_json(story: Story) -> dict[str, Any]:
+    release = story.release
+    return {
+        "name": story.planned.name,
+        "version": story.planned.version,
+        "revision": story.revision,
+        "expected": story.planned.expected.value,
+        "outcome": release.outcome.value if release else None,
+        "faults": list(story.faults),
+        "seconds": round(story.seconds, 3),
+        "guideSeconds": _seconds(story.lasted),
+        "guideSecondsToRollback": _seconds(story.took_back_after),
+        "highestWeight": story.highest_weight,
+        "canaryRequests": story.canary_requests,
+        "canaryErrors": story.canary_errors,
+        "users": story.users.model_dump(mode="json", by_alias=True, exclude={"at"}),
+        "exits": [exit_.model_dump(mode="json") for exit_ in story.exits],
+        "history": release.model_dump(mode="json") if release else None,
+    }
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return round(duration.total_seconds(), 3) if duration is not None else None
