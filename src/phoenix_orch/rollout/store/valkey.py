@@ -24,6 +24,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
 import structlog
 from pydantic import BaseModel, ValidationError
@@ -92,7 +93,7 @@ class ValkeyStore:
         """`server`: a URL (`redis://`, `rediss://`, `unix://`), the path of a unix socket, or a client,
         which is then bounded in time but not changed. Connects at the first call."""
         if isinstance(server, str):
-            server = connect(f"unix://{server}" if server.startswith("/") else server)
+            server = connect(f"unix://{quote(server)}" if server.startswith("/") else server)
         self._client = server
         self._prefix = prefix
         self._changes = f"{prefix}changes"

@@ -42,7 +42,7 @@ def connect(url: str) -> Redis:
     Raises Invalid for anything else; the message does not repeat the URL.
     """
     try:
-        pool = BlockingConnectionPool.from_url(
+        pool: Any = BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
             timeout=COMMAND_TIMEOUT,
