@@ -1,0 +1,203 @@
+"""`Client`: every call of the API as a method, every problem document as the error it was made from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self, TypeVar, cast
+from urllib.parse import quote
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from phoenix_orch.client.problems import raise_problem
+from phoenix_orch.health_validator.observation import Observation, Verdict
+from phoenix_orch.kernel.errors import NotFound, Retryable, Terminal, Unavailable
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
+from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
+
+T = TypeVar("T")
+
+SOCKET = "phoenix.sock"
+TIMEOUT = 10.0
+"""Seconds for one answer."""
+
+
+class Client:
+    """Talks to the Phoenix that runs on `data_dir`. Close it, or use it in `with`.
+
+    Every method raises Unavailable when nobody serves there, Retryable when the answer does not come
+    in time, and otherwise the error that the orchestrator raised.
+    """
+
+    def __init__(self, data_dir: Path, *, timeout: float = TIMEOUT) -> None:
+        self.data_dir = data_dir
+        self._timeout = timeout
+        transport = httpx.HTTPTransport(uds=str(data_dir / SOCKET))
+        self._http = httpx.Client(
+            transport=transport, base_url="http://phoenix/api/v1/", timeout=timeout, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    # -- reading -----------------------------------------------------------------------------------
+
+    def version(self) -> dict[str, str]:
+        return self._get(dict[str, str], "version")
+
+    def health(self) -> dict[str, Any]:
+        return self._get(dict[str, Any], "health")
+
+    def rollouts(self) -> list[RolloutView]:
+        return self._get(list[RolloutView], "rollouts")
+
+    def rollout(self, name: str) -> RolloutView:
+        return self._get(RolloutView, "rollouts", name)
+
+    def verdict(self, name: str) -> Verdict | None:
+        """The health validator's last answer; None before the first."""
+        kind = cast("type[Verdict | None]", Verdict | None)
+        return self._get(kind, "rollouts", name, "verdict")
+
+    def events(self, name: str, *, limit: int = 100) -> list[Event]:
+        return self._get(list[Event], "rollouts", name, "events", query={"limit": limit})
+
+    def history(self, name: str, *, limit: int = 50) -> list[Release]:
+        return self._get(list[Release], "rollouts", name, "history", query={"limit": limit})
+
+    def revisions(self, name: str) -> list[Revision]:
+        return self._get(list[Revision], "rollouts", name, "revisions")
+
+    def observations(
+        self, name: str, *, since: datetime | None = None, limit: int = 1000
+    ) -> list[Observation]:
+        query: dict[str, Any] = {"limit": limit}
+        if since is not None:
+            query["since"] = since.isoformat()
+        return self._get(list[Observation], "rollouts", name, "observations", query=query)
+
+    def services(self) -> list[ServiceView]:
+        return self._get(list[ServiceView], "services")
+
+    def service(self, name: str) -> ServiceView:
+        return self._get(ServiceView, "services", name)
+
+    def logs(
+        self,
+        name: str,
+        *,
+        instance: str | None = None,
+        lines: int = 100,
+        after: Mapping[str, int] | None = None,
+    ) -> LogPage:
+        """The last `lines` lines, or what is newer than the `offsets` of an earlier page."""
+        query: dict[str, Any] = {"lines": lines}
+        if instance is not None:
+            query["instance"] = instance
+        if after:
+            query["after"] = [f"{name}:{offset}" for name, offset in after.items()]
+        return self._get(LogPage, "services", name, "logs", query=query)
+
+    # -- changing ----------------------------------------------------------------------------------
+
+    def apply(self, config: PhoenixFile, *, dry_run: bool = False) -> list[Change]:
+        body = {"config": config.model_dump(mode="json", by_alias=True), "dryRun": dry_run}
+        return self._post(list[Change], body, "apply")
+
+    def start(
+        self,
+        name: str,
+        *,
+        version: str | None = None,
+        env: Mapping[str, str] | None = None,
+        command: tuple[str, ...] | None = None,
+        change_cause: str = "",
+        dry_run: bool = False,
+    ) -> Change:
+        body = {
+            "version": version,
+            "env": dict(env) if env else None,
+            "command": list(command) if command else None,
+            "changeCause": change_cause,
+            "dryRun": dry_run,
+        }
+        return self._post(Change, body, "rollouts", name, "start")
+
+    def undo(
+        self, name: str, *, to_revision: int | None = None, reason: str = "", dry_run: bool = False
+    ) -> Change:
+        body = {"toRevision": to_revision, "reason": reason, "dryRun": dry_run}
+        return self._post(Change, body, "rollouts", name, "undo")
+
+    def command(self, name: str, kind: CommandKind, *, reason: str = "") -> Command:
+        body = {"kind": kind.value, "reason": reason}
+        return self._post(Command, body, "rollouts", name, "commands")
+
+    def restart(self, name: str) -> ServiceView:
+        return self._post(ServiceView, {}, "services", name, "restart")
+
+    # -- pieces ------------------------------------------------------------------------------------
+
+    def _get(self, kind: type[T], *path: str, query: Mapping[str, Any] | None = None) -> T:
+        return self._call(kind, "GET", path, params=query)
+
+    def _post(self, kind: type[T], body: Mapping[str, Any], *path: str) -> T:
+        return self._call(kind, "POST", path, json=body)
+
+    def _call(self, kind: type[T], method: str, path: tuple[str, ...], **more: Any) -> T:
+        url = "/".join(_quoted(part) for part in path)
+        try:
+            answer = self._http.request(method, url, **more)
+        except httpx.ConnectError as error:
+            raise not_running(self.data_dir) from error
+        except httpx.TimeoutException as error:
+            raise Retryable(
+                f"Phoenix on {self.data_dir} did not answer within {self._timeout:g} s",
+                remedy="try again; `phoenix doctor` tells what is wrong",
+            ) from error
+        except httpx.TransportError as error:
+            raise Unavailable(
+                f"Phoenix on {self.data_dir} went away while it was asked",
+                remedy="`phoenix up` starts it again",
+            ) from error
+        if answer.is_error:
+            raise_problem(answer.status_code, answer.text)
+        try:
+            answered: T = _adapter(cast("Any", kind)).validate_json(answer.content)
+        except ValidationError as error:
+            raise Terminal(
+                f"the answer to {method} {answer.url.path} is not one this version knows",
+                remedy="use the `phoenix` of the same version as the one that runs",
+            ) from error
+        return answered
+
+
+def not_running(data_dir: Path) -> Unavailable:
+    return Unavailable(
+        f"Phoenix is not running for this data directory: {data_dir}",
+        remedy="start it with `phoenix up`, or name another directory with --data-dir",
+    )
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _quoted(part: str) -> str:
+    """One part of a path. A name is never taken for a path, whatever is in it."""
+    if part in ("", ".", ".."):
+        raise NotFound(
+            f"there is nothing with the name {part!r}", remedy="give a name from `phoenix get rollouts`"
+        )
+    return quote(part, safe="")

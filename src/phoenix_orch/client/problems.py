@@ -1,0 +1,53 @@
+"""Problem documents as the errors they were made from."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from phoenix_orch.kernel.errors import (
+    BadState,
+    Conflict,
+    Invalid,
+    Latched,
+    NotFound,
+    PhoenixError,
+    Retryable,
+    Terminal,
+    Unavailable,
+)
+
+_BY_CODE: dict[str, type[PhoenixError]] = {
+    kind.code: kind
+    for kind in (
+        PhoenixError,
+        Invalid,
+        NotFound,
+        BadState,
+        Conflict,
+        Latched,
+        Retryable,
+        Unavailable,
+        Terminal,
+    )
+} | {"config": Invalid}
+
+
+def raise_problem(status: int, text: str) -> NoReturn:
+    """Raise the error that a problem document describes; Terminal for an answer that is none."""
+    document = _document(text)
+    if document is None:
+        raise Terminal(
+            f"the socket answered with status {status} and no problem document",
+            remedy="something that is not Phoenix, or another version of it, serves there",
+        )
+    kind = _BY_CODE.get(str(document.get("code")), PhoenixError)
+    raise kind(str(document["detail"]), remedy=str(document.get("remedy", "")))
+
+
+def _document(text: str) -> dict[str, Any] | None:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) and "detail" in document else None
