@@ -368,10 +368,12 @@ def test_downtime_of_phoenix_is_not_observed() -> None:
     assert verdict.observed_for == timedelta(seconds=20)
 
 
-def test_another_weight_on_the_data_plane_holds() -> None:
-    _, verdict = judged([observe(0), observe(1, weight=50)])
-    assert verdict.kind is VerdictKind.HOLD
-    assert verdict.reason == "the data plane is seen to send 50 %, not 20 %"
+def test_another_weight_on_the_data_plane_is_waited_for() -> None:
+    _, verdict = judged([*after_a_minute(), observe(7, weight=50)])
+    assert verdict.kind is VerdictKind.CONTINUE
+    assert verdict.reason == "waiting for 20 % on the data plane, which sends 50 %"
+    _, verdict = judged([*after_a_minute(), observe(7, arm(100, 90), weight=50)])
+    assert verdict.kind is VerdictKind.ROLLBACK
 
 
 def test_no_requests_although_they_were_expected_is_a_routing_fault() -> None:

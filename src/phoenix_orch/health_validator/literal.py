@@ -41,6 +41,8 @@ def judge(config: JudgeConfig, step: Step, tally: Tally) -> Opinion:
         return scene.breach(recent, now)
     if doubt := scene.doubt(recent):
         return Opinion(VerdictKind.HOLD, doubt, now)
+    if tally.weight != step.weight:
+        return Opinion(VerdictKind.CONTINUE, scene.waiting(), now)
     if tally.observed_for < step.duration:
         return Opinion(VerdictKind.CONTINUE, scene.progress(), now)
     whole = scene.evidence(tally.total)
@@ -181,7 +183,7 @@ class _Scene:
 
     def doubt(self, recent: Slot) -> str:
         """Why nothing can be said just now; empty when something can."""
-        tally, weight = self.tally, self.step.weight
+        tally = self.tally
         note = f" ({tally.note})" if tally.note else ""
         if tally.quality is Quality.GAP:
             return f"no answer from the source of evidence about {self.who}{note}"
@@ -189,8 +191,6 @@ class _Scene:
             return f"the counters of {self.who} stand still although requests are expected{note}"
         if tally.quality is Quality.PARTIAL:
             return f"not every process of {self.who} answered{note}"
-        if tally.weight != weight:
-            return f"the data plane is seen to send {tally.weight} %, not {weight} %{note}"
         return self._misrouted(*recent.routed)
 
     def _misrouted(self, canary: int, stable: int) -> str:
@@ -240,6 +240,11 @@ class _Scene:
         return item.metric == "latencyP99" and total.about99 * 100 > total.timed
 
     # -- good news -----------------------------------------------------------------------------
+
+    def waiting(self) -> str:
+        """Not a doubt: whoever steers the weight knows best what keeps it from the data plane."""
+        note = f" ({self.tally.note})" if self.tally.note else ""
+        return f"waiting for {self.step.weight} % on the data plane, which sends {self.tally.weight} %{note}"
 
     def progress(self) -> str:
         done = explain.length(self.tally.observed_for)

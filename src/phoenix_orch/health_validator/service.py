@@ -1,0 +1,385 @@
+"""The health validator: observe every active rollout, judge, publish the verdict with its time.
+
+Each rollout has a task of its own, so that one that is slow or broken delays no other. What a rollout's
+next observation builds on (counters read, the judge's state) is published together with the verdict in
+one write: after a crash at any moment no request is counted twice and none is forgotten. While the
+store is away, judging goes on in memory and everything is published when it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Literal, TypeVar
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from phoenix_orch.health_validator import judge
+from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState
+from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict
+from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, Reading, SourceMemory
+from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
+from phoenix_orch.rollout.status import Rollout, State, Status
+from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.traffic.router import TrafficRouter, TrafficSeen
+from phoenix_orch.workload.workload import WorkloadState, WorkloadView
+
+FLOOR = timedelta(milliseconds=200)
+"""Real time between two observations at least, however compressed the rollout's clock is."""
+
+PATIENCE = 5.0
+"""Real seconds for one call to the store, the router or the workload."""
+
+SOURCE_PATIENCE = 10.0
+"""Real seconds for one observation. Sources have shorter time-outs of their own."""
+
+LOOK = timedelta(seconds=1)
+"""Real time after which rollouts are looked for again without a hint."""
+
+UNLOGGED = 1000
+"""Observations kept while the store is away; the oldest go first."""
+
+_JUDGED = frozenset({State.PROGRESSING, State.PAUSED, State.PROMOTING, State.BAKING})
+_WATCHED = _JUDGED | {State.STARTING}
+
+_log = structlog.get_logger(__name__)
+T = TypeVar("T")
+
+
+class Memory(BaseModel):
+    """What is stored beside a verdict: all that the next observation of this release needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    release: int
+    at: datetime | None = None
+    """End of the last observation."""
+    source: SourceMemory = SourceMemory()
+    judge: JudgeState
+
+
+@dataclass
+class _Watch:
+    """One rollout while it is watched."""
+
+    rollout: Rollout
+    memory: Memory | None = None
+    loaded: bool = False
+    verdict: Verdict | None = None
+    unpublished: tuple[Verdict, str] | None = None
+    unlogged: deque[Observation] = field(default_factory=lambda: deque(maxlen=UNLOGGED))
+    faults: dict[str, str] = field(default_factory=dict)
+    """What is wrong now, by kind; each is told once."""
+
+
+class HealthValidator:
+    """Runs until cancelled. One at a time for each store: two would take turns at the same verdict."""
+
+    def __init__(
+        self,
+        store: RolloutStore,
+        router: TrafficRouter,
+        workload: WorkloadView,
+        sources: Mapping[str, EvidenceSource],
+        clock: Clock,
+    ) -> None:
+        """`sources` by the word in `evidence.source`: router, metrics."""
+        self._store = store
+        self._router = router
+        self._workload = workload
+        self._sources = sources
+        self._clock = clock
+        self._watches: dict[str, _Watch] = {}
+        self._wake = asyncio.Event()
+
+    async def run(self) -> None:
+        """Watch every rollout that needs it, as they come and go."""
+        tasks: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._listen())
+            while True:
+                self._wake.clear()
+                for rollout in await self._found():
+                    task = tasks.get(rollout.name)
+                    if rollout.status.state in _WATCHED and (task is None or task.done()):
+                        tasks[rollout.name] = group.create_task(self._watch(rollout))
+                tasks = {name: task for name, task in tasks.items() if not task.done()}
+                await _at_most(LOOK.total_seconds(), self._wake.wait())
+
+    async def observe_once(self, rollout: Rollout) -> bool:
+        """One observation of one rollout. False when it needs no watching any more."""
+        watch = self._watches.setdefault(rollout.name, _Watch(rollout))
+        watch.rollout = rollout
+        try:
+            current = await self._current(watch)
+            if current is None or current.status.state not in _WATCHED:
+                await self._publish(watch)
+                return False
+            if await self._load(watch):
+                await self._observe(watch)
+            await self._publish(watch)
+        except Exception as error:  # noqa: BLE001 - a defect in one must not end the validator of all
+            self._trouble(watch, "defect", repr(error), exc_info=True)
+        else:
+            self._mended(watch, "defect")
+        return True
+
+    # -- finding rollouts --------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Turn the store's hints into a wake-up."""
+        while True:
+            try:
+                async for _name in self._store.watch(timeout=LOOK):
+                    self._wake.set()
+            except PhoenixError:  # told where the rollouts are read
+                pass
+            await asyncio.sleep(LOOK.total_seconds())
+
+    async def _found(self) -> list[Rollout]:
+        try:
+            return await _within(PATIENCE, self._store.rollouts())
+        except PhoenixError as error:
+            _log.warning("rollouts cannot be read", reason=error.message)
+            return []
+
+    async def _watch(self, rollout: Rollout) -> None:
+        due = self._clock.now()
+        try:
+            while await self.observe_once(rollout):
+                rollout = self._watches[rollout.name].rollout
+                due = max(due + self._interval(rollout), self._clock.now())
+                await self._clock.sleep(due - self._clock.now())
+        finally:
+            self._watches.pop(rollout.name, None)
+
+    def _interval(self, rollout: Rollout) -> timedelta:
+        """The rollout's own interval, or what the floor of real time is on its clock."""
+        wanted = rollout.spec.evidence.interval
+        real = self._clock.real(wanted)
+        return wanted if real <= timedelta(0) else max(wanted, wanted * (FLOOR / real))
+
+    # -- one observation ---------------------------------------------------------------------------
+
+    async def _current(self, watch: _Watch) -> Rollout | None:
+        """The rollout as stored; as known last while the store is away; None when it is gone."""
+        try:
+            watch.rollout = await _within(PATIENCE, self._store.get(watch.rollout.name))
+        except NotFound:
+            return None
+        except Retryable as error:
+            self._trouble(watch, "store", error.message)
+        else:
+            self._mended(watch, "store")
+        return watch.rollout
+
+    async def _load(self, watch: _Watch) -> bool:
+        """Go on from what was published last. False while that cannot be read."""
+        if watch.loaded:
+            return True
+        try:
+            kept = await _within(PATIENCE, self._store.verdict(watch.rollout.name))
+        except Retryable as error:
+            self._trouble(watch, "store", error.message)
+            return False
+        watch.loaded = True
+        if kept is not None:
+            watch.verdict = kept[0]
+            try:
+                watch.memory = Memory.model_validate_json(kept[1])
+            except ValidationError:
+                _log.warning(
+                    "the judge begins anew: what was stored cannot be read", rollout=watch.rollout.name
+                )
+        return True
+
+    async def _observe(self, watch: _Watch) -> None:
+        rollout = watch.rollout
+        revision = _under_judgement(rollout.status)
+        if revision is None:
+            return
+        config = JudgeConfig.of(rollout.spec, interval=self._interval(rollout))
+        memory = self._memory(watch, config, revision)
+        first = memory.at is None
+        context = await self._context(watch, revision, config.interval, memory.at)
+        reading = await self._read(watch, context, memory.source)
+        memory = memory.model_copy(update={"at": context.t1, "source": reading.memory})
+        if first or rollout.status.state not in _JUDGED:
+            watch.memory = memory  # the first reading is where counting begins
+            return
+        state, verdict = judge.step(config, memory.judge, reading.observation)
+        watch.memory = memory.model_copy(update={"judge": state})
+        self._tell(watch, verdict)
+        watch.verdict = verdict
+        watch.unlogged.append(reading.observation)
+        watch.unpublished = (verdict, watch.memory.model_dump_json())
+
+    def _memory(self, watch: _Watch, config: JudgeConfig, revision: str) -> Memory:
+        """What is remembered of this release; an empty one for another."""
+        kept, release = watch.memory, watch.rollout.status.release
+        fresh = judge.init(config, revision, release)
+        if kept is None or (kept.release, kept.judge.revision) != (release, revision):
+            return Memory(release=release, judge=fresh)
+        if kept.at is not None and kept.at > self._clock.now():
+            _log.warning("the judge begins anew: the clock was set back", rollout=watch.rollout.name)
+            anew = fresh.model_copy(update={"rollback": kept.judge.rollback})
+            return kept.model_copy(update={"at": self._clock.now(), "judge": anew})
+        return kept
+
+    async def _context(
+        self, watch: _Watch, revision: str, interval: timedelta, since: datetime | None
+    ) -> Context:
+        rollout, status = watch.rollout, watch.rollout.status
+        seen, workload = await asyncio.gather(self._seen(watch), self._workload_state(watch))
+        now = self._clock.now()
+        return Context(
+            rollout=rollout.name,
+            route=rollout.route,
+            revision=revision,
+            stable=status.stable if status.state is not State.BAKING else None,
+            step=status.step,
+            weight=_weight(seen, revision),
+            t0=since if since is not None else now,
+            t1=now,
+            interval=interval,
+            workload=workload,
+            business=rollout.spec.evidence.business,
+            notes=("the router does not say what it sends",) if seen.weight is None else (),
+        )
+
+    async def _seen(self, watch: _Watch) -> TrafficSeen:
+        try:
+            seen = await _within(PATIENCE, self._router.observe(watch.rollout.route))
+        except PhoenixError as error:
+            self._trouble(watch, "router", error.message)
+            return TrafficSeen(weight=None)
+        self._mended(watch, "router")
+        return seen
+
+    async def _workload_state(self, watch: _Watch) -> WorkloadState | None:
+        try:
+            state = await _within(PATIENCE, self._workload.state(watch.rollout.service))
+        except PhoenixError as error:
+            self._trouble(watch, "workload", error.message)
+            return None
+        self._mended(watch, "workload")
+        return state
+
+    async def _read(self, watch: _Watch, context: Context, memory: SourceMemory) -> Reading:
+        """Ask the source; whatever it does wrong is a gap."""
+        word = watch.rollout.spec.evidence.source
+        try:
+            reading = await _within(SOURCE_PATIENCE, self._sources[word].observe(context, memory))
+        except Exception as error:  # noqa: BLE001 - sources are other people's code, too
+            reason = error.message if isinstance(error, PhoenixError) else repr(error)
+            self._trouble(watch, "source", reason, exc_info=not isinstance(error, PhoenixError))
+            return _gap(context, memory, reason)
+        if reading.observation.canary.quality is Quality.GAP:
+            self._trouble(watch, "source", "; ".join(reading.observation.notes))
+        else:
+            self._mended(watch, "source")
+        return reading
+
+    async def _publish(self, watch: _Watch) -> None:
+        """The log first: an observation that overlaps the next one was logged and never judged."""
+        name = watch.rollout.name
+        try:
+            while watch.unlogged:
+                await _within(PATIENCE, self._store.append_observation(name, watch.unlogged[0]))
+                watch.unlogged.popleft()
+            if watch.unpublished is not None:
+                await _within(PATIENCE, self._store.put_verdict(name, *watch.unpublished))
+                watch.unpublished = None
+        except NotFound:
+            watch.unlogged.clear()
+            watch.unpublished = None
+        except Retryable as error:
+            self._trouble(watch, "store", error.message)
+
+    # -- telling -----------------------------------------------------------------------------------
+
+    def _tell(self, watch: _Watch, verdict: Verdict) -> None:
+        before = watch.verdict
+        if before is not None and (before.kind, before.revision, before.step) == (
+            verdict.kind,
+            verdict.revision,
+            verdict.step,
+        ):
+            return
+        _log.info(
+            "verdict",
+            rollout=watch.rollout.name,
+            revision=verdict.revision,
+            step=verdict.step,
+            kind=verdict.kind.value,
+            reason=verdict.reason,
+        )
+
+    def _trouble(self, watch: _Watch, kind: str, reason: str, *, exc_info: bool = False) -> None:
+        if kind not in watch.faults:
+            _log.warning(
+                "observing is hindered",
+                rollout=watch.rollout.name,
+                by=kind,
+                reason=reason,
+                exc_info=exc_info,
+            )
+        watch.faults[kind] = reason
+
+    def _mended(self, watch: _Watch, kind: str) -> None:
+        if watch.faults.pop(kind, None) is not None:
+            _log.info("observing goes on", rollout=watch.rollout.name, after=kind)
+
+
+def _under_judgement(status: Status) -> str | None:
+    return status.stable if status.state is State.BAKING else status.canary
+
+
+def _weight(seen: TrafficSeen, revision: str) -> int:
+    """The revision's share as the data plane shows it; 0 when it does not."""
+    if seen.weight is None:
+        return 0
+    if seen.canary_revision == revision:
+        return seen.weight
+    return 100 - seen.weight if seen.stable_revision == revision else 0
+
+
+def _gap(context: Context, memory: SourceMemory, reason: str) -> Reading:
+    def arm(revision: str) -> Arm:
+        return Arm(revision=revision, quality=Quality.GAP)
+
+    tracker = memory.tracker.model_copy(update={"missed": True})
+    observation = Observation(
+        t0=context.t0,
+        t1=context.t1,
+        revision=context.revision,
+        step=context.step,
+        weight_applied=context.weight,
+        canary=arm(context.revision),
+        stable=arm(context.stable) if context.stable is not None else None,
+        notes=(*context.notes, reason),
+    )
+    return Reading(observation, memory.model_copy(update={"tracker": tracker}))
+
+
+async def _within(seconds: float, call: Awaitable[T]) -> T:
+    """The call's answer, or Retryable after so many real seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await call
+    except TimeoutError:
+        raise Retryable(f"no answer within {seconds:g} s") from None
+
+
+async def _at_most(seconds: float, call: Awaitable[object]) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await call
+    except TimeoutError:
+        pass

@@ -1,0 +1,148 @@
+"""From counters to one observation. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from phoenix_orch.health_validator import counters, histogram
+from phoenix_orch.health_validator.config import PATIENCE
+from phoenix_orch.health_validator.counters import Deltas, Increase, Sample
+from phoenix_orch.health_validator.observation import Arm, Observation, Quality
+from phoenix_orch.health_validator.sources.exposition import split
+from phoenix_orch.health_validator.sources.processes import Processes, kernel_name
+from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that was read at one moment, by the wall clock in seconds since 1970."""
+
+    wall: float
+    cores: int
+    traffic: Mapping[str, tuple[str, ...]]
+    """By revision: who counts its requests; names of samples that should be there."""
+    samples: Sequence[Sample]
+    """Of whoever counts requests, besides the processes."""
+    processes: Processes
+    faults: tuple[str, ...] = ()
+
+
+def assemble(context: Context, memory: SourceMemory, snapshot: Snapshot) -> Reading:
+    """The observation of this moment, and what to remember for the next one."""
+    samples = [*snapshot.samples, *snapshot.processes.samples]
+    tracker, deltas = counters.update(memory.tracker, samples, snapshot.wall)
+    known = {sample.process for sample in samples}
+    canary = _arm(context, snapshot, deltas, known, context.revision)
+    stable = _arm(context, snapshot, deltas, known, context.stable) if context.stable else None
+    still = memory.still
+    if canary.quality in (Quality.OK, Quality.MERGED):
+        beside = stable.requests if stable is not None else 0
+        still = counters.stand_still(still, canary=canary.requests, stable=beside, weight=context.weight)
+        if still.stale:
+            canary = canary.model_copy(update={"quality": Quality.STALE})
+    observation = Observation(
+        t0=context.t0,
+        t1=context.t1,
+        revision=context.revision,
+        step=context.step,
+        weight_applied=context.weight,
+        canary=canary,
+        stable=stable,
+        notes=_notes(context, snapshot, canary, stable),
+    )
+    return Reading(observation, SourceMemory(tracker=tracker, still=still))
+
+
+def _arm(context: Context, snapshot: Snapshot, deltas: Deltas, known: set[str], revision: str) -> Arm:
+    counting = snapshot.traffic.get(revision, ())
+    increases = [deltas.increases[name] for name in counting if name in deltas.increases]
+    values = [(split(key), number) for found in increases for key, number in found.values.items()]
+    own = [(key, number) for key, number in values if key.revision == revision]
+    instances = [instance.name for instance in context.instances(revision)]
+    memory = [snapshot.processes.memory[name] for name in instances if name in snapshot.processes.memory]
+    exits = context.workload.exits if context.workload is not None else ()
+    return Arm(
+        revision=revision,
+        requests=sum(number for key, number in own if key.kind in ("ok", "error")),
+        errors=sum(number for key, number in own if key.kind == "error"),
+        buckets=_buckets(increases, revision),
+        business=_business(context, deltas, snapshot.processes, instances),
+        cpu=_cpu(deltas, snapshot, instances),
+        memory=max(memory, default=None),
+        restarts=sum(1 for gone in exits if gone.revision == revision and context.t0 < gone.at <= context.t1),
+        processes=len(instances),
+        quality=_quality(context, deltas, known, counting, increases),
+    )
+
+
+def _quality(
+    context: Context,
+    deltas: Deltas,
+    known: set[str],
+    counting: Sequence[str],
+    increases: Sequence[Increase],
+) -> Quality:
+    answered = [name for name in counting if name in known]
+    if not increases:
+        return Quality.GAP  # nobody answered, or counting only begins
+    if len(answered) < len(counting) or not deltas.holed.isdisjoint(counting):
+        return Quality.PARTIAL
+    late = context.t1 - context.t0 > PATIENCE * context.interval
+    return Quality.MERGED if late or any(found.merged for found in increases) else Quality.OK
+
+
+def _buckets(increases: Iterable[Increase], revision: str) -> histogram.Buckets:
+    """Processes may differ in their layout, so each one's `le` counts are taken apart by themselves."""
+    together: histogram.Buckets = ()
+    for found in increases:
+        cumulative: dict[float, int] = {}
+        for name, number in found.values.items():
+            key = split(name)
+            if key.kind == "le" and key.revision == revision:
+                edge = float(key.name)
+                cumulative[edge] = cumulative.get(edge, 0) + number
+        together = histogram.merged(together, histogram.from_cumulative(cumulative))
+    return together
+
+
+def _business(
+    context: Context, deltas: Deltas, processes: Processes, instances: Sequence[str]
+) -> dict[str, int]:
+    """Sums over all processes of the arm. Nothing at all unless every one of them could be counted."""
+    complete = bool(instances) and all(
+        name in processes.answered and name in deltas.increases and name not in deltas.holed
+        for name in instances
+    )
+    if not complete:
+        return {}
+    sums = {metric.name: 0 for metric in context.business}
+    for name in instances:
+        for text, number in deltas.increases[name].values.items():
+            key = split(text)
+            if key.kind == "business" and key.name in sums:
+                sums[key.name] += number
+    return sums
+
+
+def _cpu(deltas: Deltas, snapshot: Snapshot, instances: Sequence[str]) -> float | None:
+    """The largest share of all cores that one process used."""
+    shares = []
+    for name in instances:
+        found = deltas.increases.get(kernel_name(name))
+        lasted = snapshot.wall - found.since if found is not None else 0.0
+        if found is not None and lasted > 0:
+            used = sum(found.values.values()) / 1000
+            shares.append(used / lasted / snapshot.cores)
+    return min(1.0, max(shares)) if shares else None
+
+
+def _notes(context: Context, snapshot: Snapshot, canary: Arm, stable: Arm | None) -> tuple[str, ...]:
+    faults = (*context.notes, *snapshot.faults, *snapshot.processes.faults)
+    begun = canary.quality is Quality.GAP and not faults
+    if begun and not snapshot.traffic.get(context.revision):
+        return ("no process of it is ready",)
+    if begun:
+        return ("counting begins with this reading",)
+    doubtful = [arm.revision for arm in (canary, stable) if arm is not None and arm.quality is not Quality.OK]
+    return faults[:8] if doubtful or faults else ()

@@ -1,0 +1,161 @@
+"""Counters in the Prometheus text format, as series that `counters` can follow. Pure.
+
+A series is named `REVISION|KIND|NAME|LABELS`. Kinds: `ok` and `error` count requests, `le` counts those
+up to the latency edge NAME, `business` counts what the spec calls NAME, `cpu` is milliseconds.
+
+Pages can be long (Traefik writes about 22 lines for each service, method and status), and the parser of
+prometheus_client takes some 20 microseconds a line; so lines that are of no interest are left out first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from phoenix_orch.rollout.spec import BusinessMetric
+from phoenix_orch.traffic.traefik_config import parse_service_name
+
+Series = tuple[str, float]
+
+START = "process_start_time_seconds"
+ROUTER_REQUESTS = "traefik_service_requests_total"
+ROUTER_BUCKET = "traefik_service_request_duration_seconds_bucket"
+REQUESTS = ("requests_total", "http_requests_total")
+BUCKET = ("request_duration_seconds_bucket", "http_request_duration_seconds_bucket")
+STATUS = ("code", "status", "status_code")
+PATHS = ("path", "handler", "route", "endpoint")
+PROBES = frozenset({"/metrics", "/healthz", "/health", "/livez", "/readyz", "/ready"})
+"""Requests of whoever looks after the process are not its users'."""
+
+
+class Key(NamedTuple):
+    """The parts of a series' name."""
+
+    revision: str
+    kind: str
+    name: str
+    labels: str
+
+    def __str__(self) -> str:
+        return "|".join(self)
+
+
+def split(key: str) -> Key:
+    """The opposite of `str(Key)`; labels may hold any character."""
+    return Key(*key.split("|", 3))
+
+
+class Page(NamedTuple):
+    """What one page says."""
+
+    started: float | None
+    """Start of the process in seconds since 1970, if it tells."""
+    series: tuple[Series, ...]
+
+
+def router_page(text: str, route: str) -> Page:
+    """The counters of the route's variants. Raises ValueError for a text that is not the format."""
+    mark = f'service="{route}.'
+    return _page(
+        text,
+        lambda line: line.startswith((ROUTER_REQUESTS, ROUTER_BUCKET)) and mark in line,
+        lambda name, labels: _router_key(name, labels, route),
+    )
+
+
+def _router_key(name: str, labels: dict[str, str], route: str) -> Key | None:
+    service = parse_service_name(labels.get("service", ""))
+    if service is None or service.route != route:
+        return None
+    rest = _rest(labels, leave_out=("service", "le"), also=service.variant)
+    if name == ROUTER_REQUESTS:
+        return Key(service.revision, _kind(labels.get("code", "")), "", rest)
+    if labels.get("protocol") != "http":  # the duration of a stream is not a latency
+        return None
+    return Key(service.revision, "le", _edge(labels), rest)
+
+
+def process_page(text: str, revision: str, business: tuple[BusinessMetric, ...]) -> Page:
+    """The counters of a process. Raises ValueError for a text that is not the format.
+
+    Of the two usual names for requests and their duration the first one that is there is taken.
+    """
+    requests = next((name for name in REQUESTS if _has(text, name)), REQUESTS[0])
+    bucket = next((name for name in BUCKET if _has(text, name)), BUCKET[0])
+    names = {requests, bucket, *(name for metric in business for name in _names(metric))}
+
+    def wanted(name: str, labels: dict[str, str]) -> Iterable[Key]:
+        rest = _rest(labels, leave_out=("le",))
+        if name in (requests, bucket) and not PROBES.isdisjoint(labels.get(path) for path in PATHS):
+            return
+        if name == requests:
+            status = next((labels[label] for label in STATUS if label in labels), "")
+            yield Key(revision, _kind(status), "", rest)
+        elif name == bucket:
+            yield Key(revision, "le", _edge(labels), rest)
+        for metric in business:
+            if name in _names(metric) and metric.labels.items() <= labels.items():
+                yield Key(revision, "business", metric.name, rest)
+
+    return _pages(text, lambda line: line.startswith(tuple(names)), wanted)
+
+
+def _page(
+    text: str,
+    interesting: Callable[[str], bool],
+    key: Callable[[str, dict[str, str]], Key | None],
+) -> Page:
+    def keys(name: str, labels: dict[str, str]) -> Iterable[Key]:
+        found = key(name, labels)
+        return () if found is None else (found,)
+
+    return _pages(text, interesting, keys)
+
+
+def _pages(
+    text: str,
+    interesting: Callable[[str], bool],
+    keys: Callable[[str, dict[str, str]], Iterable[Key]],
+) -> Page:
+    started: float | None = None
+    series: list[Series] = []
+    for name, labels, value in _samples(text, interesting):
+        if name == START:
+            started = value
+        else:
+            series.extend((str(key), value) for key in keys(name, labels))
+    return Page(started, tuple(series))
+
+
+def _samples(text: str, interesting: Callable[[str], bool]) -> Iterator[tuple[str, dict[str, str], float]]:
+    if text.lstrip()[:1] in ("<", "{"):
+        raise ValueError("not a page of metrics")
+    lines = [line for line in text.splitlines() if line.startswith(START) or interesting(line)]
+    if not lines and not text.startswith("#"):
+        raise ValueError("not a page of metrics")
+    for family in text_string_to_metric_families("\n".join(lines) + "\n"):
+        for sample in family.samples:
+            yield sample.name, sample.labels, float(sample.value)
+
+
+def _has(text: str, name: str) -> bool:
+    return text.startswith(name) or f"\n{name}{{" in text or f"\n{name} " in text
+
+
+def _names(metric: BusinessMetric) -> tuple[str, str]:
+    return metric.counter, f"{metric.counter.removesuffix('_total')}_total"
+
+
+def _kind(status: str) -> str:
+    return "error" if status.startswith("5") else "ok"
+
+
+def _edge(labels: dict[str, str]) -> str:
+    return repr(float(labels["le"]))
+
+
+def _rest(labels: dict[str, str], *, leave_out: tuple[str, ...], also: str = "") -> str:
+    values = [value for name, value in sorted(labels.items()) if name not in leave_out]
+    return ",".join([*values, also] if also else values)

@@ -1,0 +1,46 @@
+"""Evidence from the processes: `/metrics` of every one that serves.
+
+Sees what the program measures of itself. A request that reaches no process is not in it, so a variant
+whose processes are all gone is a gap here and 502s in the router's counters.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from phoenix_orch.health_validator.sources.assemble import Snapshot, assemble
+from phoenix_orch.health_validator.sources.processes import ProcessReader
+from phoenix_orch.health_validator.sources.resources import Resources
+from phoenix_orch.health_validator.sources.scrape import Scraper
+from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
+
+
+class ProcessMetrics:
+    """EvidenceSource on the metrics pages of the workload."""
+
+    def __init__(
+        self,
+        scraper: Scraper,
+        *,
+        resources: Resources | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._processes = ProcessReader(scraper, resources)
+        self._wall = wall
+
+    async def observe(self, context: Context, memory: SourceMemory) -> Reading:
+        wall = self._wall()
+        processes = await self._processes.read(context, pages=True)
+        snapshot = Snapshot(
+            wall=wall,
+            cores=os.cpu_count() or 1,
+            traffic={
+                revision: tuple(instance.name for instance in context.instances(revision))
+                for revision in context.revisions
+            },
+            samples=(),
+            processes=processes,
+        )
+        return assemble(context, memory, snapshot)

@@ -1,0 +1,77 @@
+"""What the serving processes of both variants say of themselves, and the kernel of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from phoenix_orch.health_validator.counters import Sample
+from phoenix_orch.health_validator.sources.exposition import Key, process_page
+from phoenix_orch.health_validator.sources.resources import ProcessResources, Resources
+from phoenix_orch.health_validator.sources.scrape import Scraper
+from phoenix_orch.health_validator.sources.source import Context
+from phoenix_orch.workload.workload import Instance
+
+
+def kernel_name(instance: str) -> str:
+    """The name under which the kernel's counters of an instance are followed."""
+    return f"{instance}/os"
+
+
+@dataclass(slots=True)
+class Processes:
+    """The answers of one moment."""
+
+    samples: list[Sample] = field(default_factory=list)
+    answered: set[str] = field(default_factory=set)
+    """Instances whose page could be read."""
+    memory: dict[str, int] = field(default_factory=dict)
+    """Resident bytes by instance."""
+    faults: list[str] = field(default_factory=list)
+
+
+class ProcessReader:
+    """Reads `/metrics` and resource use of all serving processes at once."""
+
+    def __init__(self, scraper: Scraper, resources: Resources | None = None) -> None:
+        self._scraper = scraper
+        self._resources = resources or ProcessResources()
+
+    async def read(self, context: Context, *, pages: bool) -> Processes:
+        """`pages`: whether `/metrics` is wanted; the kernel is always asked."""
+        instances = [i for revision in context.revisions for i in context.instances(revision)]
+        result = Processes()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(self._usage, instances, result))
+            if pages:
+                for instance in instances:
+                    group.create_task(self._page(context, instance, result))
+        return result
+
+    async def _page(self, context: Context, instance: Instance, result: Processes) -> None:
+        if instance.metrics_path is None:
+            result.faults.append(f"{instance.name} has no metrics path")
+            return
+        answer = await self._scraper.get(f"http://127.0.0.1:{instance.port}{instance.metrics_path}")
+        if answer.text is None:
+            result.faults.append(answer.fault)
+            return
+        try:
+            page = process_page(answer.text, instance.revision, context.business)
+        except ValueError as error:
+            result.faults.append(f"{instance.name} {instance.metrics_path}: {error}")
+            return
+        started = page.started if page.started is not None else instance.started
+        result.samples.append(Sample(instance.name, started, page.series))
+        result.answered.add(instance.name)
+
+    def _usage(self, instances: Iterable[Instance], result: Processes) -> None:
+        for instance in instances:
+            usage = self._resources.read(instance.pid, instance.started) if instance.pid is not None else None
+            if usage is None:
+                continue
+            key = str(Key(instance.revision, "cpu", "", ""))
+            sample = Sample(kernel_name(instance.name), instance.started, ((key, usage.cpu_seconds * 1000),))
+            result.samples.append(sample)
+            result.memory[instance.name] = usage.memory

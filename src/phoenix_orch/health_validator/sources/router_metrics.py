@@ -1,0 +1,77 @@
+"""Evidence from the router: Traefik's own counters per variant.
+
+The router sees what users see, including requests that never reached a process. Every attempt of a
+request counts, also one that failed and was repeated elsewhere: a dead canary shows as 502 although no
+user met it. CPU, memory and business counters come from the processes themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable
+
+from phoenix_orch.health_validator.counters import Sample
+from phoenix_orch.health_validator.sources.assemble import Snapshot, assemble
+from phoenix_orch.health_validator.sources.exposition import router_page
+from phoenix_orch.health_validator.sources.processes import ProcessReader
+from phoenix_orch.health_validator.sources.resources import Resources
+from phoenix_orch.health_validator.sources.scrape import Scraper
+from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
+from phoenix_orch.kernel.errors import PhoenixError
+
+_ROUTER = "router"
+
+Locate = Callable[[str], Awaitable[str | None]]
+
+
+class RouterMetrics:
+    """EvidenceSource on the metrics page of Traefik."""
+
+    def __init__(
+        self,
+        locate: Locate,
+        scraper: Scraper,
+        *,
+        resources: Resources | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """`locate` gives the address of the page for a route, None while no router runs: the
+        `metrics_url` of the embedded router."""
+        self._locate = locate
+        self._scraper = scraper
+        self._processes = ProcessReader(scraper, resources)
+        self._wall = wall
+
+    async def observe(self, context: Context, memory: SourceMemory) -> Reading:
+        wall = self._wall()
+        async with asyncio.TaskGroup() as group:
+            router = group.create_task(self._router(context.route))
+            processes = group.create_task(self._processes.read(context, pages=bool(context.business)))
+        sample, fault = router.result()
+        snapshot = Snapshot(
+            wall=wall,
+            cores=os.cpu_count() or 1,
+            traffic=dict.fromkeys(context.revisions, (_ROUTER,)),
+            samples=() if sample is None else (sample,),
+            processes=processes.result(),
+            faults=(fault,) if fault else (),
+        )
+        return assemble(context, memory, snapshot)
+
+    async def _router(self, route: str) -> tuple[Sample | None, str]:
+        try:
+            url = await self._locate(route)
+        except PhoenixError as error:
+            return None, error.message
+        if url is None:
+            return None, "no router runs"
+        answer = await self._scraper.get(url)
+        if answer.text is None:
+            return None, answer.fault
+        try:
+            page = router_page(answer.text, route)
+        except ValueError as error:
+            return None, f"{url}: {error}"
+        return Sample(_ROUTER, page.started, page.series), ""

@@ -1,0 +1,208 @@
+"""From counters to an observation: which numbers, and how far they can be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from phoenix_orch.health_validator.counters import Sample
+from phoenix_orch.health_validator.observation import Observation, Quality
+from phoenix_orch.health_validator.sources.assemble import Snapshot, assemble
+from phoenix_orch.health_validator.sources.exposition import Key
+from phoenix_orch.health_validator.sources.processes import Processes, kernel_name
+from phoenix_orch.health_validator.sources.source import Context, SourceMemory
+from phoenix_orch.rollout.spec import BusinessMetric
+from phoenix_orch.workload.workload import Exit, Instance, InstanceState, WorkloadState
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+ORDERS = BusinessMetric(name="orders", counter="orders_total", min_per_request=0.1)
+
+
+class Scene:
+    """Scrapes ten seconds apart, of the router or of the processes."""
+
+    def __init__(self, *, by: str = "processes", **context: Any) -> None:
+        self.by, self.now, self.memory = by, 0, SourceMemory()
+        self.more = {"weight": 20, "stable": "old", **context}
+
+    def scrape(
+        self,
+        counted: dict[str, tuple[str, Sequence[tuple[str, str, float]]]],
+        *,
+        wanted: Sequence[tuple[str, str]] = (("new-1", "new"), ("old-1", "old")),
+        after: float = 10,
+        exits: tuple[Exit, ...] = (),
+        usage: dict[str, tuple[float, int]] | None = None,
+    ) -> Observation:
+        """`counted`: by process (its revision, (kind, name, value) of each series)."""
+        before, self.now = self.now, self.now + after
+        t0, t1 = START + timedelta(seconds=before), START + timedelta(seconds=self.now)
+        instances = tuple(
+            Instance(name=name, revision=revision, state=InstanceState.READY, port=1, started=1.0)
+            for name, revision in wanted
+        )
+        context = Context(
+            rollout="web",
+            route="web",
+            revision="new",
+            step=0,
+            t0=t0,
+            t1=t1,
+            interval=timedelta(seconds=10),
+            workload=WorkloadState(service="web", at=t1, instances=instances, exits=exits),
+            business=(ORDERS,),
+            **self.more,
+        )
+        processes = Processes()
+        samples = [
+            Sample(name, 1.0, tuple((str(Key(revision, k, n, "")), v) for k, n, v in series))
+            for name, (revision, series) in counted.items()
+        ]
+        for name, (cpu, memory) in (usage or {}).items():
+            key = str(Key("new", "cpu", "", ""))
+            processes.samples.append(Sample(kernel_name(name), 1.0, ((key, cpu * 1000),)))
+            processes.memory[name] = memory
+        names = {r: tuple(n for n, own in wanted if own == r) for r in context.revisions}
+        if self.by == "processes":
+            processes.samples.extend(samples)
+            processes.answered.update(counted)
+        snapshot = Snapshot(
+            wall=1000.0 + self.now,
+            cores=2,
+            traffic=names if self.by == "processes" else dict.fromkeys(context.revisions, ("router",)),
+            samples=samples if self.by == "router" else (),
+            processes=processes,
+        )
+        reading = assemble(context, self.memory, snapshot)
+        self.memory = SourceMemory.model_validate_json(reading.memory.model_dump_json())
+        return reading.observation
+
+
+def page(ok: int, error: int = 0, orders: int = 0) -> list[tuple[str, str, float]]:
+    return [
+        ("ok", "", ok),
+        ("error", "", error),
+        ("le", "0.1", ok),
+        ("le", "inf", ok + error),
+        ("business", "orders", orders),
+    ]
+
+
+def both(new: int, old: int, **more: Any) -> dict[str, tuple[str, Sequence[tuple[str, str, float]]]]:
+    return {"new-1": ("new", page(new, **more)), "old-1": ("old", page(old))}
+
+
+def test_increases_of_both_arms() -> None:
+    scene = Scene()
+    first = scene.scrape(both(100, 1000))
+    assert first.canary.quality is Quality.GAP
+    assert first.notes == ("counting begins with this reading",)
+    seen = scene.scrape(both(120, 1080, error=5, orders=7))
+    assert (seen.canary.requests, seen.canary.errors) == (25, 5)
+    assert seen.canary.buckets == ((0.1, 20), (math.inf, 5))
+    assert seen.canary.business == {"orders": 7}
+    assert (seen.canary.quality, seen.canary.processes) == (Quality.OK, 1)
+    assert seen.stable is not None
+    assert (seen.stable.requests, seen.stable.errors, seen.stable.revision) == (80, 0, "old")
+    assert seen.notes == ()
+
+
+def test_one_router_counts_for_both() -> None:
+    scene = Scene(by="router")
+    series = [(kind, name, value) for kind, name, value in page(100)]
+    scene.scrape({"router": ("old", series)})
+    more = [(kind, name, value + 50 if kind == "ok" else value) for kind, name, value in series]
+    seen = scene.scrape({"router": ("old", more)})
+    assert seen.stable is not None
+    assert (seen.canary.requests, seen.stable.requests) == (0, 50)
+    assert (seen.canary.quality, seen.canary.business) == (Quality.OK, {})  # pages were not read
+
+
+def test_nobody_answers() -> None:
+    scene = Scene()
+    scene.scrape(both(100, 1000))
+    seen = scene.scrape({})
+    assert seen.stable is not None
+    assert {seen.canary.quality, seen.stable.quality} == {Quality.GAP}
+    after = scene.scrape(both(130, 1100))
+    assert (after.canary.requests, after.canary.quality) == (30, Quality.MERGED)
+
+
+def test_one_of_two_processes_does_not_answer() -> None:
+    wanted = (("new-1", "new"), ("new-2", "new"), ("old-1", "old"))
+    scene = Scene()
+    three = {**both(100, 1000), "new-2": ("new", page(50, orders=5))}
+    scene.scrape(three, wanted=wanted)
+    seen = scene.scrape(both(110, 1010), wanted=wanted)
+    assert (seen.canary.requests, seen.canary.quality) == (10, Quality.PARTIAL)
+    assert seen.canary.business == {}  # half of the orders would look like too few
+    after = scene.scrape({**both(120, 1020), "new-2": ("new", page(70))}, wanted=wanted)
+    assert (after.canary.requests, after.canary.quality) == (30, Quality.MERGED)
+
+
+def test_an_unusable_value_is_partial() -> None:
+    scene = Scene()
+    scene.scrape(both(100, 1000))
+    broken = both(110, 1010)
+    broken["new-1"] = ("new", [*page(110)[1:], ("ok", "", math.nan)])
+    assert scene.scrape(broken).canary.quality is Quality.PARTIAL
+
+
+def test_a_late_observation_is_merged() -> None:
+    scene = Scene()
+    scene.scrape(both(100, 1000))
+    assert scene.scrape(both(200, 2000), after=31).canary.quality is Quality.MERGED
+
+
+def test_no_process_is_ready() -> None:
+    scene = Scene()
+    seen = scene.scrape({"old-1": ("old", page(10))}, wanted=(("old-1", "old"),))
+    assert (seen.canary.quality, seen.canary.processes) == (Quality.GAP, 0)
+    assert seen.notes == ("no process of it is ready",)
+
+
+def test_standing_still_while_stable_is_busy_is_stale() -> None:
+    scene = Scene()
+    kinds = [scene.scrape(both(100, 1000 + 10 * n)).canary.quality for n in range(5)]
+    assert kinds == [Quality.GAP, Quality.OK, Quality.OK, Quality.STALE, Quality.STALE]
+    assert scene.scrape(both(101, 1050)).canary.quality is Quality.OK
+
+
+def test_cpu_memory_and_restarts() -> None:
+    wanted = (("new-1", "new"), ("new-2", "new"), ("old-1", "old"))
+    exits = tuple(
+        Exit(instance="new-1", revision=revision, at=START + timedelta(seconds=at))
+        for revision, at in (("new", 10), ("new", 11), ("new", 20), ("new", 21), ("old", 15))
+    )
+    scene = Scene()
+    first = scene.scrape(both(1, 1), wanted=wanted, usage={"new-1": (1.0, 50), "new-2": (1.0, 70)})
+    assert first.canary.cpu is None  # no time has passed
+    seen = scene.scrape(
+        both(1, 1), wanted=wanted, usage={"new-1": (6.0, 50), "new-2": (3.0, 70)}, exits=exits
+    )
+    assert seen.canary.cpu == 0.25  # 5 of 10 seconds on one of two cores
+    assert seen.canary.memory == 70
+    assert seen.canary.restarts == 2
+
+
+def test_baking_has_nothing_to_compare_with() -> None:
+    scene = Scene(stable=None, weight=100)
+    scene.scrape({"new-1": ("new", page(1))}, wanted=(("new-1", "new"),))
+    seen = scene.scrape({"new-1": ("new", page(9))}, wanted=(("new-1", "new"),))
+    assert (seen.stable, seen.canary.requests, seen.canary.quality) == (None, 8, Quality.OK)
+
+
+def test_processes_with_different_layouts_meet_on_common_edges() -> None:
+    wanted = (("new-1", "new"), ("new-2", "new"))
+    scene = Scene(stable=None)
+
+    def layouts(n: int) -> dict[str, tuple[str, list[tuple[str, str, float]]]]:
+        one = [("ok", "", n), ("le", "0.1", n), ("le", "inf", n)]
+        two = [("ok", "", n), ("le", "0.1", n), ("le", "0.2", n), ("le", "inf", n)]
+        return {"new-1": ("new", one), "new-2": ("new", two)}
+
+    scene.scrape(layouts(0), wanted=wanted)
+    seen = scene.scrape(layouts(10), wanted=wanted)
+    assert seen.canary.buckets == ((0.1, 20), (math.inf, 0))

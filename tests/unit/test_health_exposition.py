@@ -1,0 +1,105 @@
+"""Real pages of Traefik 3.7.15 and of prometheus_client, read as series."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from phoenix_orch.health_validator.sources.exposition import Key, Page, process_page, router_page, split
+from phoenix_orch.rollout.spec import BusinessMetric
+
+DATA = Path(__file__).parent / "data"
+TRAEFIK = (DATA / "traefik_3_7_15.prom").read_text()
+PYTHON = (DATA / "prometheus_client.prom").read_text()
+
+
+def sums(page: Page) -> dict[tuple[str, str, str], float]:
+    total: Counter[tuple[str, str, str]] = Counter()
+    for text, value in page.series:
+        key = split(text)
+        total[key.revision, key.kind, key.name] += value
+    return dict(total)
+
+
+def test_both_variants_of_a_route_on_the_router_page() -> None:
+    page = router_page(TRAEFIK, "web")
+    found = sums(page)
+    assert page.started == 1.79553311373e9
+    assert found["aaaa", "ok", ""] == 48
+    assert found["bbbb", "error", ""] == 12
+    assert ("bbbb", "ok", "") not in found
+    assert found["aaaa", "le", "inf"] == 48
+    assert found["aaaa", "le", "10.0"] == 48
+    assert len({key for key, _ in page.series}) == len(page.series)
+
+
+def test_another_route_sees_nothing_of_it() -> None:
+    assert router_page(TRAEFIK, "we").series == ()
+    assert router_page(TRAEFIK, "shop").started == 1.79553311373e9
+
+
+def test_streams_count_as_requests_and_not_as_latency() -> None:
+    text = TRAEFIK.replace('protocol="http"', 'protocol="websocket"')
+    kinds = {split(key).kind for key, _ in router_page(text, "web").series}
+    assert kinds == {"ok", "error"}
+
+
+def test_a_client_that_left_is_no_error_of_the_server() -> None:
+    text = TRAEFIK.replace('code="503"', 'code="499"')
+    assert sums(router_page(text, "web"))["bbbb", "ok", ""] == 12
+
+
+def test_a_process_page() -> None:
+    orders = BusinessMetric(name="orders", counter="orders_total", min_per_request=0)
+    bare = BusinessMetric(name="bare", counter="orders", min_per_request=0)
+    checkout = BusinessMetric(
+        name="checkouts", counter="requests_total", labels={"path": "/checkout"}, min_per_request=0
+    )
+    page = process_page(PYTHON, "r1", (orders, bare, checkout))
+    found = sums(page)
+    assert page.started == 1.79553351571e9
+    assert (found["r1", "ok", ""], found["r1", "error", ""]) == (36, 4)
+    assert (found["r1", "le", "0.1"], found["r1", "le", "inf"]) == (10, 40)
+    assert found["r1", "business", "orders"] == found["r1", "business", "bare"] == 10
+    assert found["r1", "business", "checkouts"] == 10
+
+
+@pytest.mark.parametrize("status", ["status", "status_code", "code"])
+def test_other_usual_names(status: str) -> None:
+    text = (
+        "# TYPE http_requests_total counter\n"
+        f'http_requests_total{{{status}="2xx",handler="/"}} 7\n'
+        f'http_requests_total{{{status}="5xx",handler="/"}} 2\n'
+        f'http_requests_total{{{status}="2xx",handler="/metrics"}} 90\n'
+        f'http_requests_total{{{status}="2xx",handler="/healthz"}} 800\n'
+        'http_request_duration_seconds_bucket{le="0.1",handler="/"} 5\n'
+        'http_request_duration_seconds_bucket{le="0.1",handler="/healthz"} 800\n'
+        'http_request_duration_seconds_bucket{le="+Inf",handler="/"} 9\n'
+    )
+    assert sums(process_page(text, "r1", ())) == {
+        ("r1", "ok", ""): 7,
+        ("r1", "error", ""): 2,
+        ("r1", "le", "0.1"): 5,
+        ("r1", "le", "inf"): 9,
+    }
+
+
+def test_of_two_names_for_the_same_thing_one_is_taken() -> None:
+    text = 'requests_total{code="200"} 5\nhttp_requests_total{code="200"} 5\n'
+    assert sums(process_page(text, "r1", ())) == {("r1", "ok", ""): 5}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<html><body>login</body></html>", '{"status": "ok"}', "ok", "", 'requests_total{code="200" 5\n'],
+)
+def test_what_is_not_a_page_of_metrics_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the parser's words vary
+        process_page(text, "r1", ())
+
+
+def test_keys_can_be_taken_apart_again() -> None:
+    key = Key("r1", "le", "0.1", "GET,a|b,200")
+    assert split(str(key)) == key
