@@ -3,12 +3,13 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -16,22 +17,16 @@ import pytest
 import structlog
 
 from phoenix_orch.kernel.errors import Retryable, Terminal
-from phoenix_orch.testing.loopback import Load, named_server, wait_until
+from phoenix_orch.testing.loopback import Load, named_server, quiet_port, wait_until
 from phoenix_orch.testing.router_contract import NEW, OLD
 from phoenix_orch.traffic.embedded import EmbeddedRouter
-from phoenix_orch.traffic.process_end import ended
+from phoenix_orch.traffic.process_end import ended, reap
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.traffic.spec import RouterSpec
-from phoenix_orch.traffic.traefik_api import running
+from phoenix_orch.traffic.traefik_api import RouterInfo, is_alive, running
 from phoenix_orch.traffic.traefik_process import TraefikProcess
 
 pytestmark = pytest.mark.anyio
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def at(revision: str, *ports: int) -> Group:
@@ -41,7 +36,7 @@ def at(revision: str, *ports: int) -> Group:
 
 @pytest.fixture
 def port() -> int:
-    return free_port()
+    return quiet_port()
 
 
 @pytest.fixture
@@ -66,7 +61,7 @@ async def kept(process: TraefikProcess) -> AsyncIterator[None]:
 @asynccontextmanager
 async def backend_process(name: str) -> AsyncIterator[tuple[int, int]]:
     """A backend to be killed: its port and pid."""
-    command = [sys.executable, "-m", "phoenix_orch.testing.loopback", name]
+    command = [sys.executable, "-m", "phoenix_orch.testing.loopback", name, str(quiet_port())]
     child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert child.stdout
     try:
@@ -314,25 +309,31 @@ async def test_a_router_that_ends_at_once_says_why(tmp_path: Path, port: int) ->
 
 
 async def test_keep_waits_longer_after_each_failed_start_and_then_succeeds(
-    tmp_path: Path, process: TraefikProcess, port: int
+    tmp_path: Path, process: TraefikProcess, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tries: list[float] = []
+    ensure = process.ensure
+
+    async def counted() -> RouterInfo:
+        tries.append(time.monotonic())
+        return await ensure()
+
+    async def tried() -> bool:
+        return len(tries) >= 4
+
+    async def up() -> bool:
+        return running(tmp_path) is not None
+
+    monkeypatch.setattr(process, "ensure", counted)
+    blocker = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", port)
     with structlog.testing.capture_logs() as logs:
-        async with named_server("in the way", port):
-            keeping = kept(process)
-            await keeping.__aenter__()
-
-            async def tried() -> bool:
-                return sum(entry["event"] == "router does not start" for entry in logs) >= 2
-
-            await wait_until("two failed starts", tried)
-        try:
-
-            async def up() -> bool:
-                return running(tmp_path) is not None
-
+        async with kept(process):
+            await wait_until("four starts failed", tried)
+            blocker.close()
             await wait_until("the address is free, the router starts", up)
-        finally:
-            await keeping.__aexit__(None, None, None)
+    waits = [later - earlier for earlier, later in pairwise(tries[:4])]
+    assert waits == sorted(waits)
+    assert [entry["event"] for entry in logs][:2] == ["router does not start", "router started"]
 
 
 async def test_a_pid_that_now_belongs_to_another_is_not_ours(tmp_path: Path, process: TraefikProcess) -> None:
@@ -353,3 +354,25 @@ async def test_a_router_that_hangs_is_ended_all_the_same(tmp_path: Path, process
     assert (await EmbeddedRouter(tmp_path, timeout=0.2).observe("web")).weight is None
     await process.stop(grace=0.3)
     assert not psutil.pid_exists(info.pid)
+
+
+async def test_a_program_being_loaded_lives_and_a_dead_child_does_not() -> None:
+    """Right after its start the command line of a process is empty for a moment, like a zombie's."""
+    for _ in range(50):
+        pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
+        info = RouterInfo(
+            pid=pid,
+            started=psutil.Process(pid).create_time(),
+            listen="",
+            admin="",
+            config="",
+            edges=(),
+            argument="60",
+        )
+        for _ in range(20):
+            assert is_alive(info)
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(info), "it is a zombie now"
+        reap(pid)
+        assert not is_alive(info)

@@ -1,7 +1,6 @@
 """The embedded router with a real Traefik, real backends and requests that count."""
 
 import asyncio
-import socket
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from phoenix_orch.kernel.errors import Invalid
-from phoenix_orch.testing.loopback import Load, named_server, wait_until
+from phoenix_orch.testing.loopback import Load, named_server, quiet_port, wait_until
 from phoenix_orch.testing.router_contract import CONTRACT, DATA_PLANE, Check
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
@@ -25,12 +24,6 @@ from phoenix_orch.traffic.traefik_config import parse_service_name
 from phoenix_orch.traffic.traefik_process import TraefikProcess
 
 pytestmark = pytest.mark.anyio
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def at(revision: str, *ports: int) -> Group:
@@ -63,7 +56,7 @@ class World:
 
 @pytest.fixture
 async def bare(tmp_path: Path) -> AsyncIterator[tuple[EmbeddedRouter, TraefikProcess, int]]:
-    port = free_port()
+    port = quiet_port()
     process = TraefikProcess(tmp_path, RouterSpec(listen=f"127.0.0.1:{port}"))
     try:
         yield EmbeddedRouter(tmp_path), process, port
@@ -194,7 +187,7 @@ async def test_routes_are_told_apart(world: World) -> None:
 
 
 async def test_every_method_and_size_is_tried_elsewhere_when_refused(world: World) -> None:
-    dead = free_port()
+    dead = quiet_port()
     ports = [int(world.stable.backends[0].url.rpartition(":")[2]), dead]
     await world.shift(stable=at("old", *ports), weight=0)
 
@@ -231,7 +224,7 @@ async def test_ensure_adopts_what_runs_and_replaces_what_does_not_fit(
     assert 0.123 in second.edges
     assert not psutil.pid_exists(first.pid)
     assert await process.ensure() == second, "more edges than wanted are no reason to start again"
-    moved = TraefikProcess(tmp_path, RouterSpec(listen=f"127.0.0.1:{free_port()}"))
+    moved = TraefikProcess(tmp_path, RouterSpec(listen=f"127.0.0.1:{quiet_port()}"))
     third = await moved.ensure()
     assert third.pid != second.pid
     await moved.stop()

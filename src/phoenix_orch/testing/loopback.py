@@ -1,12 +1,15 @@
 """A backend that says its name, and users that never stop asking: HTTP/1.1 over loopback.
 
-`python -m phoenix_orch.testing.loopback NAME` serves in a process of its own, to be killed: it prints
-its port and answers every request with NAME.
+`python -m phoenix_orch.testing.loopback NAME PORT` serves in a process of its own, to be killed: it
+prints its port once it listens and answers every request with NAME.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import random
+import socket
 import sys
 import time
 from collections import Counter
@@ -43,6 +46,19 @@ async def named_server(name: str, port: int = 0) -> AsyncIterator[int]:
         server.close()
         for writer in tuple(open_connections):
             writer.close()
+
+
+def quiet_port() -> int:
+    """A free port that the kernel never gives to outgoing connections (on Linux).
+
+    A backend that is to die has to have one: a connection to a dead port of the kernel's own range may
+    be given that very port as its source, and is then connected to itself.
+    """
+    for port in random.sample(range(20000, 30000), 1000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port from 20000 to 30000")
 
 
 class Load:
@@ -114,8 +130,8 @@ async def _head(reader: asyncio.StreamReader) -> tuple[str, dict[str, str]]:
     return lines[0], {name.strip().lower(): value.strip().lower() for name, value in pairs}
 
 
-async def _main(name: str) -> None:
-    async with named_server(name) as port:
+async def _main(name: str, wanted: int) -> None:
+    async with named_server(name, wanted) as port:
         sys.stdout.write(f"{port}\n")
         sys.stdout.flush()
         await asyncio.Event().wait()
@@ -131,4 +147,4 @@ async def wait_until(what: str, condition: Callable[[], Awaitable[bool]], within
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(sys.argv[1]))
+    asyncio.run(_main(sys.argv[1], int(sys.argv[2])))

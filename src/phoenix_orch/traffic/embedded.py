@@ -26,7 +26,7 @@ class EmbeddedRouter:
     def __init__(self, directory: Path, *, timeout: float = 1.0) -> None:
         """`directory`: where all processes of this Phoenix keep the router. `timeout`: seconds to wait
         for Traefik's API."""
-        self.directory = directory.absolute()
+        self.directory = directory.resolve()
         self._files = RouteFiles(self.directory)
         self._specs: dict[str, RouteSpec] = {}
         self._timeout = timeout

@@ -54,10 +54,13 @@ def is_alive(info: RouterInfo) -> bool:
     try:
         process = psutil.Process(info.pid)
         # The start is told from the boot time, which a correction of the clock shifts by a second.
-        # A dead child that nobody has waited for has no command line any more, and a wrapper around
-        # the program changes all of it but the argument.
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return False
+        # A wrapper around the program changes all of the command line but the argument. It is empty
+        # for a moment while the program is being loaded.
+        line = process.cmdline()
         same_start = abs(process.create_time() - info.started) < 2.0
-        return same_start and info.argument in process.cmdline()
+        return same_start and (info.argument in line or not line)
     except psutil.Error:
         return False
 

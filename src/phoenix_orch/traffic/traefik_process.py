@@ -60,12 +60,13 @@ class TraefikProcess:
         """`edges`: latency limits of all rollouts in seconds, wanted as edges of the histogram.
         `binary`: a Traefik 3.7 or newer; None: the one installed beside Python, or on the PATH.
         `start_timeout`: seconds until a started router has to route."""
-        self.directory = directory.absolute()
+        self.directory = directory.resolve()
         self.spec = spec
         self._edges = bucket_edges(edges)
         self._binary = binary
         self._start_timeout = start_timeout
         self._files = RouteFiles(self.directory)
+        self._pid = 0
 
     def want_edges(self, edges: Iterable[float]) -> None:
         """Say which latency limits the next `ensure` has to provide for."""
@@ -90,15 +91,17 @@ class TraefikProcess:
 
     async def keep(self) -> None:
         """Start the router again whenever it dies, until cancelled. Faults are logged and retried."""
-        delay = 0.0
+        delay, told = 0.0, ""
         while True:
             begun = time.monotonic()
             try:
                 info = await self.ensure()
             except PhoenixError as error:
-                _log.error("router does not start", reason=error.message, remedy=error.remedy)
+                if told != error.message:
+                    told = error.message
+                    _log.error("router does not start", reason=error.message, remedy=error.remedy)
             else:
-                begun = time.monotonic()
+                begun, told = time.monotonic(), ""
                 await ended(info.pid, functools.partial(is_alive, info))
                 _log.warning("router ended", pid=info.pid)
             delay = 0.0 if time.monotonic() - begun > _STEADY else min(_SLOWEST_RESTART, 2 * delay + 0.1)
@@ -157,6 +160,9 @@ class TraefikProcess:
         with self._lock():
             info = running(self.directory)
             if info and info.config == self._fingerprint() and set(self._edges) <= set(info.edges):
+                if info.pid != self._pid:
+                    _log.info("router adopted", pid=info.pid, listen=info.listen)
+                self._pid = info.pid
                 return info
             if foreign := self._files.foreign():
                 raise Invalid(
@@ -197,6 +203,7 @@ class TraefikProcess:
             argument=self._argument,
         )
         _write(info_path(self.directory), info.model_dump_json(indent=2))
+        self._pid = pid
         _log.info("router started", pid=pid, listen=self.spec.listen)
         return info
 
