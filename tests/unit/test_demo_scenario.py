@@ -7,9 +7,19 @@ import random
 import pytest
 
 from phoenix_orch.demo.load import quantile, request_of
-from phoenix_orch.demo.scenario import DEFAULT_RATE, DEFAULT_SPEED, RELEASES, check_pace, chosen
+from phoenix_orch.demo.scenario import (
+    BAKE,
+    DEFAULT_RATE,
+    DEFAULT_SPEED,
+    RELEASES,
+    check_pace,
+    chosen,
+    configuration,
+)
 from phoenix_orch.demo.service import Fault, Request, Shop
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.rollout.spec import GUIDE_PHASES
 from phoenix_orch.rollout.status import Outcome
 
 
@@ -37,6 +47,19 @@ def test_a_demo_that_could_show_nothing_is_refused(speed: float, rate: float) ->
 
 def test_the_default_pace_gives_enough_to_judge_on() -> None:
     check_pace(DEFAULT_SPEED, DEFAULT_RATE)
+
+
+def test_the_configuration_has_the_guides_phases_and_every_kind_of_watch() -> None:
+    file = PhoenixFile.model_validate_json(configuration(port=41234))
+    (rollout,) = file.effective_rollouts().values()
+    assert file.router.port == 41234
+    assert rollout.phases == GUIDE_PHASES
+    assert rollout.policy.bake == BAKE
+    assert [check.name for check in rollout.checks] == ["welcome"]
+    assert [metric.counter for metric in rollout.evidence.business] == ["orders_total"]
+    assert rollout.verify.logs.bad
+    assert rollout.verify.critical_paths
+    assert file.services["shop"].template().env == {}
 
 
 @pytest.mark.parametrize("stride", [1, 2, 5, 20, 40])

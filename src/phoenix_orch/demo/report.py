@@ -36,27 +36,34 @@ def as_json(stories: Sequence[Story], *, speed: float, rate: float) -> dict[str,
 
 
 def _table(stories: Sequence[Story]) -> Table:
-    table = Table(title="What came of it", title_justify="left", expand=True)
-    table.add_column("release", no_wrap=True)
-    table.add_column("expected")
-    table.add_column("outcome")
-    table.add_column("guide time", justify="right")
-    table.add_column("here", justify="right")
-    table.add_column("weight", justify="right")
-    table.add_column("canary requests", justify="right")
-    table.add_column("users' failed", justify="right")
+    """Fits 80 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold underline")
+    for title in ("release", "expected", "outcome"):
+        table.add_column(title, no_wrap=True)
+    for title in ("guide\ntime", "time\nhere", "top\nweight", "canary\nreq.", "users'\nfailed"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("because of", min_width=11)
     for story in stories:
         table.add_row(
-            f"{story.planned.name} (v{story.planned.version})",
-            story.planned.expectation,
+            f"{story.planned.name} v{story.planned.version}",
+            outcome_text(story.planned.expected),
             _outcome(story),
             figures.clock(story.lasted),
             f"{story.seconds:.0f} s",
             f"{story.highest_weight} %",
-            f"{story.canary_requests:,}",
-            f"{story.users.failed:,} of {story.users.sent:,}",
+            f"{story.canary_requests}",
+            f"{story.users.failed}",
+            _why(story),
         )
     return table
+
+
+def _why(story: Story) -> str:
+    cause = story.release.cause if story.release is not None else None
+    if cause is None:
+        return ""
+    blamed = [figures.metric(evidence.metric) for evidence in cause.evidence if evidence.breached]
+    return ", ".join(blamed) if cause.trigger == "verdict" and blamed else cause.trigger
 
 
 def _outcome(story: Story) -> Text:
@@ -100,8 +107,8 @@ def _when(story: Story, cause: Cause, speed: float) -> str:
     real = f"{after.total_seconds() / speed:.1f} s here" if after is not None else "-"
     step = f"step {cause.step + 1}, " if cause.step is not None else ""
     return (
-        f"by {cause.trigger}, {guide} of the guide's time ({real}) after its start, {step}"
-        f"at {cause.weight} % of the traffic; users saw {story.users.failed} failed requests"
+        f"by {cause.trigger}, {guide} of the guide's time ({real}) after its start,\n"
+        f"  {step}at {cause.weight} % of the traffic; users saw {story.users.failed} failed requests"
     )
 
 

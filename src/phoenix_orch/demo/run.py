@@ -10,10 +10,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from rich.console import Console
 from rich.text import Text
@@ -26,16 +25,11 @@ from phoenix_orch.demo.scenario import BAKE, DEFAULT_RATE, DEFAULT_SPEED, SERVIC
 from phoenix_orch.demo.screen import Scene
 from phoenix_orch.demo.stage import Stage, stage
 from phoenix_orch.demo.story import Story, deadline, found, outcome_text
-from phoenix_orch.kernel.errors import Retryable, Terminal
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import RESTING
 
-T = TypeVar("T")
-
 _LOOK_SECONDS = 0.25
-_AWAY_SECONDS = 20.0
-"""Longest time that Phoenix may not answer."""
 _REST_SECONDS = 1.5
 """Between two releases, to let a spectator see how the last one ended."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -128,12 +122,14 @@ class _Play:
 
     async def _release(self, running: Stage, scene: Scene, planned: Planned) -> Story:
         began = time.monotonic()
-        before = await _patient(running, lambda: running.client.view(SERVICE))
-        change = await running.client.start(
-            SERVICE,
-            version=planned.version,
-            env={"SHOP_FAULT": planned.fault} if planned.fault else None,
-            change_cause=f"demo: {planned.title}",
+        before = await running.ask(lambda phoenix: phoenix.rollout(SERVICE))
+        change = await running.ask(
+            lambda phoenix: phoenix.start(
+                SERVICE,
+                version=planned.version,
+                env={"SHOP_FAULT": planned.fault} if planned.fault else None,
+                change_cause=f"demo: {planned.title}",
+            )
         )
         story = Story(planned, change.revision, running.users, began)
         self.stories.append(story)
@@ -141,7 +137,7 @@ class _Play:
         while time.monotonic() < limit and story.release is None:
             view = await self._look(running, scene, story)
             if view.rollout.status.state in RESTING:
-                history = await _patient(running, lambda: running.client.history(SERVICE, limit=5))
+                history = await running.ask(lambda phoenix: phoenix.history(SERVICE, limit=5))
                 if release := found(history, story.revision, before.at):
                     story.end(release)
             await asyncio.sleep(_LOOK_SECONDS)
@@ -152,26 +148,13 @@ class _Play:
         return story
 
     async def _look(self, running: Stage, scene: Scene, story: Story) -> RolloutView:
-        view = await _patient(running, lambda: running.client.view(SERVICE))
-        scene.events = await _patient(running, lambda: running.client.events(SERVICE, limit=30))
+        view = await running.ask(lambda phoenix: phoenix.rollout(SERVICE))
+        scene.events = await running.ask(lambda phoenix: phoenix.events(SERVICE, limit=30))
         scene.view, scene.users, scene.rate = view, running.users, running.rate
         story.see(view, running.users, time.monotonic())
         scene.release_users = story.users
         self.output.show(scene)
         return view
-
-
-async def _patient(running: Stage, call: Callable[[], Awaitable[T]]) -> T:
-    """The answer of Phoenix, which may be away for a moment. Raises Terminal when it is gone."""
-    limit = time.monotonic() + _AWAY_SECONDS
-    while True:
-        running.check()
-        try:
-            return await call()
-        except Retryable as error:
-            if time.monotonic() > limit:
-                raise Terminal(f"Phoenix does not answer: {error.message}", remedy=error.remedy) from error
-        await asyncio.sleep(_LOOK_SECONDS)
 
 
 async def _until_signal(play: _Play) -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import Outcome
 
@@ -136,7 +137,7 @@ def _rollout() -> dict[str, object]:
             }
         ],
         "evidence": {"business": [{"name": "orders", "counter": "orders_total", "minPerRequest": 0.02}]},
-        "policy": {"bake": "5m"},
+        "policy": {"bake": format_duration(BAKE)},
         "verify": {
             "logs": {"bad": ["panic:", "Traceback"]},
             "criticalPaths": [

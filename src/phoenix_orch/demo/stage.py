@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from phoenix_orch.client import Client
 from phoenix_orch.demo.children import Child, last_words
@@ -17,8 +18,13 @@ from phoenix_orch.demo.users import Users, read_line
 from phoenix_orch.kernel.errors import NotFound, Retryable, Terminal
 from phoenix_orch.rollout.status import State
 
+T = TypeVar("T")
+
 READY_SECONDS = 60.0
 """Longest wait for Phoenix and the first version; a cold, busy machine takes a while."""
+AWAY_SECONDS = 20.0
+"""Longest time that a running Phoenix may not answer."""
+_ANSWER_SECONDS = 5.0
 _PHOENIX_GRACE = 25.0
 _LOAD_GRACE = 8.0
 _GUARD_GRACE = 3.0
@@ -38,6 +44,20 @@ class Stage:
     rate: float = 0.0
     """Requests per second that users got answered lately."""
     load: Child | None = None
+
+    async def ask(self, call: Callable[[Client], T]) -> T:
+        """The answer of Phoenix, which may be away for a moment. Raises Terminal when it is gone."""
+        limit = time.monotonic() + AWAY_SECONDS
+        while True:
+            self.check()
+            try:
+                return await asyncio.to_thread(call, self.client)
+            except Retryable as error:
+                if time.monotonic() > limit:
+                    raise Terminal(
+                        f"Phoenix does not answer: {error.message}", remedy=error.remedy
+                    ) from error
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def check(self) -> None:
         """Raise Terminal when something has ended that should be running."""
@@ -67,7 +87,7 @@ async def stage(
             *("up", "--file", str(file), "--data-dir", str(root), "--speed", f"{speed:g}"),
         )
         stack.push_async_callback(phoenix.stop, _PHOENIX_GRACE)
-        client = await stack.enter_async_context(Client(root))
+        client = stack.enter_context(Client(root, timeout=_ANSWER_SECONDS))
         built = Stage(root=root, client=client, phoenix=phoenix, address=f"http://127.0.0.1:{port}")
         await _serving(built)
         say("starting users")
@@ -91,7 +111,8 @@ async def _serving(stage: Stage) -> None:
     while time.monotonic() < deadline:
         stage.check()
         with contextlib.suppress(Retryable, NotFound):
-            status = (await stage.client.view(SERVICE)).rollout.status
+            view = await asyncio.to_thread(stage.client.rollout, SERVICE)
+            status = view.rollout.status
             if status.state is State.IDLE:
                 return
             state = f"{status.state.value}: {status.message}"
