@@ -39,6 +39,12 @@ def evidence(metric: str = "errorRate", *, breached: bool = True) -> MetricEvide
     )
 
 
+LATE = MetricEvidence(
+    metric="latencyP95", observed=0.31, limit=0.1, samples=1200, window=timedelta(minutes=1)
+)
+FEW = MetricEvidence(metric="business/orders", observed=0.01, limit=0.02, stable=0.5, at_least=True)
+
+
 def story(planned: Planned, outcome: Outcome | None, cause: Cause | None = None) -> Story:
     made = Story(planned, "rev", Users(sent=100, failed=1), began=10.0)
     made.see(view(weight=5), Users(sent=400, failed=4), now=14.0)
@@ -180,7 +186,7 @@ def rendered(*stories: Story) -> str:
         "error rate",
         "43",
         "users saw 3 failed requests",
-        "✗ error rate 21 % of 43 requests (limit 0.10 %, stable 0 %)",
+        "✗ error rate 21 % of 43 requests (limit: at most 0.1 %; stable 0 %)",
         "by verdict, 0:30 of the guide's time (1.5 s here) after its start,",
         "step 1, at 5 % of the traffic",
         "1 of 1 verification steps passed (health)",
@@ -218,15 +224,13 @@ def test_the_json_report_holds_outcome_and_evidence() -> None:
     ("text", "expected"),
     [
         (figures.percent(0.0012), "0.12 %"),
-        (figures.percent(0.0), "0 %"),
-        (figures.percent(0.034), "3.4 %"),
-        (figures.percent(0.21), "21 %"),
         (figures.percent(None), "-"),
-        (figures.milliseconds(0.0123), "12 ms"),
+        (figures.latency(0.0123), "12 ms"),
+        (figures.latency(None), "-"),
         (figures.clock(timedelta(minutes=3, seconds=5)), "3:05"),
         (figures.clock(timedelta(hours=1, seconds=5)), "1:00:05"),
-        (figures.amount("memory", 2**28), "256 MiB"),
-        (figures.amount("business/orders", 0.5), "0.50 per request"),
+        (figures.sentence(LATE), "latency p95 310 ms of 1,200 requests in 1m (limit: at most 100 ms)"),
+        (figures.sentence(FEW), "orders per request 0.01 (limit: at least 0.02; stable 0.5)"),
     ],
 )
 def test_figures_read_well(text: str, expected: str) -> None:

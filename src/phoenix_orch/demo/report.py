@@ -12,6 +12,7 @@ from rich.text import Text
 
 from phoenix_orch.demo import figures
 from phoenix_orch.demo.story import Story, outcome_text
+from phoenix_orch.health_validator import explain
 from phoenix_orch.rollout.status import Cause, Outcome
 
 
@@ -62,7 +63,7 @@ def _why(story: Story) -> str:
     cause = story.release.cause if story.release is not None else None
     if cause is None:
         return ""
-    blamed = [figures.metric(evidence.metric) for evidence in cause.evidence if evidence.breached]
+    blamed = [explain.title(evidence.metric) for evidence in cause.evidence if evidence.breached]
     return ", ".join(blamed) if cause.trigger == "verdict" and blamed else cause.trigger
 
 

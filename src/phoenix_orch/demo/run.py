@@ -99,7 +99,7 @@ class _Play:
         self.output.say(_greeting(self.speed, self.rate))
         with fresh_place(directory=self.directory, keep=self.keep) as root:
             if self.keep:
-                self.output.say(f"The demo keeps its files in {root}")
+                self.output.say(Text(f"The demo keeps its files in {root}"))
             with self.output:
                 await self._play(root)
 

@@ -199,8 +199,8 @@ def _variant(view: RolloutView, name: str, revision: str | None, rates: Rates) -
         f"{name} {_version(view, revision)}",
         f"{rates.requests_per_second * view.speed:.0f}",
         figures.percent(rates.error_rate),
-        figures.milliseconds(rates.p95),
-        figures.milliseconds(rates.p99),
+        figures.latency(rates.p95),
+        figures.latency(rates.p99),
         f"{rates.requests:,}",
         f"{rates.errors:,}",
         running,
@@ -230,7 +230,7 @@ def _verdict(view: RolloutView) -> Text:
 def _users(scene: Scene) -> Text:
     now, total = scene.release_users, scene.users
     text = Text(" users  ", style="bold", no_wrap=True, overflow="ellipsis")
-    text.append(f"{scene.rate:.0f}/s, p95 {figures.milliseconds(total.p95)}", style="not bold")
+    text.append(f"{scene.rate:.0f}/s, p95 {figures.latency(total.p95)}", style="not bold")
     text.append(f"   this release: {now.sent:,} requests, ", style="not bold")
     text.append(f"{now.failed:,} failed", style="bold red" if now.failed else "green")
     text.append(f" (in all {total.failed:,})", style="not bold dim")

@@ -20,6 +20,7 @@ from phoenix_orch.rollout.status import State
 
 T = TypeVar("T")
 
+PHOENIX = "phoenix_orch.cli.main"
 READY_SECONDS = 60.0
 """Longest wait for Phoenix and the first version; a cold, busy machine takes a while."""
 AWAY_SECONDS = 20.0
@@ -83,7 +84,7 @@ async def stage(
         say("starting Phoenix, its router and the first version of the shop")
         phoenix = await Child.python(
             root,
-            "phoenix_orch.cli.main",
+            PHOENIX,
             *("up", "--file", str(file), "--data-dir", str(root), "--speed", f"{speed:g}"),
         )
         stack.push_async_callback(phoenix.stop, _PHOENIX_GRACE)
