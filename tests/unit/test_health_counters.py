@@ -71,6 +71,17 @@ def test_a_restart_is_told_by_the_start_even_when_the_value_is_higher() -> None:
     assert requests(deltas) == 90
 
 
+def test_a_quick_restart_is_told_too() -> None:
+    _, deltas = watched((100, sample(40, started=99.5)), (110, sample(41, started=100.8)))
+    assert requests(deltas) == 41
+
+
+@pytest.mark.parametrize("shift", [1.0, -1.0, 0.001])
+def test_a_corrected_boot_time_is_no_restart(shift: float) -> None:
+    _, deltas = watched((100, sample(40, started=50.0)), (110, sample(41, started=50.0 + shift)))
+    assert requests(deltas) == 1
+
+
 def test_a_restart_while_nobody_answered_counts_in_full() -> None:
     _, deltas = watched((100, sample(40)), (110, sample(1, process="other")), (120, sample(3, started=105)))
     assert requests(deltas) == 3

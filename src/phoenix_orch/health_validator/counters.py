@@ -30,7 +30,10 @@ KEEP_PROCESSES = 256
 """More baselines than these are not kept; the oldest go first."""
 
 CLOCK_SLACK = 2.0
-"""Seconds by which the start of one and the same process may be told differently."""
+"""Seconds by which a start may lie in the future, told by a clock that differs a little."""
+
+TICK = 0.01
+"""Resolution in seconds of a start as the kernel tells it."""
 
 CLOCK_STEP = 60.0
 """A scrape older than the last one by more seconds than this was not late: the wall clock was set back."""
@@ -185,7 +188,12 @@ def _once_per_process(samples: Iterable[Sample]) -> Iterable[Sample]:
 
 
 def _same_start(first: float | None, second: float | None) -> bool:
-    return first is None or second is None or abs(first - second) <= CLOCK_SLACK
+    """Whether one process may have told both. Starts are told from the boot time, which the kernel gives
+    in whole seconds and corrects with the clock: a shift of exactly one second is no restart."""
+    if first is None or second is None:
+        return True
+    shift = abs(first - second)
+    return shift < TICK or abs(shift - 1.0) < TICK
 
 
 def _pruned(baselines: dict[str, Baseline], at: float) -> dict[str, Baseline]:

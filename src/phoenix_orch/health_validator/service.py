@@ -97,6 +97,7 @@ class HealthValidator:
         self._clock = clock
         self._watches: dict[str, _Watch] = {}
         self._wake = asyncio.Event()
+        self._lost = False
 
     async def run(self) -> None:
         """Watch every rollout that needs it, as they come and go."""
@@ -144,10 +145,16 @@ class HealthValidator:
 
     async def _found(self) -> list[Rollout]:
         try:
-            return await _within(PATIENCE, self._store.rollouts())
+            found = await _within(PATIENCE, self._store.rollouts())
         except PhoenixError as error:
-            _log.warning("rollouts cannot be read", reason=error.message)
+            if not self._lost:
+                _log.warning("rollouts cannot be read", reason=error.message)
+            self._lost = True
             return []
+        if self._lost:
+            _log.info("rollouts can be read again")
+        self._lost = False
+        return found
 
     async def _watch(self, rollout: Rollout) -> None:
         due = self._clock.now()

@@ -1,0 +1,325 @@
+"""Evidence from a real Traefik and from real processes over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.process_collector import ProcessCollector
+
+from phoenix_orch.health_validator.histogram import certainly_above, quantile, total
+from phoenix_orch.health_validator.observation import Observation, Quality
+from phoenix_orch.health_validator.sources.process_metrics import ProcessMetrics
+from phoenix_orch.health_validator.sources.router_metrics import RouterMetrics
+from phoenix_orch.health_validator.sources.scrape import LARGEST_PAGE, Scraper
+from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, SourceMemory
+from phoenix_orch.rollout.spec import BusinessMetric
+from phoenix_orch.testing.loopback import quiet_port, wait_until
+from phoenix_orch.traffic.embedded import EmbeddedRouter
+from phoenix_orch.traffic.router import Backend, Group, TrafficState
+from phoenix_orch.traffic.spec import RouterSpec
+from phoenix_orch.traffic.traefik_process import TraefikProcess
+from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadState
+
+ORDERS = BusinessMetric(name="orders", counter="orders_total", min_per_request=0.1)
+
+
+@dataclass
+class Program:
+    """A variant that counts what it does, and does what a test tells it."""
+
+    revision: str
+    port: int = 0
+    status: int = 200
+    delay: float = 0.0
+    page: str = ""
+    """Instead of its metrics; `hang` does not answer at all."""
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+
+    def __post_init__(self) -> None:
+        ProcessCollector(registry=self.registry)
+        self.requests = Counter("requests", "Requests.", ["code"], registry=self.registry)
+        self.orders = Counter("orders", "Orders.", registry=self.registry)
+        self.duration = Histogram(
+            "request_duration_seconds", "Time.", buckets=(0.05, 0.1, 0.5), registry=self.registry
+        )
+
+    @asynccontextmanager
+    async def serving(self, port: int = 0) -> AsyncIterator[Program]:
+        tasks: set[asyncio.Task[None]] = set()
+
+        def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tasks.add(asyncio.create_task(self._serve(reader, writer)))
+
+        server = await asyncio.start_server(serve, "127.0.0.1", port)
+        self.port = server.sockets[0].getsockname()[1]
+        try:
+            yield self
+        finally:
+            server.close()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.closing(writer), contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+            if head.startswith("GET /metrics"):
+                await self._metrics(writer)
+            else:
+                await asyncio.sleep(self.delay)
+                self.requests.labels(str(self.status)).inc()
+                self.duration.observe(self.delay)
+                self.orders.inc(0.5)
+                _answer(writer, self.status, b"ok")
+            await writer.drain()
+
+    async def _metrics(self, writer: asyncio.StreamWriter) -> None:
+        if self.page == "hang":
+            await asyncio.sleep(30)
+        _answer(writer, 200, self.page.encode() or generate_latest(self.registry))
+
+    def instance(self) -> Instance:
+        return Instance(
+            name=f"web-{self.revision}-0",
+            revision=self.revision,
+            state=InstanceState.READY,
+            pid=os.getpid(),
+            started=psutil.Process().create_time(),
+            port=self.port,
+            metrics_path="/metrics",
+        )
+
+    def group(self) -> Group:
+        url = f"http://127.0.0.1:{self.port}"
+        return Group(revision=self.revision, backends=(Backend(instance=self.revision, url=url),))
+
+
+def _answer(writer: asyncio.StreamWriter, status: int, body: bytes) -> None:
+    writer.write(
+        b"HTTP/1.1 %d X\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body)
+    )
+
+
+@dataclass
+class Watcher:
+    """Calls a source again and again, as the validator does."""
+
+    source: EvidenceSource
+    programs: tuple[Program, ...]
+    memory: SourceMemory = field(default_factory=SourceMemory)
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+
+    async def observe(self) -> Observation:
+        before, self.now = self.now, self.now + timedelta(seconds=10)
+        instances = tuple(program.instance() for program in self.programs)
+        context = Context(
+            rollout="web",
+            route="web",
+            revision="new",
+            stable="old",
+            step=0,
+            weight=20,
+            t0=before,
+            t1=self.now,
+            interval=timedelta(seconds=10),
+            workload=WorkloadState(service="web", at=self.now, instances=instances),
+            business=(ORDERS,),
+        )
+        reading = await self.source.observe(context, self.memory)
+        self.memory = SourceMemory.model_validate_json(reading.memory.model_dump_json())
+        return reading.observation
+
+
+@dataclass
+class World:
+    router: EmbeddedRouter
+    process: TraefikProcess
+    port: int
+    old: Program
+    new: Program
+    watcher: Watcher
+
+    async def ask(self, count: int) -> list[int]:
+        """So many requests through the router; gives their statuses."""
+        async with httpx.AsyncClient(trust_env=False, timeout=10) as http:
+            return [(await http.get(f"http://127.0.0.1:{self.port}/")).status_code for _ in range(count)]
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A router that sends one request of five to the new revision."""
+    port = quiet_port()
+    process = TraefikProcess(tmp_path, RouterSpec(listen=f"127.0.0.1:{port}"), edges=(0.03,))
+    router = EmbeddedRouter(tmp_path)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(process.stop, grace=2.0)
+        scraper = await stack.enter_async_context(Scraper())
+        old = await stack.enter_async_context(Program("old").serving())
+        new = await stack.enter_async_context(Program("new").serving(quiet_port()))
+        await process.ensure()
+        stable = await router.write(TrafficState(route="web", stable=old.group()))
+        await router.write(stable.model_copy(update={"canary": new.group(), "weight": 20}))
+
+        async def in_force() -> bool:
+            return (await router.observe("web")).weight == 20
+
+        await wait_until("weight 20", in_force)
+        watcher = Watcher(RouterMetrics(router.metrics_url, scraper), (old, new))
+        yield World(router, process, port, old, new, watcher)
+
+
+async def test_the_router_counts_requests_errors_and_latency_of_both(world: World) -> None:
+    first = await world.watcher.observe()
+    assert first.canary.quality is Quality.GAP
+    world.new.status, world.new.delay = 503, 0.04
+    answers = await world.ask(50)
+    assert answers.count(503) == 10
+    seen = await world.watcher.observe()
+    assert seen.stable is not None
+    assert (seen.canary.requests, seen.canary.errors, seen.canary.quality) == (10, 10, Quality.OK)
+    assert (seen.stable.requests, seen.stable.errors, seen.stable.quality) == (40, 0, Quality.OK)
+    assert total(seen.canary.buckets) == 10
+    assert certainly_above(seen.canary.buckets, 0.03) == 10, "a limit asked for is an edge"
+    assert (quantile(seen.canary.buckets, 0.95) or 0) > 0.03
+    assert seen.canary.business == {"orders": 5}
+    assert seen.canary.memory is not None
+    assert seen.canary.memory > 10**6
+    assert seen.canary.cpu is not None
+    assert 0 <= seen.canary.cpu <= 1
+    nothing = await world.watcher.observe()
+    assert (nothing.canary.requests, nothing.canary.quality) == (0, Quality.OK)
+
+
+async def test_a_dead_canary_shows_although_no_user_meets_it(world: World) -> None:
+    await world.ask(5)
+    await world.watcher.observe()
+    world.watcher.programs = (world.old,)
+    async with AsyncExitStack() as dead:
+        await dead.enter_async_context(world.new.serving())  # alive elsewhere; its old port is closed
+        gone = Group(
+            revision="new", backends=(Backend(instance="new", url=f"http://127.0.0.1:{quiet_port()}"),)
+        )
+        state = await world.router.read("web")
+        await world.router.write(state.model_copy(update={"canary": gone}))
+
+        async def moved() -> bool:
+            backends = (await world.router.observe("web")).backends or ()
+            return gone.backends[0].url in backends
+
+        await wait_until("the dead backend in force", moved)
+    assert set(await world.ask(50)) == {200}
+    seen = await world.watcher.observe()
+    assert seen.canary.errors >= 10
+    assert seen.canary.errors == seen.canary.requests
+    assert seen.canary.quality is Quality.OK
+
+
+async def test_a_router_started_anew_loses_nothing_and_counts_nothing_twice(world: World) -> None:
+    await world.ask(5)
+    await world.watcher.observe()
+    await world.ask(10)
+    first = await world.watcher.observe()
+    await world.process.stop(grace=2.0)
+    gap = await world.watcher.observe()
+    assert (gap.canary.quality, gap.canary.requests) == (Quality.GAP, 0)
+    assert gap.notes == ("no router runs",)
+    await world.process.ensure()
+    await world.ask(20)
+    after = await world.watcher.observe()
+    assert first.stable is not None
+    assert after.stable is not None
+    assert (first.canary.requests, after.canary.requests) == (2, 4)
+    assert (first.stable.requests, after.stable.requests) == (8, 16)
+    assert after.canary.quality is Quality.MERGED
+
+
+# -- processes -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def programs() -> AsyncIterator[tuple[Program, Program, Watcher]]:
+    async with (
+        Scraper(timeout=0.5) as scraper,
+        Program("old").serving() as old,
+        Program("new").serving() as new,
+    ):
+        yield old, new, Watcher(ProcessMetrics(scraper), (old, new))
+
+
+def serve(program: Program, count: int, code: str = "200", seconds: float = 0.01) -> None:
+    program.requests.labels(code).inc(count)
+    for _ in range(count):
+        program.duration.observe(seconds)
+
+
+async def test_processes_count_for_themselves(programs: tuple[Program, Program, Watcher]) -> None:
+    old, new, watcher = programs
+    await watcher.observe()
+    serve(old, 40)
+    serve(new, 8)
+    serve(new, 2, "500", 0.3)
+    new.orders.inc(3)
+    seen = await watcher.observe()
+    assert seen.stable is not None
+    assert (seen.canary.requests, seen.canary.errors) == (10, 2)
+    assert certainly_above(seen.canary.buckets, 0.1) == 2
+    assert seen.canary.business == {"orders": 3}
+    assert (seen.stable.requests, seen.canary.quality, seen.canary.processes) == (40, Quality.OK, 1)
+
+
+@pytest.mark.parametrize("page", ["hang", "<html>login</html>", "not metrics", "x" * (LARGEST_PAGE + 1)])
+async def test_no_usable_answer_is_a_gap_and_nothing_is_lost(
+    programs: tuple[Program, Program, Watcher], page: str
+) -> None:
+    old, new, watcher = programs
+    await watcher.observe()
+    serve(new, 5)
+    new.page = page
+    began = time.monotonic()
+    gap = await watcher.observe()
+    assert time.monotonic() - began < 3
+    assert gap.stable is not None
+    assert (gap.canary.quality, gap.canary.requests) == (Quality.GAP, 0)
+    assert gap.canary.business == {}
+    assert gap.stable.quality is Quality.OK
+    assert len(gap.notes) == 1
+    new.page = ""
+    serve(new, 7)
+    serve(old, 1)
+    after = await watcher.observe()
+    assert (after.canary.requests, after.canary.quality) == (12, Quality.MERGED)
+
+
+async def test_a_closed_port_is_a_gap(programs: tuple[Program, Program, Watcher]) -> None:
+    _, new, watcher = programs
+    await watcher.observe()
+    new.port = quiet_port()
+    gap = await watcher.observe()
+    assert gap.canary.quality is Quality.GAP
+    assert f"127.0.0.1:{new.port}/metrics" in gap.notes[0]
+
+
+async def test_a_dead_pid_has_no_memory(programs: tuple[Program, Program, Watcher]) -> None:
+    _, new, watcher = programs
+
+    def gone() -> Instance:
+        return Instance(
+            name="web-new-0", revision="new", state=InstanceState.READY, pid=2**22 - 1, port=new.port
+        )
+
+    new.instance = gone  # type: ignore[method-assign]
+    seen = await watcher.observe()
+    assert (seen.canary.memory, seen.canary.cpu) == (None, None)
+    assert seen.notes == ("web-new-0 has no metrics path",)

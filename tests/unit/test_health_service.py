@@ -1,0 +1,405 @@
+"""The validator's loop: on fakes of everything around it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from phoenix_orch.health_validator.observation import Quality, Verdict, VerdictKind
+from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator
+from phoenix_orch.kernel.clock import Clock, ManualClock, ScaledClock
+from phoenix_orch.kernel.errors import NotFound, Retryable
+from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec
+from phoenix_orch.rollout.status import Rollout, State, Status
+from phoenix_orch.rollout.store.memory import MemoryStore
+from phoenix_orch.testing.fake_evidence import FakeEvidence
+from phoenix_orch.testing.fake_router import FakeRouter
+from phoenix_orch.traffic.router import Backend, Group, TrafficState
+from phoenix_orch.workload.workload import WorkloadState
+
+TICK = timedelta(seconds=10)
+SPEC = RolloutSpec(
+    phases=(
+        Phase(name="first", weight=20, duration="1m", limits=Limits(error_rate="1%", latency_p95="100ms")),
+        Phase(name="rest", step=40, every="1m", limits=Limits(error_rate="1%")),
+    ),
+    policy=Policy(bake="1m"),
+)
+
+
+class Workload:
+    """A workload without instances, or none that can be read."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock, self.away = clock, False
+
+    async def state(self, service: str) -> WorkloadState:
+        if self.away:
+            raise Retryable("the workload is away")
+        return WorkloadState(service=service, at=self.clock.now())
+
+
+class World:
+    """Everything around the validator."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or ManualClock()
+        self.store, self.router = MemoryStore(), FakeRouter()
+        self.workload, self.evidence = Workload(self.clock), FakeEvidence()
+        self.evidence.serve("new", 100)
+        self.evidence.serve("old", 400)
+        self.validator = self.another_validator()
+
+    def another_validator(self) -> HealthValidator:
+        sources = {"router": self.evidence, "metrics": self.evidence}
+        return HealthValidator(self.store, self.router, self.workload, sources, self.clock)
+
+    async def rollout(self, name: str = "web", state: State = State.PROGRESSING, **status: Any) -> Rollout:
+        """Store a rollout, and bring its weight to the data plane."""
+        wanted = Rollout(name=name, service=name, route=name, spec=SPEC, target="new")
+        stored = await self.store.put(wanted)
+        defaults: dict[str, Any] = {"stable": "old", "canary": "new", "release": 1, "weight": 20}
+        await self.change(stored, state=state, **{**defaults, **status})
+        await self.traffic(name, 20)
+        return await self.store.get(name)
+
+    async def change(self, rollout: Rollout, **status: Any) -> Rollout:
+        current = await self.store.get(rollout.name)
+        fields = {name: getattr(current.status, name) for name in Status.model_fields}
+        return await self.store.save(current, Status.model_validate({**fields, **status}))
+
+    async def traffic(
+        self, route: str, weight: int, *, stable: str = "old", canary: str | None = "new"
+    ) -> None:
+        def group(revision: str) -> Group:
+            return Group(revision=revision, backends=(Backend(instance=revision, url="http://127.0.0.1:1"),))
+
+        try:
+            version = (await self.router.read(route)).version
+        except NotFound:
+            version = 0
+        state = TrafficState(
+            route=route,
+            version=version,
+            stable=group(stable),
+            canary=group(canary) if canary else None,
+            weight=weight,
+        )
+        await self.router.write(state)
+
+    async def ticks(self, rollout: Rollout, number: int) -> None:
+        assert isinstance(self.clock, ManualClock)
+        for _ in range(number):
+            await self.validator.observe_once(rollout)
+            self.clock.advance(TICK)
+
+    async def verdict(self, name: str = "web") -> Verdict:
+        kept = await self.store.verdict(name)
+        assert kept is not None
+        return kept[0]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_a_good_canary_is_observed_logged_and_judged(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 1)
+    assert await world.store.verdict("web") is None  # counting begins with the first reading
+    await world.ticks(rollout, 6)
+    verdict = await world.verdict()
+    assert (verdict.kind, verdict.revision, verdict.step) == (VerdictKind.CONTINUE, "new", 0)
+    assert verdict.at == world.clock.now() - TICK
+    await world.ticks(rollout, 1)
+    assert (await world.verdict()).kind is VerdictKind.ADVANCE
+    observations = await world.store.observations("web")
+    assert [o.seconds for o in observations] == [10.0] * 7
+    assert all(a.t1 == b.t0 for a, b in pairwise(observations))
+    context = world.evidence.asked[-1]
+    assert (context.route, context.revision, context.stable, context.weight) == ("web", "new", "old", 20)
+
+
+async def test_a_bad_canary_is_told(world: World) -> None:
+    rollout = await world.rollout()
+    world.evidence.serve("new", 100, errors=30)
+    await world.ticks(rollout, 2)
+    verdict = await world.verdict()
+    assert verdict.kind is VerdictKind.ROLLBACK
+    assert verdict.blame == ("errorRate",)
+
+
+async def test_nothing_is_judged_before_the_canary_carries_traffic(world: World) -> None:
+    rollout = await world.rollout(state=State.STARTING, weight=0)
+    await world.ticks(rollout, 3)
+    assert await world.store.verdict("web") is None
+    await world.change(rollout, state=State.PROGRESSING, weight=20)
+    await world.ticks(rollout, 1)
+    assert (await world.verdict()).requests == 100  # counting had begun before
+
+
+async def test_the_bake_judges_the_new_stable_alone(world: World) -> None:
+    rollout = await world.rollout(
+        state=State.BAKING, canary=None, stable="new", previous="old", step=4, weight=0
+    )
+    await world.traffic("web", 0, stable="new", canary=None)
+    await world.ticks(rollout, 9)
+    assert (world.evidence.asked[-1].stable, world.evidence.asked[-1].weight) == (None, 100)
+    verdict = await world.verdict()
+    assert (verdict.kind, verdict.revision, verdict.step) == (VerdictKind.ADVANCE, "new", 4)
+
+
+async def test_rest_needs_no_watching(world: World) -> None:
+    rollout = await world.rollout(state=State.PROMOTED)
+    assert await world.validator.observe_once(rollout) is False
+    await world.store.remove("web")
+    assert await world.validator.observe_once(rollout) is False
+    assert not world.evidence.asked
+
+
+async def test_a_restart_goes_on_exactly_there(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 4)
+    world.validator = world.another_validator()
+    await world.ticks(rollout, 4)
+    verdict = await world.verdict()
+    assert (verdict.kind, verdict.requests, verdict.observed_for) == (
+        VerdictKind.ADVANCE,
+        700,
+        timedelta(minutes=1),
+    )
+
+
+async def test_an_hour_without_the_validator_is_not_observed(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 4)
+    before = await world.verdict()
+    world.validator = world.another_validator()
+    assert isinstance(world.clock, ManualClock)
+    world.clock.advance(timedelta(hours=1))
+    await world.ticks(rollout, 1)
+    after = await world.verdict()
+    assert after.observed_for == before.observed_for
+    assert after.kind is VerdictKind.CONTINUE
+
+
+async def test_a_retry_of_the_same_revision_is_judged_anew(world: World) -> None:
+    rollout = await world.rollout()
+    world.evidence.serve("new", 100, errors=30)
+    await world.ticks(rollout, 3)
+    assert (await world.verdict()).kind is VerdictKind.ROLLBACK
+    world.evidence.serve("new", 100)
+    await world.ticks(rollout, 3)
+    assert (await world.verdict()).kind is VerdictKind.ROLLBACK
+    await world.change(rollout, release=2)
+    await world.ticks(rollout, 2)
+    verdict = await world.verdict()
+    assert (verdict.kind, verdict.requests) == (VerdictKind.CONTINUE, 100)
+
+
+async def test_unreadable_memory_begins_anew(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 3)
+    await world.store.put_verdict("web", await world.verdict(), '{"version": 99}')
+    world.validator = world.another_validator()
+    await world.ticks(rollout, 2)
+    assert (await world.verdict()).requests == 100
+
+
+async def test_a_clock_set_back_does_not_stop_the_judge(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 4)
+    assert isinstance(world.clock, ManualClock)
+    world.clock.advance(-timedelta(hours=5))
+    await world.ticks(rollout, 3)
+    assert (await world.verdict()).at == world.clock.now() - TICK
+
+
+# -- faults ----------------------------------------------------------------------------------------
+
+
+async def test_a_source_that_raises_is_a_gap(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 3)
+    world.evidence.raise_next(ValueError("a defect of the source"))
+    await world.ticks(rollout, 1)
+    verdict = await world.verdict()
+    assert verdict.kind is VerdictKind.HOLD
+    assert "a defect of the source" in verdict.reason
+    assert (await world.store.observations("web"))[-1].canary.quality is Quality.GAP
+    await world.ticks(rollout, 1)
+    assert (await world.verdict()).kind is VerdictKind.CONTINUE
+
+
+async def test_an_unknown_source_is_a_gap_too(world: World) -> None:
+    rollout = await world.rollout()
+    world.validator = HealthValidator(world.store, world.router, world.workload, {}, world.clock)
+    await world.ticks(rollout, 2)
+    assert (await world.verdict()).kind is VerdictKind.HOLD
+
+
+async def test_no_evidence_is_never_a_pass(world: World) -> None:
+    """R1, through the whole service: silence, for ten times as long as the step lasts."""
+    rollout = await world.rollout()
+    world.evidence.silence("new")
+    for _ in range(60):
+        await world.ticks(rollout, 1)
+        kept = await world.store.verdict("web")
+        assert kept is None or kept[0].kind is VerdictKind.HOLD
+
+
+async def test_a_router_or_workload_that_is_away_stops_the_clock_only(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 3)
+    before = (await world.verdict()).observed_for
+    world.router.blind()
+    world.workload.away = True
+    await world.ticks(rollout, 2)
+    verdict = await world.verdict()
+    assert (verdict.kind, verdict.observed_for) == (VerdictKind.CONTINUE, before)
+    assert "waiting for 20 % on the data plane" in verdict.reason
+    assert "the router does not say what it sends" in verdict.reason
+    world.evidence.serve("new", 100, errors=90)
+    await world.ticks(rollout, 1)
+    assert (await world.verdict()).kind is VerdictKind.ROLLBACK
+
+
+async def test_nothing_is_lost_while_the_store_is_away(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 3)
+    world.store.away(10**6)
+    await world.ticks(rollout, 4)
+    world.store.away(0)
+    before = await world.verdict()
+    assert before.requests == 200
+    await world.ticks(rollout, 1)
+    verdict = await world.verdict()
+    assert (verdict.kind, verdict.requests) == (VerdictKind.ADVANCE, 700)
+    assert len(await world.store.observations("web")) == 7
+
+
+async def test_a_store_away_at_the_start_is_waited_for(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 4)
+    world.validator = world.another_validator()
+    world.store.away(10**6)
+    asked = len(world.evidence.asked)
+    await world.ticks(rollout, 3)
+    assert len(world.evidence.asked) == asked  # what was judged before is not known yet
+    world.store.away(0)
+    await world.ticks(rollout, 1)
+    assert (await world.verdict()).requests == 400
+
+
+async def test_answers_lost_on_the_way_do_no_harm(world: World) -> None:
+    rollout = await world.rollout()
+    for _ in range(10):
+        world.store.lose_answers(1)
+        await world.ticks(rollout, 1)
+    world.store.lose_answers(0)
+    await world.ticks(rollout, 1)
+    assert (await world.verdict()).requests == 1000
+    ends = [o.t1 for o in await world.store.observations("web")]
+    assert len(set(ends)) == 10
+    assert ends == sorted(ends)
+
+
+async def test_what_waits_for_the_store_is_bounded(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 2)
+    world.store.away(10**9)
+    await world.ticks(rollout, UNLOGGED + 50)
+    world.store.away(0)
+    await world.ticks(rollout, 1)
+    assert len(await world.store.observations("web", limit=10**6)) == UNLOGGED + 1
+
+
+# -- the loop --------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def running(world: World) -> AsyncIterator[None]:
+    task = asyncio.create_task(world.validator.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def until(what: Any, seconds: float = 10.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not await what():
+            await asyncio.sleep(0.01)
+
+
+def compressed() -> World:
+    return World(ScaledClock(100, ManualClock().now()))
+
+
+async def test_the_loop_finds_rollouts_and_keeps_the_interval() -> None:
+    world = compressed()
+    async with running(world):
+        await world.rollout("one")
+
+        async def judged() -> bool:
+            return len(await world.store.observations("one")) >= 3
+
+        await until(judged)
+        observations = await world.store.observations("one")
+        # 200 ms of real time are 20 s on this clock: the floor, not the 10 s of the spec
+        assert all(18 <= o.seconds <= 60 for o in observations)
+        rollout = await world.store.get("one")
+        await world.change(rollout, state=State.IDLE)
+
+        async def quiet() -> bool:
+            return not world.validator._watches
+
+        await until(quiet)
+
+
+async def test_one_slow_rollout_delays_no_other() -> None:
+    world = compressed()
+    slow, quick = FakeEvidence(), world.evidence
+    slow.hang()
+    world.validator = HealthValidator(
+        world.store, world.router, world.workload, {"metrics": slow, "router": quick}, world.clock
+    )
+    rollout = await world.rollout("slow")
+    spec = SPEC.model_copy(update={"evidence": SPEC.evidence.model_copy(update={"source": "metrics"})})
+    await world.store.put(rollout.model_copy(update={"spec": spec}))
+    await world.rollout("quick")
+    async with running(world):
+
+        async def judged() -> bool:
+            return len(await world.store.observations("quick")) >= 3
+
+        await until(judged)
+        assert len(slow.asked) == 1
+        slow.wake()
+
+
+async def test_the_loop_survives_a_store_that_is_away() -> None:
+    world = compressed()
+    await world.rollout("one")
+    world.store.away(10**6)
+    async with running(world):
+
+        async def tried() -> bool:
+            return world.store._away < 10**6 - 3
+
+        await until(tried)
+        world.store.away(0)
+
+        async def judged() -> bool:
+            return bool(await world.store.observations("one"))
+
+        await until(judged)
