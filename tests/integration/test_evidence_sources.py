@@ -19,13 +19,19 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.process_collector import ProcessCollector
 
 from phoenix_orch.health_validator.histogram import certainly_above, quantile, total
-from phoenix_orch.health_validator.observation import Observation, Quality
+from phoenix_orch.health_validator.judge import JudgeConfig
+from phoenix_orch.health_validator.observation import Observation, Quality, VerdictKind
+from phoenix_orch.health_validator.replay import replay
+from phoenix_orch.health_validator.service import HealthValidator
 from phoenix_orch.health_validator.sources.process_metrics import ProcessMetrics
 from phoenix_orch.health_validator.sources.router_metrics import RouterMetrics
 from phoenix_orch.health_validator.sources.scrape import LARGEST_PAGE, Scraper
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, SourceMemory
-from phoenix_orch.rollout.spec import BusinessMetric
-from phoenix_orch.testing.loopback import quiet_port, wait_until
+from phoenix_orch.kernel.clock import ScaledClock
+from phoenix_orch.rollout.spec import BusinessMetric, Limits, Phase, RolloutSpec
+from phoenix_orch.rollout.status import Rollout, State, Status
+from phoenix_orch.rollout.store.memory import MemoryStore
+from phoenix_orch.testing.loopback import Load, quiet_port, wait_until
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.traffic.spec import RouterSpec
@@ -243,6 +249,53 @@ async def test_a_router_started_anew_loses_nothing_and_counts_nothing_twice(worl
     assert (first.canary.requests, after.canary.requests) == (2, 4)
     assert (first.stable.requests, after.stable.requests) == (8, 16)
     assert after.canary.quality is Quality.MERGED
+
+
+class Workload:
+    """The programs of the world as a workload."""
+
+    def __init__(self, *programs: Program) -> None:
+        self.programs = programs
+
+    async def state(self, service: str) -> WorkloadState:
+        instances = tuple(program.instance() for program in self.programs)
+        return WorkloadState(service=service, at=datetime.now(UTC), instances=instances)
+
+
+async def test_the_validator_passes_a_good_canary_and_convicts_a_bad_one(world: World) -> None:
+    """Everything real but the store, sixty times as fast."""
+    store, clock = MemoryStore(), ScaledClock(60, datetime.now(UTC))
+    sources = {"router": world.watcher.source}
+    workload = Workload(world.old, world.new)
+    validator = HealthValidator(store, world.router, workload, sources, clock)
+    phase = Phase(name="first", weight=20, duration="1m", limits=Limits(error_rate="1%", latency_p95="5s"))
+    spec = RolloutSpec(phases=(phase,))
+    stored = await store.put(Rollout(name="web", service="web", route="web", spec=spec, target="new"))
+    await store.save(
+        stored, Status(state=State.PROGRESSING, stable="old", canary="new", release=1, weight=20)
+    )
+
+    async def says(kind: VerdictKind) -> bool:
+        kept = await store.verdict("web")
+        return kept is not None and kept[0].kind is kind
+
+    running = asyncio.create_task(validator.run())
+    try:
+        async with Load(world.port, users=2).running():
+            await wait_until("advance", lambda: says(VerdictKind.ADVANCE), within=20)
+            world.new.status = 500
+            took = await wait_until("rollback", lambda: says(VerdictKind.ROLLBACK), within=20)
+    finally:
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert took < 2
+    kept = await store.verdict("web")
+    assert kept is not None
+    assert kept[0].blame == ("errorRate",)
+    assert "requests with 5xx" in kept[0].reason
+    *_, last = replay(JudgeConfig.of(spec, interval=timedelta(seconds=12)), await store.observations("web"))
+    assert (last.kind, last.reason) == (kept[0].kind, kept[0].reason)
 
 
 # -- processes -------------------------------------------------------------------------------------

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from phoenix_orch.health_validator.judge import JudgeConfig
 from phoenix_orch.health_validator.observation import Quality, Verdict, VerdictKind
+from phoenix_orch.health_validator.replay import effective, replay
 from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator
 from phoenix_orch.kernel.clock import Clock, ManualClock, ScaledClock
 from phoenix_orch.kernel.errors import NotFound, Retryable
@@ -175,6 +177,28 @@ async def test_a_restart_goes_on_exactly_there(world: World) -> None:
         700,
         timedelta(minutes=1),
     )
+
+
+async def test_replaying_the_log_gives_the_published_verdict(world: World) -> None:
+    """R6, with a crash between the log and the verdict, an answer lost, and a gap on the way."""
+    rollout = await world.rollout()
+    await world.ticks(rollout, 3)
+    world.evidence.silence("new")
+    await world.ticks(rollout, 1)
+    world.evidence.serve("new", 100)
+    world.store.lose_answers(1)
+    await world.ticks(rollout, 2)
+    published = await world.store.verdict("web")
+    assert published is not None
+    await world.ticks(rollout, 1)
+    await world.store.put_verdict("web", *published)  # the last one never got there
+    world.validator = world.another_validator()
+    await world.ticks(rollout, 3)
+    log = await world.store.observations("web")
+    config = JudgeConfig.of(SPEC)
+    *_, last = replay(config, log)
+    assert last == await world.verdict()
+    assert len(effective(log)) < len(log)
 
 
 async def test_an_hour_without_the_validator_is_not_observed(world: World) -> None:

@@ -134,11 +134,12 @@ class HealthValidator:
     # -- finding rollouts --------------------------------------------------------------------------
 
     async def _listen(self) -> None:
-        """Turn the store's hints into a wake-up."""
+        """Turn the store's hints into a wake-up; who is watched already looks for himself."""
         while True:
             try:
-                async for _name in self._store.watch(timeout=LOOK):
-                    self._wake.set()
+                async for name in self._store.watch(timeout=LOOK):
+                    if name not in self._watches:
+                        self._wake.set()
             except PhoenixError:  # told where the rollouts are read
                 pass
             await asyncio.sleep(LOOK.total_seconds())
