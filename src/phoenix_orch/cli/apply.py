@@ -1,0 +1,25 @@
+"""`phoenix apply`."""
+
+from __future__ import annotations
+
+from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, DryRun, File, Output, OutputOption
+from phoenix_orch.cli.output import changes, emit
+from phoenix_orch.client import Client
+from phoenix_orch.orchestrator.config import load
+
+
+def apply(
+    file: File = DEFAULT_FILE,
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Make a phoenix.yaml what is wanted, or nothing of it.
+
+    What the file does not name stays as it is. A service whose template differs from the one applied
+    last is released step by step.
+    """
+    config = load(file)
+    with Client(data_dir) as client:
+        found = client.apply(config, dry_run=dry_run)
+    emit(output, found, changes(found, dry_run=dry_run))

@@ -1,0 +1,96 @@
+"""Following a rollout: a live view on a terminal, a line per change elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+
+from phoenix_orch.cli import live
+from phoenix_orch.client import Client
+from phoenix_orch.kernel.errors import Retryable
+from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.rollout.status import RESTING, State
+
+INTERVAL = 0.5
+"""Seconds between looks."""
+PATIENCE = 15.0
+"""Seconds that Phoenix may be away, for a restart, before following it ends."""
+OK, ROLLED_BACK, TIMED_OUT = 0, 4, 5
+
+Show = Callable[[RolloutView], None]
+
+
+def settled(view: RolloutView) -> bool:
+    """Nothing is on its way and nothing is about to be."""
+    rollout, status = view.rollout, view.rollout.status
+    if status.state not in RESTING or rollout.commands:
+        return False
+    if status.state is State.ROLLED_BACK:
+        taken_back = status.cause.revision if status.cause is not None else None
+        return rollout.target in {taken_back, status.canary}
+    return status.stable == rollout.target
+
+
+def exit_code(view: RolloutView) -> int:
+    """4 where the release was taken back, else 0."""
+    return ROLLED_BACK if view.rollout.status.state in (State.ROLLING_BACK, State.ROLLED_BACK) else OK
+
+
+def follow(client: Client, name: str, *, timeout: float | None, until_settled: bool = True) -> int:
+    """Show the rollout until it rests, and give the exit status. 5 when `timeout` seconds pass before."""
+    end = None if timeout is None else time.monotonic() + timeout
+    with _screen() as show:
+        while True:
+            view = _patiently(client, name)
+            show(view)
+            if until_settled and settled(view):
+                return exit_code(view)
+            if end is not None and time.monotonic() >= end:
+                return TIMED_OUT
+            time.sleep(INTERVAL if end is None else min(INTERVAL, max(0.0, end - time.monotonic())))
+
+
+def _patiently(client: Client, name: str) -> RolloutView:
+    """The view, also across a restart of Phoenix or of its store."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return client.rollout(name)
+        except Retryable:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(INTERVAL)
+
+
+@contextmanager
+def _screen() -> Iterator[Show]:
+    """A place to show views: redrawn on a terminal, appended to elsewhere."""
+    console = Console()
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield _appending()
+        return
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as screen:
+        yield lambda view: screen.update(live.render(view), refresh=True)
+
+
+def _appending() -> Show:
+    last: object = None
+
+    def show(view: RolloutView) -> None:
+        nonlocal last
+        key = live.change_key(view)
+        if key != last:
+            print(live.line(view), flush=True)
+            last = key
+
+    return show
+
+
+def note(text: str) -> None:
+    """A word for the person that is no part of the output."""
+    print(text, file=sys.stderr, flush=True)

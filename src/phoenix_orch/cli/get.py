@@ -1,0 +1,79 @@
+"""`phoenix get`: lists."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from phoenix_orch.cli import tables
+from phoenix_orch.cli.options import UNSET, DataDir, OptionalName, Output, OutputOption
+from phoenix_orch.cli.output import emit
+from phoenix_orch.client import Client
+from phoenix_orch.kernel.errors import Invalid, NotFound
+
+app = typer.Typer(
+    name="get",
+    help="List rollouts, services, revisions or events.",
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=20_000, help="At most so many.")]
+
+
+@app.command()
+def rollouts(
+    name: OptionalName = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
+) -> None:
+    """Where every rollout stands."""
+    with Client(data_dir) as client:
+        views = client.rollouts() if name is None else [client.rollout(name)]
+    emit(output, views, tables.rollouts(views))
+
+
+@app.command()
+def services(
+    name: OptionalName = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
+) -> None:
+    """What runs, and under which address."""
+    with Client(data_dir) as client:
+        views = client.services() if name is None else [client.service(name)]
+    emit(output, views, tables.services(views))
+
+
+@app.command()
+def revisions(
+    name: OptionalName = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
+) -> None:
+    """What has been wanted of a rollout, and can be gone back to."""
+    with Client(data_dir) as client:
+        found = client.revisions(name or _only(client))
+    emit(output, found, tables.revisions(found))
+
+
+@app.command()
+def events(
+    name: OptionalName = None,
+    limit: Limit = 50,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """What happened to a rollout, the newest last."""
+    with Client(data_dir) as client:
+        found = client.events(name or _only(client), limit=limit)
+    emit(output, found, tables.events(found))
+
+
+def _only(client: Client) -> str:
+    """The name of the one rollout there is."""
+    names = [view.rollout.name for view in client.rollouts()]
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise NotFound("there are no rollouts", remedy="`phoenix apply -f FILE` makes them")
+    raise Invalid(f"there are {len(names)} rollouts", remedy=f"name one: {', '.join(names)}")
+
+
+for _name, _command in (("rollout", rollouts), ("service", services)):
+    app.command(_name, hidden=True)(_command)

@@ -1,0 +1,125 @@
+"""Entry of the `phoenix` program: runs a command and turns whatever happens into an exit status.
+
+Exit status: 0 done, 1 failed, 2 bad input, name or state, 3 Phoenix cannot be reached, 4 rolled back,
+5 time-out, 130 interrupted. Errors go to standard error as what is wrong and what to do about it; no
+traceback is ever shown.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+from typer.core import TyperGroup
+
+from phoenix_orch.cli.options import default_data_dir
+from phoenix_orch.cli.root import PROG, command_tree
+from phoenix_orch.kernel.errors import PhoenixError
+
+OK, FAILED, BAD_INPUT, UNREACHABLE, ROLLED_BACK, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit status."""
+    try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        return OK  # the reader has what it wanted
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    try:
+        result = command_tree().main(
+            args=list(arguments) or ["--help"],
+            prog_name=PROG,
+            standalone_mode=False,
+            complete_var="_PHOENIX_COMPLETE",
+        )
+    except PhoenixError as error:
+        complain(error.message, error.remedy)
+        return error.exit_code
+    except typer.TyperException as error:
+        return _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
+        return _unexpected(error)
+    return result if isinstance(result, int) else OK
+
+
+def complain(message: str, remedy: str = "") -> None:
+    """What is wrong and what to do about it, on standard error."""
+    lines = [f"error: {message}"]
+    if remedy:
+        lines.append(f"  what to do: {remedy}")
+    with contextlib.suppress(BrokenPipeError):
+        print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _usage(error: typer.TyperException) -> int:
+    """A command line that cannot be understood; a command without its rest shows its help."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        print(context.get_help())
+        return BAD_INPUT
+    path = context.command_path if context is not None else PROG
+    message = " ".join(error.format_message().split()).replace("Value error, ", "")
+    message = message[:1].lower() + message[1:].rstrip(".")
+    guess = _guess(error, context)
+    complain(f"{message}{guess}", f"`{path} --help` shows what can be given")
+    return BAD_INPUT
+
+
+def _guess(error: typer.TyperException, context: typer.Context | None) -> str:
+    """What was probably meant by a command that is none."""
+    found = re.search(r"No such command '([^']*)'\.$", error.message)
+    if found is None or context is None:
+        return ""
+    names = context.command.list_commands(context) if isinstance(context.command, TyperGroup) else []
+    close = difflib.get_close_matches(found.group(1), names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _unexpected(error: Exception) -> int:
+    """A fault of Phoenix itself: one line for the user, the details in a file for its author."""
+    details = "".join(traceback.format_exception(error))
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    for directory in (default_data_dir(), Path(tempfile.gettempdir())):
+        path = directory / f"phoenix-error-{moment}-{os.getpid()}.log"
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except OSError:
+            continue
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(details)
+        complain(f"unexpected {type(error).__name__}: {error}", f"report it; the details are in {path}")
+        return FAILED
+    complain(
+        f"unexpected {type(error).__name__}: {error}", "report it; the details could not be written anywhere"
+    )
+    return FAILED
+
+
+def _silence(stream: object) -> None:
+    """Let the interpreter flush into nothing at exit instead of complaining about a closed pipe."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]

@@ -1,0 +1,98 @@
+"""Options and arguments that several commands share. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+DATA_DIR_VARIABLE = "PHOENIX_DATA_DIR"
+DEFAULT_FILE = Path("phoenix.yaml")
+UNSET = Path()
+
+
+class Output(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+def default_data_dir() -> Path:
+    """PHOENIX_DATA_DIR, else `phoenix` below XDG_DATA_HOME, else ~/.local/share/phoenix."""
+    given = os.environ.get(DATA_DIR_VARIABLE)
+    if given:
+        return Path(given).expanduser()
+    base = os.environ.get("XDG_DATA_HOME", "")
+    home = Path(base) if Path(base).is_absolute() else Path("~/.local/share").expanduser()
+    return home / "phoenix"
+
+
+def _keep(ctx: typer.Context, value: Path | None) -> Path | None:
+    ctx.obj = value
+    return value
+
+
+def _resolve(ctx: typer.Context, value: Path) -> Path:
+    """The nearest word counts: the command's own option, then the one before it, then the environment."""
+    before = ctx.find_root().obj
+    chosen = value if value != UNSET else before if isinstance(before, Path) else default_data_dir()
+    return chosen.expanduser().absolute()
+
+
+def _complete(noun: str) -> Any:
+    def names(ctx: typer.Context, incomplete: str) -> list[str]:
+        """Names from the running Phoenix; nothing when there is none, a completion never complains."""
+        from phoenix_orch.cli.completion import known_names  # noqa: PLC0415 - only when Tab is pressed
+
+        return known_names(noun, ctx, incomplete)
+
+    return names
+
+
+_DATA_DIR_HELP = f"Where this Phoenix keeps everything. [env: {DATA_DIR_VARIABLE}]"
+
+RootDataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help=_DATA_DIR_HELP, callback=_keep, show_default=False),
+]
+DataDir = Annotated[
+    Path,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help=_DATA_DIR_HELP,
+        callback=_resolve,
+        show_default="~/.local/share/phoenix",
+    ),
+]
+File = Annotated[
+    Path, typer.Option("--file", "-f", metavar="FILE", help="The configuration; - is standard input.")
+]
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="How to print it.", case_sensitive=False)
+]
+Reason = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.", show_default=False)
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check everything and tell what would be done; do nothing.")
+]
+RolloutName = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the rollout.", autocompletion=_complete("rollouts"))
+]
+ServiceName = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of the service.", autocompletion=_complete("services"))
+]
+OptionalName = Annotated[
+    str | None,
+    typer.Argument(metavar="[NAME]", help="Only this one.", autocompletion=_complete("rollouts")),
+]
+Speed = Annotated[
+    float,
+    typer.Option(
+        "--speed", metavar="N", min=0.01, max=10_000, help="Compress time: an hour lasts 1/N of an hour."
+    ),
+]

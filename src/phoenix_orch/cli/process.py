@@ -1,0 +1,84 @@
+"""`phoenix up`, `down`, `serve`, `demo`: processes."""
+
+from __future__ import annotations
+
+import importlib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, Speed
+
+
+class Component(StrEnum):
+    ORCHESTRATOR = "orchestrator"
+    HEALTH_VALIDATOR = "health-validator"
+    ROLLBACK_CONTROLLER = "rollback-controller"
+
+
+def up(
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="The configuration.",
+            show_default="phoenix.yaml where there is one",
+        ),
+    ] = None,
+    data_dir: DataDir = UNSET,
+    speed: Speed = 1.0,
+) -> int:
+    """Run Phoenix in the foreground, with the services of a file.
+
+    Without a file, and without a phoenix.yaml here, it goes on with what was applied last. Ctrl-C ends
+    everything in order.
+    """
+    if file is None and DEFAULT_FILE.exists():
+        file = DEFAULT_FILE
+    return int(_later("phoenix_orch.orchestrator.up").run_up(file, data_dir, speed))
+
+
+def down(data_dir: DataDir = UNSET) -> int:
+    """End in order what a Phoenix that died left behind."""
+    return int(_later("phoenix_orch.orchestrator.up").run_down(data_dir))
+
+
+def serve(
+    component: Annotated[Component, typer.Argument(help="Which one.")],
+    data_dir: DataDir = UNSET,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store", metavar="URL", help="A Valkey or Redis; left out: the one of the data directory."
+        ),
+    ] = None,
+    speed: Speed = 1.0,
+) -> int:
+    """Run one component in a process of its own."""
+    return int(_later("phoenix_orch.orchestrator.serve").run_serve(component.value, data_dir, store, speed))
+
+
+def demo(
+    speed: Annotated[
+        float,
+        typer.Option(
+            "--speed", metavar="N", min=1, max=600, help="Compress time: an hour lasts 1/N of an hour."
+        ),
+    ] = 30.0,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", metavar="DIR", help="Keep everything there; left out: nowhere."),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="A line per change instead of a live view.")] = False,
+) -> int:
+    """Release a good version and three bad ones, live."""
+    return int(_later("phoenix_orch.demo.run").run_demo(speed=speed, data_dir=data_dir, plain=plain))
+
+
+def _later(module: str) -> Any:
+    """What a process needs takes a second to import: only once its command line is known to be right."""
+    return importlib.import_module(module)

@@ -1,0 +1,292 @@
+"""`phoenix rollout`: start, steer, take back and explain releases."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated
+
+import typer
+
+from phoenix_orch.cli import following, tables
+from phoenix_orch.cli.options import (
+    UNSET,
+    DataDir,
+    DryRun,
+    Output,
+    OutputOption,
+    Reason,
+    RolloutName,
+)
+from phoenix_orch.cli.output import changes, emit
+from phoenix_orch.client import Client, offline
+from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Retryable
+from phoenix_orch.kernel.units import parse_duration
+from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.rollout.commands import refusal
+from phoenix_orch.rollout.status import CommandKind
+
+app = typer.Typer(
+    name="rollout",
+    help="Start, steer, take back and explain releases.",
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+ABORT_PATIENCE = 2.0
+"""Seconds that an abort waits for Phoenix before it goes to the traffic object itself."""
+
+
+def _timeout(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _environment(words: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or not key:
+            raise Invalid(f"--env {word!r} is not KEY=VALUE", remedy="for example --env LOG_LEVEL=debug")
+        if key in found:
+            raise Invalid(f"--env names {key} twice", remedy="give one value for each key")
+        found[key] = value
+    return found
+
+
+def _command(text: str | None) -> tuple[str, ...] | None:
+    if text is None:
+        return None
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise Invalid(f"--command cannot be split into words: {error}", remedy="close every quote") from None
+    if not any("{port}" in word for word in words):
+        raise Invalid(
+            "--command has no '{port}'",
+            remedy="Phoenix picks the port each instance listens on; write {port} for it",
+        )
+    return words
+
+
+@app.command()
+def start(  # noqa: PLR0917 - one parameter for each option
+    name: RolloutName,
+    version: Annotated[
+        str | None, typer.Option("--version", metavar="V", help="Label of the new version.")
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="K=V", help="Laid over the environment; may be repeated."),
+    ] = None,
+    command: Annotated[
+        str | None, typer.Option("--command", metavar="TEXT", help="The program, with {port} for its port.")
+    ] = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the release to its end.")] = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> int:
+    """Release another version, environment or command.
+
+    Everything else is taken from the stable revision.
+    """
+    if version is None and not env and command is None:
+        raise Invalid(
+            "nothing to release: neither --version nor --env nor --command is given",
+            remedy=f"for example: phoenix rollout start {name} --version 2",
+        )
+    wanted_env, wanted_command = _environment(env or []), _command(command)
+    with Client(data_dir) as client:
+        change = client.start(
+            name,
+            version=version,
+            env=wanted_env,
+            command=wanted_command,
+            change_cause=reason,
+            dry_run=dry_run,
+        )
+        emit(output, change, changes([change], dry_run=dry_run))
+        return following.follow(client, name, timeout=None) if watch and not dry_run else following.OK
+
+
+@app.command()
+def status(
+    name: RolloutName,
+    wait: Annotated[bool, typer.Option("--wait", help="Until the release has ended.")] = False,
+    timeout: Annotated[
+        str | None,
+        typer.Option("--timeout", metavar="DURATION", help="With --wait: at most so long; exit 5."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> int:
+    """Where a rollout stands.
+
+    Exit status 0; 4 when the release was rolled back; 5 when --timeout passed.
+    """
+    limit = _timeout(timeout)
+    with Client(data_dir) as client:
+        code = following.follow(client, name, timeout=limit) if wait else None
+        view = client.rollout(name)
+    emit(output, view, tables.status(view))
+    return following.exit_code(view) if code is None else code
+
+
+@app.command()
+def watch(name: RolloutName, data_dir: DataDir = UNSET) -> int:
+    """Follow a rollout live until its release has ended.
+
+    Ctrl-C ends the watching, not the release. Exit status as of `status`.
+    """
+    with Client(data_dir) as client:
+        return following.follow(client, name, timeout=None)
+
+
+@app.command()
+def pause(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
+    """Keep the weight where it is until `resume`."""
+    _say(data_dir, name, CommandKind.PAUSE, reason, dry_run=dry_run, done="the weight stays where it is")
+
+
+@app.command()
+def resume(
+    name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_dir: DataDir = UNSET
+) -> None:
+    """Go on after a pause; the time of the step begins anew."""
+    _say(data_dir, name, CommandKind.RESUME, reason, dry_run=dry_run, done="the step begins anew")
+
+
+@app.command()
+def promote(
+    name: RolloutName,
+    full: Annotated[bool, typer.Option("--full", help="Skip all steps that are left.")] = False,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Skip what is left of this step, or of the bake."""
+    kind = CommandKind.PROMOTE_FULL if full else CommandKind.PROMOTE
+    done = "all steps that are left are skipped" if full else "what is left of this step is skipped"
+    _say(data_dir, name, kind, reason, dry_run=dry_run, done=done)
+
+
+@app.command()
+def retry(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
+    """Try a rolled back revision again, from the first step.
+
+    This is the only way to lift its latch.
+    """
+    _say(
+        data_dir,
+        name,
+        CommandKind.RETRY,
+        reason,
+        dry_run=dry_run,
+        done="it is tried again from the first step",
+    )
+
+
+@app.command()
+def abort(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
+    """Take the release back now: all traffic to stable.
+
+    Works with Phoenix dead, too: then the traffic object itself is latched.
+    """
+    try:
+        done = "all traffic goes to stable; the revision is latched"
+        _say(data_dir, name, CommandKind.ABORT, reason, dry_run=dry_run, done=done, timeout=ABORT_PATIENCE)
+    except Retryable as silent:
+        _abort_by_hand(data_dir, name, silent, dry_run=dry_run)
+
+
+def _abort_by_hand(data_dir: DataDir, name: str, silent: Retryable, *, dry_run: bool) -> None:
+    try:
+        aborted = offline.abort(data_dir, name, dry_run=dry_run)
+    except NotFound as error:
+        raise type(silent)(f"{silent.message}; and {error.message}", remedy=error.remedy) from error
+    following.note(f"note: {silent.message}; the traffic object was changed directly")
+    if dry_run:
+        print(
+            f"would abort: revision {aborted.revision} on route {aborted.route} (weight {aborted.state.weight}%)"
+        )
+        return
+    print(
+        f"aborted {name}: revision {aborted.revision} is latched, "
+        f"revision {aborted.state.stable.revision} has all traffic\n"
+        "the router obeys at once; Phoenix ends the release when it is back"
+    )
+
+
+@app.command()
+def undo(  # noqa: PLR0917 - one parameter for each option
+    name: RolloutName,
+    to_revision: Annotated[
+        int | None,
+        typer.Option("--to-revision", metavar="N", min=1, help="Its number in `phoenix get revisions`."),
+    ] = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Go back to the revision before, or to one by its number."""
+    with Client(data_dir) as client:
+        change = client.undo(name, to_revision=to_revision, reason=reason, dry_run=dry_run)
+    emit(output, change, changes([change], dry_run=dry_run))
+
+
+@app.command()
+def history(
+    name: RolloutName,
+    limit: Annotated[
+        int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many.")
+    ] = 20,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Releases that have ended, the newest first, and how."""
+    with Client(data_dir) as client:
+        found = client.history(name, limit=limit)
+    emit(output, found, tables.history(found))
+
+
+@app.command()
+def explain(name: RolloutName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+    """Why it stands where it stands, with the numbers."""
+    with Client(data_dir) as client:
+        view = client.rollout(name)
+    emit(output, view, tables.explained(view))
+
+
+def _say(
+    data_dir: DataDir,
+    name: str,
+    kind: CommandKind,
+    reason: str,
+    *,
+    dry_run: bool,
+    done: str,
+    timeout: float = 10.0,
+) -> None:
+    with Client(data_dir, timeout=timeout) as client:
+        if dry_run:
+            _check(client.rollout(name), kind)
+        else:
+            client.command(name, kind, reason=reason)
+    print(f"{kind.value} {name}: {'would be possible: ' if dry_run else ''}{done}")
+
+
+def _check(view: RolloutView, kind: CommandKind) -> None:
+    """Refuse what the orchestrator would refuse."""
+    why_not = refusal(view.rollout.status, kind)
+    if why_not is not None:
+        name = view.rollout.name
+        raise BadState(
+            f"cannot {kind.value} {name}: {why_not}",
+            remedy=f"phoenix rollout status {name} shows where it stands",
+        )

@@ -1,0 +1,70 @@
+"""Take a release back with Phoenix dead: the latch is set on the traffic object itself (rule R2)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_orch.kernel.errors import BadState, NotFound, PhoenixError
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.traffic.embedded import EmbeddedRouter
+from phoenix_orch.traffic.router import TrafficState
+
+
+@dataclass(frozen=True, slots=True)
+class Aborted:
+    route: str
+    revision: str
+    state: TrafficState
+    """The traffic object as it is now."""
+
+
+def abort(data_dir: Path, name: str, *, dry_run: bool = False) -> Aborted:
+    """Latch the revision that rollout `name` is releasing, or baking, and take its traffic away.
+
+    Needs the data directory and nothing that runs. Phoenix finds the latch when it is back and ends the
+    release. Raises NotFound without such a route, BadState where nothing is being released.
+    """
+    return asyncio.run(_abort(data_dir, name, dry_run=dry_run))
+
+
+async def _abort(data_dir: Path, name: str, *, dry_run: bool) -> Aborted:
+    layout = Layout(data_dir)
+    router = EmbeddedRouter(layout.router)
+    route = _route(layout, name)
+    known = await router.routes() if layout.router.is_dir() else ()
+    if route not in known:
+        raise NotFound(
+            f"there is no route {route!r} in {data_dir}",
+            remedy=f"routes: {', '.join(known)}"
+            if known
+            else "name the directory of your Phoenix with --data-dir",
+        )
+    state = await router.read(route)
+    revision = _released(name, state)
+    if not dry_run:
+        state = await router.abort(route, revision)
+    return Aborted(route=route, revision=revision, state=state)
+
+
+def _released(name: str, state: TrafficState) -> str:
+    """The revision to take back: the canary, or in the bake the new stable one."""
+    if state.canary is not None:
+        return state.canary.revision
+    if state.previous is not None and state.previous.backends:
+        return state.stable.revision
+    raise BadState(
+        f"no release of {name} is on its way: {state.stable.revision} has all the traffic",
+        remedy="`phoenix rollout undo` goes back to an earlier revision once Phoenix runs",
+    )
+
+
+def _route(layout: Layout, name: str) -> str:
+    """The route of a rollout by the configuration applied last; where there is none, that of its name."""
+    try:
+        kept = PhoenixFile.model_validate_json(layout.config.read_text(encoding="utf-8"))
+        return kept.effective_rollouts()[name].route or name
+    except (OSError, ValueError, KeyError, PhoenixError):
+        return name
