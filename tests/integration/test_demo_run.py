@@ -164,7 +164,7 @@ def test_a_closed_terminal_ends_the_demo_and_leaves_nothing(demo: Demo) -> None:
         running = demo.start("good", terminal=slave)
         os.close(slave)
         shown = b""
-        while b"weight 5 % wanted, 5 % seen" not in shown:
+        while b"weight 5% wanted, 5% seen" not in shown:
             shown += os.read(master, 65536)
     finally:
         os.close(master)

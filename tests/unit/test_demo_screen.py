@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from phoenix_orch.demo.scenario import RELEASES
-from phoenix_orch.demo.screen import Scene, picture
+from phoenix_orch.demo.screen import Picture, Scene
 from phoenix_orch.demo.users import Users
 from phoenix_orch.health_validator.observation import MetricEvidence, Verdict, VerdictKind
 from phoenix_orch.orchestrator.views import Rates, RolloutView
@@ -71,7 +71,7 @@ def progressing() -> Scene:
 
 def drawn(scene: Scene, width: int = 80) -> str:
     console = Console(file=io.StringIO(), width=width, height=24, force_terminal=False)
-    console.print(picture(scene))
+    console.print(Picture(scene))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -90,19 +90,18 @@ def test_a_picture_fits_the_terminal(width: int) -> None:
         "expected: rolled back",
         "✓ good  ▶ errors  · slow  · crash",
         "one minute of the guide lasts 3.0 s here",
-        "shop v2 → v3",
+        "shop  2 → 3",
         "Progressing",
-        "initial 5 % > expanded 20 % > full 40 % 60 % 80 % 100 % > bake",
-        "weight 5 % wanted, 5 % seen",
-        "time left 44:10 (2:12 here)",
+        "▶ initial 5%  · expanded 20%  · full 40% 60% 80% 100%  · bake",
+        "weight 5% wanted, 5% seen",
+        "44m10s left (2m12s on your watch)",
         "15",  # canary requests per real second
         "285",  # stable requests per real second
         "0.2 %",
-        "14 ms",
+        "14.2 ms",
         "21 ms",
         "345",
-        "verdict continue",
-        "within limits so far",
+        "verdict continue: within limits so far",
         "300/s, p95 16 ms",
         "this release: 2,345 requests, 3 failed",
         "1 s ago",
@@ -124,9 +123,9 @@ def test_a_rollback_shows_latch_cause_and_reason() -> None:
     status = Status(state=State.ROLLING_BACK, stable=STABLE, canary=CANARY, cause=cause)
     scene.view = view(status, aborted=(CANARY,), seen=TrafficSeen(weight=0, stable_revision=STABLE))
     text = drawn(scene)
-    assert "rollback by verdict" in text
+    assert "rolled back by verdict" in text
     assert "error rate 21 % is above 0.1 %" in text
-    assert "weight 0 % wanted, 0 % seen" in text
+    assert "weight 0% wanted, 0% seen" in text
     assert "latched" in text
 
 
@@ -134,7 +133,23 @@ def test_an_unseen_weight_is_not_shown_as_a_number() -> None:
     scene = progressing()
     assert scene.view is not None
     scene.view = scene.view.model_copy(update={"seen": None})
-    assert "weight 5 % wanted, not seen" in drawn(scene)
+    assert "weight 5% wanted, not seen" in drawn(scene)
+
+
+def test_events_fill_what_is_free_and_no_more() -> None:
+    assert drawn(progressing()).count("Step event") < 12
+    scene = progressing()
+    assert scene.view is not None
+    many = Cause(
+        revision=CANARY,
+        trigger="verdict",
+        reason="far too many errors " * 12,
+        at=NOW,
+        evidence=5 * (EVIDENCE,),
+    )
+    status = Status(state=State.ROLLING_BACK, stable=STABLE, canary=CANARY, cause=many, message="on its way")
+    scene.view = view(status)
+    assert len(drawn(scene).splitlines()) <= 23
 
 
 def test_before_anything_runs_the_picture_says_what_is_waited_for() -> None:

@@ -23,12 +23,12 @@ class Child:
         self._process = process
 
     @classmethod
-    async def python(cls, root: Path, module: str, *arguments: str, pipe: bool = False) -> Child:
-        """Run `python -m MODULE` for the demo in `root`; its log goes to `<root>/<last name>.log`.
+    async def python(cls, root: Path, module: str, *arguments: str, log: Path, pipe: bool = False) -> Child:
+        """Run `python -m MODULE` for the demo in `root`; what it says is appended to `log`.
 
         `pipe`: the demo holds its standard input, and reads its standard output.
         """
-        with (root / f"{module.rpartition('.')[2]}.log").open("ab") as log:
+        with log.open("ab") as file:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",  # modules lie where Phoenix is installed, not in the working directory
@@ -36,8 +36,8 @@ class Child:
                 module,
                 *arguments,
                 stdin=asyncio.subprocess.PIPE if pipe else asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE if pipe else log,
-                stderr=log,
+                stdout=asyncio.subprocess.PIPE if pipe else file,
+                stderr=file,
                 cwd=root,
                 env={**os.environ, MARK: str(root)},
                 start_new_session=True,

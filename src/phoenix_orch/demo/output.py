@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from phoenix_orch.demo.screen import Scene, picture
+from phoenix_orch.demo.screen import Picture, Scene
 from phoenix_orch.rollout.status import Event
 
 
@@ -50,7 +50,7 @@ class LiveOutput:
         self._live.stop()
 
     def show(self, scene: Scene) -> None:
-        self._live.update(picture(scene), refresh=True)
+        self._live.update(Picture(scene), refresh=True)
 
     def say(self, what: RenderableType) -> None:
         self._console.print(what)

@@ -21,6 +21,8 @@ from phoenix_orch.rollout.status import State
 T = TypeVar("T")
 
 PHOENIX = "phoenix_orch.cli.main"
+PHOENIX_LOG = "phoenix.log"
+LOAD_LOG = "load.log"
 READY_SECONDS = 60.0
 """Longest wait for Phoenix and the first version; a cold, busy machine takes a while."""
 AWAY_SECONDS = 20.0
@@ -63,9 +65,9 @@ class Stage:
     def check(self) -> None:
         """Raise Terminal when something has ended that should be running."""
         if self.phoenix.ended is not None:
-            raise _ended("Phoenix", self.phoenix, self.root / "main.log")
+            raise _ended("Phoenix", self.phoenix, self.root / PHOENIX_LOG)
         if self.load is not None and self.load.ended is not None:
-            raise _ended("the load", self.load, self.root / "load.log")
+            raise _ended("the load", self.load, self.root / LOAD_LOG)
 
 
 @contextlib.asynccontextmanager
@@ -78,7 +80,11 @@ async def stage(
     file.write_text(configuration(port=port), encoding="utf-8")
     async with contextlib.AsyncExitStack() as stack:
         guard = await Child.python(
-            root, "phoenix_orch.demo.guard", str(root), *(["--keep"] if keep else []), pipe=True
+            root,
+            "phoenix_orch.demo.guard",
+            *(str(root), *(["--keep"] if keep else [])),
+            log=root / "guard.log",
+            pipe=True,
         )
         stack.push_async_callback(guard.dismiss, _GUARD_GRACE)
         say("starting Phoenix, its router and the first version of the shop")
@@ -86,6 +92,7 @@ async def stage(
             root,
             PHOENIX,
             *("up", "--file", str(file), "--data-dir", str(root), "--speed", f"{speed:g}"),
+            log=root / PHOENIX_LOG,
         )
         stack.push_async_callback(phoenix.stop, _PHOENIX_GRACE)
         client = stack.enter_context(Client(root, timeout=_ANSWER_SECONDS))
@@ -96,6 +103,7 @@ async def stage(
             root,
             "phoenix_orch.demo.load",
             *("--port", str(port), "--rate", f"{rate:g}", "--seconds", f"{_LOAD_LIMIT_SECONDS:g}"),
+            log=root / LOAD_LOG,
             pipe=True,
         )
         stack.push_async_callback(built.load.stop, _LOAD_GRACE)
@@ -118,7 +126,7 @@ async def _serving(stage: Stage) -> None:
                 return
             state = f"{status.state.value}: {status.message}"
         await asyncio.sleep(_LOOK_SECONDS)
-    words = last_words(stage.root / "main.log")
+    words = last_words(stage.root / PHOENIX_LOG)
     raise Terminal(
         f"the shop did not serve within {READY_SECONDS:.0f} s: {state}\n{words}",
         remedy="run `phoenix doctor`",
