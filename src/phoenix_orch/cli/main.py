@@ -62,8 +62,20 @@ def _run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
-        return _unexpected(error)
+        known = _known(error)
+        if known is None:
+            return _unexpected(error)
+        complain(known.message, known.remedy)
+        return known.exit_code
     return result if isinstance(result, int) else OK
+
+
+def _known(error: BaseException) -> PhoenixError | None:
+    """The error of ours that ended a group of tasks, when that alone ended it."""
+    if isinstance(error, BaseExceptionGroup):
+        found = [_known(part) for part in error.exceptions]
+        return found[0] if None not in found else None
+    return error if isinstance(error, PhoenixError) else None
 
 
 def complain(message: str, remedy: str = "") -> None:

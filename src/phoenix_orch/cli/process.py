@@ -11,6 +11,13 @@ import typer
 
 from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, Speed
 
+Store = Annotated[
+    str | None,
+    typer.Option(
+        "--store", metavar="URL", help="A Valkey or Redis; left out: the one of the data directory."
+    ),
+]
+
 
 class Component(StrEnum):
     ORCHESTRATOR = "orchestrator"
@@ -31,6 +38,7 @@ def up(
     ] = None,
     data_dir: DataDir = UNSET,
     speed: Speed = 1.0,
+    store: Store = None,
 ) -> int:
     """Run Phoenix in the foreground, with the services of a file.
 
@@ -39,7 +47,7 @@ def up(
     """
     if file is None and DEFAULT_FILE.exists():
         file = DEFAULT_FILE
-    return int(_later("phoenix_orch.orchestrator.up").run_up(file, data_dir, speed))
+    return int(_later("phoenix_orch.orchestrator.up").run_up(file, data_dir, speed, store_url=store))
 
 
 def down(data_dir: DataDir = UNSET) -> int:
