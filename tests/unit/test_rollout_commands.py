@@ -191,3 +191,12 @@ def test_words_of_the_person_reach_the_event() -> None:
     assert seen.status.cause is not None
     assert (seen.status.cause.trigger, seen.status.cause.actor) == ("person", "operator")
     assert "smells wrong" in seen.status.message
+
+
+@pytest.mark.parametrize("kind", [K.PROMOTE_FULL, K.PAUSE])
+def test_a_retry_does_not_wait_for_the_latch_of_an_object_that_is_gone(kind: CommandKind) -> None:
+    asked = (command(K.RETRY, "c1"), command(kind, "c2"))
+    seen = turn(status_in(S.ROLLED_BACK), traffic=None, traffic_missing=True, commands=asked)
+    assert (seen.clear_latch, seen.status.clear_latch) == (None, False)
+    assert seen.traffic is not None
+    assert seen.traffic.weight == 0

@@ -328,3 +328,12 @@ def test_a_bake_goes_by_the_walk_as_it_is_now() -> None:
     status, at = status_in(State.BAKING, verification=VERIFIED), BAKED
     seen = turn(status, at, spec=SHORT, verdict=verdict(ADVANCE, at, step=1))
     assert seen.status.state is State.PROMOTED
+
+
+def test_r3_a_higher_weight_applied_under_way_starts_clock_and_deadline_anew() -> None:
+    status, at = status_in(State.PROGRESSING, weight=1), T0 + 30 * MINUTE
+    blind = traffic_for(status, seen=None)
+    small = {OLD: GroupFacts(4, 4), NEW: GroupFacts(1, 0)}
+    waits = turn(status, at, workload=small, traffic=blind).status
+    assert (waits.state, waits.step_clock, waits.weight) == (State.PROGRESSING, None, 1)
+    assert turn(status, at, traffic=blind).status.step_clock is None

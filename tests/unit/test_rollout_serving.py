@@ -287,3 +287,9 @@ def test_full_promotion_of_a_start_keeps_to_the_full_size() -> None:
     )
     assert seen.traffic == TrafficWanted(stable=OLD, canary=NEW, weight=0)
     assert seen.instances[NEW] == 4
+
+
+def test_r5_nothing_is_made_smaller_while_nobody_knows_what_runs() -> None:
+    """A revision that was swapped in is stable for everybody, though its step says one instance."""
+    assert turn(status_in(State.PROGRESSING), workload=None).instances == {OLD: 4}
+    assert turn(status_in(State.PROMOTING), workload=None).instances == {OLD: 4, NEW: 4}

@@ -82,6 +82,14 @@ def _may_swap(turn: Turn) -> bool:
 
 
 def _wanted_instances(turn: Turn) -> dict[str, int]:
+    """Wanted count by revision. While nobody knows what runs, nothing may be made smaller (R5)."""
+    wanted, replicas = _counted(turn), turn.seen.replicas
+    if turn.seen.workload is not None:
+        return wanted
+    return {revision: count for revision, count in wanted.items() if count >= replicas}
+
+
+def _counted(turn: Turn) -> dict[str, int]:
     status, replicas = turn.status, turn.seen.replicas
     wanted: dict[str, int] = {}
     if status.stable is not None:

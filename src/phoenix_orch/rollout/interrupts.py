@@ -25,7 +25,7 @@ def latched(turn: Turn, walk: Callable[[Turn], None]) -> bool:
     on_object = traffic is not None and revision in traffic.aborted
     cause = turn.fresh_cause()
     if turn.status.clear_latch:
-        if traffic is not None and not on_object:
+        if turn.seen.traffic_missing or (traffic is not None and not on_object):
             turn.update(clear_latch=False)
         on_object = False
     if not on_object and cause is None:

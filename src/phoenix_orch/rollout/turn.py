@@ -185,5 +185,5 @@ def _continued(status: Status, steps: tuple[Step, ...], now: datetime) -> Status
     if status.state in {State.PROGRESSING, State.PAUSED}:
         most = steps[min(status.step, len(steps) - 1)].weight
         if status.weight > most:
-            changes["weight"] = most
+            changes |= {"weight": most, "step_clock": None}
     return status.model_copy(update=changes) if changes else status

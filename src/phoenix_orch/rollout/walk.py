@@ -81,8 +81,10 @@ def _deadline_passed(turn: Turn) -> bool:
 def _want_weight(turn: Turn) -> None:
     """Ask for the step's weight once the canary is large enough for it, never before."""
     step = turn.step
+    if turn.status.weight == step.weight:
+        return
     if turn.seen.group(turn.status.canary).ready >= canary_size(turn.seen.replicas, step.weight):
-        turn.update(weight=step.weight)
+        turn.update(weight=step.weight, step_clock=None)
 
 
 def next_step(turn: Turn, message: str, *, actor: str = "phoenix") -> None:
@@ -103,6 +105,8 @@ def _progressing(turn: Turn) -> None:
     step = turn.step
     _want_weight(turn)
     if turn.status.weight != step.weight:
+        if turn.status.step_clock is not None:
+            turn.update(step_clock=None, since=turn.now)  # another weight was applied under way
         _deadline_passed(turn)  # the larger canary does not get ready
         return
     if not _weight_seen(turn, step.weight):
