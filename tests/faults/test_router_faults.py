@@ -3,11 +3,12 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,8 +26,6 @@ from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.traffic.spec import RouterSpec
 from phoenix_orch.traffic.traefik_api import RouterInfo, is_alive, running
 from phoenix_orch.traffic.traefik_process import TraefikProcess
-
-pytestmark = pytest.mark.anyio
 
 
 def at(revision: str, *ports: int) -> Group:
@@ -70,6 +69,15 @@ async def backend_process(name: str) -> AsyncIterator[tuple[int, int]]:
         with suppress(ProcessLookupError):
             child.kill()
         await child.wait()
+
+
+@contextmanager
+def taken(port: int) -> Iterator[None]:
+    """Nobody listens on `port`, and no other program on this machine begins to."""
+    with socket.socket() as guard:
+        guard.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        guard.bind(("127.0.0.1", port))
+        yield
 
 
 async def until_weight(router: EmbeddedRouter, weight: int) -> float:
@@ -149,7 +157,11 @@ async def test_killed_backend_costs_only_what_it_held(
 ) -> None:
     router = EmbeddedRouter(tmp_path)
     users = 16
-    async with named_server("kept") as good, backend_process("killed") as (doomed, pid):
+    async with (
+        named_server("kept") as good,
+        backend_process("killed") as (doomed, pid),
+        AsyncExitStack() as stack,
+    ):
         await process.ensure()
         await router.write(TrafficState(route="web", stable=at("old", good, doomed)))
         await until_weight(router, 0)
@@ -162,6 +174,7 @@ async def test_killed_backend_costs_only_what_it_held(
             await wait_until("both backends answer", both)
             os.kill(pid, signal.SIGKILL)
             await ended(pid, lambda: True)
+            stack.enter_context(taken(doomed))
 
             async def went_on(answers: int) -> bool:
                 return load.answers["kept"] > answers
@@ -309,7 +322,7 @@ async def test_a_router_that_ends_at_once_says_why(tmp_path: Path, port: int) ->
 
 
 async def test_keep_waits_longer_after_each_failed_start_and_then_succeeds(
-    tmp_path: Path, process: TraefikProcess, port: int, monkeypatch: pytest.MonkeyPatch
+    process: TraefikProcess, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tries: list[float] = []
     ensure = process.ensure
@@ -322,7 +335,7 @@ async def test_keep_waits_longer_after_each_failed_start_and_then_succeeds(
         return len(tries) >= 4
 
     async def up() -> bool:
-        return running(tmp_path) is not None
+        return any(entry["event"] == "router started" for entry in logs)
 
     monkeypatch.setattr(process, "ensure", counted)
     blocker = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", port)
@@ -332,8 +345,9 @@ async def test_keep_waits_longer_after_each_failed_start_and_then_succeeds(
             blocker.close()
             await wait_until("the address is free, the router starts", up)
     waits = [later - earlier for earlier, later in pairwise(tries[:4])]
-    assert waits == sorted(waits)
-    assert [entry["event"] for entry in logs][:2] == ["router does not start", "router started"]
+    assert all(wait >= shortest for wait, shortest in zip(waits, (0.1, 0.3, 0.7), strict=True))
+    told = [entry["reason"] for entry in logs if entry["event"] == "router does not start"]
+    assert len(told) == len(set(told)), "the same fault is told once"
 
 
 async def test_a_pid_that_now_belongs_to_another_is_not_ours(tmp_path: Path, process: TraefikProcess) -> None:
@@ -356,7 +370,7 @@ async def test_a_router_that_hangs_is_ended_all_the_same(tmp_path: Path, process
     assert not psutil.pid_exists(info.pid)
 
 
-async def test_a_program_being_loaded_lives_and_a_dead_child_does_not() -> None:
+def test_a_program_being_loaded_lives_and_a_dead_child_does_not() -> None:
     """Right after its start the command line of a process is empty for a moment, like a zombie's."""
     for _ in range(50):
         pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})

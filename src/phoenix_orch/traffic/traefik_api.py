@@ -60,9 +60,9 @@ def is_alive(info: RouterInfo) -> bool:
         # for a moment while the program is being loaded.
         line = process.cmdline()
         same_start = abs(process.create_time() - info.started) < 2.0
-        return same_start and (info.argument in line or not line)
     except psutil.Error:
         return False
+    return same_start and (info.argument in line or not line)
 
 
 @contextlib.asynccontextmanager
