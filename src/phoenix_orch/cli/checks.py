@@ -289,8 +289,8 @@ def _owner(port: int) -> str:
     """Program and pid that listen on the port, where we may know."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and connection.laddr
-            if listens and connection.laddr[1] == port and connection.pid:
+            address = tuple(connection.laddr)
+            if connection.status == psutil.CONN_LISTEN and port in address and connection.pid:
                 return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
     return ""
 

@@ -123,7 +123,7 @@ def _weight(view: RolloutView) -> Text:
 
 
 def _variants(view: RolloutView) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_edge=False)
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
     for title in ("", "version"):
         table.add_column(title, no_wrap=True)
     for title in ("req/s", "errors", "p95", "p99", "requests", "failed", "ready"):

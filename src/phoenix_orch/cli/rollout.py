@@ -212,7 +212,7 @@ def _abort_by_hand(data_dir: DataDir, name: str, silent: Retryable, *, dry_run: 
     following.note(f"note: {silent.message}; the traffic object was changed directly")
     if dry_run:
         print(
-            f"would abort: revision {aborted.revision} on route {aborted.route} (weight {aborted.state.weight}%)"
+            f"would abort revision {aborted.revision}, which has {aborted.state.weight}% of {aborted.route}"
         )
         return
     print(

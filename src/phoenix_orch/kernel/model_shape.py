@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -93,6 +96,44 @@ def choices(details: ErrorDetails) -> tuple[str, ...]:
     """The words of a literal that was missed."""
     expected = str(details.get("ctx", {}).get("expected", ""))
     return tuple(re.findall(r"'([^']*)'", expected))
+
+
+def models(root: type[BaseModel]) -> list[type[BaseModel]]:
+    """All models that can be reached from `root`, itself first, breadth first."""
+    found = [root]
+    for model in found:
+        parts = [part for info in model.model_fields.values() for part in _models_in(info.annotation)]
+        found += [part for part in dict.fromkeys(parts) if part not in found]
+    return found
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    here = _bare(annotation)
+    if isinstance(here, type) and issubclass(here, BaseModel):
+        yield here
+    for part in get_args(here):
+        yield from _models_in(part)
+
+
+def documents(model: type[BaseModel]) -> dict[str, str]:
+    """The string below each field, which Python itself does not keep; those of bases too."""
+    found: dict[str, str] = {}
+    for part in reversed(model.__mro__):
+        if not (isinstance(part, type) and issubclass(part, BaseModel)) or part.__module__.startswith(
+            "pydantic"
+        ):
+            continue
+        body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0]
+        assert isinstance(body, ast.ClassDef)
+        name = ""
+        for statement in body.body:
+            if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+                name = statement.target.id
+            elif name and isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                found[name] = " ".join(str(statement.value.value).split())
+            else:
+                name = ""
+    return found
 
 
 def _of_validator(text: str) -> tuple[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from phoenix_orch.kernel import config
+from phoenix_orch.kernel import config, model_shape
 from phoenix_orch.rollout.spec import Model, Name, RolloutSpec
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
 from phoenix_orch.workload.spec import ServiceSpec
@@ -188,10 +188,12 @@ def _no_directory(source: config.Source, service: str, directory: str) -> config
 
 
 def schema() -> dict[str, Any]:
-    """JSON Schema of phoenix.yaml for editors."""
-    return {
-        "$schema": SCHEMA_URL,
-        "$id": SCHEMA_ID,
-        **PhoenixFile.model_json_schema(by_alias=True),
-        "title": "phoenix.yaml",
-    }
+    """JSON Schema of phoenix.yaml for editors, with what the code says about each key."""
+    found = PhoenixFile.model_json_schema(by_alias=True)
+    for model in model_shape.models(PhoenixFile):
+        shape = found["$defs"].get(model.__name__, found if model is PhoenixFile else {})
+        told = model_shape.documents(model)
+        for name, info in model.model_fields.items():
+            if name in told:
+                shape["properties"][info.alias or name].setdefault("description", told[name])
+    return {"$schema": SCHEMA_URL, "$id": SCHEMA_ID, **found, "title": "phoenix.yaml"}

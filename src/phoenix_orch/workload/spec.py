@@ -6,7 +6,7 @@ import shlex
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
 
 from phoenix_orch.kernel.ids import revision_hash
 from phoenix_orch.kernel.units import Duration, Size
@@ -20,7 +20,17 @@ def _split_command(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Command = Annotated[tuple[str, ...], BeforeValidator(_split_command), Field(min_length=1)]
+Command = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_split_command),
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+            "examples": ["python3 app.py --port {port}"],
+        }
+    ),
+]
 
 
 class Health(Model):
