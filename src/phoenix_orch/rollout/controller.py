@@ -207,7 +207,7 @@ class RolloutController:
             return rollout
         release = await self._labelled(rollout, decision.release)
         for event in decision.events:
-            self._log.info(event.message, event=event.reason, rollout=rollout.name, revision=event.revision)
+            self._log.info(event.message, reason=event.reason, rollout=rollout.name, revision=event.revision)
         try:
             return await self._store.save(rollout, decision.status, events=events, release=release)
         except Conflict:
@@ -228,7 +228,8 @@ class RolloutController:
         written = self._written.get(rollout.route)
         if state is None or written is None or state.aborted != written.aborted:
             return ()
-        if (state.weight, state.stable, state.canary) == (written.weight, written.stable, written.canary):
+        same = (state.weight, state.stable, state.canary) == (written.weight, written.stable, written.canary)
+        if same and not state.drifted:
             return ()
         self._written.pop(rollout.route)
         message = (
