@@ -98,25 +98,28 @@ class Applying:
         return self._config.router if self._config is not None else RouterSpec()
 
     def address(self, route: str) -> str:
-        """Where users call a route."""
-        if self._config is None or route not in self._config.routes:
-            return ""
-        spec = self._config.routes[route]
-        base = self.router_spec.url
-        if spec.host is not None:
-            base = f"http://{spec.host}:{self.router_spec.port}"
-        return base + (spec.path_prefix if spec.path_prefix != "/" else "")
+        """Where users call a route; empty for one nobody has declared."""
+        known = self._config is not None and route in self._config.routes
+        return route_address(self._config, route) if known and self._config else ""
 
     def call_address(self, route: str) -> tuple[str, str | None]:
         """Base address and Host header that reach a route from this machine."""
         host = self._config.routes[route].host if self._config and route in self._config.routes else None
         return self.router_spec.url, host
 
-    async def apply(self, config: PhoenixFile, *, actor: str, dry_run: bool = False) -> list[Change]:
-        """Check all, then write all. What the file does not name is left as it is."""
+    async def apply(
+        self, config: PhoenixFile, *, actor: str, dry_run: bool = False, starting: bool = False
+    ) -> list[Change]:
+        """Check all, then write all. What the file does not name is left as it is.
+
+        `starting`: the router is not running yet, so its address may change.
+        """
         merged = merge(self._config, config)
+        _all_reachable(config)
         existing = {rollout.name: rollout for rollout in await self._store.rollouts()}
-        changes = self._router_changes(config)
+        changes: list[Change] = []
+        if not starting:
+            self._refuse_router_change(config)
         plans = []
         for wanted in declared(config):
             rollout = existing.get(wanted.name)
@@ -143,9 +146,9 @@ class Applying:
             await self._workload.declare(known.service, known.service_spec)
             await self._router.declare(known.route, known.route_spec)
 
-    def _router_changes(self, config: PhoenixFile) -> list[Change]:
+    def _refuse_router_change(self, config: PhoenixFile) -> None:
         if self._config is None or config.router == self._config.router:
-            return []
+            return
         raise Invalid(
             f"router.listen is {self._config.router.listen} while Phoenix runs; found {config.router.listen}",
             remedy="stop `phoenix up` and start it again with this file",
@@ -160,7 +163,9 @@ class Applying:
 
         if rollout is None:
             count = wanted.service_spec.replicas
-            return change(ChangeKind.CREATE, f"service {wanted.service}, {count} instances, route {wanted.route}")
+            return change(
+                ChangeKind.CREATE, f"service {wanted.service}, {count} instances, route {wanted.route}"
+            )
         if (rollout.service, rollout.route) != (wanted.service, wanted.route):
             raise Invalid(
                 f"{target} belongs to service {rollout.service} and route {rollout.route}; "
@@ -172,9 +177,10 @@ class Applying:
             if revision == rollout.status.stable:
                 return change(ChangeKind.RELEASE, f"back to stable, version {version}")
             return change(ChangeKind.RELEASE, f"version {version} is released step by step")
-        if (rollout.spec, rollout.replicas) != (wanted.spec, wanted.service_spec.replicas) or await self._differs(
-            wanted
-        ):
+        if (rollout.spec, rollout.replicas) != (
+            wanted.spec,
+            wanted.service_spec.replicas,
+        ) or await self._differs(wanted):
             return change(ChangeKind.CONFIGURE, "what is wanted changes; the revision stays")
         return change(ChangeKind.NONE, "unchanged")
 
@@ -218,7 +224,11 @@ class Applying:
             fields |= {"target": template.revision, "applied": template.revision, "fast": False}
         await self._put(wanted, rollout, fields, kept)
         event = Event(
-            at=self._clock.now(), reason="Applied", message=change.detail, revision=template.revision, actor=actor
+            at=self._clock.now(),
+            reason="Applied",
+            message=change.detail,
+            revision=template.revision,
+            actor=actor,
         )
         await self._store.append_events(wanted.name, [event])
 
@@ -247,17 +257,48 @@ class Applying:
         raise Retryable(f"{wanted.name} is being written by others all the time", remedy="try the same again")
 
 
+def route_address(config: PhoenixFile, route: str) -> str:
+    """Where users call a route: base address and path prefix, without a slash at the end."""
+    spec = config.routes[route]
+    base = config.router.url
+    if spec.host is not None:
+        base = f"http://{spec.host}:{config.router.port}"
+    return base + (spec.path_prefix if spec.path_prefix != "/" else "")
+
+
 def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:
-    """`new` laid over what is known: a file that names less takes nothing away."""
+    """`new` laid over what is known: a file that names less takes nothing away.
+
+    Raises Invalid when the two together contradict each other.
+    """
     if known is None:
         return new
-    return new.model_copy(
-        update={
-            "services": {**known.services, **new.services},
-            "routes": {**known.routes, **new.routes},
-            "rollouts": {**known.rollouts, **new.rollouts},
-        }
-    )
+    together = {
+        "services": {**known.services, **new.services},
+        "routes": {**known.routes, **new.routes},
+        "rollouts": {**known.rollouts, **new.rollouts},
+    }
+    try:
+        return PhoenixFile.model_validate(
+            new.model_copy(update=together).model_dump(mode="json", by_alias=True)
+        )
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise Invalid(
+            f"the file does not fit what is applied already: {faults}",
+            remedy="`phoenix get services` shows what runs; rename what clashes",
+        ) from None
+
+
+def _all_reachable(config: PhoenixFile) -> None:
+    """Every service has a route: without one it could be neither tried nor reached."""
+    released = {entry.service for entry in config.effective_rollouts().values()}
+    missing = [name for name in config.services if name not in released]
+    if missing:
+        raise Invalid(
+            f"no route leads to service {missing[0]!r}",
+            remedy=f"add to the file: routes: {{{missing[0]}: {{service: {missing[0]}}}}}",
+        )
 
 
 def read_kept(path: Path) -> PhoenixFile | None:

@@ -92,8 +92,8 @@ def only_one(path: Path, what: str, remedy: str) -> Iterator[None]:
         yield
 
 
-def open_clock(layout: Layout, speed: float) -> tuple[Clock, float]:
-    """The clock of this data directory and its speed.
+def open_clock(layout: Layout, speed: float) -> Clock:
+    """The clock of this data directory.
 
     A compressed time line is continued where it was: its epoch is kept with the data. Another speed
     than the kept one is refused, because moments already stored would change their meaning.
@@ -114,4 +114,4 @@ def open_clock(layout: Layout, speed: float) -> tuple[Clock, float]:
     else:
         epoch = datetime.now(UTC)
         write_whole(layout.clock, json.dumps({"epoch": epoch.isoformat(), "speed": speed}))
-    return (RealClock() if speed == 1 else ScaledClock(speed, epoch)), speed
+    return RealClock() if speed == 1 else ScaledClock(speed, epoch)

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import BadState, Conflict, Latched, NotFound, Retryable
+from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Latched, NotFound, Retryable
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.config import PhoenixFile
@@ -51,7 +51,9 @@ PUT_TRIES = 5
 class Logs(Protocol):
     """Reads what instances wrote."""
 
-    async def page(self, service: str, *, instance: str | None, lines: int, after: Mapping[str, int]) -> LogPage:
+    async def page(
+        self, service: str, *, instance: str | None, lines: int, after: Mapping[str, int]
+    ) -> LogPage:
         """The last `lines` lines, or those after the given offsets."""
         ...
 
@@ -147,9 +149,7 @@ class OrchestratorOperations:
     async def service(self, name: str) -> ServiceView:
         return await self._service(await self._of_service(name))
 
-    async def logs(
-        self, name: str, *, instance: str | None, lines: int, after: dict[str, int]
-    ) -> LogPage:
+    async def logs(self, name: str, *, instance: str | None, lines: int, after: dict[str, int]) -> LogPage:
         await self._of_service(name)
         return await self._logs.page(name, instance=instance, lines=lines, after=after)
 
@@ -251,7 +251,7 @@ class OrchestratorOperations:
         kept = await self._revision(rollout, back or "")
         if to_revision not in (None, kept.number):
             raise BadState(
-                f"{rollout.name} is {status.state.value}; undo can only go back to revision {kept.number} now",
+                f"{rollout.name} is {status.state.value}; undo goes back to revision {kept.number} now",
                 remedy=f"phoenix rollout abort {rollout.name}, then undo --to-revision {to_revision}",
             )
         if not dry_run:
@@ -321,9 +321,7 @@ class OrchestratorOperations:
                 if revision.number == number:
                     return revision
             known = ", ".join(str(revision.number) for revision in kept)
-            raise NotFound(
-                f"{rollout.name} has no revision {number}", remedy=f"revisions: {known}"
-            )
+            raise NotFound(f"{rollout.name} has no revision {number}", remedy=f"revisions: {known}")
         for release in await self._store.history(rollout.name):
             if release.revision == rollout.status.stable and release.replaced is not None:
                 return await self._revision(rollout, release.replaced)
@@ -382,5 +380,5 @@ async def _or_none(call: Awaitable[T]) -> T | None:
     """The answer, or None where it cannot be had just now."""
     try:
         return await call
-    except (Retryable, NotFound):
-        return None
+    except (Retryable, Invalid):
+        return None  # NotFound is Invalid; so is a traffic object that is not ours

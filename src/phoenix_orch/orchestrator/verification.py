@@ -7,7 +7,7 @@ paths. Each becomes a line of the result; the result goes into the status and th
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -32,12 +32,12 @@ RETRY_PAUSE = 0.5
 class LogReader(Protocol):
     """Looks for patterns in what instances of one revision write."""
 
-    async def mark(self, service: str, revision: str) -> object:
+    async def mark(self, service: str, revision: str) -> dict[str, int]:
         """A place in the logs: now."""
         ...
 
     async def matches(
-        self, service: str, revision: str, since: object | None, patterns: Sequence[str]
+        self, service: str, revision: str, since: Mapping[str, int] | None, patterns: Sequence[str]
     ) -> list[str]:
         """Lines that match one of `patterns`, written after `since` (None: all there is)."""
         ...
@@ -105,7 +105,7 @@ class Verifier:
         instances = state.of(revision)
         if not instances:
             return VerifyStep(name=name, ok=False, detail="no instance runs")
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(trust_env=False) as client:
             answers = await asyncio.gather(
                 *(
                     http_failure(
@@ -135,7 +135,7 @@ class Verifier:
         limits = rollout.spec.steps()[-1].limits
         return judge_arm(arm if enough else None, limits, window)
 
-    async def _log_patterns(self, rollout: Rollout, revision: str, mark: object | None) -> VerifyStep:
+    async def _log_patterns(self, rollout: Rollout, revision: str, mark: dict[str, int] | None) -> VerifyStep:
         name, patterns = "log patterns", rollout.spec.verify.logs.bad
         if not patterns:
             return VerifyStep(name=name, ok=True, detail="none configured")
@@ -150,7 +150,7 @@ class Verifier:
     async def _critical_paths(self, rollout: Rollout) -> list[VerifyStep]:
         base, host = self._route_url(rollout.route)
         steps = []
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(trust_env=False) as client:
             for path in rollout.spec.verify.critical_paths:
                 url = path.http.url.replace("{route}", base)
                 limit = path.timeout.total_seconds()

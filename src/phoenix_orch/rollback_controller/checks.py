@@ -93,7 +93,7 @@ class CheckRunner:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _repeat(self, check: Check) -> None:
-        async with httpx.AsyncClient(timeout=check.timeout.total_seconds()) as client:
+        async with httpx.AsyncClient(timeout=check.timeout.total_seconds(), trust_env=False) as client:
             while True:
                 targets = self._targets()
                 if targets:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -36,13 +37,13 @@ class RollbackController:
         workload: WorkloadView,
         clock: Clock,
         *,
-        route_urls: dict[str, str] | None = None,
+        route_urls: Mapping[str, str],
     ) -> None:
         self._store = store
         self._router = router
         self._workload = workload
         self._clock = clock
-        self._route_urls = route_urls if route_urls is not None else {}
+        self._route_urls = route_urls
         self._rollouts: dict[str, Rollout] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._runners: dict[tuple[str, str, int], CheckRunner] = {}
@@ -160,7 +161,7 @@ class RollbackController:
     async def _take_back(self, rollout: Rollout, revision: str, trigger: Trigger) -> None:
         """The latch first; words after."""
         await self._router.abort(rollout.route, revision)
-        self._log.warning(trigger.reason, event="Latched", rollout=rollout.name, revision=revision)
+        self._log.warning(trigger.reason, reason="Latched", rollout=rollout.name, revision=revision)
         status = rollout.status
         cause = Cause(
             revision=revision,

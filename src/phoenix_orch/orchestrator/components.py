@@ -1,0 +1,104 @@
+"""What every component stands on, and the two that also run in processes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from phoenix_orch.health_validator.service import HealthValidator
+from phoenix_orch.health_validator.sources.scrape import Scraper
+from phoenix_orch.health_validator.sources.source import EvidenceSource
+from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.orchestrator.applying import read_kept, route_address
+from phoenix_orch.orchestrator.evidence import evidence_sources
+from phoenix_orch.orchestrator.layout import Layout, open_clock
+from phoenix_orch.orchestrator.standby import leading
+from phoenix_orch.rollback_controller.service import RollbackController
+from phoenix_orch.rollout.store.valkey import ValkeyStore
+from phoenix_orch.traffic.embedded import EmbeddedRouter
+from phoenix_orch.workload.view import FileWorkloadView
+from phoenix_orch.workload.workload import WorkloadView
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The ports of one data directory."""
+
+    layout: Layout
+    clock: Clock
+    speed: float
+    store: ValkeyStore
+    router: EmbeddedRouter
+    view: WorkloadView
+    sources: Mapping[str, EvidenceSource]
+
+
+@asynccontextmanager
+async def open_parts(layout: Layout, store_url: str, speed: float) -> AsyncIterator[Parts]:
+    """Connect to what is there; starts nothing."""
+    clock = open_clock(layout, speed)
+    store, router = ValkeyStore(store_url), EmbeddedRouter(layout.router)
+    async with Scraper() as scraper:
+        try:
+            yield Parts(
+                layout=layout,
+                clock=clock,
+                speed=speed,
+                store=store,
+                router=router,
+                view=FileWorkloadView(layout.root),
+                sources=evidence_sources(router, scraper),
+            )
+        finally:
+            await store.close()
+
+
+class RouteUrls(Mapping[str, str]):
+    """Address of each route as applied last; read again whenever the file has changed."""
+
+    def __init__(self, applied: Path) -> None:
+        self._applied = applied
+        self._stamp: tuple[int, int] | None = None
+        self._urls: dict[str, str] = {}
+
+    def _read(self) -> dict[str, str]:
+        try:
+            stat = self._applied.stat()
+        except FileNotFoundError:
+            return {}
+        if (stat.st_mtime_ns, stat.st_ino) != self._stamp:
+            config = read_kept(self._applied)
+            self._urls = {name: route_address(config, name) for name in config.routes} if config else {}
+            self._stamp = (stat.st_mtime_ns, stat.st_ino)
+        return self._urls
+
+    def __getitem__(self, route: str) -> str:
+        return self._read()[route]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+
+async def run_health_validator(parts: Parts) -> None:
+    """Observe and judge while this process is the one that does."""
+    async with leading(parts.layout.lock("health-validator"), "health-validator"):
+        validator = HealthValidator(parts.store, parts.router, parts.view, parts.sources, parts.clock)
+        await validator.run()
+
+
+async def run_rollback_controller(parts: Parts) -> None:
+    """Watch for reasons to take a revision back while this process is the one that does."""
+    async with leading(parts.layout.lock("rollback-controller"), "rollback-controller"):
+        controller = RollbackController(
+            parts.store,
+            parts.router,
+            parts.view,
+            parts.clock,
+            route_urls=RouteUrls(parts.layout.config),
+        )
+        await controller.run()

@@ -1,0 +1,71 @@
+"""The master-orchestrator: the rollout controller, what it acts on, and the doors for people and programs."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from importlib.metadata import version
+from typing import Any
+
+from phoenix_orch.api.server import create_app, serve
+from phoenix_orch.orchestrator.applying import Applying
+from phoenix_orch.orchestrator.components import Parts
+from phoenix_orch.orchestrator.evidence import ArmReader
+from phoenix_orch.orchestrator.logs import WorkloadLogs
+from phoenix_orch.orchestrator.operations import OrchestratorOperations
+from phoenix_orch.orchestrator.verification import Verifier
+from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.workload.process import ProcessWorkload
+
+
+class Master:
+    """Put together from parts that are open already; `run` until cancelled."""
+
+    def __init__(self, parts: Parts, workload: ProcessWorkload, applying: Applying) -> None:
+        self._parts = parts
+        self._workload = workload
+        self._applying = applying
+        logs = WorkloadLogs(parts.layout.root)
+        verifier = Verifier(
+            parts.store,
+            workload,
+            parts.clock,
+            logs,
+            ArmReader(parts.sources, workload, parts.clock),
+            route_url=applying.call_address,
+        )
+        self.controller = RolloutController(parts.store, parts.router, workload, parts.clock, verifier)
+        self.operations = OrchestratorOperations(
+            store=parts.store,
+            router=parts.router,
+            workload=workload,
+            clock=parts.clock,
+            applying=applying,
+            logs=logs,
+            wake=self.controller.wake,
+            info=self.info,
+            speed=parts.speed,
+        )
+
+    def info(self) -> dict[str, Any]:
+        """Who runs here."""
+        return {
+            "version": version("phoenix-orchestrator"),
+            "pid": os.getpid(),
+            "dataDir": str(self._parts.layout.root),
+            "speed": self._parts.speed,
+            "router": self._applying.router_spec.url,
+        }
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.controller.run(), name="rollout controller")
+            group.create_task(self._follow_workload(), name="workload changes")
+            group.create_task(serve(create_app(self.operations), self._parts.layout.socket), name="api")
+
+    async def _follow_workload(self) -> None:
+        """An instance that became ready or died is routed, or no longer routed, at once."""
+        while True:
+            await self._workload.changed.wait()
+            self._workload.changed.clear()
+            self.controller.wake()

@@ -1,0 +1,197 @@
+"""`phoenix up`: the whole of Phoenix in one foreground process.
+
+Started in the order of dependence (store, router, workloads, controllers, API) and ended in the
+reverse one, so that at no moment a request is sent to something that has already left. When Phoenix
+fails or is killed, nothing of it is ended: the next one adopts what runs (ADR 0001).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import structlog
+
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.applying import Applying, read_kept
+from phoenix_orch.orchestrator.components import (
+    Parts,
+    open_parts,
+    run_health_validator,
+    run_rollback_controller,
+)
+from phoenix_orch.orchestrator.config import PhoenixFile, load
+from phoenix_orch.orchestrator.layout import Layout, only_one, write_whole
+from phoenix_orch.orchestrator.master import Master
+from phoenix_orch.runtime.valkey_server import ValkeyServer
+from phoenix_orch.traffic.spec import RouterSpec
+from phoenix_orch.traffic.traefik_process import TraefikProcess
+from phoenix_orch.workload.process import ProcessWorkload
+
+STATUS_OF_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0}
+
+_log = structlog.get_logger("phoenix")
+
+
+def run_up(
+    file: Path | None, data_dir: Path, speed: float, *, store_url: str | None = None, others: bool = True
+) -> int:
+    """Run until a signal comes; returns the exit status. Raises PhoenixError where it cannot start.
+
+    `store_url`: a Redis or Valkey to use instead of the embedded one. `others`: run health validator
+    and rollback controller in this process too.
+    """
+    config = load(file) if file is not None else None
+    layout = Layout(data_dir.expanduser().absolute())
+    return asyncio.run(_up(config, layout, speed, store_url=store_url, others=others))
+
+
+def run_down(data_dir: Path) -> int:
+    """End in order what a Phoenix that died left on `data_dir`. Raises BadState while one runs."""
+    layout = Layout(data_dir.expanduser().absolute())
+    if not layout.root.is_dir():
+        raise Invalid(f"there is no data directory {layout.root}", remedy="name it with --data-dir")
+    with _only_phoenix(layout):
+        asyncio.run(_down(layout))
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Machinery:
+    """What Phoenix starts on a machine, besides itself."""
+
+    valkey: ValkeyServer | None
+    traefik: TraefikProcess
+    workload: ProcessWorkload
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        """What keeps it alive."""
+        loops = [self.traefik.keep(), self.workload.run()]
+        return loops if self.valkey is None else [self.valkey.run(), *loops]
+
+    async def stop(self) -> None:
+        """Users first: the router finishes what it has begun, then services drain, then the store."""
+        await self.traefik.stop()
+        await self.workload.stop()
+        if self.valkey is not None:
+            await self.valkey.stop()
+
+
+async def _up(
+    config: PhoenixFile | None, layout: Layout, speed: float, *, store_url: str | None, others: bool
+) -> int:
+    layout.make()
+    with _only_phoenix(layout), ending_signals() as stop:
+        known = config or read_kept(layout.config)
+        valkey, url = await _store(layout, store_url)
+        traefik = TraefikProcess(
+            layout.router, known.router if known else RouterSpec(), edges=_latency_limits(known)
+        )
+        await traefik.ensure()
+        workload = ProcessWorkload(layout.root)
+        machinery = Machinery(valkey, traefik, workload)
+        async with open_parts(layout, url, speed) as parts:
+            status = await until(stop, [_work(parts, machinery, config, others=others), *machinery.loops()])
+        _log.info("stopping: requests under way finish, then services, then the store")
+        await machinery.stop()
+        layout.process.unlink(missing_ok=True)
+        return status
+
+
+async def _store(layout: Layout, url: str | None) -> tuple[ValkeyServer | None, str]:
+    """The embedded server, running, or the address of another one."""
+    if url is not None:
+        return None, url
+    valkey = ValkeyServer(layout.valkey)
+    return valkey, (await valkey.ensure()).url
+
+
+async def _work(parts: Parts, machinery: Machinery, config: PhoenixFile | None, *, others: bool) -> None:
+    """Learn what is wanted, then run the loops that bring it about."""
+    applying = Applying(
+        store=parts.store,
+        router=parts.router,
+        workload=machinery.workload,
+        clock=parts.clock,
+        kept=parts.layout.config,
+    )
+    await applying.declare_known()
+    if config is not None:
+        await applying.apply(config, actor="phoenix up", starting=True)
+    master = Master(parts, machinery.workload, applying)
+    _write_process(parts.layout, parts.speed)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(master.run(), name="orchestrator")
+        if others:
+            group.create_task(run_health_validator(parts), name="health-validator")
+            group.create_task(run_rollback_controller(parts), name="rollback-controller")
+
+
+async def until(stop: asyncio.Future[int], loops: list[Coroutine[Any, Any, None]]) -> int:
+    """Run the loops until `stop` has a value. A loop that fails ends all of them and raises."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop) for loop in loops]
+        status = await stop
+        for task in tasks:
+            task.cancel()
+    return status
+
+
+def _only_phoenix(layout: Layout) -> contextlib.AbstractContextManager[None]:
+    return only_one(
+        layout.lock("phoenix"), "phoenix up", "stop it first, or name another directory with --data-dir"
+    )
+
+
+@contextlib.contextmanager
+def ending_signals() -> Iterator[asyncio.Future[int]]:
+    """The exit status to end with, once a signal asks for the end; further signals change nothing."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[int] = loop.create_future()
+
+    def ask(number: signal.Signals) -> None:
+        if not stop.done():
+            stop.set_result(STATUS_OF_SIGNAL[number])
+
+    for number in STATUS_OF_SIGNAL:
+        loop.add_signal_handler(number, ask, number)
+    try:
+        yield stop
+    finally:
+        for number in STATUS_OF_SIGNAL:
+            loop.remove_signal_handler(number)
+
+
+def _latency_limits(config: PhoenixFile | None) -> list[float]:
+    """Limits of all rollouts in seconds: the router makes each an edge of its histogram."""
+    limits = [
+        limit
+        for entry in (config.effective_rollouts().values() if config else ())
+        for step in entry.spec().steps()
+        for limit in (step.limits.latency_p95, step.limits.latency_p99)
+    ]
+    return sorted({limit.total_seconds() for limit in limits if limit is not None})
+
+
+def _write_process(layout: Layout, speed: float) -> None:
+    own = psutil.Process()
+    write_whole(
+        layout.process, json.dumps({"pid": os.getpid(), "started": own.create_time(), "speed": speed})
+    )
+
+
+async def _down(layout: Layout) -> None:
+    machinery = Machinery(
+        valkey=ValkeyServer(layout.valkey),
+        traefik=TraefikProcess(layout.router, RouterSpec()),
+        workload=ProcessWorkload(layout.root),
+    )
+    await machinery.stop()

@@ -1,0 +1,333 @@
+"""One service: what is wanted of each revision, the instances there are, and the way between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import structlog
+
+from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.errors import Invalid, Retryable
+from phoenix_orch.workload import processes, state_file
+from phoenix_orch.workload.adoption import adoption
+from phoenix_orch.workload.instance import SupervisedInstance
+from phoenix_orch.workload.log_rotation import forget_logs, rotate
+from phoenix_orch.workload.plan import plan
+from phoenix_orch.workload.ports import Ports
+from phoenix_orch.workload.probe import HealthProbe
+from phoenix_orch.workload.processes import Marked
+from phoenix_orch.workload.readiness import UNHEALTHY_AFTER
+from phoenix_orch.workload.resources import ResourceSampler
+from phoenix_orch.workload.settings import ProcessSettings
+from phoenix_orch.workload.spec import ServiceSpec, Template
+from phoenix_orch.workload.state_file import ServiceRecord
+from phoenix_orch.workload.workload import Exit, WorkloadState
+
+EXITS_KEPT = timedelta(hours=1)
+EXITS_OF_A_REVISION = 100
+
+
+@dataclass
+class Shared:
+    """What all services of one Phoenix have in common."""
+
+    data_dir: Path
+    base: Path
+    """Relative working directories start here."""
+    clock: Clock
+    settings: ProcessSettings
+    ports: Ports
+    published: Callable[[str], None]
+    """Called with the service's name after each change."""
+    probe: HealthProbe | None = None
+    """Set while processes are supervised."""
+
+
+class ServiceSupervisor:
+    """Level-triggered: every change wakes `run`, which compares what is with what is wanted."""
+
+    def __init__(self, shared: Shared, service: str, spec: ServiceSpec) -> None:
+        self.service = service
+        self.spec = spec
+        self.data_dir, self.base = shared.data_dir, shared.base
+        self.clock, self.settings, self.ports = shared.clock, shared.settings, shared.ports
+        self.layout = state_file.Layout(shared.data_dir, service)
+        self._shared = shared
+        self._boot = processes.boot_id()
+        self._wanted: dict[str, int] = {}
+        self._templates: dict[str, Template] = {}
+        self._instances: list[SupervisedInstance] = []
+        self._exits: list[Exit] = []
+        self._next_ordinal = 1
+        self._stopping = False
+        self._wake = asyncio.Event()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._sampler = ResourceSampler()
+        self._oom_kills = processes.kernel_oom_kills()
+        self._next_replacement = 0.0
+        self._unwritten = False
+        self._portless = False
+        self._log = structlog.get_logger("phoenix.workload").bind(service=service)
+
+    # -- what is -----------------------------------------------------------------------------------
+
+    def state(self) -> WorkloadState:
+        return WorkloadState(
+            service=self.service,
+            at=self.clock.now(),
+            wanted=dict(self._wanted),
+            instances=tuple(instance.snapshot() for instance in self._instances),
+            exits=tuple(self._exits),
+        )
+
+    @property
+    def drain(self) -> float:
+        return self.spec.drain.total_seconds()
+
+    @property
+    def probe(self) -> HealthProbe:
+        assert self._shared.probe is not None
+        return self._shared.probe
+
+    # -- what is wanted ----------------------------------------------------------------------------
+
+    def declare(self, spec: ServiceSpec) -> None:
+        if spec != self.spec:
+            self.spec = spec
+            self.changed()
+
+    def scale(self, template: Template, count: int) -> None:
+        revision = template.revision
+        if count < 0:
+            raise Invalid(f"{count} instances of {self.service} cannot be", remedy="want 0 or more")
+        if self._wanted.get(revision, 0) == count:
+            return
+        self._templates[revision] = template
+        self._wanted[revision] = count
+        if count == 0:
+            del self._wanted[revision]
+        self._log.info("instances wanted", revision=revision, count=count)
+        self.changed()
+
+    def release(self, routed: frozenset[str]) -> None:
+        leaving = [
+            instance
+            for instance in self._instances
+            if instance.draining and not instance.leaving and instance.name not in routed
+        ]
+        for instance in leaving:
+            instance.leave()
+
+    def restart(self) -> None:
+        for instance in self._instances:
+            instance.retiring = not instance.draining
+        self._log.info("restart")
+        self.changed()
+
+    def stop(self) -> None:
+        """Want nothing, and wait for nobody's release."""
+        self._stopping = True
+        self._wanted.clear()
+        for instance in self._instances:
+            instance.drain()
+            instance.leave()
+        self.changed()
+
+    # -- taking over -------------------------------------------------------------------------------
+
+    def adopt(self, kept: ServiceRecord, running: Sequence[Marked]) -> list[Marked]:
+        """Go on where a supervisor that died stopped; returns the marked processes that belong to nobody."""
+        found = adoption(kept, running, processes.is_alive, self._boot)
+        self._templates = dict(kept.templates)
+        self._wanted = dict(kept.state.wanted)
+        self._exits = list(kept.state.exits)
+        self._next_ordinal = found.next_ordinal
+        for adopted in found.instances:
+            template = self._templates[adopted.instance.revision]
+            instance = SupervisedInstance(
+                self, adopted.instance.name, adopted.record.ordinal, template, adopted.instance.port
+            )
+            instance.adopt(adopted.instance, adopted.record, adopted.process)
+            self._instances.append(instance)
+            self.ports.keep(instance.port)
+            if adopted.missed:
+                instance.missed()
+        running_now = sum(adopted.process is not None for adopted in found.instances)
+        if found.instances:
+            self._log.info("instances adopted", running=running_now, ended=len(found.instances) - running_now)
+        return [m for m in running if m.service == self.service and not found.owns(m)]
+
+    # -- supervising -------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep what is wanted running; returns after `stop` when everything has ended."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            keeping = (
+                tasks.create_task(self._keep_house(), name=f"house of {self.service}"),
+                tasks.create_task(self._guard_memory(), name=f"memory of {self.service}"),
+            )
+            for instance in self._instances:
+                tasks.create_task(self._accompany(instance), name=instance.name)
+            while self._instances or not self._stopping:
+                self._wake.clear()
+                self._reconcile()
+                await self._wake.wait()
+            for task in keeping:
+                task.cancel()
+
+    def changed(self) -> None:
+        """Publish now; think about what follows in the next turn of the event loop."""
+        self._publish()
+        self._wake.set()
+
+    def _reconcile(self) -> None:
+        revisions = {instance.revision for instance in self._instances} | set(self._wanted)
+        acted = False
+        for revision in sorted(revisions):
+            acted = self._carry_out(revision) or acted
+        for instance in self._instances:
+            if instance.draining and not instance.leaving and not instance.been_ready:
+                instance.leave()  # no router has ever heard of it
+        if acted:
+            self._publish()
+
+    def _carry_out(self, revision: str) -> bool:
+        """One revision's plan; True when anything was changed."""
+        own = [instance for instance in self._instances if instance.revision == revision]
+        todo = plan([instance.member() for instance in own], self._wanted.get(revision, 0))
+        for instance in own:
+            if instance.name in todo.drain:
+                instance.drain()
+            if instance.name in todo.revive:
+                instance.revive()
+        try:
+            for _ in range(todo.start):
+                self._add(self._templates[revision])
+        except Retryable as error:  # no port; housekeeping wakes us again
+            if not self._portless:
+                self._log.error(error.message, remedy=error.remedy)
+            self._portless = True
+        else:
+            self._portless = False
+        return bool(todo.start or todo.drain or todo.revive)
+
+    def _add(self, template: Template) -> None:
+        """Make an instance known before its process is started, so that no process is unknown."""
+        assert self._tasks is not None
+        ordinal, self._next_ordinal = self._next_ordinal, self._next_ordinal + 1
+        name = f"{self.service}-{template.revision}-{ordinal}"
+        instance = SupervisedInstance(self, name, ordinal, template, self.ports.take())
+        self._instances.append(instance)
+        self._tasks.create_task(self._accompany(instance), name=name)
+
+    async def _accompany(self, instance: SupervisedInstance) -> None:
+        await instance.run()
+        self._instances.remove(instance)
+        self.ports.give_back(instance.port)
+        self.changed()
+
+    # -- what instances ask ------------------------------------------------------------------------
+
+    def ended(self, instance: SupervisedInstance, code: int | None, reason: str) -> None:
+        if reason == "exited" and code == -9:
+            reason = "oom" if self._kernel_was_short_of_memory() else "killed"
+        self._log.warning("instance ended", instance=instance.name, reason=reason, code=code)
+        self._exits.append(
+            Exit(
+                instance=instance.name,
+                revision=instance.revision,
+                at=self.clock.now(),
+                code=code,
+                reason=reason,
+            )
+        )
+
+    def may_replace(self, instance: SupervisedInstance) -> bool:
+        """One at a time: when all fail their health path, what they share is broken, not they."""
+        now = asyncio.get_running_loop().time()
+        if now < self._next_replacement:
+            return False
+        health = instance.template.health
+        self._next_replacement = (
+            now + UNHEALTHY_AFTER * health.failures * health.interval.total_seconds()
+        )
+        return True
+
+    def _kernel_was_short_of_memory(self) -> bool:
+        """The kernel has killed for memory since we last asked: the best guess there is at a SIGKILL."""
+        before, self._oom_kills = self._oom_kills, processes.kernel_oom_kills()
+        return before is not None and self._oom_kills is not None and self._oom_kills > before
+
+    # -- housekeeping ------------------------------------------------------------------------------
+
+    async def _keep_house(self) -> None:
+        settings = self.settings
+        while True:
+            await asyncio.sleep(settings.housekeeping)
+            if self._unwritten:
+                self._publish()
+            if self._portless:
+                self._wake.set()
+            self._oom_kills = processes.kernel_oom_kills()
+            await asyncio.to_thread(self._keep_logs, {i.name for i in self._instances})
+
+    def _keep_logs(self, present: set[str]) -> None:
+        for name in sorted(present):
+            try:
+                rotate(self.layout.log(name), self.settings.log_size, self.settings.log_keep)
+            except OSError as error:
+                self._log.warning("log cannot be rotated", instance=name, error=str(error))
+        forget_logs(self.layout.logs, present, self.settings.log_instances)
+
+    async def _guard_memory(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.memory_interval)
+            limited = [i for i in self._instances if i.template.memory_limit is not None and i.process]
+            if not limited:
+                continue
+            usage = await asyncio.to_thread(self._sampler.sample, [i.snapshot() for i in limited])
+            for instance in limited:
+                used, limit = usage.get(instance.name), instance.template.memory_limit
+                if used is not None and limit is not None and used.memory > limit:
+                    instance.replace("oom")
+
+    # -- publishing --------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        self._forget_the_past()
+        state = self.state()
+        record = ServiceRecord(
+            boot=self._boot,
+            spec=self.spec,
+            templates=self._templates,
+            next_ordinal=self._next_ordinal,
+            state=state,
+            records={instance.name: instance.record() for instance in self._instances},
+        )
+        try:
+            state_file.write(self.layout.state, record)
+        except OSError as error:
+            if not self._unwritten:
+                self._log.error("state cannot be written; supervising goes on", error=str(error))
+            self._unwritten = True
+        else:
+            if self._unwritten:
+                self._log.info("state is written again")
+            self._unwritten = False
+        self._shared.published(self.service)
+
+    def _forget_the_past(self) -> None:
+        present = {instance.revision for instance in self._instances} | set(self._wanted)
+        self._templates = {r: t for r, t in self._templates.items() if r in present}
+        since, kept = self.clock.now() - EXITS_KEPT, dict[str, int]()
+        recent: list[Exit] = []
+        for end in reversed(self._exits):
+            kept[end.revision] = kept.get(end.revision, 0) + 1
+            if end.at >= since and kept[end.revision] <= EXITS_OF_A_REVISION:
+                recent.append(end)
+        self._exits = recent[::-1]
