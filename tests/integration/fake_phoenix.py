@@ -65,7 +65,13 @@ def view(state: State = State.PROGRESSING, *, step: int = 0, name: str = "web", 
     if state is State.ROLLED_BACK:
         fields["cause"] = cause()
     rollout = Rollout(
-        name=name, service=name, route=name, target=NEW, applied=NEW, status=Status(**(fields | status)), version=12
+        name=name,
+        service=name,
+        route=name,
+        target=NEW,
+        applied=NEW,
+        status=Status(**(fields | status)),
+        version=12,
     )
     instances = tuple(
         Instance(
@@ -94,8 +100,12 @@ def view(state: State = State.PROGRESSING, *, step: int = 0, name: str = "web", 
         seen=TrafficSeen(weight=weight, canary_revision=canary, stable_revision=OLD),
         workload=WorkloadState(service=name, at=NOW, wanted={OLD: 2, NEW: 1}, instances=instances),
         verdict=verdict(VerdictKind.ROLLBACK if state is State.ROLLED_BACK else VerdictKind.CONTINUE),
-        canary=Rates(requests_per_second=4.9, error_rate=0.0004, p95=0.0812, p99=0.12, requests=2940, errors=1),
-        stable=Rates(requests_per_second=93.3, error_rate=0.0, p95=0.0461, p99=0.0702, requests=55_900, errors=0),
+        canary=Rates(
+            requests_per_second=4.9, error_rate=0.0004, p95=0.0812, p99=0.12, requests=2940, errors=1
+        ),
+        stable=Rates(
+            requests_per_second=93.3, error_rate=0.0, p95=0.0461, p99=0.0702, requests=55_900, errors=0
+        ),
         time_left=timedelta(minutes=46) if state is State.PROGRESSING else None,
     )
 
@@ -194,8 +204,15 @@ class FakeOperations:
     async def events(self, name: str, limit: int) -> list[Event]:
         self._known(name)
         events = [
-            Event(at=NOW - timedelta(minutes=5), reason="Started", message="version 1.5.0 is released", release=3),
-            Event(at=NOW - timedelta(minutes=4), reason="WeightSeen", message="5 % reach the canary", release=3),
+            Event(
+                at=NOW - timedelta(minutes=5),
+                reason="Started",
+                message="version 1.5.0 is released",
+                release=3,
+            ),
+            Event(
+                at=NOW - timedelta(minutes=4), reason="WeightSeen", message="5 % reach the canary", release=3
+            ),
         ]
         return events[-limit:]
 
@@ -257,14 +274,22 @@ class FakeOperations:
         if not dry_run:
             self.calls.append(("apply", config, actor))
         return [
-            Change(kind=ChangeKind.CREATE, target=f"rollout/{name}", detail="service web, 2 instances", revision=NEW)
+            Change(
+                kind=ChangeKind.CREATE,
+                target=f"rollout/{name}",
+                detail="service web, 2 instances",
+                revision=NEW,
+            )
             for name in config.effective_rollouts()
         ]
 
     async def start(self, name: str, *, actor: str, dry_run: bool, **wanted: Any) -> Change:
         self._known(name)
         if self.latched:
-            raise Latched("revision 2222222222 of web was rolled back and is latched", remedy="phoenix rollout retry web")
+            raise Latched(
+                "revision 2222222222 of web was rolled back and is latched",
+                remedy="phoenix rollout retry web",
+            )
         if not dry_run:
             self.calls.append(("start", name, wanted, actor))
         return Change(
@@ -283,13 +308,18 @@ class FakeOperations:
             raise NotFound(f"web has no revision {to_revision}", remedy="revisions: 1, 2")
         if not dry_run:
             self.calls.append(("undo", name, to_revision, actor, reason))
-        return Change(kind=ChangeKind.RELEASE, target="rollout/web", detail="back to revision 1", revision=OLD)
+        return Change(
+            kind=ChangeKind.RELEASE, target="rollout/web", detail="back to revision 1", revision=OLD
+        )
 
     async def command(self, name: str, kind: CommandKind, *, actor: str, reason: str) -> Command:
         self._known(name)
         why_not = refusal(self.pictures[0].rollout.status, kind)
         if why_not is not None:
-            raise BadState(f"cannot {kind.value} web: {why_not}", remedy="phoenix rollout status web shows where it stands")
+            raise BadState(
+                f"cannot {kind.value} web: {why_not}",
+                remedy="phoenix rollout status web shows where it stands",
+            )
         self.calls.append(("command", name, kind, actor, reason))
         return Command(id="x", kind=kind, actor=actor, at=NOW, reason=reason)
 
@@ -321,7 +351,9 @@ class FakeOperations:
         if instance not in (None, known):
             raise NotFound(f"web has no instance {instance!r}", remedy=f"instances: {known}")
         if after:
-            return LogPage(lines=(LogLine(instance=known, text="new line"),), offsets={known: after[known] + 9})
+            return LogPage(
+                lines=(LogLine(instance=known, text="new line"),), offsets={known: after[known] + 9}
+            )
         text = [LogLine(instance=known, text=f"line {number}") for number in range(1, 4)]
         return LogPage(lines=tuple(text[-lines:] if lines else ()), offsets={known: 21})
 
@@ -339,7 +371,7 @@ def serving(operations: FakeOperations, data_dir: Path) -> Iterator[FakeOperatio
         task = asyncio.current_task()
         async with asyncio.TaskGroup() as group:
             server = group.create_task(serve(create_app(operations), socket_path))
-            while not socket_path.exists() and not server.done():  # noqa: ASYNC110 - the kernel tells no event
+            while not socket_path.exists() and not server.done():
                 await asyncio.sleep(0.005)
             listening.set()
 

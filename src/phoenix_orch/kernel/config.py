@@ -195,36 +195,44 @@ def field_path(loc: Loc) -> str:
 
 
 def _problem(source: Source, model: type[BaseModel], details: ErrorDetails) -> Problem:
-    loc, kind, context = details["loc"], details["type"], details.get("ctx", {})
-    field_name = field_path(loc)
+    loc, kind = details["loc"], details["type"]
     if kind == "extra_forbidden":
-        known = model_shape.keys(model_shape.at(model, loc[:-1]))
-        mark, _ = source.mark(loc, key=True)
-        return source.problem(
-            mark,
-            field_name,
-            "unknown key",
-            found=str(loc[-1]),
-            allowed=", ".join(known),
-            suggestion=did_you_mean(str(loc[-1]), known),
-        )
+        return _unknown_key(source, loc, model_shape.keys(model_shape.at(model, loc[:-1])))
     if kind == "missing":
         mark, _ = source.mark(loc[:-1])
-        return source.problem(mark, field_name, f"the key {loc[-1]!r} is missing", allowed="it is required")
-    mark, node = source.mark(loc, key="[key]" in loc)
+        return source.problem(
+            mark, field_path(loc), f"the key {loc[-1]!r} is missing", allowed="it is required"
+        )
+    if loc and loc[-1] == "[key]":
+        mark, _ = source.mark(loc[:-1], key=True)
+        message, allowed = model_shape.explain(details, None)
+        return source.problem(mark, field_path(loc), message, found=_found(loc[-2]), allowed=allowed)
+    mark, node = source.mark(loc)
     message, allowed = model_shape.explain(details, model_shape.field(model, loc))
-    value = loc[-2] if "[key]" in loc else node.plain
-    known = context.get("allowed", ())
-    hint = _hint(node, kind)
+    value, known = node.plain, details.get("ctx", {}).get("allowed", ())
+    whole = isinstance(value, dict | list) and not kind.endswith("_type")
     return source.problem(
         mark,
-        field_name,
+        field_path(loc),
         message,
-        found=_found(value) if not isinstance(value, dict | list) or kind.endswith("_type") else "",
-        allowed="; ".join(part for part in (allowed or ", ".join(known), hint) if part),
+        found="" if whole else _found(value),
+        allowed="; ".join(part for part in (allowed or ", ".join(known), _hint(node, kind)) if part),
         suggestion=did_you_mean(value, model_shape.choices(details) or known)
         if isinstance(value, str)
         else "",
+    )
+
+
+def _unknown_key(source: Source, loc: Loc, known: Sequence[str]) -> Problem:
+    key = str(loc[-1])
+    mark, _ = source.mark(loc, key=True)
+    return source.problem(
+        mark,
+        field_path(loc),
+        "unknown key",
+        found=key,
+        allowed=", ".join(known),
+        suggestion=did_you_mean(key, known),
     )
 
 

@@ -43,7 +43,7 @@ _BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fals
 _INT = re.compile(r"[-+]?[0-9]{1,18}")
 _OCTAL = re.compile(r"0o[0-7]{1,20}")
 _HEX = re.compile(r"0x[0-9a-fA-F]{1,15}")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,4})?")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*|(?=[eE])))([eE][-+]?[0-9]{1,4})?")
 _INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)")
 _NAN = frozenset({".nan", ".NaN", ".NAN"})
 _CORE = "tag:yaml.org,2002:"
@@ -130,7 +130,7 @@ def _unreadable(text: str, error: ReaderError) -> YamlFault:
 
 
 def scalar(text: str) -> Any:
-    """A plain scalar by the YAML 1.2 core schema."""
+    """A plain scalar by the YAML 1.2 core schema; a number too long to be meant as one stays text."""
     if text in _NULL:
         return None
     if text in _BOOL:
@@ -242,7 +242,7 @@ def _is_value(event: Event) -> bool:
 def _key(event: Event) -> str:
     if not isinstance(event, ScalarEvent):
         raise YamlFault(_mark(event), "a key that is not a plain word", "a word, a colon, a value")
-    key = str(event.value)
+    key = _text(event)
     if key == "<<" and event.style is None:
         raise YamlFault(
             _mark(event), "merge keys (<<) are not part of YAML 1.2", "an alias, or the keys in full"
@@ -250,15 +250,27 @@ def _key(event: Event) -> str:
     return key
 
 
+def _text(event: ScalarEvent) -> str:
+    """The scalar's text. JSON writes characters beyond 16 bits as two escapes, which belong together;
+    half of such a pair is no character."""
+    text = str(event.value)
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise YamlFault(_mark(event), "an escape that is no character", "whole characters") from None
+
+
 def _scalar_content(event: ScalarEvent) -> Any:
-    tag = _tag(event)
+    tag, text = _tag(event), _text(event)
     if tag is None:
-        return scalar(event.value) if event.style is None else event.value
+        return scalar(text) if event.style is None else text
     if tag in ("str", "!"):
-        return event.value
+        return text
     if tag not in ("int", "float", "bool", "null"):
         _check_tag(event, "str")
-    return scalar(event.value)
+    return scalar(text)
 
 
 def _tag(event: Event) -> str | None:
