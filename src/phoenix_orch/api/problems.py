@@ -6,7 +6,8 @@ The client turns the document into the same error again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import traceback
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -14,8 +15,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from phoenix_orch.kernel.config import did_you_mean, field_path
+from phoenix_orch.kernel.config import field_path
 from phoenix_orch.kernel.errors import (
     BadState,
     Conflict,
@@ -26,6 +28,7 @@ from phoenix_orch.kernel.errors import (
     Retryable,
     Terminal,
 )
+from phoenix_orch.kernel.model_shape import explain
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -63,7 +66,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(PhoenixError, _phoenix_error)
     app.add_exception_handler(RequestValidationError, _request_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_middleware(Unexpected)
 
 
 async def _phoenix_error(_: Request, error: Exception) -> JSONResponse:
@@ -85,14 +88,13 @@ async def _request_error(_: Request, error: Exception) -> JSONResponse:
 
 def _fault(details: Any) -> dict[str, str]:
     """One of pydantic's errors; the first part of its place is `body`, `query` or `path`."""
-    loc: Sequence[Any] = details["loc"]
-    message = str(details["msg"]).removeprefix("Value error, ")
+    message, allowed = explain(details, None)
     found = details.get("input")
     if isinstance(found, str | int | float):
-        message = f"{message} (found {str(found)[:60]!r})"
-        guess = did_you_mean(str(found), details.get("ctx", {}).get("allowed", ()))
-        message += f"; did you mean {guess!r}?" if guess else ""
-    return {"field": field_path(tuple(loc[1:])), "message": message}
+        message += f", found {str(found)[:60]!r}"
+    if allowed:
+        message += f", allowed: {allowed}"
+    return {"field": field_path(tuple(details["loc"][1:])), "message": message}
 
 
 async def _http_error(request: Request, error: Exception) -> JSONResponse:
@@ -113,12 +115,46 @@ async def _http_error(request: Request, error: Exception) -> JSONResponse:
     )
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    _log.error("api.unexpected_error", method=request.method, path=request.url.path, exc_info=error)
+class Unexpected:
+    """Answers what nobody foresaw. As ASGI middleware, because the framework raises an error again after
+    its own handlers, and the server would write a traceback into the log with all its locals."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:  # noqa: BLE001 - the last line of defence
+            _log.error(
+                "unexpected error",
+                method=scope.get("method"),
+                path=scope.get("path"),
+                error=f"{type(error).__name__}: {error}",
+                where=_where(error),
+            )
+            if not begun:
+                await _sorry(error)(scope, receive, send)
+
+
+def _where(error: BaseException) -> str:
+    """The last calls, innermost first: enough to find the fault, and no values."""
+    frames = traceback.extract_tb(error.__traceback__)[-5:]
+    return " < ".join(f"{Path(frame.filename).name}:{frame.lineno}" for frame in reversed(frames))
+
+
+def _sorry(error: Exception) -> JSONResponse:
     return document(
         500,
         PhoenixError.code,
         "Error inside Phoenix",
-        f"unexpected {type(error).__name__} while answering {request.method} {request.url.path}",
+        f"Phoenix met an error of its own: {type(error).__name__}",
         "the details are in the log of `phoenix up`; please report them",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import socket
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from phoenix_orch.client.problems import raise_problem
 from phoenix_orch.health_validator.observation import Observation, Verdict
-from phoenix_orch.kernel.errors import NotFound, Retryable, Terminal, Unavailable
+from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable, Terminal, Unavailable
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
@@ -154,17 +155,34 @@ class Client:
     def _post(self, kind: type[T], body: Mapping[str, Any], *path: str) -> T:
         return self._call(kind, "POST", path, json=body)
 
+    def _knock(self) -> None:
+        """See that somebody listens; the HTTP library leaves a socket open where nobody does."""
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(self._timeout)
+                probe.connect(str(self.data_dir / SOCKET))
+        except TimeoutError as error:
+            raise self._silent() from error
+        except PermissionError as error:
+            raise _not_ours(self.data_dir) from error
+        except OSError as error:
+            raise not_running(self.data_dir) from error
+
+    def _silent(self) -> Retryable:
+        return Retryable(
+            f"Phoenix on {self.data_dir} did not answer within {self._timeout:g} s",
+            remedy="try again; `phoenix doctor` tells what is wrong",
+        )
+
     def _call(self, kind: type[T], method: str, path: tuple[str, ...], **more: Any) -> T:
         url = "/".join(_quoted(part) for part in path)
+        self._knock()
         try:
             answer = self._http.request(method, url, **more)
         except httpx.ConnectError as error:
             raise not_running(self.data_dir) from error
         except httpx.TimeoutException as error:
-            raise Retryable(
-                f"Phoenix on {self.data_dir} did not answer within {self._timeout:g} s",
-                remedy="try again; `phoenix doctor` tells what is wrong",
-            ) from error
+            raise self._silent() from error
         except httpx.TransportError as error:
             raise Unavailable(
                 f"Phoenix on {self.data_dir} went away while it was asked",
@@ -180,6 +198,13 @@ class Client:
                 remedy="use the `phoenix` of the same version as the one that runs",
             ) from error
         return answered
+
+
+def _not_ours(data_dir: Path) -> Invalid:
+    return Invalid(
+        f"the Phoenix of {data_dir} belongs to another user",
+        remedy="run this as that user, or name your own directory with --data-dir",
+    )
 
 
 def not_running(data_dir: Path) -> Unavailable:

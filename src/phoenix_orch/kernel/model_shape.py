@@ -88,6 +88,12 @@ def explain(details: ErrorDetails, info: FieldInfo | None) -> tuple[str, str]:
             return "too long", f"at most {context['max_length']} characters"
         case "model_type" | "model_attributes_type" | "dataclass_type":
             return "this has to be a mapping", ", ".join(_mapping_keys(info))
+        case "missing":
+            return "this is missing", ""
+        case "extra_forbidden":
+            return "unknown key", ""
+        case "json_invalid":
+            return f"the body is not JSON: {context.get('error', '')}", ""
         case _:
             return details["msg"][:1].lower() + details["msg"][1:], ""
 
