@@ -15,6 +15,7 @@ from phoenix_orch.demo.scenario import (
     check_pace,
     chosen,
     configuration,
+    min_requests,
 )
 from phoenix_orch.demo.service import Fault, Request, Shop
 from phoenix_orch.kernel.errors import Invalid
@@ -39,7 +40,7 @@ def test_an_unknown_release_is_refused_with_the_known_ones() -> None:
     assert "good, errors, slow, crash" in refused.value.remedy
 
 
-@pytest.mark.parametrize(("speed", "rate"), [(0.0, 300.0), (61.0, 300.0), (20.0, 0.0), (20.0, 5000.0)])
+@pytest.mark.parametrize(("speed", "rate"), [(0.0, 300.0), (81.0, 400.0), (20.0, 0.0), (20.0, 5000.0)])
 def test_a_demo_that_could_show_nothing_is_refused(speed: float, rate: float) -> None:
     with pytest.raises(Invalid):
         check_pace(speed, rate)
@@ -49,12 +50,18 @@ def test_the_default_pace_gives_enough_to_judge_on() -> None:
     check_pace(DEFAULT_SPEED, DEFAULT_RATE)
 
 
+@pytest.mark.parametrize(("speed", "rate", "least"), [(1.0, 400.0, 41), (30.0, 400.0, 28), (80.0, 400.0, 10)])
+def test_more_evidence_is_wanted_where_there_is_more(speed: float, rate: float, least: int) -> None:
+    check_pace(speed, rate)
+    assert min_requests(speed, rate) == least
+
+
 def test_the_configuration_has_the_guides_phases_and_every_kind_of_watch() -> None:
-    file = PhoenixFile.model_validate_json(configuration(port=41234))
+    file = PhoenixFile.model_validate_json(configuration(port=41234, speed=20.0, rate=400.0))
     (rollout,) = file.effective_rollouts().values()
     assert file.router.port == 41234
     assert rollout.phases == GUIDE_PHASES
-    assert rollout.policy.bake == BAKE
+    assert (rollout.policy.bake, rollout.policy.min_requests) == (BAKE, 41)
     assert [check.name for check in rollout.checks] == ["welcome"]
     assert [metric.counter for metric in rollout.evidence.business] == ["orders_total"]
     assert rollout.verify.logs.bad

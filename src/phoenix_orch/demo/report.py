@@ -13,7 +13,7 @@ from rich.text import Text
 from phoenix_orch.demo import figures
 from phoenix_orch.demo.story import Story, outcome_text
 from phoenix_orch.health_validator import explain
-from phoenix_orch.rollout.status import Cause, Outcome
+from phoenix_orch.rollout.status import Cause, Outcome, Verification, VerifyStep
 
 
 def summary(stories: Sequence[Story], *, speed: float) -> RenderableType:
@@ -71,35 +71,41 @@ def _outcome(story: Story) -> Text:
     if story.release is None:
         return Text("no end", style="bold red")
     text = outcome_text(story.release.outcome)
-    return Text(text, style="bold red") if story.faults else Text(f"✓ {text}", style="green")
+    return Text(f"✗ {text}", style="bold red") if story.faults else Text(f"✓ {text}", style="green")
 
 
 def _evidence(story: Story, speed: float) -> RenderableType:
     release = story.release
     assert release is not None
-    lines = Text()
-    lines.append(f"{story.planned.name} (v{story.planned.version}) was taken back: ", style="bold")
     cause = release.cause
-    if cause is None:
-        lines.append(release.reason)
-        return lines
-    lines.append(f"{cause.reason}\n")
-    for evidence in cause.evidence:
+    title = Text.assemble((f"{story.planned.name} v{story.planned.version} was taken back", "bold"))
+    lines = Table.grid(padding=(0, 1, 0, 0))
+    lines.add_row(" ", "", cause.reason if cause is not None else release.reason)
+    for evidence in cause.evidence if cause is not None else ():
         style, mark = ("red", "✗") if evidence.breached else ("dim", "·")
-        lines.append(f"  {mark} {figures.sentence(evidence)}\n", style=style)
+        lines.add_row(" ", Text(mark, style), Text(figures.sentence(evidence), style))
     if story.exits:
         codes = ", ".join(str(e.code) if e.code is not None else e.reason for e in story.exits)
-        lines.append(f"  ✗ unexpected exits: {len(story.exits)} (status {codes})\n", style="red")
-    lines.append(f"  {_when(story, cause, speed)}\n", style="dim")
-    if release.verification is not None:
-        checks = release.verification.steps
-        passed = sum(step.ok for step in checks)
-        lines.append(
-            f"  afterwards, on stable: {passed} of {len(checks)} verification steps passed"
-            f" ({', '.join(step.name for step in checks)})",
-            style="dim",
+        lines.add_row(
+            " ", Text("✗", "red"), Text(f"unexpected exits: {len(story.exits)} (status {codes})", "red")
         )
-    return lines
+    if cause is not None:
+        lines.add_row(" ", "", Text(_when(story, cause, speed), "dim"))
+    if release.verification is not None:
+        lines.add_row(" ", "", Text(_afterwards(release.verification), "dim"))
+    return Group(title, lines)
+
+
+def _afterwards(verification: Verification) -> str:
+    steps = verification.steps
+    names = ", ".join(f"{step.name} {_mark(step)}" for step in steps)
+    return f"afterwards, on stable: {names}"
+
+
+def _mark(step: VerifyStep) -> str:
+    if step.unknown:
+        return "?"
+    return "✓" if step.ok else f"✗ ({step.detail})"
 
 
 def _when(story: Story, cause: Cause, speed: float) -> str:
@@ -108,8 +114,8 @@ def _when(story: Story, cause: Cause, speed: float) -> str:
     real = f"{after.total_seconds() / speed:.1f} s here" if after is not None else "-"
     step = f"step {cause.step + 1}, " if cause.step is not None else ""
     return (
-        f"by {cause.trigger}, {guide} of the guide's time ({real}) after its start,\n"
-        f"  {step}at {cause.weight} % of the traffic; users saw {story.users.failed} failed requests"
+        f"by {cause.trigger}, {guide} of the guide's time ({real}) after its start, "
+        f"{step}at {cause.weight} % of the traffic; users saw {story.users.failed} failed requests"
     )
 
 

@@ -16,12 +16,15 @@ from phoenix_orch.rollout.status import Outcome
 SERVICE = "shop"
 DEFAULT_SPEED = 20.0
 """The guide's 45 minutes and 5 of bake in 150 seconds; a window of evidence is 3 seconds, in which
-5 % of the default rate are 45 requests."""
-DEFAULT_RATE = 300.0
+5 % of the default rate are 60 requests."""
+DEFAULT_RATE = 400.0
 MOST_RATE = 2000
 LEAST_EVIDENCE = 15
 """Canary requests that a window of evidence has to hold at the first phase's weight; the rule refuses
 to judge on fewer than ten."""
+AMPLE_EVIDENCE = 41
+"""With so many, three slow ones are needed to move the p95. With a dozen a single one does, and any
+laptop hiccups once in a while."""
 FIRST_VERSION = "1"
 BAKE = timedelta(minutes=5)
 
@@ -68,10 +71,10 @@ RELEASES: tuple[Planned, ...] = (
     Planned(
         "crash",
         "5",
-        "crash:8",
+        "crash:5",
         "crash loop: ready, then gone",
         Outcome.ROLLED_BACK,
-        triggers=("crash-loop",),
+        triggers=("crash-loop", "verdict", "check/welcome"),
     ),
 )
 
@@ -87,13 +90,11 @@ def chosen(names: Sequence[str]) -> tuple[Planned, ...]:
 
 def check_pace(speed: float, rate: float) -> None:
     """Refuse what could show nothing: too few canary requests in a window to judge on. Raises Invalid."""
-    spec = RolloutSpec()
     if not 0 < rate <= MOST_RATE:
         raise Invalid(
             f"{rate:g} requests per second are not possible here", remedy=f"choose above 0, up to {MOST_RATE}"
         )
-    share = spec.steps()[0].weight / 100
-    fastest = rate * share * spec.evidence.window.total_seconds() / LEAST_EVIDENCE
+    fastest = _evidence(1.0, rate) / LEAST_EVIDENCE
     if not 0 < speed <= fastest:
         raise Invalid(
             f"at speed {speed:g} there is too little to judge on, or nothing moves",
@@ -101,7 +102,18 @@ def check_pace(speed: float, rate: float) -> None:
         )
 
 
-def configuration(*, port: int) -> str:
+def min_requests(speed: float, rate: float) -> int:
+    """So many canary requests are wanted before anything is judged: ample, or most of a window."""
+    return min(AMPLE_EVIDENCE, int(0.7 * _evidence(speed, rate)))
+
+
+def _evidence(speed: float, rate: float) -> float:
+    """Canary requests in one window at the first phase's weight."""
+    spec = RolloutSpec()
+    return rate * spec.steps()[0].weight / 100 * spec.evidence.window.total_seconds() / speed
+
+
+def configuration(*, port: int, speed: float, rate: float) -> str:
     """phoenix.yaml of the demo, as JSON, which is YAML too. `port`: where users' requests arrive."""
     command = [sys.executable, "-P", "-m", "phoenix_orch.demo.service"]
     return json.dumps(
@@ -118,13 +130,13 @@ def configuration(*, port: int) -> str:
                 }
             },
             "routes": {SERVICE: {"service": SERVICE}},
-            "rollouts": {SERVICE: _rollout()},
+            "rollouts": {SERVICE: _rollout(min_requests(speed, rate))},
         },
         indent=2,
     )
 
 
-def _rollout() -> dict[str, object]:
+def _rollout(least: int) -> dict[str, object]:
     """The guide's phases are the default and stay; the bake is shortened."""
     return {
         "service": SERVICE,
@@ -137,7 +149,7 @@ def _rollout() -> dict[str, object]:
             }
         ],
         "evidence": {"business": [{"name": "orders", "counter": "orders_total", "minPerRequest": 0.02}]},
-        "policy": {"bake": format_duration(BAKE)},
+        "policy": {"bake": format_duration(BAKE), "minRequests": least},
         "verify": {
             "logs": {"bad": ["panic:", "Traceback"]},
             "criticalPaths": [

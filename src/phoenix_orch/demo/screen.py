@@ -60,7 +60,7 @@ def _above(scene: Scene) -> RenderableType:
     blocks: list[RenderableType] = [_title(scene), _releases(scene)]
     if scene.view is None:
         return Group(*blocks, Text(f"{scene.message} ...", style="dim"))
-    return Group(*blocks, Text(), live.render(scene.view), _users(scene))
+    return Group(*blocks, _users(scene), live.render(scene.view))
 
 
 def _title(scene: Scene) -> Text:

@@ -77,7 +77,7 @@ async def stage(
     """Start everything in `root`; ready when users are being served. Raises Terminal, Retryable."""
     port = _free_port()
     file = root / "phoenix.yaml"
-    file.write_text(configuration(port=port), encoding="utf-8")
+    file.write_text(configuration(port=port, speed=speed, rate=rate), encoding="utf-8")
     async with contextlib.AsyncExitStack() as stack:
         guard = await Child.python(
             root,
