@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
 import os
 import re
 import sys
@@ -19,17 +20,24 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
+from typer.completion import completion_init
 from typer.core import TyperGroup
 
 from phoenix_orch.cli.options import default_data_dir
 from phoenix_orch.cli.root import PROG, command_tree
 from phoenix_orch.kernel.errors import PhoenixError
 
+COMPLETE_VARIABLE = "_PHOENIX_COMPLETE"
 OK, FAILED, BAD_INPUT, UNREACHABLE, ROLLED_BACK, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character gets a question mark
+    if COMPLETE_VARIABLE in os.environ:
+        completion_init()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -50,7 +58,7 @@ def _run(arguments: Sequence[str]) -> int:
             args=list(arguments) or ["--help"],
             prog_name=PROG,
             standalone_mode=False,
-            complete_var="_PHOENIX_COMPLETE",
+            complete_var=COMPLETE_VARIABLE,
         )
     except PhoenixError as error:
         complain(error.message, error.remedy)
@@ -135,3 +143,11 @@ def _silence(stream: object) -> None:
     """Let the interpreter flush into nothing at exit instead of complaining about a closed pipe."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]
+
+
+if __name__ == "__main__":
+    main()
+
+
+if __name__ == "__main__":
+    main()
