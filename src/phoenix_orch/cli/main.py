@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
-from typer.completion import completion_init
+from typer.completion import completion_init  # type: ignore[attr-defined]
 from typer.core import TyperGroup
 
 from phoenix_orch.cli.options import default_data_dir
@@ -67,6 +67,8 @@ def _run(arguments: Sequence[str]) -> int:
         return _usage(error)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
+    except SystemExit as ended:
+        return _ended(ended)
     except BrokenPipeError:
         raise
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
@@ -76,6 +78,14 @@ def _run(arguments: Sequence[str]) -> int:
         complain(known.message, known.remedy)
         return known.exit_code
     return result if isinstance(result, int) else OK
+
+
+def _ended(ended: SystemExit) -> int:
+    """Typer ends the program itself after a completion, and with a pacified output at a closed pipe."""
+    if type(sys.stdout).__name__ == "PacifyFlushWrapper":
+        _silence(sys.__stdout__)
+        return OK
+    return ended.code if isinstance(ended.code, int) else OK
 
 
 def _known(error: BaseException) -> PhoenixError | None:
