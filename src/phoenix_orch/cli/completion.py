@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-from typer._completion_shared import get_completion_script
+from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 from phoenix_orch.cli.options import default_data_dir
 from phoenix_orch.client import Client

@@ -1,0 +1,179 @@
+"""The entry of the program: exit status, errors, laziness, pipes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from phoenix_orch.cli import main, options, root
+from phoenix_orch.kernel.errors import Invalid, Retryable, Unavailable
+
+
+@pytest.fixture(autouse=True)
+def own_data_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path))
+
+
+def phoenix(*arguments, **more):
+    return subprocess.run(
+        [sys.executable, "-c", "from phoenix_orch.cli.main import main; main()", *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        timeout=60,
+        check=False,
+        **more,
+    )
+
+
+def test_help_is_there_for_every_command_and_names_every_command(capsys):
+    assert main.run([]) == 0
+    text = capsys.readouterr().out
+    for name, branch in root.BRANCHES.items():
+        assert f"{name} " in text
+        assert branch.help in text
+        assert main.run([name, "--help"]) == 0
+        assert "Usage: phoenix" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", root.BRANCHES)
+def test_first_level_helps_say_what_the_modules_say(name):
+    assert root.load(name).help.split("\n\n")[0].replace("\n", " ") == root.BRANCHES[name].help
+
+
+def test_every_command_of_the_contract_is_there():
+    def names(name):
+        return {child for child, command in root.load(name).commands.items() if not command.hidden}
+
+    assert names("rollout") == {
+        *("start", "status", "watch", "pause", "resume", "promote"),
+        *("abort", "retry", "undo", "history", "explain"),
+    }
+    assert names("service") == {"list", "logs", "restart"}
+    assert names("get") == {"rollouts", "services", "revisions", "events"}
+    assert names("describe") == {"rollout"}
+    assert "rollouts" in root.load("describe").commands
+
+
+def test_help_imports_nothing_heavy_and_is_quick():
+    code = (
+        "import sys; from phoenix_orch.cli.main import run; run(['--help']);"
+        "print([m for m in ('pydantic', 'httpx', 'rich', 'fastapi', 'ruamel', 'psutil') if m in sys.modules])"
+    )
+    fastest = 60.0
+    for _ in range(5):
+        begun = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        )
+        fastest = min(fastest, time.perf_counter() - begun)
+        assert done.stdout.endswith("[]\n")
+    assert fastest < 0.3
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (Invalid("bad", remedy="mend it"), 2),
+        (Unavailable("away", remedy="start it"), 3),
+        (Retryable("busy", remedy="again"), 1),
+        (ExceptionGroup("tasks", [Invalid("bad", remedy="mend it")]), 2),
+        (KeyboardInterrupt(), 130),
+        (typer.Abort(), 130),
+    ],
+)
+def test_errors_become_an_exit_status(monkeypatch, capsys, error, status):
+    def raising():
+        raise error
+
+    monkeypatch.setattr("phoenix_orch.cli.version.version", raising)
+    assert main.run(["version"]) == status
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    if status != 130:
+        message = error.exceptions[0].message if isinstance(error, ExceptionGroup) else error.message
+        assert shown.err.startswith(f"error: {message}\n  what to do: ")
+
+
+def test_an_unexpected_error_is_one_line_and_a_file_of_the_owner(monkeypatch, capsys, tmp_path):
+    def raising():
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("phoenix_orch.cli.version.version", raising)
+    assert main.run(["version"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: unexpected ZeroDivisionError: oh"
+    (report,) = tmp_path.glob("phoenix-error-*.log")
+    assert str(report) in lines[1]
+    assert "Traceback" in report.read_text()
+    assert report.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -c 'from phoenix_orch.cli.main import main; main()' schema"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | head -1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "{\n", "")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_poor_terminal_gets_a_poor_text_and_no_error(tmp_path, encoding):
+    (tmp_path / "→.yaml").write_text("services: {}\n", encoding="utf-8")
+    done = phoenix(
+        "validate",
+        "-f",
+        "→.yaml",
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONPATH": "src"},
+    )
+    assert (done.returncode, done.stdout.splitlines()[0], done.stderr) == (0, "?.yaml is valid", "")
+
+
+def test_the_nearest_word_for_the_data_directory_counts(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("phoenix_orch.cli.doctor.examine", lambda path: seen.append(path) or [])
+    monkeypatch.setattr("phoenix_orch.cli.doctor._report", lambda _found: "")
+    for arguments in (
+        ["doctor"],
+        ["--data-dir", "/root-given", "doctor"],
+        ["--data-dir", "/root-given", "doctor", "--data-dir", "/own"],
+    ):
+        assert main.run(arguments) == 0
+    assert seen == [tmp_path, Path("/root-given"), Path("/own")]
+
+
+def test_the_default_data_directory(monkeypatch):
+    monkeypatch.delenv("PHOENIX_DATA_DIR")
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert options.default_data_dir() == Path("/home/me/.local/share/phoenix")
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert options.default_data_dir() == Path("/data/phoenix")
+    monkeypatch.setenv("XDG_DATA_HOME", "relative")
+    assert options.default_data_dir() == Path("/home/me/.local/share/phoenix")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts_complete(shell, capsys):
+    assert main.run(["completion", shell]) == 0
+    assert "_PHOENIX_COMPLETE" in capsys.readouterr().out
+
+
+def test_completion_offers_commands_and_never_complains():
+    env = {**os.environ, "_PHOENIX_COMPLETE": "complete_bash", "COMP_WORDS": "phoenix ro", "COMP_CWORD": "1"}
+    done = phoenix(env=env)
+    assert (done.stdout.split(), done.stderr) == (["rollout"], "")
+    env |= {"COMP_WORDS": "phoenix rollout status ", "COMP_CWORD": "3"}
+    done = phoenix(env=env)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
