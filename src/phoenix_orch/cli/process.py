@@ -70,21 +70,37 @@ def serve(
     return int(_later("phoenix_orch.orchestrator.serve").run_serve(component.value, data_dir, store, speed))
 
 
-def demo(
+def demo(  # noqa: PLR0917 - options, given by name
     speed: Annotated[
         float,
         typer.Option(
             "--speed", metavar="N", min=1, max=600, help="Compress time: an hour lasts 1/N of an hour."
         ),
-    ] = 30.0,
+    ] = 20.0,
     data_dir: Annotated[
         Path | None,
         typer.Option("--data-dir", metavar="DIR", help="Keep everything there; left out: nowhere."),
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="A line per change instead of a live view.")] = False,
+    only: Annotated[
+        str,
+        typer.Option("--only", metavar="NAMES", help="Some of good,errors,slow,crash.", show_default="all"),
+    ] = "",
+    report: Annotated[
+        Path | None, typer.Option("--report", metavar="FILE", help="Write what came of it as JSON, too.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Do not remove its files at the end.")] = False,
 ) -> int:
-    """Release a good version and three bad ones, live."""
-    return int(_later("phoenix_orch.demo.run").run_demo(speed=speed, data_dir=data_dir, plain=plain))
+    """Release a good version and three bad ones, live.
+
+    Exit status 0 when every release ended as it should, 1 when one did not.
+    """
+    names = [name.strip() for name in only.split(",") if name.strip()]
+    return int(
+        _later("phoenix_orch.demo.run").run_demo(
+            speed=speed, data_dir=data_dir, plain=plain, releases=names, report_json=report, keep=keep
+        )
+    )
 
 
 def _later(module: str) -> Any:
