@@ -267,3 +267,17 @@ def test_verification_failing_after_the_promotion_takes_it_back() -> None:
     assert "health" in seen.status.cause.reason
     assert seen.status.verification is None  # the rollback is verified on its own
     assert seen.status.step == len(STEPS)
+
+
+def test_r4_a_rollback_is_not_over_before_the_latch_is_seen() -> None:
+    """All the rest may be done already: a verification of this release, no instances, no traffic."""
+    unlatched, done = traffic_for(status_in(State.ROLLING_BACK), aborted=()), verification("rollback")
+    waiting = turn(status_in(State.ROLLING_BACK), traffic=unlatched, verification=done)
+    assert (waiting.status.state, waiting.abort) == (State.ROLLING_BACK, NEW)
+    at_once = turn(
+        status_in(State.STARTING),
+        workload={OLD: GroupFacts(4, 4)},
+        verification=done,
+        commands=(command(CommandKind.ABORT),),
+    )
+    assert (at_once.status.state, at_once.abort) == (State.ROLLING_BACK, NEW)

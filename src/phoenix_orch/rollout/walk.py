@@ -305,6 +305,9 @@ def _rolling_back(turn: Turn) -> None:
     if _no_way_back(turn):
         return
     status = turn.status
+    traffic = turn.seen.traffic
+    if traffic is None or status.canary not in traffic.aborted:
+        return  # not over before it is latched (R4)
     if turn.seen.workload is None or not off_the_data_plane(turn):
         return
     if turn.seen.group(status.canary).present > 0 or own_verification(turn, "rollback") is None:
