@@ -166,11 +166,16 @@ class World:
         }
 
     def serving(self) -> set[str]:
-        """Revisions that the traffic object or the data plane truly uses."""
+        """Revisions that the traffic object or the data plane truly uses.
+
+        A data plane that does not name revisions cannot show which stable it serves: there instances
+        are kept by their addresses alone, which `breathe` checks as workloads do.
+        """
         found: set[str] = set()
         for state in (self.object, self.in_force):
             if state is not None:
-                found.add(state.stable.revision)
+                if state is self.object or not self.nameless:
+                    found.add(state.stable.revision)
                 if state.canary is not None and rules.share(state) > 0:
                     found.add(state.canary.revision)
         return found
