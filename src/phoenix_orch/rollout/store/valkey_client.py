@@ -11,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -42,6 +43,7 @@ def connect(url: str) -> Redis:
     Raises Invalid for anything else; the message does not repeat the URL.
     """
     try:
+        _refuse_misread(url)
         pool: Any = BlockingConnectionPool.from_url(
             url,
             max_connections=_CONNECTIONS,
@@ -59,6 +61,16 @@ def connect(url: str) -> Redis:
             "characters such as / and @ inside a password are written as %2F and %40",
         ) from None
     return Redis.from_pool(pool)
+
+
+def _refuse_misread(url: str) -> None:
+    """Raise ValueError where an unescaped character in a password would move the rest of it elsewhere:
+    to the host, which is told in errors, or to the database, of which redis-py ignores what is no number."""
+    parts = urlsplit(url)
+    if parts.fragment or "@" in parts.query or (parts.scheme != "unix" and "@" in parts.path):
+        raise ValueError
+    if parts.scheme != "unix" and not re.fullmatch(r"/?\d*", parts.path):
+        raise ValueError
 
 
 def address(client: Redis) -> str:
@@ -79,7 +91,7 @@ async def answered(client: Redis) -> Any:
         async with asyncio.timeout(CALL_TIMEOUT):
             yield
     except (RedisError, OSError) as error:  # TimeoutError is an OSError
-        raise translated(error, client) from error
+        raise translated(error, client) from None  # the original may repeat the password
 
 
 def translated(error: Exception, client: Redis) -> PhoenixError:
