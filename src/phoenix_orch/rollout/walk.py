@@ -110,7 +110,7 @@ def _progressing(turn: Turn) -> None:
         _deadline_passed(turn)  # the larger canary does not get ready
         return
     if not _weight_seen(turn, step.weight):
-        _hold(turn, f"waiting to see {step.weight} % on the data plane")
+        _hold(turn, f"waiting to see {step.weight} % on the data plane", told=False)
         return
     verdict = _follow_verdict(turn)
     if verdict is not None and _lasted(turn, step.duration):
@@ -187,12 +187,16 @@ def _silent(turn: Turn) -> None:
         _hold(turn, "no verdict from the health validator")
 
 
-def _hold(turn: Turn, reason: str, *, no_data: bool = False) -> None:
-    """Stay; after the time-out do what the policy says, which is never to advance (R1)."""
+def _hold(turn: Turn, reason: str, *, no_data: bool = False, told: bool = True) -> None:
+    """Stay; after the time-out do what the policy says, which is never to advance (R1).
+
+    `told`: it is worth an event. Waiting a moment for the router is not.
+    """
     policy, status = turn.spec.policy, turn.status
     if status.hold_since is None:
         turn.update(hold_since=turn.now, message=reason)
-        turn.note("Hold", reason)
+        if told:
+            turn.note("Hold", reason)
         return
     if status.message != reason:
         turn.update(message=reason)
@@ -238,7 +242,7 @@ def _baking(turn: Turn) -> None:
     elif status.previous is None or bake == timedelta(0):
         turn.finish("promoted" if not verification.ok else "promoted and verified")
     elif not _new_stable_seen(turn):
-        _hold(turn, "waiting to see the new revision on the data plane")
+        _hold(turn, "waiting to see the new revision on the data plane", told=False)
     else:
         verdict = _follow_verdict(turn)
         if verdict is not None and _lasted(turn, bake):
