@@ -41,14 +41,14 @@ def exit_code(view: RolloutView) -> int:
     return ROLLED_BACK if view.rollout.status.state in (State.ROLLING_BACK, State.ROLLED_BACK) else OK
 
 
-def follow(client: Client, name: str, *, timeout: float | None, until_settled: bool = True) -> int:
+def follow(client: Client, name: str, *, timeout: float | None, quiet: bool = False) -> int:
     """Show the rollout until it rests, and give the exit status. 5 when `timeout` seconds pass before."""
     end = None if timeout is None else time.monotonic() + timeout
-    with _screen() as show:
+    with _screen(quiet=quiet) as show:
         while True:
             view = _patiently(client, name)
             show(view)
-            if until_settled and settled(view):
+            if settled(view):
                 return exit_code(view)
             if end is not None and time.monotonic() >= end:
                 return TIMED_OUT
@@ -68,8 +68,11 @@ def _patiently(client: Client, name: str) -> RolloutView:
 
 
 @contextmanager
-def _screen() -> Iterator[Show]:
-    """A place to show views: redrawn on a terminal, appended to elsewhere."""
+def _screen(*, quiet: bool) -> Iterator[Show]:
+    """A place to show views: redrawn on a terminal, appended to elsewhere, or nowhere."""
+    if quiet:
+        yield lambda _: None
+        return
     console = Console()
     if not console.is_terminal or console.is_dumb_terminal:
         yield _appending()

@@ -111,7 +111,9 @@ def start(  # noqa: PLR0917 - one parameter for each option
             dry_run=dry_run,
         )
         emit(output, change, changes([change], dry_run=dry_run))
-        return following.follow(client, name, timeout=None) if watch and not dry_run else following.OK
+        if not watch or dry_run:
+            return following.OK
+        return following.follow(client, name, timeout=None, quiet=output is not Output.TABLE)
 
 
 @app.command()
@@ -131,7 +133,8 @@ def status(
     """
     limit = _timeout(timeout)
     with Client(data_dir) as client:
-        code = following.follow(client, name, timeout=limit) if wait else None
+        quiet = output is not Output.TABLE
+        code = following.follow(client, name, timeout=limit, quiet=quiet) if wait else None
         view = client.rollout(name)
     emit(output, view, tables.status(view))
     return following.exit_code(view) if code is None else code

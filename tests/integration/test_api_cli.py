@@ -1,0 +1,375 @@
+"""Commands against the real API: what they ask for, what they print, how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from ruamel.yaml import YAML
+from tests.integration.fake_phoenix import NEW, OLD, FakeOperations, serving, view
+
+from phoenix_orch.cli import checks, following, main
+from phoenix_orch.client import offline
+from phoenix_orch.kernel.errors import BadState, NotFound
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.rollout.status import CommandKind, State
+from phoenix_orch.traffic.embedded import EmbeddedRouter
+from phoenix_orch.traffic.router import Backend, Group, TrafficState
+from phoenix_orch.traffic.spec import RouteSpec
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    data_dir = tmp_path_factory.mktemp("d")
+    with serving(FakeOperations(), data_dir) as operations:
+        operations.data_dir = data_dir
+        yield operations
+
+
+@pytest.fixture
+def operations(served, monkeypatch):
+    served.__init__()
+    monkeypatch.setenv("PHOENIX_DATA_DIR", str(served.data_dir))
+    monkeypatch.setattr(following, "INTERVAL", 0.01)
+    return served
+
+
+@pytest.fixture
+def phoenix(operations, capsys):  # noqa: ARG001 - needs to be served
+    def run(*arguments, status=0):
+        assert main.run(arguments) == status
+        shown = capsys.readouterr()
+        assert shown.err == "", shown.err
+        return shown.out
+
+    return run
+
+
+def test_everything_that_lists_or_describes_has_three_outputs(phoenix):
+    for arguments, count in (
+        (("get", "rollouts"), 1),
+        (("get", "rollouts", "web"), 1),
+        (("get", "services"), 1),
+        (("get", "revisions", "web"), 2),
+        (("get", "events"), 2),
+        (("service", "list"), 1),
+        (("rollout", "history", "web"), 2),
+        (("describe", "rollout", "web"), None),
+        (("describe", "rollouts", "web"), None),
+        (("rollout", "status", "web"), None),
+        (("rollout", "explain", "web"), None),
+        (("version",), None),
+    ):
+        as_json = json.loads(phoenix(*arguments, "-o", "json"))
+        assert YAML(typ="safe", pure=True).load(phoenix(*arguments, "--output", "yaml")) == as_json
+        assert phoenix(*arguments).strip()
+        if count is not None:
+            assert len(as_json) == count
+
+
+def test_describe_has_events_and_revisions_beside_the_view(phoenix):
+    found = json.loads(phoenix("describe", "rollout", "web", "-o", "json"))
+    assert found["rollout"]["status"]["state"] == "Progressing"
+    assert [event["reason"] for event in found["events"]] == ["Started", "WeightSeen"]
+    assert [revision["number"] for revision in found["revisions"]] == [1, 2]
+
+
+def test_commands_ask_for_what_was_typed(phoenix, operations):
+    phoenix("rollout", "start", "web", "--version", "2", "--env", "A=b=c", "--env", "D=", "--reason", "why")
+    phoenix("rollout", "start", "web", "--command", "app --name 'a b' {port}")
+    phoenix("rollout", "undo", "web", "--to-revision", "1", "--reason", "why")
+    phoenix("rollout", "pause", "web", "--reason", "lunch")
+    phoenix("rollout", "promote", "web")
+    phoenix("rollout", "promote", "web", "--full")
+    phoenix("rollout", "abort", "web", "--reason", "bad")
+    phoenix("service", "restart", "web")
+    me = operations.calls[0][3]
+    nothing = {"version": None, "env": None, "command": None, "change_cause": ""}
+    assert operations.calls == [
+        ("start", "web", nothing | {"version": "2", "env": {"A": "b=c", "D": ""}, "change_cause": "why"}, me),
+        ("start", "web", nothing | {"command": ("app", "--name", "a b", "{port}")}, me),
+        ("undo", "web", 1, me, "why"),
+        ("command", "web", CommandKind.PAUSE, me, "lunch"),
+        ("command", "web", CommandKind.PROMOTE, me, ""),
+        ("command", "web", CommandKind.PROMOTE_FULL, me, ""),
+        ("command", "web", CommandKind.ABORT, me, "bad"),
+        ("restart", "web", me),
+    ]
+
+
+def test_apply_sends_the_whole_file(phoenix, operations, tmp_path):
+    path = tmp_path / "phoenix.yaml"
+    path.write_text("services: {web: {command: 'a {port}'}}\nroutes: {web: {service: web}}\n")
+    assert "CHANGED   TARGET" in phoenix("apply", "-f", str(path))
+    ((_, config, _),) = operations.calls
+    assert config.services["web"].cwd == str(tmp_path)
+    assert config.services["web"].command == ("a", "{port}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("rollout", "start", "web", "--version", "2"),
+        ("rollout", "undo", "web"),
+        ("rollout", "pause", "web"),
+        ("rollout", "promote", "web", "--full"),
+        ("rollout", "abort", "web"),
+        ("service", "restart", "web"),
+    ],
+)
+def test_a_dry_run_changes_nothing_and_says_would(phoenix, operations, arguments):
+    assert "would" in phoenix(*arguments, "--dry-run").lower()
+    assert operations.calls == []
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [(State.IDLE, 0), (State.PROMOTED, 0), (State.PROGRESSING, 0), (State.ROLLED_BACK, 4)],
+)
+def test_status_ends_as_the_release_did(phoenix, operations, state, status):
+    operations.pictures = [view(state, stable=NEW) if state is State.IDLE else view(state)]
+    assert phoenix("rollout", "status", "web", status=status).startswith(f"web: {state.value}")
+
+
+def test_waiting_ends_with_the_release_or_the_time(phoenix, operations):
+    operations.pictures = [view(), view(step=1), view(State.PROMOTED)]
+    assert (
+        phoenix("rollout", "status", "web", "--wait").splitlines()[-2] == "web: Promoted, Promoted at step 1"
+    )
+    operations.pictures = [view(), view(State.ROLLED_BACK)]
+    phoenix("rollout", "status", "web", "--wait", status=4)
+    operations.pictures = [view()]
+    phoenix("rollout", "status", "web", "--wait", "--timeout", "50ms", status=5)
+    operations.pictures = [view(), view(State.PROMOTED)]
+    found = json.loads(phoenix("rollout", "status", "web", "--wait", "-o", "json"))
+    assert found["rollout"]["status"]["state"] == "Promoted"
+
+
+def test_start_can_be_watched_to_its_end(phoenix, operations):
+    operations.pictures = [view(State.IDLE, stable=OLD), view(), view(State.ROLLED_BACK)]
+    shown = phoenix("rollout", "start", "web", "--version", "2", "--watch", status=4)
+    assert "rolled back by verdict" in shown.splitlines()[-1]
+
+
+def test_explain_tells_the_numbers_of_a_rollback(phoenix, operations):
+    operations.pictures = [view(State.ROLLED_BACK)]
+    shown = phoenix("rollout", "explain", "web")
+    assert "verdict: errors 3.1% are above the limit of 0.1%" in shown
+    assert "!    error rate    3.1 %" in shown
+    assert "phoenix rollout retry web" in shown
+
+
+def test_logs_of_all_and_of_one(phoenix):
+    assert phoenix("service", "logs", "web", "--lines", "1") == f"web-{OLD}-1  line 3\n"
+    assert phoenix("service", "logs", "web", "--lines", "1", "--instance", f"web-{OLD}-1") == "line 3\n"
+
+
+def program(*arguments, **more):
+    code = "from phoenix_orch.cli.main import main; main()"
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], **more)
+
+
+@pytest.mark.usefixtures("operations")
+def test_following_logs_ends_with_ctrl_c():
+    process = program(
+        "service", "logs", "web", "-f", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(5)]
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert lines[3] == lines[4] == f"web-{OLD}-1  new line\n"
+    assert (process.returncode, errors) == (130, "")
+
+
+def on_a_terminal(*arguments, until):
+    """Run on a pseudo-terminal of 100 by 30; gives what was drawn when `until` appeared, and the status."""
+    parent, child = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "30"}
+    process = program(*arguments, stdout=child, stderr=child, stdin=child, env=environment)
+    os.close(child)
+    drawn, end = b"", time.monotonic() + 30
+    try:
+        while until not in drawn and time.monotonic() < end:
+            if select.select([parent], [], [], 0.1)[0]:
+                drawn += os.read(parent, 65536)
+        process.send_signal(signal.SIGINT)
+        return drawn.decode(), process.wait(20)
+    finally:
+        os.close(parent)
+
+
+@pytest.mark.usefixtures("operations")
+def test_a_terminal_gets_a_live_view_and_ctrl_c_gives_it_back():
+    drawn, status = on_a_terminal("rollout", "watch", "web", until=b"stable 46.1 ms")
+    assert "\x1b[" in drawn
+    assert "▶ initial 5%" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
+    assert status == 130
+
+
+@pytest.mark.usefixtures("operations")
+def test_no_color_is_respected(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    drawn, _ = on_a_terminal("rollout", "watch", "web", until=b"stable 46.1 ms")
+    assert "\x1b[31m" not in drawn
+    assert "\x1b[1;36m" not in drawn
+    assert "▶ initial 5%" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
+
+
+# -- abort with Phoenix dead -----------------------------------------------------------------------
+
+
+def group(revision):
+    return Group(
+        revision=revision, backends=(Backend(instance=revision, url=f"http://127.0.0.1:{len(revision)}"),)
+    )
+
+
+async def releasing(data_dir, route="web", **changes):
+    router = EmbeddedRouter(data_dir / "router")
+    await router.declare(route, RouteSpec(service=route))
+    state = TrafficState(route=route, stable=group("old"), canary=group("new"), weight=20)
+    return await router.write(state.model_copy(update=changes))
+
+
+async def test_abort_needs_no_phoenix(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path))
+    await releasing(tmp_path)
+
+    def abort(*more):
+        return main.run(["rollout", "abort", "web", *more])
+
+    status = await in_thread(abort, "--dry-run")
+    assert status == 0
+    assert "would abort revision new, which has 20% of web" in capsys.readouterr().out
+    assert (await EmbeddedRouter(tmp_path / "router").read("web")).weight == 20
+    assert await in_thread(abort) == 0
+    shown = capsys.readouterr()
+    assert "aborted web: revision new is latched, revision old has all traffic" in shown.out
+    assert "Phoenix is not running" in shown.err
+    state = await EmbeddedRouter(tmp_path / "router").read("web")
+    assert (state.weight, state.aborted) == (0, ("new",))
+    assert await in_thread(abort) == 0  # once more does no harm
+
+
+async def test_abort_goes_past_a_phoenix_that_hangs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path))
+    await releasing(tmp_path)
+    with socket.socket(socket.AF_UNIX) as hanging:
+        hanging.bind(str(tmp_path / "phoenix.sock"))
+        hanging.listen()
+        begun = time.monotonic()
+        assert await in_thread(main.run, ["rollout", "abort", "web"]) == 0
+        assert time.monotonic() - begun < 4
+    assert "did not answer within 2 s" in capsys.readouterr().err
+    assert (await EmbeddedRouter(tmp_path / "router").read("web")).weight == 0
+
+
+async def test_abort_by_hand_in_the_bake_puts_the_previous_revision_back(tmp_path):
+    await releasing(tmp_path, stable=group("new"), canary=None, previous=group("old"), weight=0)
+    aborted = await in_thread(offline.abort, tmp_path, "web")
+    assert (aborted.revision, aborted.state.stable.revision) == ("new", "old")
+
+
+async def test_abort_by_hand_finds_the_route_that_was_applied(tmp_path):
+    config = PhoenixFile.model_validate(
+        {"services": {"web": {"command": "a {port}"}}, "routes": {"front": {"service": "web"}}}
+    )
+    (tmp_path / "applied.json").write_text(config.model_dump_json(by_alias=True))
+    await releasing(tmp_path, "front")
+    assert (await in_thread(offline.abort, tmp_path, "web")).route == "front"
+
+
+async def test_abort_by_hand_refuses_what_is_not_there(tmp_path):
+    with pytest.raises(NotFound, match="no route 'web'"):
+        await in_thread(offline.abort, tmp_path, "web")
+    await releasing(tmp_path, canary=None, weight=0)
+    with pytest.raises(BadState, match="no release of web is on its way"):
+        await in_thread(offline.abort, tmp_path, "web")
+
+
+async def in_thread(function, *arguments):
+    """Commands run loops of their own, which one that runs already does not allow."""
+    return await asyncio.to_thread(function, *arguments)
+
+
+# -- doctor ----------------------------------------------------------------------------------------
+
+
+def findings(data_dir):
+    return {finding.name.strip(): finding for finding in checks.examine(data_dir)}
+
+
+def test_doctor_knows_a_running_phoenix_and_its_faults(operations, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    found = findings(operations.data_dir)
+    assert found["phoenix"].detail == "0.1.0 runs, pid 4711, speed 1.0"
+    assert found["store"].state is checks.State.OK
+    assert (found["router"].state, found["router"].detail) == (
+        checks.State.FAULT,
+        "down: exited with 1, starts again in 2 s",
+    )
+    assert main.run(["doctor"]) == 1
+    assert "1 fault, no warnings" in capsys.readouterr().out
+
+
+def test_doctor_finds_nothing_wrong_with_a_fresh_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "phoenix.yaml").write_text(f"services: {{}}\nrouter: {{listen: {free_port()}}}\n")
+    found = findings(tmp_path / "data")
+    assert [f for f in found.values() if f.state is checks.State.FAULT] == []
+    assert found["valkey-server"].detail[0].isdigit()
+    assert found["traefik"].detail[0].isdigit()
+    assert "not running" in found["phoenix"].detail
+
+
+def test_doctor_tells_each_fault_with_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        port = busy.getsockname()[1]
+        (tmp_path / "phoenix.yaml").write_text(f"services: {{}}\nrouter: {{listen: 127.0.0.1:{port}}}\n")
+        taken = findings(tmp_path)[f"port {port}"]
+    assert taken.state is checks.State.FAULT
+    assert f"(pid {os.getpid()})" in taken.detail
+    (tmp_path / "phoenix.yaml").write_text("servces: {}\n")
+    long = findings(tmp_path / ("x" * 120))
+    file = tmp_path / "file"
+    file.touch()
+    for fault in (long["socket"], long["configuration"], findings(file)["data directory"]):
+        assert fault.state is checks.State.FAULT
+        assert fault.remedy
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    assert findings(shared)["data directory"].state is checks.State.WARNING
+
+
+def test_doctor_finds_what_a_dead_phoenix_left(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    marks = {"PHOENIX_DATA_DIR": str(tmp_path), "PHOENIX_INSTANCE": "web-1111111111-1"}
+    left = subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, start_new_session=True)
+    try:
+        fault = findings(tmp_path)["leftovers"]
+    finally:
+        left.kill()
+        left.wait()
+    assert f"web-1111111111-1 (pid {left.pid})" in fault.detail
+    assert "phoenix down" in fault.remedy
+    assert findings(tmp_path)["leftovers"].state is checks.State.OK
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
