@@ -32,7 +32,8 @@ class Adoption:
         """The process belongs to one of the instances, as its leader or as something it started."""
         for adopted in self.instances:
             if adopted.instance.name == marked.instance and adopted.process is not None:
-                return marked.process == adopted.process or not marked.leads
+                process = adopted.process
+                return marked.process == process or not marked.leads or process.pid in marked.ancestors
         return False
 
 

@@ -254,7 +254,7 @@ class SupervisedInstance:
         return processes.environment(self.template.env, own)
 
     async def _live(self, process: ProcessId) -> None:
-        watch = ExitWatch(process.pid, lambda: processes.is_alive(process))
+        watch = ExitWatch(process.pid, processes.watcher(process))
         try:
             async with asyncio.TaskGroup() as tasks:
                 helpers = (
@@ -315,8 +315,7 @@ class SupervisedInstance:
         if self._readiness.unhealthy(limit) and self._home.may_replace(self):
             self.replace("unhealthy")
         elif (
-            not self._readiness.been_ready
-            and time.time() - self._began > self._home.settings.start_deadline
+            not self._readiness.been_ready and time.time() - self._began > self._home.settings.start_deadline
         ):
             self.replace("never-ready")
 

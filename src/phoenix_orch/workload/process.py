@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
-import signal
 from pathlib import Path
 from typing import IO
 
@@ -13,7 +13,7 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock, RealClock
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
-from phoenix_orch.workload import processes, state_file
+from phoenix_orch.workload import processes, state_file, strays
 from phoenix_orch.workload.ports import Ports
 from phoenix_orch.workload.probe import HealthProbe
 from phoenix_orch.workload.processes import Marked
@@ -26,7 +26,15 @@ _log = structlog.get_logger("phoenix.workload")
 
 
 class ProcessWorkload:
-    """The `Workload` of one data directory. `run` supervises; `stop` ends everything in order."""
+    """The `Workload` of one data directory. `run` supervises; `stop` ends everything in order.
+
+    An instance that leaves goes on serving until `release` says that the router has let go of it,
+    for as long as that takes: one that serves too long costs memory, one that ends too early costs
+    requests. Only `stop`, and an instance that has never been ready, wait for nobody. An instance
+    that ends while it leaves is not started again.
+
+    Wherever this process is killed, the next one takes over what runs; see `adoption`.
+    """
 
     def __init__(
         self,
@@ -36,10 +44,12 @@ class ProcessWorkload:
         clock: Clock | None = None,
         base: Path | None = None,
     ) -> None:
+        """`clock`: for the moments in the state; real time unless a test says otherwise, because
+        processes live in real time. `base`: where relative working directories start."""
         settings = settings or ProcessSettings()
         self._data_dir = data_dir.expanduser().resolve()
         self.changed = asyncio.Event()
-        """Set after every change; whoever waits for it clears it."""
+        """Set after every change of any service; the one who waits for it clears it."""
         self._shared = Shared(
             data_dir=self._data_dir,
             base=base or Path.cwd(),
@@ -51,6 +61,8 @@ class ProcessWorkload:
         self._services: dict[str, ServiceSupervisor] = {}
         self._lock: IO[str] | None = None
         self._tasks: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+        self._finished = asyncio.Event()
         self._strays: list[Marked] = []
 
     # -- what is and what is wanted ----------------------------------------------------------------
@@ -91,39 +103,44 @@ class ProcessWorkload:
     async def run(self) -> None:
         """Supervise until cancelled; processes then go on by themselves, to be adopted.
 
-        Raises BadState when another process supervises this data directory.
+        Returns after `stop`. Raises BadState when another process supervises this data directory.
         """
         await self._open()
-        async with HealthProbe() as probe:
-            self._shared.probe = probe
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    self._tasks = tasks
-                    for supervisor in self._services.values():
-                        self._supervise(supervisor)
-                    tasks.create_task(self._end_strays(), name="strays")
-                    await asyncio.Event().wait()
-            finally:
-                self._tasks = None
+        if self._tasks is not None:
+            raise BadState("these services are supervised already", remedy="run it once")
+        self._finished.clear()
+        try:
+            async with HealthProbe() as probe, asyncio.TaskGroup() as tasks:
+                self._shared.probe, self._tasks = probe, tasks
+                for supervisor in self._services.values():
+                    self._supervise(supervisor)
+                tasks.create_task(self._end_strays(), name="strays")
+                await self._stopping.wait()
+                for supervisor in self._services.values():
+                    supervisor.stop()
+        finally:
+            self._tasks = None
+            self._finished.set()
 
     async def stop(self) -> None:
         """End everything in order: SIGTERM, requests under way finish, SIGKILL after the drain time.
 
-        Call it when `run` has been cancelled. Frees the data directory.
+        Nothing is asked of the router: end it first. Works beside a `run`, after a cancelled one, and
+        for what a Phoenix that died left behind. Frees the data directory; nothing is wanted any more.
         """
-        await self._open()
-        async with HealthProbe() as probe:
-            self._shared.probe = probe
-            for supervisor in self._services.values():
-                supervisor.stop()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._end_strays())
-                for supervisor in self._services.values():
-                    tasks.create_task(supervisor.run())
-        self.close()
+        self._stopping.set()
+        try:
+            if self._tasks is not None:
+                await self._finished.wait()
+            else:
+                await self.run()
+        finally:
+            self._stopping.clear()
+            self.close()
 
     def close(self) -> None:
-        """Let another process supervise this data directory. Ends nothing."""
+        """Let another process supervise this data directory. Ends nothing. Cancel `run` first."""
+        self._services.clear()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -138,8 +155,13 @@ class ProcessWorkload:
         """Become the one supervisor of the directory and adopt what runs. Once; cheap afterwards."""
         if self._lock is not None:
             return
-        self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        file = (self._data_dir / "workload.lock").open("a", encoding="utf-8")
+        try:
+            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = (self._data_dir / "workload.lock").open("a", encoding="utf-8")
+        except OSError as error:
+            raise Invalid(
+                f"{self._data_dir} cannot be used: {error.strerror}", remedy="name another data directory"
+            ) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -160,7 +182,8 @@ class ProcessWorkload:
                 kept = state_file.read(path)
             except Invalid as error:
                 _log.error(error.message, remedy="its processes are ended and started anew")
-                path.replace(path.with_suffix(".damaged"))
+                with contextlib.suppress(OSError):
+                    path.replace(path.with_suffix(".damaged"))
                 continue
             supervisor = ServiceSupervisor(self._shared, service, kept.spec)
             left_over = {marked.process for marked in supervisor.adopt(kept, running)}
@@ -171,16 +194,6 @@ class ProcessWorkload:
         self._strays = list(unknown.values())
 
     async def _end_strays(self) -> None:
-        """End marked processes that no instance owns: started in the moment before a supervisor died."""
-        strays, self._strays = self._strays, []
-        for stray in strays:
-            _log.warning(
-                "a process that belongs to nobody is ended", pid=stray.process.pid, instance=stray.instance
-            )
-            processes.signal_process(stray.process, signal.SIGTERM)
-        deadline = asyncio.get_running_loop().time() + self._shared.settings.stray_grace
-        while any(processes.is_alive(stray.process) for stray in strays):
-            if asyncio.get_running_loop().time() > deadline:
-                for stray in strays:
-                    processes.signal_process(stray.process, signal.SIGKILL)
-            await asyncio.sleep(0.05)
+        """Processes started in the moment before a supervisor died, and what gone instances left."""
+        unknown, self._strays = self._strays, []
+        await strays.end(unknown, self._shared.settings.stray_grace)

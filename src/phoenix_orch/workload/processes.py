@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,7 @@ DATA_DIR = "PHOENIX_DATA_DIR"
 INSTANCE = "PHOENIX_INSTANCE"
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV")
 """What instances get of Phoenix's own environment: enough to run, and none of its secrets."""
-_SAME_START = 0.05
+SAME_START = 0.05
 """Seconds; the kernel counts starts in hundredths."""
 
 
@@ -48,6 +48,8 @@ class Marked:
     port: int | None
     leads: bool
     """It leads its session: it is the process that was started, not one that this one started."""
+    ancestors: frozenset[int] = frozenset()
+    """Pids of the living processes it descends from."""
 
 
 def environment(given: Mapping[str, str], own: Mapping[str, str]) -> dict[str, str]:
@@ -108,14 +110,32 @@ def is_alive(process: ProcessId) -> bool:
     """It runs: it exists, is the one that is meant and not a zombie."""
     try:
         found = psutil.Process(process.pid)
-        same = abs(found.create_time() - process.started) <= _SAME_START
+        same = abs(found.create_time() - process.started) <= SAME_START
         return same and found.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 
 
-def marked(data_dir: Path) -> list[Marked]:
-    """All running processes of this user that were started for instances below `data_dir`.
+def watcher(process: ProcessId) -> Callable[[], bool]:
+    """Tells whether `process` still runs, whatever happens to the clock of the machine meanwhile."""
+    try:
+        found = psutil.Process(process.pid)
+    except psutil.Error:
+        return lambda: False
+    if not is_alive(process):
+        return lambda: False
+
+    def alive() -> bool:
+        try:
+            return found.is_running() and found.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    return alive
+
+
+def marked(data_dir: Path, instance: str | None = None) -> list[Marked]:
+    """All running processes of this user that were started for instances below `data_dir`, or for one.
 
     Reads the environment of every process: some 10 ms. A program that overwrites its own environment
     is not found here; it is still known by pid and start where it was written down.
@@ -128,6 +148,8 @@ def marked(data_dir: Path) -> list[Marked]:
             env = process.environ()
             if env.get(DATA_DIR) != str(data_dir) or INSTANCE not in env:
                 continue
+            if instance is not None and env[INSTANCE] != instance:
+                continue
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
             found.append(
@@ -138,6 +160,7 @@ def marked(data_dir: Path) -> list[Marked]:
                     service=env.get("PHOENIX_SERVICE", ""),
                     port=int(env["PORT"]) if env.get("PORT", "").isdigit() else None,
                     leads=os.getsid(process.pid) == process.pid,
+                    ancestors=frozenset(parent.pid for parent in process.parents()),
                 )
             )
     return found
@@ -156,7 +179,7 @@ def end_leftovers(process: ProcessId) -> None:
     pid, the group is still the one that is meant.
     """
     holder = identify(process.pid)
-    if holder is None or abs(holder.started - process.started) <= _SAME_START:
+    if holder is None or abs(holder.started - process.started) <= SAME_START:
         signal_group(process.pid, signal.SIGKILL)
 
 

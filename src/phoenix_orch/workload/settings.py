@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from phoenix_orch.workload.ports import PortRange
 
@@ -11,7 +11,7 @@ from phoenix_orch.workload.ports import PortRange
 class ProcessSettings:
     """Times are seconds of real time, sizes bytes."""
 
-    ports: PortRange = PortRange()
+    ports: PortRange = field(default_factory=PortRange)
     log_size: int = 10 * 1024 * 1024
     """A log that has grown beyond this is rotated."""
     log_keep: int = 3

@@ -64,7 +64,8 @@ class Layout:
         """Raises Invalid for a name that could lead elsewhere."""
         if not _NAME.fullmatch(service):
             raise Invalid(
-                f"{service!r} is not the name of a service", remedy="use lower-case letters, digits and hyphens"
+                f"{service!r} is not the name of a service",
+                remedy="use lower-case letters, digits and hyphens",
             )
         self.directory = data_dir / "services" / service
         self.state = self.directory / "instances.json"
@@ -84,7 +85,7 @@ def write(path: Path, record: ServiceRecord) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with open(descriptor, "w", encoding="utf-8") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(record.model_dump_json())
     temporary.replace(path)
 
@@ -95,7 +96,8 @@ def read(path: Path) -> ServiceRecord:
         record = ServiceRecord.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise NotFound(
-            f"there is no service {path.parent.name!r} here", remedy="phoenix service list shows those there are"
+            f"there is no service {path.parent.name!r} here",
+            remedy="phoenix service list shows those there are",
         ) from None
     except (OSError, ValidationError) as error:
         raise Invalid(f"{path} cannot be read: {_first_line(error)}", remedy="move it away") from None

@@ -12,7 +12,7 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid, Retryable
-from phoenix_orch.workload import processes, state_file
+from phoenix_orch.workload import processes, state_file, strays
 from phoenix_orch.workload.adoption import adoption
 from phoenix_orch.workload.instance import SupervisedInstance
 from phoenix_orch.workload.log_rotation import forget_logs, rotate
@@ -165,6 +165,7 @@ class ServiceSupervisor:
 
     async def run(self) -> None:
         """Keep what is wanted running; returns after `stop` when everything has ended."""
+        self.changed()
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             keeping = (
@@ -230,6 +231,8 @@ class ServiceSupervisor:
         self._instances.remove(instance)
         self.ports.give_back(instance.port)
         self.changed()
+        left_over = await asyncio.to_thread(processes.marked, self.data_dir, instance.name)
+        await strays.end(left_over, self.settings.stray_grace)
 
     # -- what instances ask ------------------------------------------------------------------------
 
@@ -253,9 +256,7 @@ class ServiceSupervisor:
         if now < self._next_replacement:
             return False
         health = instance.template.health
-        self._next_replacement = (
-            now + UNHEALTHY_AFTER * health.failures * health.interval.total_seconds()
-        )
+        self._next_replacement = now + UNHEALTHY_AFTER * health.failures * health.interval.total_seconds()
         return True
 
     def _kernel_was_short_of_memory(self) -> bool:

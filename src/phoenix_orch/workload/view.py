@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from phoenix_orch.kernel.errors import Invalid, Retryable
+from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
 from phoenix_orch.workload import state_file
 from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadState
 
@@ -27,16 +27,18 @@ class FileWorkloadView:
         return tuple(await asyncio.to_thread(state_file.services, self._data_dir))
 
     async def state(self, service: str) -> WorkloadState:
-        """Raises NotFound for an unknown service, Retryable when the file cannot be read now."""
+        """Raises NotFound for an unknown service, Retryable when the file cannot be read now, and
+        Invalid for what cannot be the name of a service."""
         return await asyncio.to_thread(self._read, service)
 
     def _read(self, service: str) -> WorkloadState:
+        path = state_file.Layout(self._data_dir, service).state
         try:
-            state = state_file.read(state_file.Layout(self._data_dir, service).state).state
-        except Invalid as error:
-            if error.code == Invalid.code:
-                raise Retryable(error.message, remedy=error.remedy) from None
+            state = state_file.read(path).state
+        except NotFound:
             raise
+        except Invalid as error:
+            raise Retryable(error.message, remedy=error.remedy) from None
         instances = tuple(_as_it_is(instance) for instance in state.instances)
         return state.model_copy(update={"instances": instances})
 
