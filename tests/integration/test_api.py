@@ -7,6 +7,7 @@ import getpass
 import json
 import socket
 import stat
+import threading
 from datetime import timedelta
 
 import httpx
@@ -173,7 +174,7 @@ def test_every_kind_of_error_has_a_status_and_comes_back(raw, operations, monkey
         "remedy": "do this",
     }
     with pytest.raises(kind) as caught:
-        raise_problem(answer.status_code, answer.text)
+        raise_problem(answer.status_code, answer.content)
     assert type(caught.value) is kind
 
 
@@ -251,6 +252,37 @@ def test_a_server_that_does_not_answer_is_given_up(tmp_path):
         listener.listen()
         with Client(tmp_path, timeout=0.1) as client, pytest.raises(Retryable, match=r"within 0\.1 s"):
             client.version()
+
+
+@pytest.mark.parametrize("words", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"])
+def test_what_answers_no_http_went_away(tmp_path, words):
+    def answer():
+        connection, _ = listener.accept()
+        connection.recv(4096)
+        connection.sendall(words)
+        connection.close()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "phoenix.sock"))
+        listener.listen()
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with Client(tmp_path) as client, pytest.raises(Unavailable, match="went away"):
+            client.version()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (500, b"<html>", Terminal),
+        (502, b"{}", Terminal),
+        (418, b'{"detail": "tea", "code": "new"}', PhoenixError),
+    ],
+)
+def test_errors_of_others_are_errors_too(status, body, error):
+    with pytest.raises(error):
+        raise_problem(status, body)
 
 
 async def test_serving_replaces_a_dead_socket_and_takes_its_own_away(tmp_path):

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
-from ruamel.yaml import YAML
 
 from phoenix_orch.cli.options import Output
 from phoenix_orch.orchestrator.views import Change
@@ -36,6 +35,8 @@ def emit(output: Output, models: BaseModel | Sequence[BaseModel] | dict[str, Any
     if output is Output.JSON:
         print(json.dumps(plain, indent=2, ensure_ascii=False))
         return
+    from ruamel.yaml import YAML  # noqa: PLC0415 - most output is no YAML
+
     buffer = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False

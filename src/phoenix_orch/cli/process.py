@@ -47,7 +47,9 @@ def up(
     """
     if file is None and DEFAULT_FILE.exists():
         file = DEFAULT_FILE
-    return int(_later("phoenix_orch.orchestrator.up").run_up(file, data_dir, speed, store_url=store))
+    serve_api = _later("phoenix_orch.api.server").serve_operations
+    run_up = _later("phoenix_orch.orchestrator.up").run_up
+    return int(run_up(file, data_dir, speed, serve_api, store_url=store))
 
 
 def down(data_dir: DataDir = UNSET) -> int:
@@ -67,7 +69,9 @@ def serve(
     speed: Speed = 1.0,
 ) -> int:
     """Run one component in a process of its own."""
-    return int(_later("phoenix_orch.orchestrator.serve").run_serve(component.value, data_dir, store, speed))
+    serve_api = _later("phoenix_orch.api.server").serve_operations
+    run_serve = _later("phoenix_orch.orchestrator.serve").run_serve
+    return int(run_serve(component.value, data_dir, store, speed, serve_api))
 
 
 def demo(  # noqa: PLR0917 - options, given by name

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import socket
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
-import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from phoenix_orch.client.problems import raise_problem
+from phoenix_orch.client.transport import Answer, NobodyListens, NotAllowed, ask
 from phoenix_orch.health_validator.observation import Observation, Verdict
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable, Terminal, Unavailable
 from phoenix_orch.orchestrator.config import PhoenixFile
@@ -23,6 +23,7 @@ from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Re
 T = TypeVar("T")
 
 SOCKET = "phoenix.sock"
+PREFIX = "/api/v1/"
 TIMEOUT = 10.0
 """Seconds for one answer."""
 
@@ -37,11 +38,6 @@ class Client:
     def __init__(self, data_dir: Path, *, timeout: float = TIMEOUT) -> None:
         self.data_dir = data_dir
         self._timeout = timeout
-        # There is no TLS on a unix socket, and loading certificates takes longer than most answers.
-        transport = httpx.HTTPTransport(uds=str(data_dir / SOCKET), verify=False)  # noqa: S501
-        self._http = httpx.Client(
-            transport=transport, base_url="http://phoenix/api/v1/", timeout=timeout, trust_env=False
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -50,7 +46,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        """Nothing is held open between calls; `with` reads well and leaves room for it."""
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -151,23 +147,10 @@ class Client:
     # -- pieces ------------------------------------------------------------------------------------
 
     def _get(self, kind: type[T], *path: str, query: Mapping[str, Any] | None = None) -> T:
-        return self._call(kind, "GET", path, params=query)
+        return self._call(kind, "GET", path, query=query)
 
     def _post(self, kind: type[T], body: Mapping[str, Any], *path: str) -> T:
-        return self._call(kind, "POST", path, json=body)
-
-    def _knock(self) -> None:
-        """See that somebody listens; the HTTP library leaves a socket open where nobody does."""
-        try:
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.settimeout(self._timeout)
-                probe.connect(str(self.data_dir / SOCKET))
-        except TimeoutError as error:
-            raise self._silent() from error
-        except PermissionError as error:
-            raise _not_ours(self.data_dir) from error
-        except OSError as error:
-            raise not_running(self.data_dir) from error
+        return self._call(kind, "POST", path, body=json.dumps(body).encode())
 
     def _silent(self) -> Retryable:
         return Retryable(
@@ -175,30 +158,44 @@ class Client:
             remedy="try again; `phoenix doctor` tells what is wrong",
         )
 
-    def _call(self, kind: type[T], method: str, path: tuple[str, ...], **more: Any) -> T:
-        url = "/".join(_quoted(part) for part in path)
-        self._knock()
+    def _call(
+        self,
+        kind: type[T],
+        method: str,
+        path: tuple[str, ...],
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+    ) -> T:
+        target = PREFIX + "/".join(_quoted(part) for part in path)
+        if query:
+            target += f"?{urlencode(query, doseq=True)}"
+        answer = self._ask(method, target, body)
+        if answer.status >= 400:
+            raise_problem(answer.status, answer.body)
         try:
-            answer = self._http.request(method, url, **more)
-        except httpx.ConnectError as error:
+            answered: T = _adapter(cast("Any", kind)).validate_json(answer.body)
+        except ValidationError as error:
+            raise Terminal(
+                f"the answer to {method} {target} is not one this version knows",
+                remedy="use the `phoenix` of the same version as the one that runs",
+            ) from error
+        return answered
+
+    def _ask(self, method: str, target: str, body: bytes | None) -> Answer:
+        try:
+            return ask(self.data_dir / SOCKET, method, target, body, self._timeout)
+        except NobodyListens as error:
             raise not_running(self.data_dir) from error
-        except httpx.TimeoutException as error:
+        except NotAllowed as error:
+            raise _not_ours(self.data_dir) from error
+        except TimeoutError as error:
             raise self._silent() from error
-        except httpx.TransportError as error:
+        except OSError as error:
             raise Unavailable(
                 f"Phoenix on {self.data_dir} went away while it was asked",
                 remedy="`phoenix up` starts it again",
             ) from error
-        if answer.is_error:
-            raise_problem(answer.status_code, answer.text)
-        try:
-            answered: T = _adapter(cast("Any", kind)).validate_json(answer.content)
-        except ValidationError as error:
-            raise Terminal(
-                f"the answer to {method} {answer.url.path} is not one this version knows",
-                remedy="use the `phoenix` of the same version as the one that runs",
-            ) from error
-        return answered
 
 
 def _not_ours(data_dir: Path) -> Invalid:

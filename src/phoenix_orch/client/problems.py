@@ -33,9 +33,9 @@ _BY_CODE: dict[str, type[PhoenixError]] = {
 } | {"config": Invalid}
 
 
-def raise_problem(status: int, text: str) -> NoReturn:
+def raise_problem(status: int, body: bytes) -> NoReturn:
     """Raise the error that a problem document describes; Terminal for an answer that is none."""
-    document = _document(text)
+    document = _document(body)
     if document is None:
         raise Terminal(
             f"the socket answered with status {status} and no problem document",
@@ -45,9 +45,9 @@ def raise_problem(status: int, text: str) -> NoReturn:
     raise kind(str(document["detail"]), remedy=str(document.get("remedy", "")))
 
 
-def _document(text: str) -> dict[str, Any] | None:
+def _document(body: bytes) -> dict[str, Any] | None:
     try:
-        document = json.loads(text)
+        document = json.loads(body)
     except ValueError:
         return None
     return document if isinstance(document, dict) and "detail" in document else None
