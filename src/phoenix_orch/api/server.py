@@ -52,6 +52,11 @@ def create_app(operations: Operations) -> FastAPI:
     return app
 
 
+async def serve_operations(operations: Operations, socket_path: Path) -> None:
+    """The API over `operations`, served until cancelled."""
+    await serve(create_app(operations), socket_path)
+
+
 async def serve(app: FastAPI, socket_path: Path) -> None:
     """Serve until cancelled, then let requests under way end, and remove the socket.
 

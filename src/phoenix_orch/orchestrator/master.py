@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from phoenix_orch.api.server import create_app, serve
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import Parts
 from phoenix_orch.orchestrator.evidence import ArmReader
 from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
+from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.verification import Verifier
 from phoenix_orch.rollout.controller import RolloutController
 from phoenix_orch.workload.process import ProcessWorkload
+
+ServeApi = Callable[[Operations, Path], Coroutine[Any, Any, None]]
+"""Serves the operations on a unix socket until cancelled. Given from above: the API imports this package."""
 
 
 class Master:
     """Put together from parts that are open already; `run` until cancelled."""
 
-    def __init__(self, parts: Parts, workload: ProcessWorkload, applying: Applying) -> None:
+    def __init__(
+        self, parts: Parts, workload: ProcessWorkload, applying: Applying, serve_api: ServeApi
+    ) -> None:
         self._parts = parts
         self._workload = workload
         self._applying = applying
+        self._serve_api = serve_api
         logs = WorkloadLogs(parts.layout.root)
         verifier = Verifier(
             parts.store,
@@ -61,7 +69,7 @@ class Master:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.controller.run(), name="rollout controller")
             group.create_task(self._follow_workload(), name="workload changes")
-            group.create_task(serve(create_app(self.operations), self._parts.layout.socket), name="api")
+            group.create_task(self._serve_api(self.operations, self._parts.layout.socket), name="api")
 
     async def _follow_workload(self) -> None:
         """An instance that became ready or died is routed, or no longer routed, at once."""

@@ -18,6 +18,7 @@ from phoenix_orch.orchestrator.components import (
     run_rollback_controller,
 )
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.master import ServeApi
 from phoenix_orch.orchestrator.up import ending_signals, run_up, until
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
@@ -28,10 +29,12 @@ _BESIDE: Mapping[str, Callable[[Parts], Coroutine[Any, Any, None]]] = {
 COMPONENTS = ("orchestrator", *_BESIDE)
 
 
-def run_serve(component: str, data_dir: Path, store_url: str | None, speed: float) -> int:
+def run_serve(
+    component: str, data_dir: Path, store_url: str | None, speed: float, serve_api: ServeApi
+) -> int:
     """Run one component until a signal comes. Raises PhoenixError where it cannot start."""
     if component == "orchestrator":
-        return run_up(None, data_dir, speed, store_url=store_url, others=False)
+        return run_up(None, data_dir, speed, serve_api, store_url=store_url, others=False)
     if component not in _BESIDE:
         raise Invalid(f"there is no component {component!r}", remedy=f"one of: {', '.join(COMPONENTS)}")
     layout = Layout(data_dir.expanduser().absolute())

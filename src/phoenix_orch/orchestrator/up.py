@@ -30,7 +30,7 @@ from phoenix_orch.orchestrator.components import (
 )
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 from phoenix_orch.orchestrator.layout import Layout, only_one, write_whole
-from phoenix_orch.orchestrator.master import Master
+from phoenix_orch.orchestrator.master import Master, ServeApi
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.traffic.spec import RouterSpec
 from phoenix_orch.traffic.traefik_process import TraefikProcess
@@ -42,7 +42,13 @@ _log = structlog.get_logger("phoenix")
 
 
 def run_up(
-    file: Path | None, data_dir: Path, speed: float, *, store_url: str | None = None, others: bool = True
+    file: Path | None,
+    data_dir: Path,
+    speed: float,
+    serve_api: ServeApi,
+    *,
+    store_url: str | None = None,
+    others: bool = True,
 ) -> int:
     """Run until a signal comes; returns the exit status. Raises PhoenixError where it cannot start.
 
@@ -51,7 +57,7 @@ def run_up(
     """
     config = load(file) if file is not None else None
     layout = Layout(data_dir.expanduser().absolute())
-    return asyncio.run(_up(config, layout, speed, store_url=store_url, others=others))
+    return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))
 
 
 def run_down(data_dir: Path) -> int:
@@ -86,7 +92,13 @@ class Machinery:
 
 
 async def _up(
-    config: PhoenixFile | None, layout: Layout, speed: float, *, store_url: str | None, others: bool
+    config: PhoenixFile | None,
+    layout: Layout,
+    speed: float,
+    serve_api: ServeApi,
+    *,
+    store_url: str | None,
+    others: bool,
 ) -> int:
     layout.make()
     with _only_phoenix(layout), ending_signals() as stop:
@@ -99,7 +111,9 @@ async def _up(
         workload = ProcessWorkload(layout.root)
         machinery = Machinery(valkey, traefik, workload)
         async with open_parts(layout, url, speed) as parts:
-            status = await until(stop, [_work(parts, machinery, config, others=others), *machinery.loops()])
+            status = await until(
+                stop, [_work(parts, machinery, config, serve_api, others=others), *machinery.loops()]
+            )
         _log.info("stopping: requests under way finish, then services, then the store")
         await machinery.stop()
         layout.process.unlink(missing_ok=True)
@@ -114,7 +128,9 @@ async def _store(layout: Layout, url: str | None) -> tuple[ValkeyServer | None, 
     return valkey, (await valkey.ensure()).url
 
 
-async def _work(parts: Parts, machinery: Machinery, config: PhoenixFile | None, *, others: bool) -> None:
+async def _work(
+    parts: Parts, machinery: Machinery, config: PhoenixFile | None, serve_api: ServeApi, *, others: bool
+) -> None:
     """Learn what is wanted, then run the loops that bring it about."""
     applying = Applying(
         store=parts.store,
@@ -126,7 +142,7 @@ async def _work(parts: Parts, machinery: Machinery, config: PhoenixFile | None, 
     await applying.declare_known()
     if config is not None:
         await applying.apply(config, actor="phoenix up", starting=True)
-    master = Master(parts, machinery.workload, applying)
+    master = Master(parts, machinery.workload, applying, serve_api)
     _write_process(parts.layout, parts.speed)
     async with asyncio.TaskGroup() as group:
         group.create_task(master.run(), name="orchestrator")
