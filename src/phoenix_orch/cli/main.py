@@ -157,7 +157,3 @@ def _silence(stream: object) -> None:
 
 if __name__ == "__main__":
     main()
-
-
-if __name__ == "__main__":
-    main()
