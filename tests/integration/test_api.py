@@ -17,6 +17,7 @@ from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, servin
 from phoenix_orch.api.server import create_app, serve
 from phoenix_orch.client import Client
 from phoenix_orch.client.problems import raise_problem
+from phoenix_orch.client.transport import ask
 from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.kernel.errors import (
     BadState,
@@ -252,6 +253,13 @@ def test_a_server_that_does_not_answer_is_given_up(tmp_path):
         listener.listen()
         with Client(tmp_path, timeout=0.1) as client, pytest.raises(Retryable, match=r"within 0\.1 s"):
             client.version()
+
+
+def test_a_body_that_nobody_reads_does_not_cost_the_answer(operations):
+    """The refusal of an unknown address comes while the body is still on its way."""
+    for _ in range(50):
+        answer = ask(operations.data_dir / "phoenix.sock", "POST", "/api/v1/nothing", b"x" * 100_000, 10)
+        assert answer.status == 404
 
 
 @pytest.mark.parametrize("words", [b"", b"hello\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{}"])

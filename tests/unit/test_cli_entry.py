@@ -140,11 +140,11 @@ def test_the_nearest_word_for_the_data_directory_counts(monkeypatch, tmp_path):
     monkeypatch.setattr("phoenix_orch.cli.doctor._report", lambda _found: "")
     for arguments in (
         ["doctor"],
-        ["--data-dir", "/root-given", "doctor"],
-        ["--data-dir", "/root-given", "doctor", "--data-dir", "/own"],
+        ["--data-dir", "/before", "doctor"],
+        ["--data-dir", "/before", "doctor", "--data-dir", "/own"],
     ):
         assert main.run(arguments) == 0
-    assert seen == [tmp_path, Path("/root-given"), Path("/own")]
+    assert seen == [tmp_path, Path("/before"), Path("/own")]
 
 
 def test_the_default_data_directory(monkeypatch):

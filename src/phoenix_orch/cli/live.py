@@ -168,8 +168,8 @@ def _why(view: RolloutView) -> list[Text]:
             Text.assemble(("verdict ", "dim"), (view.verdict.kind.value, style), f": {view.verdict.reason}")
         )
     lines += [_metric(item) for item in _evidence(view)[:5]]
-    if status.message:
-        lines.append(Text(status.message, style="dim"))
+    if tables.message(view):
+        lines.append(Text(tables.message(view), style="dim"))
     return lines
 
 

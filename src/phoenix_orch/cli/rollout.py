@@ -212,7 +212,8 @@ def _abort_by_hand(data_dir: DataDir, name: str, silent: Retryable, *, dry_run: 
         aborted = offline.abort(data_dir, name, dry_run=dry_run)
     except NotFound as error:
         raise type(silent)(f"{silent.message}; and {error.message}", remedy=error.remedy) from error
-    following.note(f"note: {silent.message}; the traffic object was changed directly")
+    changed = "would be" if dry_run else "was"
+    following.note(f"note: {silent.message}; the traffic object {changed} changed directly")
     if dry_run:
         print(
             f"would abort revision {aborted.revision}, which has {aborted.state.weight}% of {aborted.route}"

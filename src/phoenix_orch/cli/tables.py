@@ -86,7 +86,7 @@ def _release(release: Release) -> Sequence[str]:
 def status(view: RolloutView) -> str:
     """One rollout in a few lines."""
     state = view.rollout.status
-    lines = [f"{view.rollout.name}: {state.state.value}, {state.message}".rstrip(", ")]
+    lines = [", ".join(filter(None, (f"{view.rollout.name}: {state.state.value}", message(view))))]
     lines.append(f"  stable {named(view, state.stable)}")
     if state.canary is not None:
         weight = f"{state.weight}% wanted, {seen(view) or 'not'} seen"
@@ -265,6 +265,13 @@ def running(view: RolloutView, revision: str | None) -> str:
     if view.workload is None or revision is None:
         return ""
     return f"{len(view.workload.ready(revision))}/{view.workload.wanted.get(revision, 0)}"
+
+
+def message(view: RolloutView) -> str:
+    """The machine's own word; nothing while it only repeats the verdict, which is shown anyway."""
+    status = view.rollout.status
+    repeats = status.state is State.PROGRESSING and view.verdict is not None
+    return "" if repeats else status.message
 
 
 def phase(view: RolloutView) -> str:

@@ -142,7 +142,7 @@ class Client:
         return self._post(Command, body, "rollouts", name, "commands")
 
     def restart(self, name: str) -> ServiceView:
-        return self._post(ServiceView, {}, "services", name, "restart")
+        return self._call(ServiceView, "POST", ("services", name, "restart"))
 
     # -- pieces ------------------------------------------------------------------------------------
 

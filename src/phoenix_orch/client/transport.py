@@ -30,7 +30,8 @@ def ask(path: Path, method: str, target: str, body: bytes | None, timeout: float
     Raises NobodyListens, NotAllowed, TimeoutError (no part of the answer for `timeout` seconds), and
     ConnectionError when the other side goes away in between.
     """
-    headers = {"Connection": "close", "Accept": "application/json"}
+    # Not `Connection: close`: a server that answers before it has read the body would reset the line.
+    headers = {"Accept": "application/json"}
     if body is not None:
         headers["Content-Type"] = "application/json"
     with closing(_UnixConnection(path, timeout)) as connection:
