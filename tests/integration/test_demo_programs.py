@@ -20,6 +20,7 @@ import pytest
 
 from phoenix_orch.demo.place import MARK, end_processes, fresh_place, home, is_dead, processes_of, reap
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.workload.processes import DATA_DIR
 
 Start = Callable[..., subprocess.Popen[bytes]]
 
@@ -244,7 +245,7 @@ signal.pause()
 """
 
 
-def marked(root: Path, *words: str) -> subprocess.Popen[bytes]:
+def marked(root: Path, *words: str, by: str = MARK) -> subprocess.Popen[bytes]:
     """A process of the demo in `root`; `stubborn`: it does not care for SIGTERM."""
     process = subprocess.Popen(
         [
@@ -253,7 +254,7 @@ def marked(root: Path, *words: str) -> subprocess.Popen[bytes]:
             WAITING,
             *words,
         ],
-        env={**os.environ, MARK: str(root)},
+        env={**os.environ, by: str(root)},
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -272,14 +273,17 @@ def test_a_place_is_fresh_and_leaves_nothing(cache: Path) -> None:
         assert home() == cache == first.parent
         assert not is_dead(first)
         stubborn = marked(first, "stubborn")
+        instance = marked(first, by=DATA_DIR)
         bystander = marked(second)
         try:
-            assert [p.pid for p in processes_of(first)] == [stubborn.pid]
-            assert end_processes(first) == 1
+            assert {p.pid for p in processes_of(first)} == {stubborn.pid, instance.pid}
+            assert end_processes(first) == 2
             assert not alive(stubborn)
+            assert not alive(instance)
             assert bystander.poll() is None
         finally:
             _end(stubborn)
+            _end(instance)
             _end(bystander)
     assert [path.name for path in cache.iterdir()] == [".lock"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -50,6 +51,8 @@ class LiveOutput:
         self._live.stop()
 
     def show(self, scene: Scene) -> None:
+        if not self._console.is_terminal:  # Rich would draw no more, and nobody would ever notice
+            raise OSError(errno.EIO, "the terminal was closed")
         self._live.update(Picture(scene), refresh=True)
 
     def say(self, what: RenderableType) -> None:

@@ -20,13 +20,15 @@ from pathlib import Path
 import psutil
 
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.workload import processes
 
 MARK = "PHOENIX_DEMO"
-"""Environment variable of every process of a demo: its directory."""
+"""Environment variable of every process that a demo starts: its directory. The shop's instances have
+Phoenix's own mark instead."""
 _LOCK = "demo.lock"
 _GRACE_SECONDS = 4.0
 _PROGRAMS = ("traefik", "valkey-server", "redis-server")
-"""Programs of Phoenix that do not get its environment; their command line names the directory."""
+"""Programs of Phoenix that do not get its environment; their command line or working directory tells."""
 
 
 def home() -> Path:
@@ -92,12 +94,12 @@ def processes_of(root: Path) -> list[psutil.Process]:
     return found
 
 
-def end_processes(root: Path, *, spare: frozenset[int] = frozenset()) -> int:
+def end_processes(root: Path) -> int:
     """SIGTERM, a few seconds, SIGKILL; repeated until none is left, as a supervisor that is just
     ending may have started another. Gives how many there were."""
     count = 0
     deadline = time.monotonic() + 3 * _GRACE_SECONDS
-    while left := [p for p in processes_of(root) if p.pid not in spare]:
+    while left := processes_of(root):
         count += len(left)
         for process in left:
             with contextlib.suppress(psutil.Error):
@@ -114,10 +116,13 @@ def end_processes(root: Path, *, spare: frozenset[int] = frozenset()) -> int:
 
 def _belongs(process: psutil.Process, root: str) -> bool:
     with contextlib.suppress(psutil.Error):
-        if process.environ().get(MARK) == root:
+        environment = process.environ()
+        if root in (environment.get(MARK), environment.get(processes.DATA_DIR)):
             return True
     command = process.cmdline()
-    ours = bool(command) and (process.name() in _PROGRAMS or "phoenix_orch." in " ".join(command[:5]))
+    if process.name() in _PROGRAMS:
+        return any(f"{root}/" in word for word in (*command, process.cwd()))
+    ours = "phoenix_orch." in " ".join(command[:5])
     return ours and any(word == root or f"{root}/" in word for word in command)
 
 

@@ -70,7 +70,9 @@ def run_demo(
     try:
         status = asyncio.run(_until_signal(play))
         if status == 0:
-            screen.print(summary(stories, speed=speed))
+            screen.print(Text(), summary(stories, speed=speed))
+        else:
+            screen.print("Stopped. Nothing of it is left running.")
     except OSError as error:
         if not _output_gone(error):
             raise
