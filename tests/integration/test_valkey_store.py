@@ -331,6 +331,24 @@ async def test_a_cancelled_call_spoils_nothing(store: ValkeyStore) -> None:
         assert await store.verdict("shop") is None
 
 
+async def test_no_cancellation_gets_lost(store: ValkeyStore) -> None:
+    """Before Python 3.12 asyncio.wait_for loses one that comes together with the result."""
+    await store.put(SHOP)
+
+    async def loop() -> None:
+        while True:
+            await store.get("shop")
+
+    for turns in range(300):
+        looping = asyncio.create_task(loop())
+        for _ in range(turns % 60):
+            await asyncio.sleep(0)
+        looping.cancel()
+        done, _ = await asyncio.wait({looping}, timeout=2)
+        assert done, f"cancelled after {turns % 60} turns, it goes on"
+        assert looping.cancelled()
+
+
 async def test_a_stopped_server_is_retryable_in_bounded_time(tmp_path: Path) -> None:
     keeper = ValkeyServer(tmp_path / "valkey")
     info = await keeper.ensure()

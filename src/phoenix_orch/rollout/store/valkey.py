@@ -43,7 +43,7 @@ from phoenix_orch.rollout.status import (
     Status,
     Verification,
 )
-from phoenix_orch.rollout.store.valkey_client import COMMAND_TIMEOUT, address, answered, connect, translated
+from phoenix_orch.rollout.store.valkey_client import address, answered, connect, translated
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -318,7 +318,7 @@ class ValkeyStore:
                     _log.info("store answers again", store=address(self._client))
                 away = False
                 yield ""
-                async for name in _heard(pubsub, seconds):
+                async for name in _heard(self._client, pubsub, seconds):
                     yield name
             except (RedisError, OSError, PhoenixError) as error:
                 if not away:
@@ -359,7 +359,7 @@ class ValkeyStore:
         )
 
 
-async def _heard(pubsub: Any, seconds: float) -> AsyncIterator[str]:
+async def _heard(client: Redis, pubsub: Any, seconds: float) -> AsyncIterator[str]:
     """Names as they are published; an empty one after `seconds` of silence.
 
     Raises TimeoutError when pings are not answered either: the connection died without a word.
@@ -378,7 +378,7 @@ async def _heard(pubsub: Any, seconds: float) -> AsyncIterator[str]:
         if now - heard > 2 * _SILENCE:
             raise TimeoutError
         if now - heard > _SILENCE and not pinged:
-            async with asyncio.timeout(COMMAND_TIMEOUT):
+            async with answered(client):
                 await pubsub.ping()
             pinged = True
 

@@ -87,9 +87,15 @@ async def answered(client: Redis) -> Any:
 
     Raises Retryable, or Terminal when a key holds something that is not ours.
     """
+    task = asyncio.current_task()
+    cancelled_before = task.cancelling() if task is not None else 0
     try:
         async with asyncio.timeout(CALL_TIMEOUT):
             yield
+        # redis-py sends through asyncio.wait_for, which before Python 3.12 loses a cancellation that
+        # comes with the result. A control loop that misses its one cancellation never ends.
+        if task is not None and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
     except (RedisError, OSError) as error:  # TimeoutError is an OSError
         raise translated(error, client) from None  # the original may repeat the password
 
