@@ -8,13 +8,12 @@ orderly end says "done" first.
 
 from __future__ import annotations
 
-import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
-from phoenix_orch.demo.place import end_processes, is_dead
+from phoenix_orch.demo.place import is_dead, leave
 
 DONE = b"done"
 _LET_GO_SECONDS = 3.0
@@ -32,9 +31,7 @@ def main() -> None:
     while not is_dead(root) and time.monotonic() < deadline:
         time.sleep(0.05)
     if is_dead(root):
-        end_processes(root)
-        if "--keep" not in sys.argv[2:]:
-            shutil.rmtree(root, ignore_errors=True)
+        leave(root, keep="--keep" in sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -58,18 +58,25 @@ def fresh_place(*, directory: Path | None = None, keep: bool = False) -> Iterato
     try:
         yield root
     finally:
-        end_processes(root)
-        if directory is None and not keep:
-            shutil.rmtree(root, ignore_errors=True)
+        leave(root, keep=keep or directory is not None)
         lock.close()
+
+
+def leave(root: Path, *, keep: bool) -> None:
+    """End what still runs for the demo in `root`, and remove its files. With `keep` they stay, and are
+    no demo's any more, so that no later one removes them."""
+    end_processes(root)
+    if keep:
+        (root / _LOCK).unlink(missing_ok=True)
+    else:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def reap(base: Path) -> list[Path]:
     """Clean up after demos that were killed; their directories."""
     dead = [root for root in sorted(base.iterdir()) if root.is_dir() and is_dead(root)]
     for root in dead:
-        end_processes(root)
-        shutil.rmtree(root, ignore_errors=True)
+        leave(root, keep=False)
     return dead
 
 
