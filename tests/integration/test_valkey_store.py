@@ -210,7 +210,8 @@ async def test_a_full_memory_is_told(tmp_path: Path) -> None:
         while problem is None:
             number = read.status.release + 1
             try:
-                read = await store.save(read, Status(release=number), events=[event(number)])
+                told = event(number, reason="Said" * 1000)
+                read = await store.save(read, Status(release=number), events=[told])
             except Retryable as error:
                 problem = error
         assert "no memory" in problem.message

@@ -309,8 +309,8 @@ def _newest(log: Sequence[M], limit: int) -> list[M]:
 
 def _unknown(log: Sequence[M], entries: Sequence[M]) -> list[M]:
     """Those of `entries` that are not among the newest: a repeated call adds nothing."""
-    newest = log[-(19 + len(entries)) :]
-    return [entry for entry in map(_through_json, entries) if entry not in newest]
+    newest = {entry.model_dump_json() for entry in log[-(19 + len(entries)) :]}
+    return [entry for entry in entries if entry.model_dump_json() not in newest]
 
 
 def _cap(log: list[M], entries: Sequence[M], kept: int) -> None:

@@ -1,0 +1,147 @@
+"""Processes that outlive Phoenix: known again, never confused, kept running."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from phoenix_orch.kernel.errors import Retryable
+from phoenix_orch.runtime import detached
+from phoenix_orch.runtime.detached import Process
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path) -> Iterator[Process]:
+    process = spawn(tmp_path, "exec sleep 60")
+    yield process
+    detached.end(process, grace=0.0, name="sleep")
+
+
+def spawn(tmp_path: Path, script: str, **options: list[int]) -> Process:
+    return detached.spawn(
+        ("/bin/sh", "-c", script),
+        output=tmp_path / "out",
+        environment=detached.harmless_environment(),
+        **options,
+    )
+
+
+def test_a_process_is_known_by_pid_and_start(sleeper: Process) -> None:
+    assert sleeper.alive
+    assert detached.find(sleeper.pid) == sleeper
+    assert Process.model_validate_json(sleeper.model_dump_json()).alive
+    other = sleeper.model_copy(update={"started": "before the last boot"})
+    assert not other.alive
+    detached.send(other, signal.SIGKILL)
+    detached.end(other, grace=0.0, name="other")
+    assert detached.wait(other, 0.0)
+    assert sleeper.alive
+
+
+def test_a_zombie_does_not_count_as_alive(tmp_path: Path) -> None:
+    process = spawn(tmp_path, "exit 3")
+    deadline = time.monotonic() + 10
+    while process.alive:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert Path(f"/proc/{process.pid}/stat").exists()
+    assert detached.find(process.pid) is None
+    assert detached.wait(process, 1.0)  # and reaps it
+    assert not Path(f"/proc/{process.pid}/stat").exists()
+
+
+def test_it_has_a_session_of_its_own_and_no_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: Process
+) -> None:
+    assert os.getsid(sleeper.pid) == sleeper.pid
+    monkeypatch.setenv("PHOENIX_TOKEN", "hush")
+    process = spawn(tmp_path, "env; ls -l /proc/self/fd")
+    assert detached.wait(process, 10.0)
+    said = (tmp_path / "out").read_text()
+    assert "PATH=" in said
+    assert "hush" not in said
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_lock_is_held_until_the_process_that_inherited_it_ends(tmp_path: Path) -> None:
+    descriptors = [os.open(tmp_path / f"lock{number}", os.O_RDWR | os.O_CREAT) for number in range(3)]
+    for descriptor in descriptors:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    process = spawn(tmp_path, "exec sleep 60", keep_open=descriptors)
+    for descriptor in descriptors:
+        os.close(descriptor)
+    again = [os.open(tmp_path / f"lock{number}", os.O_RDWR) for number in range(3)]
+    for descriptor in again:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    detached.end(process, grace=5.0, name="sleep")
+    for descriptor in again:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.close(descriptor)
+
+
+def test_end_kills_what_does_not_listen(tmp_path: Path) -> None:
+    process = spawn(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.05; done")
+    deadline = time.monotonic() + 10
+    while "ready" not in (tmp_path / "out").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    begun = time.monotonic()
+    detached.end(process, grace=0.2, name="deaf")
+    assert not process.alive
+    assert 0.2 <= time.monotonic() - begun < 3
+
+
+@pytest.mark.parametrize("without_pidfd", [False, True])
+async def test_its_end_is_noticed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_pidfd: bool
+) -> None:
+    if without_pidfd:
+        monkeypatch.delattr(os, "pidfd_open")
+    process = spawn(tmp_path, "exec sleep 60")
+    waiting = asyncio.create_task(detached.ended(process))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    detached.send(process, signal.SIGKILL)
+    async with asyncio.timeout(1):
+        await waiting
+    await detached.ended(process)
+    assert not process.alive
+
+
+async def test_keep_starts_again_and_goes_on_after_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached, "SLOWEST_RESTART", 0.02)
+    starts: list[float] = []
+    enough = asyncio.Event()
+
+    async def ensure() -> Process:
+        starts.append(time.monotonic())
+        if len(starts) == 6:
+            enough.set()
+        if len(starts) % 2 == 0:
+            raise Retryable("not now", remedy="later")
+        return Process(pid=1, started="never")
+
+    async def gone(process: Process) -> str:
+        return f"{process.pid} died"
+
+    with capture_logs() as logs:
+        keeping = asyncio.create_task(detached.keep("thing", ensure, gone))
+        async with asyncio.timeout(5):
+            await enough.wait()
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+    assert all(later - earlier >= 0.015 for earlier, later in itertools.pairwise(starts))
+    assert {(log["event"], log["reason"]) for log in logs} == {
+        ("thing ended", "1 died"),
+        ("thing does not start", "not now"),
+    }
