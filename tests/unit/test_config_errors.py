@@ -34,6 +34,9 @@ def errors(tmp_path):
     return problems
 
 
+ROUTE = "routes: {web: {service: web}}\n"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "column", "field", "words", "suggestion"),
     [
@@ -54,15 +57,23 @@ def errors(tmp_path):
         ("router: {listen: nonsense}\n", 4, 18, "router.listen", "HOST:PORT", ""),
         ("aplVersion: x\n", 4, 1, "aplVersion", "unknown key", "apiVersion"),
         ("apiVersion: v2\n", 4, 13, "apiVersion", "phoenix-orch.io/v1alpha1", ""),
-        ("routes: {web: {service: wbe}}\n", 4, 25, "routes.web.service", "no service 'wbe'", "web"),
+        (
+            "routes: {a: {service: web}, b: {service: wbe, host: b}}\n",
+            4,
+            42,
+            "routes.b.service",
+            "no service 'wbe'",
+            "web",
+        ),
         ("routes: {web: {}}\n", 4, 15, "routes.web.service", "'service' is missing", ""),
         ("routes: {Web: {service: web}}\n", 4, 10, "routes.Web", "a-z", ""),
         ("rollouts: {api: {}}\n", 4, 17, "rollouts.api", "no service 'api'", ""),
-        ("rollouts: {web: {}}\n", 4, 17, "rollouts.web", "no route leads to", ""),
+        ("routes: {}\nrollouts: {web: {}}\n", 5, 17, "rollouts.web", "no route leads to", ""),
+        ("routes: {}\n", 2, 3, "services.web", "no route leads to", ""),
     ],
 )
 def test_every_error_says_where_what_and_what_instead(errors, text, line, column, field, words, suggestion):
-    error = errors("services:\n  web:\n    command: app {port}\n" + text)
+    error = errors("services:\n  web:\n    command: app {port}\n" + text + ROUTE * ("routes:" not in text))
     (problem,) = error.problems
     assert (problem.line, problem.column, problem.field) == (line, column, field)
     assert words in f"{problem.message}; {problem.allowed}"
@@ -94,10 +105,12 @@ def test_errors_inside_a_rollout(errors, entry, field, words):
 
 
 def test_names_have_to_lead_somewhere_exactly_one_way(errors):
-    two = VALID.replace("routes:", "  api: {command: 'b {port}'}\nroutes:")
-    found = errors(two + "  other: {service: api}\n").problems
+    two = VALID.replace(
+        "routes:\n", "  api: {command: 'b {port}'}\nroutes:\n  api: {service: api, host: api}\n"
+    )
+    found = errors(two.replace(", host: api", "")).problems
     assert [problem.message for problem in found] == [
-        "takes the same requests as route 'web': any host, path /"
+        "takes the same requests as route 'api': any host, path /"
     ]
     found = errors(two + "  b: {service: web, pathPrefix: /b}\n").problems
     assert [(problem.field, problem.message) for problem in found] == [

@@ -15,14 +15,17 @@ from phoenix_orch.schema import reference
 ROOT = Path(__file__).parents[2]
 
 
-def config(**parts):
+def config(*, routes, **parts):
+    """Two services, web and api; one that no route leads to gets one."""
     services = {"web": {"command": "a {port}"}, "api": {"command": "b {port}"}}
-    return PhoenixFile.model_validate({"services": services, **parts})
+    reached = {route["service"] for route in routes.values()}
+    routes |= {f"to-{name}": {"service": name, "host": name} for name in services if name not in reached}
+    return PhoenixFile.model_validate({"services": services, "routes": routes, **parts})
 
 
 def test_a_routed_service_without_an_entry_is_released_as_the_guide_says():
     found = config(routes={"front": {"service": "web"}}).effective_rollouts()
-    assert list(found) == ["web"]
+    assert list(found) == ["web", "api"]
     assert (found["web"].service, found["web"].route) == ("web", "front")
     assert found["web"].spec() == RolloutSpec()
     assert found["web"].phases == GUIDE_PHASES
@@ -45,14 +48,13 @@ def test_the_entry_of_a_service_with_two_routes_chooses_one():
     assert config(routes=routes, rollouts={"web": {"route": "b"}}).effective_rollouts()["web"].route == "b"
 
 
-def test_a_service_without_a_route_has_no_rollout():
-    assert config().effective_rollouts() == {}
-
-
 def test_working_directories_become_absolute_when_the_file_is_loaded(tmp_path, monkeypatch):
     (tmp_path / "app").mkdir()
     path = tmp_path / "phoenix.yaml"
-    path.write_text("services:\n  a: {command: 'x {port}'}\n  b: {command: 'x {port}', cwd: app}\n")
+    path.write_text(
+        "services:\n  a: {command: 'x {port}'}\n  b: {command: 'x {port}', cwd: app}\n"
+        "routes:\n  a: {service: a}\n  b: {service: b, host: b}\n"
+    )
     monkeypatch.chdir(tmp_path.parent)
     found = load(Path(tmp_path.name) / "phoenix.yaml")
     assert (found.services["a"].cwd, found.services["b"].cwd) == (str(tmp_path), str(tmp_path / "app"))

@@ -1,7 +1,7 @@
 """Integer increases from scraped counters that only rise, and what to do when they do not.
 
 Pure. The sum of all increases never exceeds the number of events that happened, and equals it as far
-as that can be known (reference: the judge's section 8.1):
+as that can be known:
 
 - a value below the one before is a reset: the increase is the value;
 - a process that started after the scrape before counts in full, any other new one is only a baseline;

@@ -1,4 +1,4 @@
-"""What both variants did in one interval, as integers (reference: the judge's section 8.1).
+"""What both variants did in one interval, as integers.
 
 Everything downstream of here is pure: a recorded list of observations gives the same verdicts.
 """

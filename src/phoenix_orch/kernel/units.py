@@ -21,8 +21,8 @@ _DURATION_UNITS = {
     "h": Decimal(3600),
     "d": Decimal(86400),
 }
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
 _LONGEST = timedelta(days=3650)
 
 _SIZE_UNITS = {
@@ -36,7 +36,7 @@ _SIZE_UNITS = {
     "Gi": 1024**3,
     "Ti": 1024**4,
 }
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)(k|M|G|T|Ki|Mi|Gi|Ti|)")
+_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(k|M|G|T|Ki|Mi|Gi|Ti|)")
 
 
 def parse_duration(text: object) -> timedelta:
@@ -75,7 +75,7 @@ def format_duration(value: timedelta) -> str:
 def parse_ratio(text: object) -> float:
     """`0.1%` → 0.001. A share without the sign is refused: 0.1 might mean either."""
     if isinstance(text, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
         if match:
             value = float(Decimal(match.group(1)) / 100)
             if value > 1.0:

@@ -115,7 +115,6 @@ class Applying:
         `starting`: the router is not running yet, so its address may change.
         """
         merged = merge(self._config, config)
-        _all_reachable(config)
         existing = {rollout.name: rollout for rollout in await self._store.rollouts()}
         changes: list[Change] = []
         if not starting:
@@ -288,17 +287,6 @@ def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:
             f"the file does not fit what is applied already: {faults}",
             remedy="`phoenix get services` shows what runs; rename what clashes",
         ) from None
-
-
-def _all_reachable(config: PhoenixFile) -> None:
-    """Every service has a route: without one it could be neither tried nor reached."""
-    released = {entry.service for entry in config.effective_rollouts().values()}
-    missing = [name for name in config.services if name not in released]
-    if missing:
-        raise Invalid(
-            f"no route leads to service {missing[0]!r}",
-            remedy=f"add to the file: routes: {{{missing[0]}: {{service: {missing[0]}}}}}",
-        )
 
 
 def read_kept(path: Path) -> PhoenixFile | None:

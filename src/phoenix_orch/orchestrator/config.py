@@ -35,10 +35,15 @@ class PhoenixFile(Model):
     """A whole phoenix.yaml. Valid when all names in it lead somewhere, exactly one way."""
 
     api_version: Literal["phoenix-orch.io/v1alpha1"] = "phoenix-orch.io/v1alpha1"
+    """Format of the file."""
     router: RouterSpec = RouterSpec()
+    """Where users call."""
     services: dict[Name, ServiceSpec]
+    """What runs."""
     routes: dict[Name, RouteSpec] = Field(default_factory=dict)
+    """Which requests go to which service. Every service has one."""
     rollouts: dict[Name, RolloutEntry] = Field(default_factory=dict)
+    """How new versions are released; left out: the guide's phases."""
 
     def effective_rollouts(self) -> dict[str, RolloutEntry]:
         """All rollouts with service and route filled in; a routed service without an entry gets the
@@ -101,24 +106,26 @@ class PhoenixFile(Model):
                 yield _Fault(
                     place, f"service {service!r} has a rollout already: {first!r}", (), "one for each service"
                 )
-            yield from self._route_of_rollout(name, service, entry.route)
+            yield from self._route_of_rollout(name, service, entry.route, ("rollouts", name))
         for service in self.services:
-            routes = self._routes_to(service)
-            if service not in released and service not in self.rollouts and len(routes) > 1:
-                yield _ambiguous(("services", service), service, routes)
+            if service not in released:
+                yield from self._route_of_rollout(service, service, None, ("services", service))
 
-    def _route_of_rollout(self, name: str, service: str, route: str | None) -> Iterator[_Fault]:
+    def _route_of_rollout(
+        self, name: str, service: str, route: str | None, place: config.Loc
+    ) -> Iterator[_Fault]:
+        """Every service is reached by a route: without one a release could be given no share of traffic."""
         routes = self._routes_to(service)
         if route is None:
             if not routes:
                 yield _Fault(
-                    ("rollouts", name),
+                    place,
                     f"no route leads to service {service!r}, so a release can get no share of traffic",
                     (),
                     f"an entry in routes: {{{service}: {{service: {service}}}}}",
                 )
             elif len(routes) > 1:
-                yield _ambiguous(("rollouts", name), service, routes)
+                yield _ambiguous(place, service, routes)
         elif route not in self.routes:
             yield _Fault(("rollouts", name, "route"), f"there is no route {route!r}", tuple(self.routes))
         elif route not in routes:

@@ -7,6 +7,7 @@ paths. Each becomes a line of the result; the result goes into the status and th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
@@ -15,18 +16,22 @@ import httpx
 
 from phoenix_orch.health_validator.observation import Arm
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import PhoenixError, Retryable
+from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
 from phoenix_orch.kernel.units import format_duration, format_ratio
 from phoenix_orch.rollback_controller.checks import http_failure
 from phoenix_orch.rollout.spec import HttpCheck, Limits
 from phoenix_orch.rollout.status import Rollout, Verification, VerifyStep
 from phoenix_orch.rollout.store.store import RolloutStore
-from phoenix_orch.workload.spec import Template
-from phoenix_orch.workload.workload import WorkloadView
+from phoenix_orch.workload.spec import Health, Template
+from phoenix_orch.workload.workload import Instance, WorkloadView
 
 SLOW_SHARE = {"p95": 0.05, "p99": 0.01}
 RETRY_PAUSE = 0.5
-"""Seconds between two tries to store a result while the store is away."""
+"""Seconds between two tries while something that comes back by itself is away."""
+HEALTH_PATIENCE = 10.0
+"""Seconds an instance has to answer: one that died is replaced, in real time however fast the clock runs."""
+PATH_PATIENCE = 3.0
+"""Seconds a critical path has to work: a router that died is back by then."""
 
 
 class LogReader(Protocol):
@@ -95,16 +100,40 @@ class Verifier:
                 return
 
     async def _health(self, rollout: Rollout, revision: str) -> VerifyStep:
+        """All instances at once answer, now or within the patience that a replacement needs."""
         name = "health endpoints"
-        try:
-            state = await self._workload.state(rollout.service)
-            kept = {r.revision: r for r in await self._store.revisions(rollout.name)}
-            health = Template.model_validate(kept[revision].template).health
-        except (PhoenixError, KeyError) as error:
-            return VerifyStep(name=name, ok=False, detail=str(error))
-        instances = state.of(revision)
-        if not instances:
-            return VerifyStep(name=name, ok=False, detail="no instance runs")
+        give_up = time.monotonic() + HEALTH_PATIENCE
+        while True:
+            try:
+                health = (await self._template(rollout.name, revision)).health
+                instances = (await self._workload.state(rollout.service)).of(revision)
+            except PhoenixError as error:
+                return VerifyStep(name=name, ok=False, detail=str(error))
+            bad = await self._unhealthy(instances, health)
+            if not bad and len(instances) >= rollout.replicas:
+                return VerifyStep(name=name, ok=True, detail=f"{len(instances)} of {len(instances)} answer")
+            if time.monotonic() > give_up:
+                few = f"{len(instances)} of {rollout.replicas} instances run"
+                return VerifyStep(name=name, ok=False, detail="; ".join(bad) or few)
+            await asyncio.sleep(RETRY_PAUSE)
+
+    async def _template(self, rollout: str, revision: str) -> Template:
+        """The template of a revision, however long the store is away. Raises NotFound."""
+        while True:
+            try:
+                kept = {found.revision: found for found in await self._store.revisions(rollout)}
+            except Retryable:
+                await asyncio.sleep(RETRY_PAUSE)
+                continue
+            if revision not in kept:
+                raise NotFound(
+                    f"revision {revision} of {rollout} is not in the store",
+                    remedy="apply the configuration that describes it again",
+                )
+            return Template.model_validate(kept[revision].template)
+
+    async def _unhealthy(self, instances: Sequence[Instance], health: Health) -> list[str]:
+        """What is wrong with the answers of those instances that do not answer well."""
         async with httpx.AsyncClient(trust_env=False) as client:
             answers = await asyncio.gather(
                 *(
@@ -117,9 +146,7 @@ class Verifier:
                     for instance in instances
                 )
             )
-        bad = [answer for answer in answers if answer is not None]
-        detail = "; ".join(bad) if bad else f"{len(instances)} of {len(instances)} answer"
-        return VerifyStep(name=name, ok=not bad, detail=detail)
+        return [answer for answer in answers if answer is not None]
 
     async def _metrics(self, rollout: Rollout, kind: str, revision: str) -> VerifyStep:
         """One window of the revision's own numbers against the limits of the last step.
@@ -154,7 +181,11 @@ class Verifier:
             for path in rollout.spec.verify.critical_paths:
                 url = path.http.url.replace("{route}", base)
                 limit = path.timeout.total_seconds()
-                failure = await http_failure(client, path.http, url, limit=limit, host=host)
+                give_up = time.monotonic() + PATH_PATIENCE
+                while failure := await http_failure(client, path.http, url, limit=limit, host=host):
+                    if time.monotonic() > give_up:
+                        break
+                    await asyncio.sleep(RETRY_PAUSE)
                 detail = failure or f"{url}: {path.http.status}"
                 steps.append(VerifyStep(name=f"critical path {path.name}", ok=failure is None, detail=detail))
         return steps

@@ -15,7 +15,7 @@ def time_left(spec: RolloutSpec, status: Status, now: datetime) -> timedelta | N
         case State.STARTING:
             return bake if status.fast else bake + _steps(spec, 0)
         case State.PROGRESSING:
-            current = spec.steps()[status.step].duration - _spent(status, now)
+            current = _steps(spec, status.step) - _steps(spec, status.step + 1) - _spent(status, now)
             return bake + max(timedelta(0), current) + _steps(spec, status.step + 1)
         case State.PROMOTING:
             return bake

@@ -53,11 +53,17 @@ class Phase(Model):
     """One stage of the walk: either one weight for a time, or a staircase of equal steps."""
 
     name: Name
+    """Shown wherever the phase is spoken of."""
     weight: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Share of traffic in per cent; higher than the phase before."""
     duration: Duration | None = None
+    """How long the share is watched before the next phase."""
     step: Annotated[int, Field(ge=1, le=100)] | None = None
+    """Percentage points added at a time, up to 100."""
     every: Duration | None = None
+    """How long each step of the staircase is watched."""
     limits: Limits = Limits()
+    """What the canary may do at most in this phase."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -86,25 +92,35 @@ class HttpCheck(Model):
     """A request that has to succeed. The URL may hold `{canary}` or `{route}` as base address."""
 
     url: str
+    """Address; `{canary}` is an instance of the new revision, `{route}` what users call."""
     method: Literal["GET", "HEAD", "POST"] = "GET"
+    """Method of the request."""
     status: Annotated[int, Field(ge=100, le=599)] = 200
+    """Status that counts as success."""
     contains: str | None = None
+    """Text that has to be in the answer."""
 
 
 class CommandCheck(Model):
     """A program that has to exit with 0. PHOENIX_CANARY_URL and PHOENIX_ROUTE_URL are set."""
 
     command: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Program and arguments; no shell is run."""
 
 
 class Check(Model):
     """A custom health check of the canary, run by the rollback controller while it serves."""
 
     name: Name
+    """Shown as `check/<name>` when it takes a release back."""
     http: HttpCheck | None = None
+    """A request that has to succeed."""
     exec: CommandCheck | None = None
+    """A program that has to exit with 0."""
     interval: Duration = timedelta(seconds=10)
+    """Time between two runs."""
     timeout: Duration = timedelta(seconds=5)
+    """An answer that takes longer is a failure."""
     threshold: Annotated[int, Field(ge=1, le=100)] = 3
     """Consecutive failures that take the canary back."""
 
@@ -121,10 +137,15 @@ class BusinessMetric(Model):
     """A counter of the user's choice on `/metrics`, judged per request (guide: business metrics)."""
 
     name: Name
+    """Shown as `business/<name>` in verdicts."""
     counter: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    """Name of the counter on `/metrics`."""
     labels: dict[str, str] = Field(default_factory=dict)
+    """Only series with these labels are counted."""
     min_per_request: Annotated[float, Field(ge=0)] | None = None
+    """Fewer per request are a breach."""
     max_per_request: Annotated[float, Field(ge=0)] | None = None
+    """More per request are a breach."""
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
@@ -139,9 +160,11 @@ class Evidence(Model):
     source: Literal["router", "metrics"] = "router"
     """router: the router's own counters per variant; metrics: `/metrics` of every process."""
     interval: Duration = timedelta(seconds=10)
+    """Time between two observations."""
     window: Duration = timedelta(minutes=1)
     """The point rule looks at this much of the past."""
     business: tuple[BusinessMetric, ...] = ()
+    """Counters of your own that are judged per request."""
 
     @model_validator(mode="after")
     def _window_holds_an_interval(self) -> Self:
@@ -154,31 +177,43 @@ class CrashLoop(Model):
     """How many unexpected exits of one variant, beyond those of stable, are a crash loop."""
 
     exits: Annotated[int, Field(ge=1, le=100)] = 2
+    """So many unexpected exits more than stable."""
     within: Duration = timedelta(minutes=5)
+    """Exits longer ago do not count."""
 
 
 class Policy(Model):
     """What to do when the answer is not a plain yes."""
 
     gate: Literal["literal"] = "literal"
+    """The rule of the verdict: `literal` is the guide's own point rule."""
     min_requests: Annotated[int, Field(ge=1)] = 10
-    """Fewer canary requests than this are no evidence (judge.md section 3)."""
+    """Fewer canary requests than this are no evidence."""
     no_data: Literal["hold", "rollback"] = "hold"
+    """Without an answer from the source of evidence: wait, or take the release back."""
     hold_timeout: Duration = timedelta(hours=1)
+    """A release that had to wait this long is not waited for any longer."""
     on_hold_timeout: Literal["pause", "rollback"] = "rollback"
+    """What happens then: a person is waited for, or the release is taken back."""
     stale_verdict: Duration = timedelta(minutes=2)
     """A verdict older than this is no verdict."""
     on_stale_verdict: Literal["hold", "rollback"] = "hold"
+    """While the health validator is silent: wait, or take the release back."""
     on_failure: Literal["rollback", "pause"] = "rollback"
+    """On a rollback verdict: take the release back, or freeze it for a person."""
     bake: Duration = timedelta(minutes=30)
+    """The new version is watched so long after promotion, the old one kept warm."""
     progress_deadline: Duration = timedelta(minutes=10)
+    """A canary that is not ready after this is taken back."""
     crash_loop: CrashLoop = CrashLoop()
+    """How many exits are a crash loop."""
 
 
 class LogPatterns(Model):
     """Regular expressions that must not appear in what stable writes after a change."""
 
     bad: tuple[str, ...] = ()
+    """Regular expressions; a line that matches one fails the verification."""
 
     @field_validator("bad")
     @classmethod
@@ -195,16 +230,22 @@ class CriticalPath(Model):
     """A request through the route that has to work for the service to count as well."""
 
     name: Name
+    """Shown in the result."""
     http: HttpCheck
+    """The request."""
     timeout: Duration = timedelta(seconds=5)
+    """An answer that takes longer is a failure."""
 
 
 class Verify(Model):
     """The guide's verification steps, run after a promotion and after a rollback."""
 
     window: Duration = timedelta(minutes=1)
+    """The metrics of stable are watched so long."""
     logs: LogPatterns = LogPatterns()
+    """What must not appear in the logs."""
     critical_paths: tuple[CriticalPath, ...] = ()
+    """Requests through the route that have to work."""
 
 
 GUIDE_PHASES: tuple[Phase, ...] = (
@@ -233,10 +274,15 @@ class RolloutSpec(Model):
     """How a new revision of one workload is taken to all users."""
 
     phases: Annotated[tuple[Phase, ...], Field(min_length=1)] = GUIDE_PHASES
+    """The walk; left out: the guide's."""
     evidence: Evidence = Evidence()
+    """Where the numbers come from."""
     checks: tuple[Check, ...] = ()
+    """Custom health checks of the canary."""
     policy: Policy = Policy()
+    """What to do when the answer is not a plain yes."""
     verify: Verify = Verify()
+    """Verification after a promotion and after a rollback."""
 
     @model_validator(mode="after")
     def _walk_goes_up(self) -> Self:

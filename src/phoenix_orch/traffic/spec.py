@@ -91,6 +91,7 @@ class RouteSpec(Model):
     """Which requests go to a service. The most exact route wins: host before none, longer prefix first."""
 
     service: Name
+    """The service that answers."""
     host: str | None = None
     """Host name of the request, without port; none: any."""
     path_prefix: str = Field(default="/", json_schema_extra={"examples": ["/", "/api"]})

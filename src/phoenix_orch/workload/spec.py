@@ -37,8 +37,11 @@ class Health(Model):
     """An instance is ready while GET on this path answers 2xx."""
 
     path: Annotated[str, Field(pattern=r"^/")] = "/healthz"
+    """Path that is asked."""
     interval: Duration = timedelta(seconds=1)
+    """Time between two looks."""
     timeout: Duration = timedelta(seconds=1)
+    """An answer that takes longer is a failure."""
     failures: Annotated[int, Field(ge=1, le=100)] = 3
     """Consecutive failures that make a ready instance not ready."""
 
@@ -49,12 +52,15 @@ class Template(Model):
     version: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")] = (
         "1"
     )
+    """A label for people. Changing it makes another revision."""
     command: Command
     """`{port}` becomes the port to listen on, `{version}` the version."""
     env: dict[str, str] = Field(default_factory=dict)
+    """Added to the environment of every instance."""
     cwd: str = "."
     """Working directory; relative to the file that names the service."""
     health: Health = Health()
+    """How readiness is told."""
     metrics: Annotated[str, Field(pattern=r"^/")] | None = None
     """Path of Prometheus metrics, if the program has them."""
     memory_limit: Size | None = None
@@ -77,6 +83,7 @@ class ServiceSpec(Template):
     """A service of phoenix.yaml: a template, how many instances, how they leave."""
 
     replicas: Annotated[int, Field(ge=1, le=100)] = 2
+    """Instances of the stable version; the canary has as many as its share needs."""
     drain: Duration = timedelta(seconds=10)
     """Time between leaving the router and SIGKILL: SIGTERM is sent first, requests in flight end."""
 
