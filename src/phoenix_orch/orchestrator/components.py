@@ -11,10 +11,11 @@ from phoenix_orch.health_validator.service import HealthValidator
 from phoenix_orch.health_validator.sources.scrape import Scraper
 from phoenix_orch.health_validator.sources.source import EvidenceSource
 from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.applying import read_kept, route_address
 from phoenix_orch.orchestrator.evidence import evidence_sources
 from phoenix_orch.orchestrator.layout import Layout, open_clock
-from phoenix_orch.orchestrator.standby import leading
+from phoenix_orch.orchestrator.standby import is_led, leading
 from phoenix_orch.rollback_controller.service import RollbackController
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.traffic.embedded import EmbeddedRouter
@@ -102,3 +103,20 @@ async def run_rollback_controller(parts: Parts) -> None:
             route_urls=RouteUrls(parts.layout.config),
         )
         await controller.run()
+
+
+async def component_states(parts: Parts) -> list[dict[str, str]]:
+    """Each component with its state: `ok`, or what is wrong."""
+    states = [{"name": "orchestrator", "state": "ok"}]
+    for component in ("health-validator", "rollback-controller"):
+        led = is_led(parts.layout.lock(component))
+        states.append({"name": component, "state": "ok" if led else "nobody runs it"})
+    try:
+        await parts.store.ping()
+    except PhoenixError as error:
+        states.append({"name": "store", "state": error.message})
+    else:
+        states.append({"name": "store", "state": "ok"})
+    routing = await parts.router.admin_url() is not None
+    states.append({"name": "router", "state": "ok" if routing else "does not run"})
+    return states

@@ -16,6 +16,10 @@ class WorkloadLogs:
     def __init__(self, data_dir: Path) -> None:
         self._data_dir = data_dir
 
+    async def instances(self, service: str) -> tuple[str, ...]:
+        """Instances with a log, oldest first."""
+        return await asyncio.to_thread(ServiceLogs(self._data_dir, service).instances)
+
     async def page(
         self, service: str, *, instance: str | None, lines: int, after: Mapping[str, int]
     ) -> LogPage:

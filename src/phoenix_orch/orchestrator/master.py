@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_orch.orchestrator.applying import Applying
-from phoenix_orch.orchestrator.components import Parts
+from phoenix_orch.orchestrator.components import Parts, component_states
 from phoenix_orch.orchestrator.evidence import ArmReader
 from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
@@ -55,7 +55,7 @@ class Master:
             speed=parts.speed,
         )
 
-    def info(self) -> dict[str, Any]:
+    async def info(self) -> dict[str, Any]:
         """Who runs here."""
         return {
             "version": version("phoenix-orchestrator"),
@@ -63,6 +63,7 @@ class Master:
             "dataDir": str(self._parts.layout.root),
             "speed": self._parts.speed,
             "router": self._applying.router_spec.url,
+            "components": await component_states(self._parts),
         }
 
     async def run(self) -> None:

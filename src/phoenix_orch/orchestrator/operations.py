@@ -51,6 +51,10 @@ PUT_TRIES = 5
 class Logs(Protocol):
     """Reads what instances wrote."""
 
+    async def instances(self, service: str) -> tuple[str, ...]:
+        """Instances with a log, oldest first."""
+        ...
+
     async def page(
         self, service: str, *, instance: str | None, lines: int, after: Mapping[str, int]
     ) -> LogPage:
@@ -71,7 +75,7 @@ class OrchestratorOperations:
         applying: Applying,
         logs: Logs,
         wake: Callable[[], None],
-        info: Callable[[], dict[str, Any]],
+        info: Callable[[], Awaitable[dict[str, Any]]],
         speed: float = 1.0,
     ) -> None:
         self._store = store
@@ -89,7 +93,7 @@ class OrchestratorOperations:
     # -- reading -----------------------------------------------------------------------------------
 
     async def info(self) -> dict[str, Any]:
-        return self._info()
+        return await self._info()
 
     async def views(self) -> list[RolloutView]:
         return [await self._view(rollout) for rollout in await self._store.rollouts()]
@@ -151,6 +155,12 @@ class OrchestratorOperations:
 
     async def logs(self, name: str, *, instance: str | None, lines: int, after: dict[str, int]) -> LogPage:
         await self._of_service(name)
+        known = await self._logs.instances(name)
+        if instance is not None and instance not in known:
+            raise NotFound(
+                f"there is no log of an instance {instance!r} of {name}",
+                remedy=f"instances with a log: {', '.join(known) or 'none'}",
+            )
         return await self._logs.page(name, instance=instance, lines=lines, after=after)
 
     async def _of_service(self, name: str) -> Rollout:

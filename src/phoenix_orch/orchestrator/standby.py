@@ -35,3 +35,13 @@ async def leading(path: Path, component: str) -> AsyncIterator[None]:
             yield
         finally:
             fcntl.flock(file, fcntl.LOCK_UN)
+
+
+def is_led(path: Path) -> bool:
+    """Somebody does the work of the component whose lock this is."""
+    with path.open("a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
