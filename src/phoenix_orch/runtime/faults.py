@@ -1,0 +1,36 @@
+"""What is wrong now, so that a loop says a fault once when it comes and once when it is over."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_DIGITS = re.compile(r"\d+")
+
+
+class Faults:
+    """The faults of one loop. A place names what is in trouble, its owner first: `("shop", "store")`."""
+
+    def __init__(self, log: Any) -> None:
+        """`log`: a structlog logger."""
+        self._log = log
+        self._present: dict[tuple[str, ...], str] = {}
+
+    def tell(self, *place: str, error: Exception, unforeseen: bool = False) -> None:
+        """Log the fault unless it is the one told last for this place; numbers in it make no difference.
+
+        `unforeseen`: a defect of Phoenix; it is logged with where it happened.
+        """
+        kind = f"{type(error).__name__}: {_DIGITS.sub('', str(error))}"
+        if self._present.get(place) != kind:
+            self._log.warning(str(error) or type(error).__name__, at="/".join(place), exc_info=unforeseen)
+        self._present[place] = kind
+
+    def mended(self, *place: str) -> None:
+        """Say that it works again, if it did not."""
+        if self._present.pop(place, None) is not None:
+            self._log.info("works again", at="/".join(place))
+
+    def forget(self, owner: str) -> None:
+        """The owner is gone, and its faults with it."""
+        self._present = {place: kind for place, kind in self._present.items() if place[0] != owner}
