@@ -10,7 +10,7 @@ LONGEST = 60.0
 STEADY = 60.0
 """Seconds of unbroken readiness after which an end counts as the first one again."""
 _STEPS = 64
-"""More ends than this change nothing, and must not overflow a float."""
+"""More ends than this make no difference, and must not overflow a float."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +21,11 @@ class Backoff:
 
     def after_end(self, ready_for: float) -> Backoff:
         """Count one end. `ready_for`: seconds it had been ready without a break, 0 if it was not."""
-        return Backoff(1 if ready_for >= STEADY else min(self.failures + 1, _STEPS))
+        return Backoff(1 if ready_for >= STEADY else self.failures + 1)
 
     @property
     def delay(self) -> float:
         """Seconds to the next start: 0, 1, 2, 4, ... 60."""
         if self.failures <= 1:
             return 0.0
-        return min(LONGEST, BASE * 2.0 ** (self.failures - 2))
+        return min(LONGEST, BASE * 2.0 ** (min(self.failures, _STEPS) - 2))
