@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import structlog
 
-from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.errors import Invalid, PhoenixError
 from phoenix_orch.orchestrator.applying import Applying, read_kept
 from phoenix_orch.orchestrator.components import (
     Parts,
@@ -35,6 +35,7 @@ from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.traffic.spec import RouterSpec
 from phoenix_orch.traffic.traefik_process import TraefikProcess
 from phoenix_orch.workload.process import ProcessWorkload
+from phoenix_orch.workload.processes import marked
 
 STATUS_OF_SIGNAL = {signal.SIGINT: 130, signal.SIGTERM: 0, signal.SIGHUP: 0}
 
@@ -78,6 +79,11 @@ class Machinery:
     traefik: TraefikProcess
     workload: ProcessWorkload
 
+    async def store_url(self) -> str:
+        """Address of the embedded store, which runs from now on."""
+        assert self.valkey is not None
+        return (await self.valkey.ensure()).url
+
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """What keeps it alive."""
         loops = [self.traefik.keep(), self.workload.run()]
@@ -103,29 +109,26 @@ async def _up(
     layout.make()
     with _only_phoenix(layout), ending_signals() as stop:
         known = config or read_kept(layout.config)
-        valkey, url = await _store(layout, store_url)
-        traefik = TraefikProcess(
-            layout.router, known.router if known else RouterSpec(), edges=_latency_limits(known)
+        router = known.router if known else RouterSpec()
+        machinery = Machinery(
+            valkey=ValkeyServer(layout.valkey) if store_url is None else None,
+            traefik=TraefikProcess(layout.router, router, edges=_latency_limits(known)),
+            workload=ProcessWorkload(layout.root),
         )
-        await traefik.ensure()
-        workload = ProcessWorkload(layout.root)
-        machinery = Machinery(valkey, traefik, workload)
-        async with open_parts(layout, url, speed) as parts:
-            status = await until(
-                stop, [_work(parts, machinery, config, serve_api, others=others), *machinery.loops()]
-            )
+        try:
+            url = store_url or await machinery.store_url()
+            await machinery.traefik.ensure()
+            async with open_parts(layout, url, speed) as parts:
+                work = _work(parts, machinery, config, serve_api, others=others)
+                status = await until(stop, [work, *machinery.loops()])
+        except (PhoenixError, ExceptionGroup):
+            if not await asyncio.to_thread(marked, layout.root):
+                await machinery.stop()  # nothing serves anybody; what does is left to the next Phoenix
+            raise
         _log.info("stopping: requests under way finish, then services, then the store")
         await machinery.stop()
         layout.process.unlink(missing_ok=True)
         return status
-
-
-async def _store(layout: Layout, url: str | None) -> tuple[ValkeyServer | None, str]:
-    """The embedded server, running, or the address of another one."""
-    if url is not None:
-        return None, url
-    valkey = ValkeyServer(layout.valkey)
-    return valkey, (await valkey.ensure()).url
 
 
 async def _work(
