@@ -22,6 +22,10 @@ from phoenix_orch.workload.spec import ServiceSpec, Template
 from phoenix_orch.workload.supervisor import ServiceSupervisor, Shared
 from phoenix_orch.workload.workload import WorkloadState
 
+_STRIDE = 397
+"""Ports between the first ones of two Phoenixes with neighbouring pids: both may find a port free in the
+quarter of a second that a program takes to listen on it, and then one of them dies of it."""
+
 _log = structlog.get_logger("phoenix.workload")
 
 
@@ -55,7 +59,7 @@ class ProcessWorkload:
             base=base or Path.cwd(),
             clock=clock or RealClock(),
             settings=settings,
-            ports=Ports(settings.ports, start=os.getpid()),
+            ports=Ports(settings.ports, start=os.getpid() * _STRIDE),
             published=lambda _service: self.changed.set(),
         )
         self._services: dict[str, ServiceSupervisor] = {}
