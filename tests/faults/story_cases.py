@@ -32,11 +32,11 @@ class Victim(StrEnum):
 
 class Kind(StrEnum):
     GOOD = "good"
-    BAD = "bad"  # half of its answers are errors
+    BAD = "bad"  # nine of ten answers are errors
     ABORTED = "aborted"  # good, taken back by a person during the bake
 
 
-FAULT_OF = {Kind.GOOD: "", Kind.BAD: "errors:0.5", Kind.ABORTED: ""}
+FAULT_OF = {Kind.GOOD: "", Kind.BAD: "errors:0.9", Kind.ABORTED: ""}
 GOOD = Ending("Promoted", "released", "promoted", 0, 0, latched=False, instances=(("released", 2),))
 BAD = Ending("RolledBack", "before", "rolledBack", 0, 0, latched=True, instances=(("before", 2),))
 ENDING_OF = {Kind.GOOD: GOOD, Kind.BAD: BAD, Kind.ABORTED: BAD}
@@ -50,8 +50,8 @@ PHASES_OF: dict[Kind, tuple[str, ...]] = {
 QUICK = {
     Victim.PHOENIX: {(Kind.GOOD, "Starting"), (Kind.GOOD, "Promoting"), (Kind.BAD, "RollingBack")},
     Victim.ROUTER: {(Kind.GOOD, "step 2"), (Kind.BAD, "step 1")},
-    Victim.STORE: {(Kind.GOOD, "Promoting"), (Kind.BAD, "RollingBack")},
-    Victim.REPLICA: {(Kind.GOOD, "step 2")},
+    Victim.STORE: {(Kind.GOOD, "Baking"), (Kind.BAD, "RollingBack")},
+    Victim.REPLICA: {(Kind.GOOD, "step 2"), (Kind.GOOD, "Baking")},
 }
 """Cases of every test run; the others are part of `make test-all`."""
 
@@ -88,7 +88,7 @@ def play(story: Story, victim: Victim, kind: Kind, phase: str) -> Outcome:
     release = view.rollout.status.release
     at = _strike(story, victim, view)
     ending = story.ending(version)
-    assert ending == ENDING_OF[kind]
+    assert ending == ENDING_OF[kind], [line.cause for line in story.release(release)]
     check_history(before, story.events(), release)
     story.until_nobody_is_lost()
     failures = [failure for failure in story.users.failures_since(at) if failure.status != 500]
@@ -154,7 +154,7 @@ def _judge(outcome: Outcome) -> None:
     else:
         assert outcome.failing < AFTERMATH, outcome
     if outcome.victim == Victim.REPLICA:
-        assert outcome.failed <= 10, outcome  # those it was working on
+        assert outcome.failed <= 20, outcome  # those it was working on
 
 
 def cases(victim: Victim) -> list[ParameterSet]:
