@@ -1,0 +1,30 @@
+"""Every benchmark, one after another: `python -m benchmarks`. About two and a half hours.
+
+Each is a program of its own and writes its result as JSON; the exit status is 1 when a bar was missed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+BENCHMARKS = (
+    ("-m", "benchmarks.zero_loss"),
+    ("-m", "benchmarks.footprint"),
+    ("benchmarks/demo_outcomes.py",),
+    ("-m", "benchmarks.router", "--json", "benchmarks/router/results.json"),
+)
+
+
+def main() -> int:
+    missed = []
+    for words in BENCHMARKS:
+        print("==", *words, flush=True)
+        if subprocess.run([sys.executable, *words], check=False).returncode != 0:
+            missed.append(words[-1] if len(words) < 3 else words[1])
+    print("all bars held" if not missed else f"missed: {', '.join(missed)}")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

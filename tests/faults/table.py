@@ -1,0 +1,57 @@
+"""docs/reference/faults.md from outcomes.json: `python -m tests.faults.table`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from tests.faults import outcomes
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "faults.md"
+_HEAD = """\
+# Faults and what comes of them
+
+Generated from `tests/faults/outcomes.json` by `python -m tests.faults.table`; do not edit. The outcomes are
+written by the fault tests: `FAULT_OUTCOMES=write python -m pytest tests/faults`.
+
+Each line is one release on a whole Phoenix with real processes, under 200 requests per second on kept-alive
+connections. `kill -9` strikes in the phase that is named. A *good* release has to be promoted in the end, a
+*bad* one (nine of ten answers are errors) and an *aborted* one (a good one, taken back by a person during
+the bake) have to be rolled back and latched. Every case also checks that
+
+- no event that was acknowledged before is missing, and the states follow each other as the
+  [diagram](rollout-states.md) allows;
+- the history has exactly one line for the release;
+- weight, data plane and instances are those of the same release without a fault;
+- no process of the data directory is left that nobody knows.
+
+*Failed* counts users' requests that were answered with 5xx, or not at all, between the death and the end,
+except those that the bad version itself answered with 500. *For* tells how long after the death the last of
+them failed.
+
+- A dead **Phoenix** or **Valkey** costs no request: neither is in the way of one.
+- A dead **router** costs what arrives until Phoenix has started it again.
+- A dead **replica** costs the requests that it was working on; those that cannot reach it are sent to
+  another one.
+
+"""
+
+
+def render(lines: Iterable[outcomes.Line]) -> str:
+    """The page."""
+    rows = "".join(
+        f"| {line['victim']} | {line['release']} | {line['phase']} | {line['state']} | {line['failed']} "
+        f"| {_seconds(line)} |\n"
+        for line in lines
+    )
+    return _HEAD + "| dies | release | phase | ends | failed | for |\n|---|---|---|---|---|---|\n" + rows
+
+
+def _seconds(line: outcomes.Line) -> str:
+    return f"{line['failing']} s" if line["failed"] else ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(outcomes.read()), "utf-8")
+    sys.exit(0)
