@@ -1,8 +1,12 @@
-"""Shared by every test: asyncio is the one event loop Phoenix runs on."""
+"""Shared by every test: asyncio is the one event loop Phoenix runs on, and no test is judged by the clock."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("phoenix", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("phoenix")
 
 
 @pytest.fixture(scope="session")

@@ -158,6 +158,29 @@ def test_errors_above_the_limit() -> None:
     )
 
 
+def sick(number: int, *, canary: int, stable: int) -> Observation:
+    """Errors of both variants in one interval: the canary's of 100, stable's of 400 requests."""
+    seen = observe(number, arm(100, canary))
+    return seen.model_copy(update={"stable": arm(400, stable, revision="old")})
+
+
+def test_a_limit_that_stable_breaks_as_badly_holds_instead_of_blaming_the_version() -> None:
+    _, verdict = judged([sick(0, canary=0, stable=0), sick(1, canary=10, stable=30)])
+    assert verdict.kind is VerdictKind.HOLD
+    assert verdict.reason.startswith("environment: error rate of stable is beyond the limit as well")
+
+
+def test_a_canary_much_worse_than_a_sick_stable_is_taken_back() -> None:
+    _, verdict = judged([sick(0, canary=0, stable=0), sick(1, canary=70, stable=30)])
+    assert verdict.kind is VerdictKind.ROLLBACK
+
+
+def test_an_environment_that_recovers_never_lets_the_sick_minutes_pass_as_good() -> None:
+    sickness = [sick(number, canary=10, stable=40) for number in range(7)]
+    _, verdict = judged([*sickness, *(observe(number) for number in range(7, 14))])
+    assert verdict.kind is VerdictKind.HOLD, "the step as a whole is still beyond its limit"
+
+
 def test_exactly_the_limit_is_within_it() -> None:
     _, verdict = judged([observe(0, arm(100, 1, slow=5))])
     assert verdict.kind is VerdictKind.CONTINUE

@@ -3,7 +3,8 @@ observed is never a pass (rule R1). Pure.
 
 Continuously, over the rolling window: error rate, latency, CPU, memory, business metrics. At the end of
 a step the whole step's numbers have to be within the limits too, and there have to be enough of them.
-Values that stand on too few requests are shown and not judged.
+Values that stand on too few requests are shown and not judged. A limit that stable breaks just as badly
+in the same seconds says nothing about the version: that holds the release instead of blaming it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from phoenix_orch.rollout.spec import BusinessMetric, Step
 
 ROUTED = 20
 """So many canary requests have to be expected before their absence, or their share, says something."""
+MUCH_WORSE = 2
+"""A canary that is this many times worse than a sick stable is to blame all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ def judge(config: JudgeConfig, step: Step, tally: Tally) -> Opinion:
     recent = tally.recent()
     now = scene.evidence(recent)
     if any(item.breached for item in now):
-        return scene.breach(recent, now)
+        return scene.environment(recent, now) or scene.breach(recent, now)
     if doubt := scene.doubt(recent):
         return Opinion(VerdictKind.HOLD, doubt, now)
     if tally.weight != step.weight:
@@ -47,7 +50,7 @@ def judge(config: JudgeConfig, step: Step, tally: Tally) -> Opinion:
         return Opinion(VerdictKind.CONTINUE, scene.progress(), now)
     whole = scene.evidence(tally.total)
     if any(item.breached for item in whole):
-        return scene.breach(tally.total, whole)
+        return scene.environment(tally.total, whole) or scene.breach(tally.total, whole)
     if missing := scene.missing(whole):
         over = f"{explain.length(step.duration)} are over, but {missing}"
         return Opinion(VerdictKind.EXTEND, over, whole)
@@ -142,6 +145,23 @@ class _Scene:
             )
 
     # -- bad news ------------------------------------------------------------------------------
+
+    def environment(self, slot: Slot, evidence: tuple[MetricEvidence, ...]) -> Opinion | None:
+        """A hold, when stable is beyond every limit that the canary is beyond, and about as far.
+
+        Then it is the machine or a dependency that is sick, and nothing can be said about the version:
+        neither a pass nor its fault.
+        """
+        breached = [item for item in evidence if item.breached]
+        if slot.stable.requests < self.config.min_requests or not all(map(_shared, breached)):
+            return None
+        item = breached[0]
+        reason = (
+            f"environment: {explain.title(item.metric)} of stable is beyond the limit as well "
+            f"({explain.shown(item.metric, item.stable)}; {self.who} "
+            f"{explain.shown(item.metric, item.observed)}, limit {explain.shown(item.metric, item.limit)})"
+        )
+        return Opinion(VerdictKind.HOLD, reason, evidence)
 
     def breach(self, slot: Slot, evidence: tuple[MetricEvidence, ...]) -> Opinion:
         """A rollback, worst metric first."""
@@ -282,6 +302,15 @@ def _excess(item: MetricEvidence) -> float:
     observed = item.observed or 0.0
     above, below = (item.limit, observed) if item.at_least else (observed, item.limit)
     return above / below if below > 0 else float("inf")
+
+
+def _shared(item: MetricEvidence) -> bool:
+    """Stable breaks the same limit, and the canary is at most `MUCH_WORSE` times as far from none."""
+    if item.stable is None or item.observed is None:
+        return False
+    if item.at_least:
+        return item.stable < item.limit and item.observed * MUCH_WORSE >= item.stable
+    return item.stable > item.limit and item.observed <= item.stable * MUCH_WORSE
 
 
 def _beside(item: MetricEvidence) -> str:
