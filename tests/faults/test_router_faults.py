@@ -18,13 +18,13 @@ import pytest
 import structlog
 
 from phoenix_orch.kernel.errors import Retryable, Terminal
+from phoenix_orch.runtime import detached
 from phoenix_orch.testing.loopback import Load, named_server, quiet_port, wait_until
 from phoenix_orch.testing.router_contract import NEW, OLD
 from phoenix_orch.traffic.embedded import EmbeddedRouter
-from phoenix_orch.traffic.process_end import ended, reap
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.traffic.spec import RouterSpec
-from phoenix_orch.traffic.traefik_api import RouterInfo, is_alive, running
+from phoenix_orch.traffic.traefik_api import RouterInfo, running
 from phoenix_orch.traffic.traefik_process import TraefikProcess
 
 
@@ -123,7 +123,7 @@ async def test_an_abort_while_the_router_is_dead_is_in_force_when_it_comes_back(
         await router.write(state.model_copy(update={"canary": at("new", new), "weight": 100}))
         await until_weight(router, 100)
         os.kill(info.pid, signal.SIGKILL)
-        await ended(info.pid, lambda: True)
+        await detached.ended(info.process)
         assert (await router.observe("web")).weight is None, "a dead router is not seen to do anything"
         await router.abort("web", "new")
         await process.ensure()
@@ -172,8 +172,10 @@ async def test_killed_backend_costs_only_what_it_held(
                 return min(load.answers["kept"], load.answers["killed"]) > 100
 
             await wait_until("both backends answer", both)
-            os.kill(pid, signal.SIGKILL)
-            await ended(pid, lambda: True)
+            backend = detached.find(pid)
+            assert backend
+            detached.send(backend, signal.SIGKILL)
+            await detached.ended(backend)
             stack.enter_context(taken(doomed))
 
             async def went_on(answers: int) -> bool:
@@ -354,9 +356,11 @@ async def test_a_pid_that_now_belongs_to_another_is_not_ours(tmp_path: Path, pro
     info = await process.ensure()
     path = tmp_path / "router.json"
     good = path.read_text()
-    path.write_text(info.model_copy(update={"pid": os.getpid()}).model_dump_json())
+    stranger = info.process.model_copy(update={"pid": os.getpid()})
+    path.write_text(info.model_copy(update={"process": stranger}).model_dump_json())
     assert running(tmp_path) is None
-    path.write_text(info.model_copy(update={"started": info.started - 60}).model_dump_json())
+    earlier = info.process.model_copy(update={"started": "an earlier boot/1"})
+    path.write_text(info.model_copy(update={"process": earlier}).model_dump_json())
     assert running(tmp_path) is None
     path.write_text(good)
     assert running(tmp_path) == info
@@ -368,25 +372,3 @@ async def test_a_router_that_hangs_is_ended_all_the_same(tmp_path: Path, process
     assert (await EmbeddedRouter(tmp_path, timeout=0.2).observe("web")).weight is None
     await process.stop(grace=0.3)
     assert not psutil.pid_exists(info.pid)
-
-
-def test_a_program_being_loaded_lives_and_a_dead_child_does_not() -> None:
-    """Right after its start the command line of a process is empty for a moment, like a zombie's."""
-    for _ in range(50):
-        pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {})
-        info = RouterInfo(
-            pid=pid,
-            started=psutil.Process(pid).create_time(),
-            listen="",
-            admin="",
-            config="",
-            edges=(),
-            argument="60",
-        )
-        for _ in range(20):
-            assert is_alive(info)
-        os.kill(pid, signal.SIGKILL)
-        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert not is_alive(info), "it is a zombie now"
-        reap(pid)
-        assert not is_alive(info)

@@ -59,6 +59,15 @@ def test_a_zombie_does_not_count_as_alive(tmp_path: Path) -> None:
     assert not Path(f"/proc/{process.pid}/stat").exists()
 
 
+def test_a_program_being_loaded_lives(tmp_path: Path) -> None:
+    """What the kernel tells of a process changes while its program is loaded, but not its start."""
+    for _ in range(50):
+        process = spawn(tmp_path, "exec sleep 60")
+        assert all(process.alive for _ in range(20))
+        detached.send(process, signal.SIGKILL)
+        assert detached.wait(process, 10.0)
+
+
 def test_it_has_a_session_of_its_own_and_no_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: Process
 ) -> None:
@@ -145,3 +154,30 @@ async def test_keep_starts_again_and_goes_on_after_faults(monkeypatch: pytest.Mo
         ("thing ended", "1 died"),
         ("thing does not start", "not now"),
     }
+
+
+async def test_keep_tells_a_fault_once_while_it_lasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detached, "SLOWEST_RESTART", 0.0)
+    results = iter(["full", "full", "locked", "locked", None, "locked"])
+    enough = asyncio.Event()
+
+    async def ensure() -> Process:
+        try:
+            fault = next(results)
+        except StopIteration:
+            enough.set()
+            fault = "locked"
+        if fault is not None:
+            raise Retryable(fault, remedy="later")
+        return Process(pid=1, started="never")
+
+    async def gone(_process: Process) -> str:
+        return "died"
+
+    with capture_logs() as logs:
+        keeping = asyncio.create_task(detached.keep("thing", ensure, gone))
+        async with asyncio.timeout(5):
+            await enough.wait()
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+    assert [log["reason"] for log in logs] == ["full", "locked", "died", "locked"]

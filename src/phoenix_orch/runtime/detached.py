@@ -166,17 +166,20 @@ async def keep(
     """Have `ensure` start the process again whenever it is gone, until cancelled.
 
     `gone` returns when it is, with the reason. A process that dies young is started again after a
-    pause that doubles up to 5 s; faults of `ensure` are logged and tried again in the same way.
+    pause that doubles up to 5 s; faults of `ensure` are tried again in the same way, and logged once
+    for as long as they stay the same.
     """
-    delay = 0.0
+    delay, told = 0.0, ""
     while True:
         begun = time.monotonic()
         try:
             process = await ensure()
         except PhoenixError as error:
-            _log.error(f"{name} does not start", reason=error.message, remedy=error.remedy)
+            if told != error.message:
+                told = error.message
+                _log.error(f"{name} does not start", reason=error.message, remedy=error.remedy)
         else:
-            begun = time.monotonic()
+            begun, told = time.monotonic(), ""
             reason = await gone(process)
             _log.warning(f"{name} ended", pid=process.pid, reason=reason)
         delay = 0.0 if time.monotonic() - begun > STEADY else min(SLOWEST_RESTART, 2 * delay + 0.1)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from phoenix_orch.runtime.detached import Process
 from phoenix_orch.traffic.router import TrafficSeen
 from phoenix_orch.traffic.traefik_config import PROVIDER, parse_service_name
 
@@ -22,9 +22,7 @@ class RouterInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    pid: int
-    started: float
-    """Start of the process in seconds since 1970: with `pid` it names the process beyond doubt."""
+    process: Process
     listen: str
     admin: str
     """Base address of API and metrics, on loopback."""
@@ -32,8 +30,10 @@ class RouterInfo(BaseModel):
     """Fingerprint of the static configuration, without the latency edges."""
     edges: tuple[float, ...]
     """Upper edges of its latency histogram in seconds."""
-    argument: str
-    """The only argument of its command line; it holds the directory."""
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
 
 def info_path(directory: Path) -> Path:
@@ -46,23 +46,7 @@ def running(directory: Path) -> RouterInfo | None:
         info = RouterInfo.model_validate_json(info_path(directory).read_bytes())
     except (OSError, ValidationError):
         return None
-    return info if is_alive(info) else None
-
-
-def is_alive(info: RouterInfo) -> bool:
-    """Whether the process lives and is the one that was started, not a later owner of its pid."""
-    try:
-        process = psutil.Process(info.pid)
-        # The start is told from the boot time, which a correction of the clock shifts by a second.
-        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-            return False
-        # A wrapper around the program changes all of the command line but the argument. It is empty
-        # for a moment while the program is being loaded.
-        line = process.cmdline()
-        same_start = abs(process.create_time() - info.started) < 2.0
-    except psutil.Error:
-        return False
-    return same_start and (info.argument in line or not line)
+    return info if info.process.alive else None
 
 
 @contextlib.asynccontextmanager

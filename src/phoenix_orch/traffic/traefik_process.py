@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import importlib.metadata
 import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import sys
 import time
@@ -26,21 +24,19 @@ from pathlib import Path
 import psutil
 import structlog
 
-from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Terminal
+from phoenix_orch.kernel.errors import Invalid, Retryable, Terminal
+from phoenix_orch.runtime import detached
+from phoenix_orch.runtime.detached import Process
 from phoenix_orch.traffic.file_lock import locked
-from phoenix_orch.traffic.process_end import ended, reap
 from phoenix_orch.traffic.route_files import RouteFiles
 from phoenix_orch.traffic.rules import share
 from phoenix_orch.traffic.spec import RouterSpec
-from phoenix_orch.traffic.traefik_api import RouterInfo, info_path, is_alive, ping, running, seen
+from phoenix_orch.traffic.traefik_api import RouterInfo, info_path, ping, running, seen
 from phoenix_orch.traffic.traefik_config import bucket_edges, fingerprint, static_config
 
 _ADMIN = "127.0.0.1"
-_STEADY = 10.0
-"""Seconds after which a router that dies was not a failed start."""
-_SLOWEST_RESTART = 5.0
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "GOMAXPROCS", "GOMEMLIMIT")
-"""All that Traefik gets of Phoenix's environment: no secrets, and none of its own TRAEFIK_ options."""
+_GRACE = 11.0
+"""Seconds until SIGKILL: one more than Traefik gives the requests it has begun."""
 
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +62,7 @@ class TraefikProcess:
         self._binary = binary
         self._start_timeout = start_timeout
         self._files = RouteFiles(self.directory)
-        self._pid = 0
+        self._known: Process | None = None
 
     def want_edges(self, edges: Iterable[float]) -> None:
         """Say which latency limits the next `ensure` has to provide for."""
@@ -84,30 +80,24 @@ class TraefikProcess:
             info = await asyncio.to_thread(self._adopt_or_start)
             if await self._routes(info, deadline):
                 return info
-            reap(info.pid)
+            detached.reap(info.pid)
             reason = await asyncio.to_thread(self._last_words)
             if f"{info.admin.rpartition(':')[2]}: bind" not in reason:  # lost a race for a free port?
                 raise Terminal(f"the router ended at its start: {reason}", remedy=f"see {self._log_path}")
 
     async def keep(self) -> None:
         """Start the router again whenever it dies, until cancelled. Faults are logged and retried."""
-        delay, told = 0.0, ""
-        while True:
-            begun = time.monotonic()
-            try:
-                info = await self.ensure()
-            except PhoenixError as error:
-                if told != error.message:
-                    told = error.message
-                    _log.error("router does not start", reason=error.message, remedy=error.remedy)
-            else:
-                begun, told = time.monotonic(), ""
-                await ended(info.pid, functools.partial(is_alive, info))
-                _log.warning("router ended", pid=info.pid)
-            delay = 0.0 if time.monotonic() - begun > _STEADY else min(_SLOWEST_RESTART, 2 * delay + 0.1)
-            await asyncio.sleep(delay)
 
-    async def stop(self, *, grace: float = 11.0) -> None:
+        async def ensure() -> Process:
+            return (await self.ensure()).process
+
+        async def gone(process: Process) -> str:
+            await detached.ended(process)
+            return f"it was killed or it crashed; see {self._log_path}"
+
+        await detached.keep("router", ensure, gone)
+
+    async def stop(self, *, grace: float = _GRACE) -> None:
         """End the router: requests in flight finish, SIGKILL after `grace` seconds. Idempotent.
 
         Cancel `keep` first, or it starts the router again.
@@ -117,7 +107,7 @@ class TraefikProcess:
     async def _routes(self, info: RouterInfo, deadline: float) -> bool:
         """Wait until the router routes. False when it ended; raises Retryable after the deadline."""
         while True:
-            if not await asyncio.to_thread(is_alive, info):
+            if not info.process.alive:
                 return False
             # It answers, and takes requests, before it has read the routes: 404 until then.
             if await ping(info.admin) and await self._all_in_force(info):
@@ -160,9 +150,9 @@ class TraefikProcess:
         with self._lock():
             info = running(self.directory)
             if info and info.config == self._fingerprint() and set(self._edges) <= set(info.edges):
-                if info.pid != self._pid:
+                if info.process != self._known:
                     _log.info("router adopted", pid=info.pid, listen=info.listen)
-                self._pid = info.pid
+                self._known = info.process
                 return info
             if foreign := self._files.foreign():
                 raise Invalid(
@@ -172,39 +162,29 @@ class TraefikProcess:
             binary = self._find_binary()
             if info:
                 _log.info("router is replaced", pid=info.pid, reason="its start configuration changed")
-                _end(info.pid, grace=11.0)
+                _end(info.process, _GRACE)
             self._free_the_address()
             return self._start(binary)
 
     def _start(self, binary: Path) -> RouterInfo:
         admin = f"{_ADMIN}:{_free_port()}"
         _write(self._config_path, json.dumps(self._static(admin, self._edges), indent=2))
-        out = str(self.directory / "router.out")
-        # Not subprocess: this child is meant to be left behind. Its own session keeps Ctrl-C from it.
-        pid = os.posix_spawn(
-            binary,
+        process = detached.spawn(
             (str(binary), self._argument),
-            {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
-                (os.POSIX_SPAWN_DUP2, 1, 2),
-            ],
-            setsid=True,
-            setsigdef=[signal.SIGPIPE],
+            output=self.directory / "router.out",
+            # Besides what Go heeds: no secrets, and none of its own TRAEFIK_ options.
+            environment=detached.harmless_environment("GOMAXPROCS", "GOMEMLIMIT"),
         )
         info = RouterInfo(
-            pid=pid,
-            started=psutil.Process(pid).create_time(),
+            process=process,
             listen=self.spec.listen,
             admin=f"http://{admin}",
             config=self._fingerprint(),
             edges=self._edges,
-            argument=self._argument,
         )
         _write(info_path(self.directory), info.model_dump_json(indent=2))
-        self._pid = pid
-        _log.info("router started", pid=pid, listen=self.spec.listen)
+        self._known = process
+        _log.info("router started", pid=info.pid, listen=self.spec.listen)
         return info
 
     def _stop(self, grace: float) -> None:
@@ -214,7 +194,7 @@ class TraefikProcess:
         with self._lock():
             info = running(self.directory)
             if info:
-                _end(info.pid, grace)
+                _end(info.process, grace)
                 _log.info("router stopped", pid=info.pid)
             info_path(self.directory).unlink(missing_ok=True)
 
@@ -245,8 +225,9 @@ class TraefikProcess:
             _try_address(self.spec)
         except OSError as error:
             owner = _listener(self.spec.port)
-            if owner and self._argument in _command(owner):
-                _end(owner.pid, grace=11.0)
+            lost = detached.find(owner.pid) if owner else None
+            if owner and lost and self._argument in _command(owner):
+                _end(lost, _GRACE)
                 return
             by = f" by {owner.name()} (pid {owner.pid})" if owner else ""
             raise Invalid(
@@ -264,15 +245,8 @@ class TraefikProcess:
         return told[-1] if told else (lines[-1] if lines else "it said nothing")
 
 
-def _end(pid: int, grace: float) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
-        process.terminate()
-        try:
-            process.wait(grace)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(5.0)
+def _end(process: Process, grace: float) -> None:
+    detached.end(process, grace=grace, name="the router")
 
 
 def _try_address(spec: RouterSpec) -> None:
