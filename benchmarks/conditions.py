@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +21,11 @@ def conditions() -> dict[str, Any]:
         "phoenix": version("phoenix-orchestrator"),
         "loadAverageBefore": round(os.getloadavg()[0], 1),
     }
+
+
+def end_in_order() -> None:
+    """SIGTERM ends the benchmark as Ctrl-C does: with everything that it started."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def write(path: Path, result: dict[str, Any]) -> None:

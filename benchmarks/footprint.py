@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from benchmarks.conditions import conditions, write
+from benchmarks.conditions import conditions, end_in_order, write
 from tests.faults.story import Story, until
 
 from phoenix_orch.client import Client
@@ -162,6 +162,7 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=60.0)
     options.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "footprint.json")
     wanted = options.parse_args()
+    end_in_order()
     result = run(wanted.minutes)
     write(wanted.json, result)
     print(json.dumps({key: value for key, value in result.items() if key != "memory"}, indent=1))

@@ -28,7 +28,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.conditions import conditions, write
+from benchmarks.conditions import conditions, end_in_order, write
 from tests.faults.story import NAME, Story, until
 
 from phoenix_orch.demo.users import Users, read_line
@@ -304,6 +304,7 @@ def main() -> int:
     options.add_argument("--promotions", type=int, default=10)
     options.add_argument("--json", type=Path, default=Path(__file__).parent / "results" / "zero_loss.json")
     wanted = options.parse_args()
+    end_in_order()
     result = run(wanted.rate, wanted.runs, wanted.changes, wanted.promotions)
     write(wanted.json, result)
     print(json.dumps(result, indent=1))

@@ -190,6 +190,10 @@ class Story:
         self._others.append(process)
         return process
 
+    def adopt(self, process: subprocess.Popen[bytes]) -> None:
+        """Let the story end a process that was started elsewhere."""
+        self._others.append(process)
+
     def restart(self) -> float:
         """Start Phoenix again after it was killed; seconds until its API answers."""
         begun = time.monotonic()
