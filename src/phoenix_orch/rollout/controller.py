@@ -9,10 +9,9 @@ being tried (R2); what was decided meanwhile is stored in order when the store i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import replace
+from collections.abc import Awaitable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from pydantic import ValidationError
@@ -20,20 +19,21 @@ from pydantic import ValidationError
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import (
     Conflict,
-    Invalid,
     Latched,
     NotFound,
     PhoenixError,
     Retryable,
     Terminal,
 )
-from phoenix_orch.rollout.facts import Decision, GroupFacts, Observed, TrafficFacts, TrafficWanted
+from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
 from phoenix_orch.rollout.machine import decide
-from phoenix_orch.rollout.status import RESTING, Event, Release, Rollout, State
+from phoenix_orch.rollout.pictures import groups, routed, traffic_facts, traffic_state
+from phoenix_orch.rollout.status import RESTING, Event, Release, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.unsaved import Decided, Unsaved
+from phoenix_orch.rollout.verifications import Verifications, Verifier
 from phoenix_orch.runtime.faults import Faults
-from phoenix_orch.traffic.router import Backend, Group, TrafficRouter, TrafficState
+from phoenix_orch.traffic.router import TrafficRouter, TrafficState
 from phoenix_orch.workload.spec import Template
 from phoenix_orch.workload.workload import InstanceState, Workload, WorkloadState
 
@@ -48,13 +48,6 @@ BREATH = timedelta(milliseconds=10)
 """Shortest wait between two passes, however often something changes."""
 PASS_LIMIT = 30.0
 """Real seconds after which a pass that hangs is cut off."""
-VERIFY_PAUSE = 1.0
-"""Real seconds before a verification that broke off begins again."""
-
-_VERIFIED_IN = {State.BAKING: "promotion", State.ROLLING_BACK: "rollback"}
-
-Verifier = Callable[[Rollout, str], Coroutine[Any, Any, None]]
-"""Runs the verification steps of `kind` for a rollout and publishes the result in the store."""
 
 
 class RolloutController:
@@ -72,16 +65,15 @@ class RolloutController:
         self._router = router
         self._workload = workload
         self._clock = clock
-        self._verifier = verifier
         self._known: dict[str, Rollout] = {}
         self._unsaved: dict[str, Unsaved] = {}
         self._templates: dict[str, dict[str, tuple[Template, str]]] = {}
         self._written: dict[str, TrafficState] = {}
         self._drift_told: dict[str, TrafficState] = {}
-        self._verifying: dict[tuple[str, int, str], asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("phoenix.rollout-controller")
         self._faults = Faults(self._log)
+        self._verifications = Verifications(verifier, self._faults)
 
     def wake(self) -> None:
         """Look now: something changed."""
@@ -100,9 +92,7 @@ class RolloutController:
                 except TimeoutError:
                     pass
         finally:
-            for task in self._verifying.values():
-                task.cancel()
-            await asyncio.gather(*self._verifying.values(), return_exceptions=True)
+            await self._verifications.stop()
 
     async def reconcile_all(self) -> timedelta:
         """One pass over every rollout, side by side; returns how long to wait for the next, in real time."""
@@ -141,14 +131,14 @@ class RolloutController:
         for told in (self._written, self._drift_told):
             told.pop(rollout.route, None)
         self._faults.forget(rollout.name)
-        self._end_verifications(rollout.name, but=None)
+        self._verifications.end(rollout.name)
 
     async def reconcile(self, name: str) -> timedelta:
         """One pass over one rollout; returns how long to wait for the next, in real time.
 
         Raises what keeps it from deciding. An action that fails keeps no other one from being done.
         """
-        self._drop_ended_verifications(name)
+        looked = self._verifications.running()
         rollout, stored = await self._read(name)
         observed, state, workload = await self._observe(rollout, stored=stored)
         decision = decide(rollout.spec, rollout.status, observed, self._clock.now())
@@ -164,7 +154,7 @@ class RolloutController:
             state = await self._attempt(name, "steering", steering) or state
         if workload is not None and (state is not None or observed.traffic_missing):
             await self._attempt(name, "release", self._release(rollout, state, workload))
-        self._verify(rollout, decision.verify)
+        self._verifications.want(rollout, decision.verify, looked)
         self._keep_templates(rollout, decision, workload)
         return min(wait, self._next_pass(rollout, decision))
 
@@ -182,7 +172,9 @@ class RolloutController:
         try:
             rollout = await self._store.get(name)
             rollout = await self._catch_up(rollout)
-        except (Retryable, Terminal) as error:
+        except (Conflict, NotFound):
+            raise
+        except PhoenixError as error:
             self._faults.tell(name, "store", error=error)
             if name not in self._known:
                 raise
@@ -220,24 +212,12 @@ class RolloutController:
         verdict = await self._attempt(name, "verdict", store.verdict(name)) if stored else None
         cause = await self._attempt(name, "cause", store.cause(name, judged)) if stored else None
         verified = await self._attempt(name, "verification", store.verification(name)) if stored else None
-        traffic = None
-        if state is not None:
-            traffic = TrafficFacts(
-                stable=state.stable.revision,
-                canary=state.canary.revision if state.canary else None,
-                previous=state.previous.revision if state.previous else None,
-                weight=state.weight,
-                aborted=state.aborted,
-                seen=seen.weight,
-                seen_canary=seen.canary_revision,
-                seen_stable=seen.stable_revision,
-            )
         observed = Observed(
             target=rollout.target,
             replicas=rollout.replicas,
             fast=rollout.fast,
-            workload=_groups(workload),
-            traffic=traffic,
+            workload=groups(workload),
+            traffic=traffic_facts(state, seen),
             traffic_missing=missing,
             verdict=verdict[0] if verdict else None,
             cause=cause,
@@ -307,7 +287,9 @@ class RolloutController:
                 return await self._store.save(
                     rollout, decided.status, events=decided.events, release=decided.release
                 )
-            except (Retryable, Terminal) as error:
+            except Conflict:
+                raise
+            except PhoenixError as error:
                 self._faults.tell(rollout.name, "store", error=error)
         self._unsaved.setdefault(rollout.name, Unsaved(rollout)).add(decided)
         return rollout.model_copy(update={"status": decided.status})
@@ -399,7 +381,7 @@ class RolloutController:
         workload: WorkloadState,
     ) -> TrafficState | None:
         """Write the traffic object if it differs from what is wanted; conditional on what was read."""
-        following = _traffic_state(rollout.route, wanted, state, workload)
+        following = traffic_state(rollout.route, wanted, state, workload)
         if following is None or following == state:
             if state is not None:
                 self._written[rollout.route] = state
@@ -423,88 +405,4 @@ class RolloutController:
         seen = await self._router.observe(rollout.route)
         if seen.backends is None:
             return
-        named = set(seen.backends)
-        for group in (state.stable, state.canary, state.previous) if state is not None else ():
-            if group is not None:
-                named |= {backend.url for backend in group.backends}
-        routed = frozenset(i.name for i in workload.instances if _url(i.port) in named)
-        await self._workload.release(rollout.service, routed)
-
-    # -- verifying ---------------------------------------------------------------------------------
-
-    def _verify(self, rollout: Rollout, kind: str | None) -> None:
-        """Begin a verification that is wanted, end one that the rollout has left behind."""
-        status = rollout.status
-        key = (rollout.name, status.release, _VERIFIED_IN.get(status.state, ""))
-        self._end_verifications(rollout.name, but=key)
-        if kind is not None and key not in self._verifying:
-            name = f"verify {rollout.name}, release {status.release}, {kind}"
-            self._verifying[key] = asyncio.create_task(self._verified(rollout, kind), name=name)
-
-    async def _verified(self, rollout: Rollout, kind: str) -> None:
-        try:
-            await self._verifier(rollout, kind)
-        except Exception as error:  # noqa: BLE001 - told, and begun again while it is wanted
-            unforeseen = not isinstance(error, PhoenixError)
-            self._faults.tell(rollout.name, f"verification of the {kind}", error=error, unforeseen=unforeseen)
-            await asyncio.sleep(VERIFY_PAUSE)
-        else:
-            self._faults.mended(rollout.name, f"verification of the {kind}")
-
-    def _end_verifications(self, name: str, *, but: tuple[str, int, str] | None) -> None:
-        for key, task in self._verifying.items():
-            if key[0] == name and key != but:
-                task.cancel()
-
-    def _drop_ended_verifications(self, name: str) -> None:
-        """Before looking: a result that was published since the last look is seen by this one."""
-        for key in [key for key, task in self._verifying.items() if key[0] == name and task.done()]:
-            del self._verifying[key]
-
-
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
-
-
-def _groups(workload: WorkloadState | None) -> dict[str, GroupFacts] | None:
-    if workload is None:
-        return None
-    revisions = {instance.revision for instance in workload.instances}
-    return {
-        revision: GroupFacts(
-            present=len(workload.of(revision)),
-            ready=len(workload.ready(revision)),
-        )
-        for revision in revisions
-    }
-
-
-def _traffic_state(
-    route: str, wanted: TrafficWanted, state: TrafficState | None, workload: WorkloadState
-) -> TrafficState | None:
-    """The object as it should be. None: it cannot be written now without leaving stable empty (R5)."""
-    known = (state.stable, state.canary, state.previous) if state is not None else ()
-    groups = {group.revision: group for group in known if group is not None}
-
-    def group(revision: str) -> Group:
-        backends = tuple(
-            Backend(instance=instance.name, url=_url(instance.port))
-            for instance in sorted(workload.ready(revision), key=lambda i: i.name)
-        )
-        return Group(revision=revision, backends=backends)
-
-    stable = group(wanted.stable)
-    if not stable.backends:
-        if wanted.stable not in groups or not groups[wanted.stable].backends:
-            return None
-        stable = groups[wanted.stable]  # all of stable is unready: the last known addresses stay
-    canary = group(wanted.canary) if wanted.canary is not None else None
-    return TrafficState(
-        route=route,
-        version=state.version if state is not None else 0,
-        stable=stable,
-        canary=canary,
-        previous=group(wanted.previous) if wanted.previous is not None else None,
-        weight=wanted.weight if canary is not None and canary.backends else 0,
-        aborted=state.aborted if state is not None else (),
-    )
+        await self._workload.release(rollout.service, routed(workload, state, seen.backends))
