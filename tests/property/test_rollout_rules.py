@@ -218,7 +218,10 @@ def r4(world: World, old: Status, seen: Observed, decision: Decision) -> None:
 
 
 def r5(world: World, _old: Status, seen: Observed, decision: Decision) -> None:
-    """Stable is wanted in full size; what serves keeps its instances; nobody takes over unready."""
+    """Stable is wanted in full size; what serves keeps its instances; nobody takes over unready.
+
+    Stable and the one before are as large as a person wants them, be that fewer than there are.
+    """
     new, wanted, traffic = decision.status, decision.traffic, seen.traffic
     assert new.stable is not None
     if seen.workload is not None:
@@ -227,7 +230,9 @@ def r5(world: World, _old: Status, seen: Observed, decision: Decision) -> None:
         assert count > 0, revision
     for revision in world.serving():
         if seen.workload is not None:
-            assert decision.instances.get(revision, 0) >= seen.group(revision).present
+            present = seen.group(revision).present
+            sized = revision in (new.stable, new.previous)
+            assert decision.instances.get(revision, 0) >= (min(present, seen.replicas) if sized else present)
         elif revision in decision.instances:
             assert decision.instances[revision] >= seen.replicas
     if wanted is not None and traffic is not None and wanted.stable != traffic.stable:

@@ -116,9 +116,12 @@ def _canary_count(turn: Turn) -> int:
 
 
 def _keep_what_serves(turn: Turn, wanted: dict[str, int]) -> None:
-    """Never take away instances that the traffic object or the data plane still uses (R5)."""
+    """Never take away instances that the traffic object or the data plane still uses (R5).
+
+    Stable and the one before have the size that is wanted; a smaller one is a person's wish.
+    """
     present = turn.seen.workload or {}
-    for revision in _serving(turn) & set(present):
+    for revision in (_serving(turn) & set(present)) - {turn.status.stable, turn.status.previous}:
         wanted[revision] = max(wanted.get(revision, 0), present[revision].present)
         if wanted[revision] == 0:
             del wanted[revision]
