@@ -69,7 +69,7 @@ async def test_verification_runs_again_after_a_restart_that_lost_it(world: World
 async def test_a_verification_that_the_rollout_left_behind_is_ended(world: World) -> None:
     ended = asyncio.Event()
 
-    async def endless(rollout: object, kind: str) -> None:
+    async def endless(_: object, kind: str) -> None:
         try:
             await asyncio.Event().wait()
         finally:
@@ -94,7 +94,7 @@ async def test_a_verification_that_the_rollout_left_behind_is_ended(world: World
 async def test_a_verification_that_breaks_off_is_told_and_keeps_nothing_from_going_on(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async def broken(rollout: object, kind: str) -> None:
+    async def broken(*_: object) -> None:
         raise ValueError("this is a defect")
 
     world.controller = type(world.controller)(world.store, world.router, world.workload, world.clock, broken)

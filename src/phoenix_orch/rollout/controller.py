@@ -22,7 +22,6 @@ from phoenix_orch.kernel.errors import (
     Latched,
     NotFound,
     PhoenixError,
-    Retryable,
     Terminal,
 )
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
