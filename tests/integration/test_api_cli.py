@@ -45,7 +45,7 @@ def operations(served, monkeypatch):
 
 
 @pytest.fixture
-def phoenix(operations, capsys):  # noqa: ARG001 - needs to be served
+def phoenix(operations, capsys):
     def run(*arguments, status=0):
         assert main.run(arguments) == status
         shown = capsys.readouterr()
