@@ -4,7 +4,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
-SPEED ?= 30
+SPEED ?= 20
 
 .PHONY: help
 help: ## list the targets
@@ -15,7 +15,7 @@ setup: ## make .venv as the lock files say
 	@scripts/setup
 
 .PHONY: demo
-demo: setup ## release a good version and three bad ones, live (SPEED=30)
+demo: setup ## release a good version and three bad ones, live (SPEED=20)
 	@exec .venv/bin/phoenix demo --speed $(SPEED)
 
 .PHONY: test
