@@ -183,6 +183,7 @@ def taken_back(
         "requests": users.sent,
         "failedByTheBadVersion": users.by_status.get("500", 0),
         "failedOtherwise": users.failed - users.by_status.get("500", 0),
+        "byStatus": users.by_status,
         "times": times,
     }
 

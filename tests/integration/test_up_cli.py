@@ -16,9 +16,16 @@ from phoenix_orch.rollout.status import State
 pytestmark = pytest.mark.timeout(300)
 
 
+LIMITS = {"errorRate": "60%", "latencyP95": "2s"}
+PHASES = (
+    {"name": "first", "weight": 20, "duration": "6m", "limits": LIMITS},  # twelve seconds to give commands in
+    {"name": "full", "weight": 100, "duration": "30s", "limits": LIMITS},
+)
+
+
 @pytest.fixture(scope="module")
 def running() -> Iterator[Story]:
-    with story(rate=150.0) as made:
+    with story(rate=150.0, settings={"rollout": {"phases": PHASES}}) as made:
         yield made
 
 
@@ -58,7 +65,7 @@ def test_a_bad_release_ends_with_status_4_and_says_why(running: Story) -> None:
 
 
 def test_pause_resume_promote_and_undo(running: Story) -> None:
-    before = listed(running, "rollout", "status", NAME)["rollout"]["status"]["stable"]
+    before = running.client.rollout(NAME).rollout.status.stable
     version = running.begin()
     running.until_state(State.PROGRESSING)
     said(running, "rollout", "pause", NAME)
@@ -121,7 +128,8 @@ def test_ctrl_c_ends_everything_and_the_next_start_needs_no_file() -> None:
         assert made.phoenix.wait(60) == 130
         assert made.left() == []
         line = made.command("up", "--data-dir", str(made.data), "--speed", f"{SPEED:g}")
-        made.phoenix = subprocess.Popen(line, cwd=made.directory.parent, stderr=subprocess.DEVNULL)
+        with (made.directory / "phoenix.log").open("ab") as log:
+            made.phoenix = subprocess.Popen(line, cwd=made.directory.parent, stdout=log, stderr=log)
         made.adopt(made.phoenix)
         view = made.until_state(State.PROMOTED)
         assert view.versions[view.rollout.status.stable or ""] == version
