@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from phoenix_orch.kernel.clock import RealClock
-from phoenix_orch.rollback_controller.checks import CheckRunner, command_failure, http_failure
+from phoenix_orch.rollback_controller.checks import CheckRunner, Route, command_failure, http_failure
 from phoenix_orch.rollout.spec import Check, CommandCheck, HttpCheck
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +109,7 @@ async def test_the_runner_counts_failures_in_a_row_and_starts_over_after_a_succe
         check = Check(
             name="cart", http=HttpCheck(url="{canary}/cart"), interval=timedelta(milliseconds=20), threshold=3
         )
-        runner = CheckRunner([check], RealClock(), targets=lambda: targets, route_url="", changed=changed.set)
+        runner = CheckRunner([check], RealClock(), targets=lambda: targets, route=Route, changed=changed.set)
         try:
             async with asyncio.timeout(5):
                 while runner.states["cart"].failures < 3:

@@ -1,4 +1,4 @@
-"""The rollout controller while store, router or workload fail: the abort first, nothing lost, nothing twice."""
+"""The rollout controller while store, router or workload fail: abort first, lose nothing, twice nothing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_an_abort_is_made_though_nothing_else_works(
     world.router.fail_next("abort", Unavailable("away"), times=1)
     await world.judge(VerdictKind.ROLLBACK)
 
-    async def unreadable(service: str) -> object:
+    async def unreadable(_: str) -> object:
         raise Unavailable("the workload cannot be read")
 
     monkeypatch.setattr(world.workload, "state", unreadable)

@@ -18,6 +18,7 @@ from phoenix_orch.kernel.errors import Conflict, Invalid, Latched, NotFound, Ret
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.layout import write_whole
 from phoenix_orch.orchestrator.views import Change, ChangeKind
+from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import Event, Revision, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
@@ -102,10 +103,10 @@ class Applying:
         known = self._config is not None and route in self._config.routes
         return route_address(self._config, route) if known and self._config else ""
 
-    def call_address(self, route: str) -> tuple[str, str | None]:
-        """Base address and Host header that reach a route from this machine."""
-        host = self._config.routes[route].host if self._config and route in self._config.routes else None
-        return self.router_spec.url, host
+    def call_address(self, route: str) -> Route:
+        """How to reach a route from this machine."""
+        known = self._config
+        return route_call(known, route) if known and route in known.routes else Route(self.router_spec.url)
 
     async def apply(
         self, config: PhoenixFile, *, actor: str, dry_run: bool = False, starting: bool = False
@@ -263,6 +264,12 @@ def route_address(config: PhoenixFile, route: str) -> str:
     if spec.host is not None:
         base = f"http://{spec.host}:{config.router.port}"
     return base + (spec.path_prefix if spec.path_prefix != "/" else "")
+
+
+def route_call(config: PhoenixFile, route: str) -> Route:
+    """How a route is called on this machine, where the names of its users' hosts may lead nowhere."""
+    spec = config.routes[route]
+    return Route(config.router.url + spec.path_prefix.rstrip("/"), spec.host)
 
 
 def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:

@@ -12,10 +12,11 @@ from phoenix_orch.health_validator.sources.scrape import Scraper
 from phoenix_orch.health_validator.sources.source import EvidenceSource
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import PhoenixError
-from phoenix_orch.orchestrator.applying import read_kept, route_address
+from phoenix_orch.orchestrator.applying import read_kept, route_call
 from phoenix_orch.orchestrator.evidence import evidence_sources
 from phoenix_orch.orchestrator.layout import Layout, open_clock
 from phoenix_orch.orchestrator.standby import is_led, leading
+from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollback_controller.service import RollbackController
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.traffic.embedded import EmbeddedRouter
@@ -56,26 +57,29 @@ async def open_parts(layout: Layout, store_url: str, speed: float) -> AsyncItera
             await store.close()
 
 
-class RouteUrls(Mapping[str, str]):
-    """Address of each route as applied last; read again whenever the file has changed."""
+class Routes(Mapping[str, Route]):
+    """How each route of the configuration applied last is called; read again whenever it has changed.
+
+    While the file cannot be read the routes known last stay.
+    """
 
     def __init__(self, applied: Path) -> None:
         self._applied = applied
         self._stamp: tuple[int, int] | None = None
-        self._urls: dict[str, str] = {}
+        self._routes: dict[str, Route] = {}
 
-    def _read(self) -> dict[str, str]:
+    def _read(self) -> dict[str, Route]:
         try:
             stat = self._applied.stat()
-        except FileNotFoundError:
-            return {}
-        if (stat.st_mtime_ns, stat.st_ino) != self._stamp:
-            config = read_kept(self._applied)
-            self._urls = {name: route_address(config, name) for name in config.routes} if config else {}
-            self._stamp = (stat.st_mtime_ns, stat.st_ino)
-        return self._urls
+            if (stamp := (stat.st_mtime_ns, stat.st_ino)) != self._stamp:
+                self._stamp = stamp
+                config = read_kept(self._applied)
+                self._routes = {name: route_call(config, name) for name in config.routes} if config else {}
+        except (OSError, PhoenixError):
+            pass
+        return self._routes
 
-    def __getitem__(self, route: str) -> str:
+    def __getitem__(self, route: str) -> Route:
         return self._read()[route]
 
     def __iter__(self) -> Iterator[str]:
@@ -100,7 +104,7 @@ async def run_rollback_controller(parts: Parts) -> None:
             parts.router,
             parts.view,
             parts.clock,
-            route_urls=RouteUrls(parts.layout.config),
+            routes=Routes(parts.layout.config),
         )
         await controller.run()
 

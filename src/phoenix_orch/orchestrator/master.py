@@ -40,7 +40,7 @@ class Master:
             parts.clock,
             logs,
             ArmReader(parts.sources, workload, parts.clock),
-            route_url=applying.call_address,
+            route=applying.call_address,
         )
         self.controller = RolloutController(parts.store, parts.router, workload, parts.clock, verifier)
         self.operations = OrchestratorOperations(

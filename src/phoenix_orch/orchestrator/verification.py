@@ -18,12 +18,12 @@ from phoenix_orch.health_validator.observation import Arm
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
 from phoenix_orch.kernel.units import format_duration, format_ratio
-from phoenix_orch.rollback_controller.checks import http_failure
-from phoenix_orch.rollout.spec import HttpCheck, Limits
+from phoenix_orch.rollback_controller.checks import Route, http_failure
+from phoenix_orch.rollout.spec import Limits
 from phoenix_orch.rollout.status import Rollout, Verification, VerifyStep
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.workload.spec import Health, Template
-from phoenix_orch.workload.workload import Instance, WorkloadView
+from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadView
 
 SLOW_SHARE = {"p95": 0.05, "p99": 0.01}
 RETRY_PAUSE = 0.5
@@ -63,20 +63,20 @@ class Verifier:
         logs: LogReader,
         arm: ArmReader,
         *,
-        route_url: Callable[[str], tuple[str, str | None]],
+        route: Callable[[str], Route],
     ) -> None:
-        """`route_url` gives base address and Host header of a route."""
+        """`route` says how a route is called."""
         self._store = store
         self._workload = workload
         self._clock = clock
         self._logs = logs
         self._arm = arm
-        self._route_url = route_url
+        self._route = route
 
     async def __call__(self, rollout: Rollout, kind: str) -> None:
         """Verify `rollout.status.stable` and publish the result, however long the store is away."""
         revision = rollout.status.stable or ""
-        mark = await self._logs.mark(rollout.service, revision) if kind == "rollback" else None
+        mark = await self._mark(rollout, revision) if kind == "rollback" else None
         metrics = await self._metrics(rollout, kind, revision)
         steps = (
             await self._health(rollout, revision),
@@ -96,8 +96,16 @@ class Verifier:
                 await self._store.put_verification(rollout.name, result)
             except Retryable:
                 await asyncio.sleep(RETRY_PAUSE)
+            except NotFound:
+                return  # the rollout was removed; nobody waits for the result
             else:
                 return
+
+    async def _mark(self, rollout: Rollout, revision: str) -> dict[str, int] | None:
+        try:
+            return await self._logs.mark(rollout.service, revision)
+        except (PhoenixError, OSError):
+            return None  # all there is will be searched
 
     async def _health(self, rollout: Rollout, revision: str) -> VerifyStep:
         """All instances at once answer, now or within the patience that a replacement needs."""
@@ -106,9 +114,10 @@ class Verifier:
         while True:
             try:
                 health = (await self._template(rollout.name, revision)).health
-                instances = (await self._workload.state(rollout.service)).of(revision)
+                state = await self._workload.state(rollout.service)
             except PhoenixError as error:
                 return VerifyStep(name=name, ok=False, detail=str(error))
+            instances = [i for i in state.of(revision) if i.state is not InstanceState.DRAINING]
             bad = await self._unhealthy(instances, health)
             if not bad and len(instances) >= rollout.replicas:
                 return VerifyStep(name=name, ok=True, detail=f"{len(instances)} of {len(instances)} answer")
@@ -137,30 +146,36 @@ class Verifier:
         async with httpx.AsyncClient(trust_env=False) as client:
             answers = await asyncio.gather(
                 *(
-                    http_failure(
-                        client,
-                        HttpCheck(url=f"http://127.0.0.1:{instance.port}{health.path}"),
-                        f"http://127.0.0.1:{instance.port}{health.path}",
-                        limit=health.timeout.total_seconds(),
-                    )
-                    for instance in instances
+                    _health_failure(client, f"http://127.0.0.1:{i.port}{health.path}", health)
+                    for i in instances
                 )
             )
         return [answer for answer in answers if answer is not None]
 
     async def _metrics(self, rollout: Rollout, kind: str, revision: str) -> VerifyStep:
-        """One window of the revision's own numbers against the limits of the last step.
+        """The revision's own numbers against the limits of the last step.
 
-        A promotion waits for requests (R1); after a rollback silence is reported as what it is.
+        A promotion waits for requests, over as many windows as it takes (R1); after a rollback one
+        window is watched, and silence is reported as what it is.
         """
-        window = rollout.spec.verify.window
+        window, watched = rollout.spec.verify.window, timedelta(0)
+        total: Arm | None = None
         while True:
-            arm = await self._arm(rollout, revision, window)
-            enough = arm is not None and arm.requests >= rollout.spec.policy.min_requests
+            arm = await self._window(rollout, revision, window)
+            if arm is not None:
+                total, watched = arm if total is None else _sum(total, arm), watched + window
+            enough = total is not None and total.requests >= rollout.spec.policy.min_requests
             if enough or kind == "rollback":
                 break
         limits = rollout.spec.steps()[-1].limits
-        return judge_arm(arm if enough else None, limits, window)
+        return judge_arm(total if enough else None, limits, max(window, watched))
+
+    async def _window(self, rollout: Rollout, revision: str, window: timedelta) -> Arm | None:
+        try:
+            return await self._arm(rollout, revision, window)
+        except PhoenixError:
+            await asyncio.sleep(RETRY_PAUSE)
+            return None
 
     async def _log_patterns(self, rollout: Rollout, revision: str, mark: dict[str, int] | None) -> VerifyStep:
         name, patterns = "log patterns", rollout.spec.verify.logs.bad
@@ -175,11 +190,12 @@ class Verifier:
         return VerifyStep(name=name, ok=True, detail=f"none of {len(patterns)} patterns found")
 
     async def _critical_paths(self, rollout: Rollout) -> list[VerifyStep]:
-        base, host = self._route_url(rollout.route)
+        route = self._route(rollout.route)
         steps = []
         async with httpx.AsyncClient(trust_env=False) as client:
             for path in rollout.spec.verify.critical_paths:
-                url = path.http.url.replace("{route}", base)
+                url = path.http.url.replace("{route}", route.url)
+                host = route.host if path.http.url.startswith("{route}") else None
                 limit = path.timeout.total_seconds()
                 give_up = time.monotonic() + PATH_PATIENCE
                 while failure := await http_failure(client, path.http, url, limit=limit, host=host):
@@ -189,6 +205,30 @@ class Verifier:
                 detail = failure or f"{url}: {path.http.status}"
                 steps.append(VerifyStep(name=f"critical path {path.name}", ok=failure is None, detail=detail))
         return steps
+
+
+async def _health_failure(client: httpx.AsyncClient, url: str, health: Health) -> str | None:
+    """What is wrong with the answer, or None: any 2xx will do, as for readiness."""
+    try:
+        async with asyncio.timeout(health.timeout.total_seconds()), client.stream("GET", url) as response:
+            return None if response.is_success else f"{url}: status {response.status_code}"
+    except TimeoutError:
+        return f"{url}: no answer within {format_duration(health.timeout)}"
+    except httpx.HTTPError as error:
+        return f"{url}: {type(error).__name__} {error}".rstrip()
+
+
+def _sum(one: Arm, other: Arm) -> Arm:
+    """Two windows of the same revision as one."""
+    counts = dict(one.buckets)
+    for edge, count in other.buckets:
+        counts[edge] = counts.get(edge, 0) + count
+    return Arm(
+        revision=one.revision,
+        requests=one.requests + other.requests,
+        errors=one.errors + other.errors,
+        buckets=tuple(sorted(counts.items())),
+    )
 
 
 def judge_arm(arm: Arm | None, limits: Limits, window: timedelta) -> VerifyStep:

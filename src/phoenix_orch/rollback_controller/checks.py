@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import httpx
 
@@ -16,26 +17,52 @@ from phoenix_orch.rollout.spec import Check, CommandCheck, HttpCheck
 
 OUTPUT_SHOWN = 200
 """Characters of a failing command's output that go into the reason."""
+OUTPUT_KEPT = 16 * 1024
+"""Bytes of the end of a command's output that are kept while it runs."""
+OUTPUT_PAUSE = 0.5
+"""Real seconds to wait for the rest of the output of a command that has ended."""
+ANSWER_READ = 1024 * 1024
+"""Bytes of an answer that are searched for `contains`; more is not read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a route is called from this machine."""
+
+    url: str = ""
+    """Base address with the route's path prefix, without a slash at the end."""
+    host: str | None = None
+    """Host header, where the route takes one host only."""
 
 
 async def http_failure(
     client: httpx.AsyncClient, check: HttpCheck, url: str, *, limit: float, host: str | None = None
 ) -> str | None:
     """What is wrong with the answer, or None. Never raises for anything the other side does."""
+    headers = {"Host": host} if host else None
     try:
-        async with asyncio.timeout(limit):
-            response = await client.request(check.method, url, headers={"Host": host} if host else None)
+        async with asyncio.timeout(limit), client.stream(check.method, url, headers=headers) as response:
+            text = await _beginning(response) if check.contains is not None else ""
     except TimeoutError:
         return f"{url}: no answer within {limit:g} s"
     except httpx.HTTPError as error:
         return f"{url}: {type(error).__name__} {error}".rstrip()
-    except (httpx.InvalidURL, UnicodeError) as error:
+    except (httpx.InvalidURL, ValueError) as error:
         return f"{url}: {error}"
     if response.status_code != check.status:
         return f"{url}: status {response.status_code}, expected {check.status}"
-    if check.contains is not None and check.contains not in response.text:
+    if check.contains is not None and check.contains not in text:
         return f"{url}: the answer does not hold {check.contains!r}"
     return None
+
+
+async def _beginning(response: httpx.Response) -> str:
+    text = ""
+    async for piece in response.aiter_text():
+        text += piece
+        if len(text) > ANSWER_READ:
+            break
+    return text
 
 
 async def command_failure(check: CommandCheck, env: Mapping[str, str], *, limit: float) -> str | None:
@@ -51,19 +78,31 @@ async def command_failure(check: CommandCheck, env: Mapping[str, str], *, limit:
         )
     except OSError as error:
         return f"{check.command[0]}: {error.strerror}"
+    except ValueError as error:  # a zero byte
+        return f"{check.command[0]}: {error}"
+    output = bytearray()
+    reading = asyncio.create_task(_keep_end(process.stdout, output))
     try:
         async with asyncio.timeout(limit):
-            output, _ = await process.communicate()
+            status = await process.wait()
     except TimeoutError:
         return f"{check.command[0]}: not done within {limit:g} s"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
-    if process.returncode == 0:
+        await asyncio.wait({reading}, timeout=OUTPUT_PAUSE)  # what left the group may hold the pipe open
+        reading.cancel()
+    if status == 0:
         return None
     said = output.decode(errors="replace").strip()[-OUTPUT_SHOWN:]
-    return f"{check.command[0]}: exit status {process.returncode}" + (f": {said}" if said else "")
+    return f"{check.command[0]}: exit status {status}" + (f": {said}" if said else "")
+
+
+async def _keep_end(stream: asyncio.StreamReader | None, output: bytearray) -> None:
+    while stream is not None and (piece := await stream.read(OUTPUT_KEPT)):
+        output += piece
+        del output[:-OUTPUT_KEPT]
 
 
 class CheckRunner:
@@ -75,13 +114,13 @@ class CheckRunner:
         clock: Clock,
         *,
         targets: Callable[[], Sequence[str]],
-        route_url: str,
+        route: Callable[[], Route],
         changed: Callable[[], None],
     ) -> None:
         self.states: dict[str, CheckState] = {check.name: CheckState() for check in checks}
         self._clock = clock
         self._targets = targets
-        self._route_url = route_url
+        self._route = route
         self._changed = changed
         self._tasks = [
             asyncio.create_task(self._repeat(check), name=f"check {check.name}") for check in checks
@@ -97,7 +136,11 @@ class CheckRunner:
             while True:
                 targets = self._targets()
                 if targets:
-                    self._count(check, await self._failure(check, client, targets))
+                    try:
+                        failure = await self._failure(check, client, targets)
+                    except Exception as error:  # noqa: BLE001 - a check that ended silently would count as passed
+                        failure = f"{type(error).__name__}: {error}"
+                    self._count(check, failure)
                 await self._clock.sleep(check.interval)
 
     def _count(self, check: Check, failure: str | None) -> None:
@@ -109,13 +152,18 @@ class CheckRunner:
 
     async def _failure(self, check: Check, client: httpx.AsyncClient, targets: Sequence[str]) -> str | None:
         """The first instance's failure; one bad instance is a bad revision."""
-        limit = check.timeout.total_seconds()
+        limit, route = check.timeout.total_seconds(), self._route()
         for target in targets:
             if check.http is not None:
-                url = check.http.url.replace("{canary}", target).replace("{route}", self._route_url)
-                failure = await http_failure(client, check.http, url, limit=limit)
+                url = check.http.url.replace("{canary}", target).replace("{route}", route.url)
+                host = route.host if check.http.url.startswith("{route}") else None
+                failure = await http_failure(client, check.http, url, limit=limit, host=host)
             elif check.exec is not None:
-                env = {"PHOENIX_CANARY_URL": target, "PHOENIX_ROUTE_URL": self._route_url}
+                env = {
+                    "PHOENIX_CANARY_URL": target,
+                    "PHOENIX_ROUTE_URL": route.url,
+                    "PHOENIX_ROUTE_HOST": route.host or "",
+                }
                 failure = await command_failure(check.exec, env, limit=limit)
             else:
                 failure = None

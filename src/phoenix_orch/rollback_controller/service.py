@@ -2,29 +2,38 @@
 
 It needs the traffic object and nothing else to act (R2). What it knows of a rollout it keeps in
 memory, so that it goes on while the store is away; the cause is written down when the store is back.
+Whatever may take long (the store, one rollout's files, a check) runs beside the look, never in its way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 
 from phoenix_orch.health_validator.observation import Verdict
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
-from phoenix_orch.rollback_controller.checks import CheckRunner
-from phoenix_orch.rollback_controller.triggers import Trigger, evaluate, judged_revision
+from phoenix_orch.kernel.errors import NotFound, PhoenixError
+from phoenix_orch.rollback_controller.checks import CheckRunner, Route
+from phoenix_orch.rollback_controller.triggers import CheckState, Trigger, evaluate, judged_revision
+from phoenix_orch.rollout.spec import Check
 from phoenix_orch.rollout.status import Cause, Event, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.traffic.router import TrafficRouter
 from phoenix_orch.workload.workload import Exit, WorkloadView
 
 TICK = timedelta(milliseconds=200)
 """Longest wait between two looks, in real time."""
+PATIENCE = 0.25
+"""Real seconds that a look waits for what it started; what takes longer goes on beside the next looks."""
+
+Key = tuple[str, str, int]
+"""Rollout, revision under judgement, release."""
 
 
 class RollbackController:
@@ -37,22 +46,24 @@ class RollbackController:
         workload: WorkloadView,
         clock: Clock,
         *,
-        route_urls: Mapping[str, str],
+        routes: Mapping[str, Route],
     ) -> None:
+        """`routes`: how each route is called, for the checks."""
         self._store = store
         self._router = router
         self._workload = workload
         self._clock = clock
-        self._route_urls = route_urls
+        self._routes = routes
         self._rollouts: dict[str, Rollout] = {}
         self._verdicts: dict[str, Verdict] = {}
-        self._runners: dict[tuple[str, str, int], CheckRunner] = {}
+        self._runners: dict[Key, tuple[tuple[Check, ...], CheckRunner]] = {}
         self._targets: dict[str, tuple[str, ...]] = {}
-        self._latched: set[tuple[str, str, int]] = set()
-        self._untold: list[tuple[str, Cause]] = []
+        self._latched: set[Key] = set()
+        self._untold: list[tuple[Rollout, Cause]] = []
+        self._beside: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("phoenix.rollback-controller")
-        self._complained = ""
+        self._faults = Faults(self._log)
 
     def wake(self) -> None:
         """Look now: something changed."""
@@ -71,38 +82,73 @@ class RollbackController:
         finally:
             listener.cancel()
             await asyncio.gather(listener, return_exceptions=True)
-            for runner in self._runners.values():
-                await runner.stop()
+            await self.stop()
+
+    async def stop(self) -> None:
+        """End the checks and whatever else runs beside the looks."""
+        for task in self._beside.values():
+            task.cancel()
+        await asyncio.gather(*self._beside.values(), return_exceptions=True)
+        await asyncio.gather(*(runner.stop() for _, runner in self._runners.values()))
 
     async def _listen(self) -> None:
         while True:
             try:
                 async for _ in self._store.watch(timeout=timedelta(seconds=5)):
                     self.wake()
-            except Retryable:
-                await asyncio.sleep(TICK.total_seconds())
+            except PhoenixError:  # told where the rollouts are read
+                pass
+            await asyncio.sleep(TICK.total_seconds())
 
     async def look(self) -> None:
-        """One look at every rollout. No fault of one keeps the next one waiting."""
-        await self._refresh()
-        for rollout in list(self._rollouts.values()):
-            try:
-                await self._look_at(rollout)
-            except PhoenixError as error:
-                self._complain(f"{rollout.name}: {error}")
-        await self._stop_runners()
-        await self._tell()
+        """One look at every rollout. Nothing that fails or hangs keeps the next one waiting."""
+        await self._run_beside({"store": self._refresh})
+        await self._run_beside(
+            {f"look at {name}": self._looking(rollout) for name, rollout in self._rollouts.items()}
+        )
+        self._forget_the_past()
+        if self._untold:
+            await self._run_beside({"tell": self._tell})
+
+    async def _run_beside(self, calls: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]) -> None:
+        """Start what does not run yet and wait a little for it."""
+        self._beside = {name: task for name, task in self._beside.items() if not task.done()}
+        started = {
+            name: asyncio.create_task(call()) for name, call in calls.items() if name not in self._beside
+        }
+        self._beside |= started
+        if started:
+            await asyncio.wait(started.values(), timeout=PATIENCE)
 
     async def _refresh(self) -> None:
         """Read what the store has; while it is away the last known rollouts are good enough."""
         try:
-            self._rollouts = {rollout.name: rollout for rollout in await self._store.rollouts()}
-            for name in self._rollouts:
+            rollouts = {rollout.name: rollout for rollout in await self._store.rollouts()}
+            self._rollouts = rollouts
+            self._verdicts = {name: kept for name, kept in self._verdicts.items() if name in rollouts}
+            for name in rollouts:
                 found = await self._store.verdict(name)
                 if found is not None:
                     self._verdicts[name] = found[0]
-        except Retryable as error:
-            self._complain(str(error))
+        except PhoenixError as error:
+            self._faults.tell("store", error=error)
+        except Exception as error:  # noqa: BLE001 - what cannot be read must not end the watch
+            self._faults.tell("store", error=error, unforeseen=True)
+        else:
+            self._faults.mended("store")
+
+    def _looking(self, rollout: Rollout) -> Callable[[], Coroutine[Any, Any, None]]:
+        async def look() -> None:
+            try:
+                await self._look_at(rollout)
+            except PhoenixError as error:
+                self._faults.tell(rollout.name, "look", error=error)
+            except Exception as error:  # noqa: BLE001 - a defect in one must not end the watch over all
+                self._faults.tell(rollout.name, "look", error=error, unforeseen=True)
+            else:
+                self._faults.mended(rollout.name, "look")
+
+        return look
 
     async def _look_at(self, rollout: Rollout) -> None:
         revision = judged_revision(rollout.status)
@@ -110,14 +156,13 @@ class RollbackController:
         if revision is None or key in self._latched or rollout.status.clear_latch:
             return
         exits = await self._exits(rollout, revision)
-        runner = self._runner(rollout, key)
         started = rollout.status.release_started
         trigger = evaluate(
             rollout.spec,
             rollout.status,
             verdict=self._verdicts.get(rollout.name),
             exits=exits,
-            checks=runner.states if runner is not None else {},
+            checks=self._checks(rollout, key),
             now=self._clock.now(),
             wall_now=datetime.now(UTC),
             wall_started=self._clock.wall(started) if started is not None else None,
@@ -129,34 +174,56 @@ class RollbackController:
     async def _exits(self, rollout: Rollout, revision: str) -> tuple[Exit, ...]:
         try:
             state = await self._workload.state(rollout.service)
-        except (NotFound, Retryable):
+        except PhoenixError as error:
+            if not isinstance(error, NotFound):
+                self._faults.tell(rollout.name, "workload", error=error)
             return ()
+        self._faults.mended(rollout.name, "workload")
         urls = tuple(f"http://127.0.0.1:{instance.port}" for instance in state.ready(revision))
         self._targets[rollout.name] = urls
         return state.exits
 
-    def _runner(self, rollout: Rollout, key: tuple[str, str, int]) -> CheckRunner | None:
-        if not rollout.spec.checks:
-            return None
-        if key not in self._runners:
-            self._runners[key] = CheckRunner(
-                rollout.spec.checks,
-                self._clock,
-                targets=lambda: self._targets.get(rollout.name, ()),
-                route_url=self._route_urls.get(rollout.route, ""),
-                changed=self.wake,
-            )
-        return self._runners[key]
+    # -- checks ------------------------------------------------------------------------------------
 
-    async def _stop_runners(self) -> None:
-        """End the checks of revisions that are no longer under judgement."""
+    def _checks(self, rollout: Rollout, key: Key) -> Mapping[str, CheckState]:
+        """What the checks found so far; they are begun anew when others are wanted."""
+        wanted = rollout.spec.checks
+        running = self._runners.get(key)
+        if running is not None and running[0] == wanted:
+            return running[1].states
+        if running is not None:
+            self._end_checks(key)
+        if not wanted:
+            return {}
+        runner = CheckRunner(
+            wanted,
+            self._clock,
+            targets=lambda: self._targets.get(rollout.name, ()),
+            route=lambda: self._routes.get(rollout.route, Route()),
+            changed=self.wake,
+        )
+        self._runners[key] = (wanted, runner)
+        return runner.states
+
+    def _end_checks(self, key: Key) -> None:
+        _, runner = self._runners.pop(key)
+        name = f"end checks {id(runner)}"
+        self._beside[name] = asyncio.create_task(runner.stop(), name=name)
+
+    def _forget_the_past(self) -> None:
+        """End the checks of revisions that are no longer under judgement, forget rollouts that are gone."""
         judged = {
             (name, judged_revision(rollout.status) or "", rollout.status.release)
             for name, rollout in self._rollouts.items()
         }
         for key in [key for key in self._runners if key not in judged or key in self._latched]:
-            await self._runners.pop(key).stop()
+            self._end_checks(key)
         self._latched &= judged
+        for gone in set(self._targets) - set(self._rollouts):
+            del self._targets[gone]
+            self._faults.forget(gone)
+
+    # -- acting ------------------------------------------------------------------------------------
 
     async def _take_back(self, rollout: Rollout, revision: str, trigger: Trigger) -> None:
         """The latch first; words after."""
@@ -173,32 +240,27 @@ class RollbackController:
             weight=100 if status.canary is None else status.weight,
             evidence=trigger.evidence,
         )
-        self._untold.append((rollout.name, cause))
+        self._untold.append((rollout, cause))
 
     async def _tell(self) -> None:
         """Write the causes down. Kept until it works."""
         while self._untold:
-            name, cause = self._untold[0]
+            rollout, cause = self._untold[0]
             event = Event(
                 at=cause.at,
                 reason="Latched",
                 message=f"{cause.trigger}: {cause.reason}",
                 revision=cause.revision,
-                release=self._rollouts[name].status.release if name in self._rollouts else 0,
+                release=rollout.status.release,
                 actor=cause.actor,
             )
             try:
-                await self._store.put_cause(name, cause)
-                await self._store.append_events(name, [event])
-            except Retryable as error:
-                self._complain(str(error))
-                return
+                await self._store.put_cause(rollout.name, cause)
+                await self._store.append_events(rollout.name, [event])
             except NotFound:
                 pass
+            except PhoenixError as error:
+                self._faults.tell(rollout.name, "cause", error=error)
+                return
+            self._faults.mended(rollout.name, "cause")
             self._untold.pop(0)
-
-    def _complain(self, text: str) -> None:
-        """Say a fault once, not on every look."""
-        if text != self._complained:
-            self._complained = text
-            self._log.warning(text)
