@@ -308,7 +308,7 @@ async def test_one_rollout_that_hangs_delays_no_other(monkeypatch: pytest.Monkey
         monkeypatch.setattr(w.workload, "state", hangs)
         await w.controller.look()
         await w.say(VerdictKind.ROLLBACK)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             await w.controller.look()
         assert await w.latched()
 
@@ -317,7 +317,7 @@ async def test_a_hanging_check_delays_neither_the_look_nor_its_own_end() -> None
     async with world(HANGS) as w:
         await w.controller.look()
         await w.say(VerdictKind.ROLLBACK)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             await w.controller.look()
             assert await w.latched()
             await w.controller.stop()
@@ -325,10 +325,11 @@ async def test_a_hanging_check_delays_neither_the_look_nor_its_own_end() -> None
 
 async def test_checks_end_when_the_revision_is_not_judged_any_more() -> None:
     async with world(HANGS) as w:
-        await w.controller.look()
-        assert [task for task in asyncio.all_tasks() if task.get_name() == "check slow"]
+        async with asyncio.timeout(5):
+            while not [task for task in asyncio.all_tasks() if task.get_name() == "check slow"]:
+                await w.controller.look()
         await w.set(state=State.PROMOTED, stable=NEW, canary=None)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             while [task for task in asyncio.all_tasks() if task.get_name() == "check slow"]:
                 await w.controller.look()
                 await asyncio.sleep(0.01)
