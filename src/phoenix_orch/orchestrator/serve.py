@@ -20,6 +20,7 @@ from phoenix_orch.orchestrator.components import (
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.master import ServeApi
 from phoenix_orch.orchestrator.up import ending_signals, run_up, until
+from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
 _BESIDE: Mapping[str, Callable[[Parts], Coroutine[Any, Any, None]]] = {
@@ -33,6 +34,7 @@ def run_serve(
     component: str, data_dir: Path, store_url: str | None, speed: float, serve_api: ServeApi
 ) -> int:
     """Run one component until a signal comes. Raises PhoenixError where it cannot start."""
+    configure_logs()
     if component == "orchestrator":
         return run_up(None, data_dir, speed, serve_api, store_url=store_url, others=False)
     if component not in _BESIDE:

@@ -31,6 +31,7 @@ from phoenix_orch.orchestrator.components import (
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 from phoenix_orch.orchestrator.layout import Layout, only_one, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
+from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.traffic.spec import RouterSpec
 from phoenix_orch.traffic.traefik_process import TraefikProcess
@@ -56,6 +57,7 @@ def run_up(
     `store_url`: a Redis or Valkey to use instead of the embedded one. `others`: run health validator
     and rollback controller in this process too.
     """
+    configure_logs()
     config = load(file) if file is not None else None
     layout = Layout(data_dir.expanduser().absolute())
     return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))
