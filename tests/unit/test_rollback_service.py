@@ -385,7 +385,7 @@ async def test_exits_before_the_release_do_not_count_on_a_scaled_clock() -> None
     clock = ScaledClock(600.0, datetime.now(UTC) - timedelta(hours=5))
     async with world(clock=clock) as w:
         await w.crash(2)
-        await w.set(release=2)
+        await w.set(release=2, release_started=clock.now() + timedelta(minutes=10))  # a second on the wall
         await w.controller.look()
         assert not await w.latched()
 

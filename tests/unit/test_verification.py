@@ -148,7 +148,8 @@ async def test_any_2xx_is_healthy_as_for_readiness(status: int, ok: bool) -> Non
     assert ok or f"status {status}" in found.detail
 
 
-async def test_one_hiccup_of_a_health_path_fails_nothing() -> None:
+async def test_one_hiccup_of_a_health_path_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phoenix_orch.orchestrator.verification.HEALTH_PATIENCE", 30.0)
     async with server(503, 200) as (port, _):
         assert step(await Scene(port).verify(), "health endpoints").ok
 
