@@ -61,6 +61,7 @@ class RollbackController:
         self._latched: set[Key] = set()
         self._untold: list[tuple[Rollout, Cause]] = []
         self._beside: dict[str, asyncio.Task[None]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("phoenix.rollback-controller")
         self._faults = Faults(self._log)
@@ -89,7 +90,9 @@ class RollbackController:
         for task in self._beside.values():
             task.cancel()
         await asyncio.gather(*self._beside.values(), return_exceptions=True)
-        await asyncio.gather(*(runner.stop() for _, runner in self._runners.values()))
+        for key in list(self._runners):
+            self._end_checks(key)
+        await asyncio.gather(*self._ending, return_exceptions=True)
 
     async def _listen(self) -> None:
         while True:
@@ -207,8 +210,9 @@ class RollbackController:
 
     def _end_checks(self, key: Key) -> None:
         _, runner = self._runners.pop(key)
-        name = f"end checks {id(runner)}"
-        self._beside[name] = asyncio.create_task(runner.stop(), name=name)
+        task = asyncio.create_task(runner.stop(), name=f"end checks of {key[0]}")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     def _forget_the_past(self) -> None:
         """End the checks of revisions that are no longer under judgement, forget rollouts that are gone."""
