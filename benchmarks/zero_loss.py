@@ -27,6 +27,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from benchmarks.conditions import conditions, end_in_order, write
 from tests.faults.story import NAME, Story, until
@@ -34,6 +35,7 @@ from tests.faults.story import NAME, Story, until
 from phoenix_orch.demo.users import Users, read_line
 from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.rollout.status import State
+from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.traffic.traefik_api import running, seen
 
 SPEED = 30.0
@@ -48,6 +50,8 @@ class Watch:
     story: Story
     changes: list[tuple[float, int, str | None]] = field(default_factory=list)
     """(moment, canary weight, stable revision), whenever one of the two is another than before."""
+    condemned: dict[str, datetime] = field(default_factory=dict)
+    """When the first rollback verdict on a revision was given, in time of the rollout."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
@@ -61,6 +65,16 @@ class Watch:
             thread.join(10.0)
 
     async def _look(self) -> None:
+        socket = json.loads((self.story.outside / "valkey" / "valkey.json").read_bytes())["socket"]
+        store = ValkeyStore(f"unix://{quote(socket)}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._look_at_the_data_plane())
+                group.create_task(self._look_at_verdicts(store))
+        finally:
+            await store.close()
+
+    async def _look_at_the_data_plane(self) -> None:
         while not self._stop.is_set():
             info = running(self.story.outside / "router")
             if info is not None:
@@ -68,6 +82,13 @@ class Watch:
                 before = self.changes[-1][1:] if self.changes else None
                 if now.weight is not None and (now.weight, now.stable_revision) != before:
                     self.changes.append((time.time(), now.weight, now.stable_revision))
+            await asyncio.sleep(_LOOK)
+
+    async def _look_at_verdicts(self, store: ValkeyStore) -> None:
+        while not self._stop.is_set():
+            found = await store.verdict(NAME)
+            if found is not None and found[0].kind is VerdictKind.ROLLBACK:
+                self.condemned.setdefault(found[0].revision, found[0].at)
             await asyncio.sleep(_LOOK)
 
     def zero_after(self, moment: float) -> float | None:
@@ -216,18 +237,11 @@ def verdict_moment(story: Story, watch: Watch) -> float:
     """From the moment the verdict was given, which is before it was published."""
     epoch = datetime.fromisoformat(json.loads((story.data / "clock.json").read_bytes())["epoch"])
 
-    def given() -> float | None:
-        verdict = story.client.verdict(NAME)
-        status = story.client.rollout(NAME).rollout.status
-        if verdict is None or verdict.kind is not VerdictKind.ROLLBACK:
-            return None
-        started = status.release_started
-        fresh = started is not None and verdict.at >= started
-        return (epoch + (verdict.at - epoch) / SPEED).timestamp() if fresh else None
-
-    at = until("a rollback verdict", given)
-    zero = until("weight 0", lambda: watch.zero_after(at))
-    return round(zero, 3)
+    revision = story.client.rollout(NAME).rollout.target
+    given = until("a rollback verdict", lambda: watch.condemned.get(revision))
+    return round(
+        until("weight 0", lambda: watch.zero_after((epoch + (given - epoch) / SPEED).timestamp())), 3
+    )
 
 
 def check_moment(judge: Judge, story: Story, watch: Watch, threshold: int) -> float:
@@ -253,7 +267,13 @@ def spread(times: list[float]) -> dict[str, Any]:
 def run(rate: float, runs: int, changes: int, promotions: int) -> dict[str, Any]:
     judge, threshold = Judge(), 3
     check = {"name": "judge", "http": {"url": judge.url}, "interval": "6s", "threshold": threshold}
-    settings = {"rollout": {"phases": staircase(), "checks": [check]}}
+    rollout = {
+        "phases": staircase(),
+        "checks": [check],
+        # Attempts at a dead canary are errors: with less evidence a verdict would be first in a crash loop.
+        "evidence": {"interval": "5s", "window": "1m"},
+    }
+    settings = {"rollout": rollout, "policy": {"minRequests": round(0.3 * rate)}}
     with Story(settings=settings, speed=SPEED, rate=1.0) as story, Watch(story).looking() as watch:
         load = Load(story.port, rate)
         try:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.faults.story import NAME, SPEED, Story, story, until
 
-from phoenix_orch.rollout.status import State
+from phoenix_orch.rollout.status import CommandKind, State
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -68,10 +68,12 @@ def test_pause_resume_promote_and_undo(running: Story) -> None:
     before = running.client.rollout(NAME).rollout.status.stable
     version = running.begin()
     running.until_state(State.PROGRESSING)
-    said(running, "rollout", "pause", NAME)
+    running.client.command(NAME, CommandKind.PAUSE)
     running.until_state(State.PAUSED)
+    assert "paused" in said(running, "rollout", "pause", NAME, status=2)
     said(running, "rollout", "resume", NAME)
-    running.until_state(State.PROGRESSING)
+    running.client.command(NAME, CommandKind.PAUSE)
+    running.until_state(State.PAUSED)
     said(running, "rollout", "promote", NAME, "--full")
     running.until_state(State.BAKING, State.PROMOTED)
     running.ending(version)
