@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,10 +70,14 @@ class Layout:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Replace a file so that a reader, or a crash, finds the old or the new text and nothing between."""
+    """Replace a file so that a reader, or a crash, finds the old or the new text and nothing between.
+
+    Only its owner may read it: what is applied holds the environment of services. Raises OSError.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -83,8 +88,15 @@ def write_whole(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def only_one(path: Path, what: str, remedy: str) -> Iterator[None]:
-    """Hold the lock file while the body runs. Raises BadState when another process holds it."""
-    with path.open("a", encoding="utf-8") as file:
+    """Hold the lock file while the body runs. Raises BadState when another process holds it, Invalid
+    when it cannot be made."""
+    try:
+        opened = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise Invalid(
+            f"{path} cannot be opened: {error.strerror}", remedy="mend its rights, or name another --data-dir"
+        ) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -98,20 +110,39 @@ def open_clock(layout: Layout, speed: float) -> Clock:
     A compressed time line is continued where it was: its epoch is kept with the data. Another speed
     than the kept one is refused, because moments already stored would change their meaning.
     """
-    if layout.clock.exists():
+    if not (math.isfinite(speed) and speed > 0):
+        raise Invalid(f"--speed {speed:g} is no speed", remedy="give a number above 0; 1 is real time")
+    kept = _kept_clock(layout)
+    if kept is None:
+        epoch = datetime.now(UTC)
         try:
-            kept = json.loads(layout.clock.read_text(encoding="utf-8"))
-            epoch, kept_speed = datetime.fromisoformat(kept["epoch"]), float(kept["speed"])
-        except (ValueError, KeyError, TypeError) as error:
+            write_whole(layout.clock, json.dumps({"epoch": epoch.isoformat(), "speed": speed}))
+        except OSError as error:
             raise Invalid(
-                f"{layout.clock} cannot be read: {error}", remedy="remove it to start on real time"
+                f"{layout.clock} cannot be written: {error.strerror}",
+                remedy="mend that, or give another directory with --data-dir",
             ) from error
+    else:
+        epoch, kept_speed = kept
         if kept_speed != speed:
             raise Invalid(
                 f"{layout.root} was started with --speed {kept_speed:g}; found --speed {speed:g}",
                 remedy=f"use --speed {kept_speed:g} here, or another --data-dir",
             )
-    else:
-        epoch = datetime.now(UTC)
-        write_whole(layout.clock, json.dumps({"epoch": epoch.isoformat(), "speed": speed}))
     return RealClock() if speed == 1 else ScaledClock(speed, epoch)
+
+
+def _kept_clock(layout: Layout) -> tuple[datetime, float] | None:
+    """Epoch and speed of the time line in this directory, or None where there is none yet."""
+    try:
+        kept = json.loads(layout.clock.read_text(encoding="utf-8"))
+        epoch = datetime.fromisoformat(kept["epoch"]).astimezone(UTC)
+        speed = float(kept["speed"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Invalid(
+            f"{layout.clock} cannot be read: {error}",
+            remedy="give another directory with --data-dir; or remove the file, and time begins anew",
+        ) from error
+    return epoch, speed
