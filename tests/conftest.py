@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, settings
 
+from phoenix_orch.runtime.logs import configure_logs
+
+configure_logs()  # to standard error from the start, in whatever order tests run in one process
 settings.register_profile("phoenix", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("phoenix")
 

@@ -117,7 +117,7 @@ async def test_a_conflict_is_no_fault_to_complain_of(
     await world.judge(VerdictKind.ADVANCE)
     world.store.conflict(1)
     await world.passes(2)
-    output = capsys.readouterr().out
+    output = capsys.readouterr().err
     assert "warning" not in output
     assert output.count("step 2 of 2") == 1, "what was not recorded was not told either"
 
@@ -254,7 +254,7 @@ async def test_one_revision_that_cannot_be_read_keeps_no_other_from_serving(
     first, second = (await world.workload.state(SHOP)).instances
     world.workload.make_unready(first.name)
     await world.passes(10)
-    output = capsys.readouterr().out
+    output = capsys.readouterr().err
     assert output.count("cannot be read from the store") == 1
     assert "hidden" not in output
     assert [b.instance for b in (await world.router.read(SHOP)).stable.backends] == [second.name]
@@ -267,7 +267,7 @@ async def test_an_unknown_revision_is_told_with_a_remedy_and_stable_serves(
     rollout = await world.store.get(SHOP)
     await world.store.put(rollout.model_copy(update={"target": "0123456789"}))
     await world.passes(10)
-    output = capsys.readouterr().out
+    output = capsys.readouterr().err
     assert output.count("0123456789 of shop is not in the store (apply the configuration") == 1
     assert len((await world.workload.state(SHOP)).ready(OLD)) == 2
 
@@ -316,10 +316,10 @@ async def test_a_fault_is_told_once_and_again_after_it_was_over(
     for _ in range(2):
         world.router.fail_next("read", Unavailable("traefik is away"), times=4)
         await world.passes(4)
-        output = capsys.readouterr().out
+        output = capsys.readouterr().err
         assert output.count("traefik is away") == 1
         await world.passes(2)
-        assert capsys.readouterr().out.count("works again") == 1
+        assert capsys.readouterr().err.count("works again") == 1
 
 
 async def test_an_outage_of_the_store_is_told_once_for_each_rollout(
@@ -331,10 +331,10 @@ async def test_an_outage_of_the_store_is_told_once_for_each_rollout(
     capsys.readouterr()
     world.store.away(FOREVER)
     await world.passes(5)
-    assert capsys.readouterr().out.count("is away") == 3  # a, b and the list of them
+    assert capsys.readouterr().err.count("is away") == 3  # a, b and the list of them
     world.store.away(0)
     await world.passes(2)
-    assert capsys.readouterr().out.count("works again") == 3
+    assert capsys.readouterr().err.count("works again") == 3
 
 
 async def test_run_passes_again_when_woken_and_leaves_nothing_behind(world: World) -> None:

@@ -101,7 +101,7 @@ async def test_a_verification_that_breaks_off_is_told_and_keeps_nothing_from_goi
     await world.progressing()
     await world.until(State.BAKING, advance=True)
     await world.passes(20)
-    assert capsys.readouterr().out.count("ValueError: this is a defect") == 1
+    assert capsys.readouterr().err.count("ValueError: this is a defect") == 1
     assert (await world.status()).state is State.BAKING
     await world.store.remove(SHOP)
     await world.passes(2)

@@ -264,7 +264,7 @@ async def test_an_abort_that_fails_is_made_by_the_next_look_and_told_once(
         await w.controller.look()
         assert await w.latched()
         assert len(await w.told()) == 1
-        output = capsys.readouterr().out
+        output = capsys.readouterr().err
         assert output.count("the disk is away") == 1
         assert output.count("works again") == 1
 
