@@ -6,11 +6,13 @@ Phoenix with the same file therefore changes nothing, also after `rollout start`
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import structlog
 from pydantic import ValidationError
 
 from phoenix_orch.kernel.clock import Clock
@@ -28,6 +30,8 @@ from phoenix_orch.workload.spec import ServiceSpec
 from phoenix_orch.workload.workload import Workload
 
 PUT_TRIES = 5
+
+_log = structlog.get_logger("phoenix")
 
 
 class RoutingTable(TrafficRouter, Protocol):
@@ -81,13 +85,18 @@ class Applying:
         workload: Workload,
         clock: Clock,
         kept: Path,
+        anew: bool = False,
     ) -> None:
+        """`anew`: a configuration will be applied at once, so a `kept` that cannot be read may be lost.
+
+        Raises Invalid when it cannot be read otherwise.
+        """
         self._store = store
         self._router = router
         self._workload = workload
         self._clock = clock
         self._kept = kept
-        self._config: PhoenixFile | None = read_kept(kept)
+        self._config: PhoenixFile | None = _read_or_put_aside(kept) if anew else read_kept(kept)
 
     @property
     def config(self) -> PhoenixFile | None:
@@ -116,27 +125,61 @@ class Applying:
         `starting`: the router is not running yet, so its address may change.
         """
         merged = merge(self._config, config)
-        existing = {rollout.name: rollout for rollout in await self._store.rollouts()}
-        changes: list[Change] = []
+        every = declared(config)
+        _all_steered(config, every)
         if not starting:
             self._refuse_router_change(config)
-        plans = []
-        for wanted in declared(config):
-            rollout = existing.get(wanted.name)
-            change = await self._plan(wanted, rollout)
-            changes.append(change)
-            plans.append((wanted, rollout, change))
-        changes += [
+        existing = {rollout.name: rollout for rollout in await self._store.rollouts()}
+        plans = [(wanted, existing.get(wanted.name)) for wanted in every]
+        changes = [await self._plan(wanted, rollout) for wanted, rollout in plans]
+        unnamed = [
             Change(kind=ChangeKind.NONE, target=f"rollout/{name}", detail="not in this file; left as it is")
-            for name in sorted(set(existing) - {wanted.name for wanted in declared(config)})
+            for name in sorted(set(existing) - {wanted.name for wanted in every})
         ]
-        if dry_run:
-            return changes
-        for wanted, rollout, change in plans:
-            await self._write(wanted, rollout, change, actor)
-        write_whole(self._kept, merged.model_dump_json(by_alias=True, indent=1))
+        if not dry_run:
+            await self._declare(every)
+            for (wanted, rollout), change in zip(plans, changes, strict=True):
+                await self._write(wanted, rollout, change, actor)
+            self._keep(merged)
+        return [*changes, *unnamed]
+
+    async def _declare(self, every: tuple[Declared, ...]) -> None:
+        """Tell workload and router. What the router refuses is refused before anything is stored.
+
+        A route may take over requests that another one gives up in the same file, in whatever order.
+        """
+        waiting = list(every)
+        while waiting:
+            refusal: Invalid | None = None
+            refused = []
+            for wanted in waiting:
+                try:
+                    await self._router.declare(wanted.route, wanted.route_spec)
+                except Invalid as error:
+                    refusal = error
+                    refused.append(wanted)
+            if refusal is not None and len(refused) == len(waiting):
+                await self._declare_routes_as_known()
+                raise refusal
+            waiting = refused
+        for wanted in every:
+            await self._workload.declare(wanted.service, wanted.service_spec)
+
+    async def _declare_routes_as_known(self) -> None:
+        """Take back what was declared of a configuration that is refused."""
+        for known in declared(self._config) if self._config is not None else ():
+            with contextlib.suppress(Invalid):
+                await self._router.declare(known.route, known.route_spec)
+
+    def _keep(self, merged: PhoenixFile) -> None:
+        try:
+            write_whole(self._kept, merged.model_dump_json(by_alias=True, indent=1))
+        except OSError as error:
+            raise Retryable(
+                f"what was applied cannot be written to {self._kept}: {error.strerror}",
+                remedy="mend that and apply the same again",
+            ) from error
         self._config = merged
-        return changes
 
     async def declare_known(self) -> None:
         """Tell workload and router again what was applied before, after a start of Phoenix."""
@@ -162,6 +205,7 @@ class Applying:
             return Change(kind=kind, target=target, detail=detail, revision=revision, version=version)
 
         if rollout is None:
+            await self._refuse_latched(wanted.name, wanted.route, revision)
             count = wanted.service_spec.replicas
             return change(
                 ChangeKind.CREATE, f"service {wanted.service}, {count} instances, route {wanted.route}"
@@ -173,10 +217,14 @@ class Applying:
                 remedy="give the new pair a rollout with another name",
             )
         if revision not in (rollout.applied, rollout.target):
-            await self._refuse_latched(rollout, revision)
+            await self._refuse_latched(rollout.name, rollout.route, revision)
             if revision == rollout.status.stable:
                 return change(ChangeKind.RELEASE, f"back to stable, version {version}")
             return change(ChangeKind.RELEASE, f"version {version} is released step by step")
+        if revision != rollout.applied:
+            return change(
+                ChangeKind.CONFIGURE, f"the file asks for version {version}, which is wanted already"
+            )
         if (rollout.spec, rollout.replicas) != (
             wanted.spec,
             wanted.service_spec.replicas,
@@ -194,20 +242,18 @@ class Applying:
             wanted.route_spec,
         )
 
-    async def _refuse_latched(self, rollout: Rollout, revision: str) -> None:
+    async def _refuse_latched(self, name: str, route: str, revision: str) -> None:
         try:
-            traffic = await self._router.read(rollout.route)
+            traffic = await self._router.read(route)
         except (NotFound, Retryable):
             return
         if revision in traffic.aborted:
             raise Latched(
-                f"rollout/{rollout.name}: revision {revision} was rolled back and is latched",
-                remedy=f"phoenix rollout retry {rollout.name}, or give the mended program another version",
+                f"rollout/{name}: revision {revision} was rolled back and is latched",
+                remedy=f"phoenix rollout retry {name}, or give the mended program another version",
             )
 
     async def _write(self, wanted: Declared, rollout: Rollout | None, change: Change, actor: str) -> None:
-        await self._workload.declare(wanted.service, wanted.service_spec)
-        await self._router.declare(wanted.route, wanted.route_spec)
         if change.kind is ChangeKind.NONE:
             return
         template = wanted.service_spec.template()
@@ -222,6 +268,8 @@ class Applying:
         fields: dict[str, object] = {"spec": wanted.spec, "replicas": wanted.service_spec.replicas}
         if change.kind in (ChangeKind.CREATE, ChangeKind.RELEASE):
             fields |= {"target": template.revision, "applied": template.revision, "fast": False}
+        elif rollout is not None and rollout.target == template.revision:
+            fields["applied"] = template.revision  # started by hand before, and now in the file
         await self._put(wanted, rollout, fields, kept)
         event = Event(
             at=self._clock.now(),
@@ -296,14 +344,39 @@ def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:
         ) from None
 
 
+def _all_steered(config: PhoenixFile, every: tuple[Declared, ...]) -> None:
+    """A route that no rollout steers would be in the file and yet answer nobody."""
+    steered = {wanted.route for wanted in every}
+    for name, route in config.routes.items():
+        if name not in steered:
+            raise Invalid(
+                f"route {name!r} leads to service {route.service!r}, which is released by another route; "
+                "a rollout steers one",
+                remedy=f"give {name!r} a service of its own, or leave it out",
+            )
+
+
 def read_kept(path: Path) -> PhoenixFile | None:
-    """The configuration applied last, or None where none was."""
-    if not path.exists():
-        return None
+    """The configuration applied last, or None where none was. Raises Invalid for what cannot be read."""
     try:
         return PhoenixFile.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Invalid(f"{path} cannot be read: {error.strerror}", remedy="mend its rights") from error
+    except (ValidationError, UnicodeDecodeError):  # their text would repeat the environment of services
         raise Invalid(
             f"{path} does not hold a configuration of this version of Phoenix",
             remedy="start with -f and the configuration file; it is written anew",
-        ) from error
+        ) from None
+
+
+def _read_or_put_aside(path: Path) -> PhoenixFile | None:
+    try:
+        return read_kept(path)
+    except Invalid as error:
+        aside = path.with_name(path.name + ".unreadable")
+        with contextlib.suppress(OSError):
+            path.replace(aside)
+        _log.warning(error.message, kept_as=str(aside))
+        return None

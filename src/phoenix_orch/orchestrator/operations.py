@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
+from pydantic import ValidationError
+
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Latched, NotFound, Retryable
@@ -96,7 +98,10 @@ class OrchestratorOperations:
         return await self._info()
 
     async def views(self) -> list[RolloutView]:
-        return [await self._view(rollout) for rollout in await self._store.rollouts()]
+        rollouts = await self._store.rollouts()
+        for gone in set(self._meters) - {rollout.name for rollout in rollouts}:
+            del self._meters[gone]
+        return [await self._view(rollout) for rollout in rollouts]
 
     async def view(self, name: str) -> RolloutView:
         return await self._view(await self._store.get(name))
@@ -216,8 +221,13 @@ class OrchestratorOperations:
                 changed["env"] = {**changed.get("env", {}), **env}
             if command is not None:
                 changed["command"] = list(command)
-            template = Template.model_validate(changed)
+            template = _template(changed)
             target = template.revision
+            if target == rollout.status.stable:
+                raise BadState(
+                    f"{name} would be the same as what is stable",
+                    remedy="change the version, the environment or the command",
+                )
             await self._refuse_target(rollout, target)
             if not dry_run:
                 await self._keep_revision(rollout.name, template, change_cause or f"started by {actor}")
@@ -239,6 +249,11 @@ class OrchestratorOperations:
             rollout = await self._store.get(name)
             if rollout.status.state in ACTIVE or rollout.status.state is State.BAKING:
                 return await self._undo_by_abort(rollout, to_revision, actor, reason, dry_run=dry_run)
+            if to_revision is None and rollout.status.state in {State.ROLLING_BACK, State.CANCELLING}:
+                raise BadState(
+                    f"{name} is going back already; undo now would go back one more",
+                    remedy=f"phoenix rollout watch {name}, or name the revision with --to-revision",
+                )
             goal = await self._earlier(rollout, to_revision)
             await self._refuse_target(rollout, goal.revision)
             if not dry_run:
@@ -256,6 +271,7 @@ class OrchestratorOperations:
     async def _undo_by_abort(
         self, rollout: Rollout, to_revision: int | None, actor: str, reason: str, *, dry_run: bool
     ) -> Change:
+        self._refuse_command(rollout, CommandKind.ABORT)
         status = rollout.status
         back = status.previous if status.state is State.BAKING else status.stable
         kept = await self._revision(rollout, back or "")
@@ -278,17 +294,20 @@ class OrchestratorOperations:
         return await self._command(await self._store.get(name), kind, actor=actor, reason=reason)
 
     async def _command(self, rollout: Rollout, kind: CommandKind, *, actor: str, reason: str) -> Command:
+        self._refuse_command(rollout, kind)
+        now = self._clock.now()
+        command = Command(id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason)
+        await self._store.command(rollout.name, command)
+        self._wake()
+        return command
+
+    def _refuse_command(self, rollout: Rollout, kind: CommandKind) -> None:
         why_not = refusal(rollout.status, kind)
         if why_not is not None:
             raise BadState(
                 f"cannot {kind.value} {rollout.name}: {why_not}",
                 remedy=f"phoenix rollout status {rollout.name} shows where it stands",
             )
-        now = self._clock.now()
-        command = Command(id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason)
-        await self._store.command(rollout.name, command)
-        self._wake()
-        return command
 
     async def restart(self, name: str, *, actor: str) -> None:
         """Replace the instances of a service one after another."""
@@ -351,7 +370,7 @@ class OrchestratorOperations:
         if target == rollout.status.stable and rollout.status.state not in ACTIVE:
             raise BadState(
                 f"revision {target} is what {rollout.name} serves already",
-                remedy="change the version, the environment or the command",
+                remedy=f"phoenix get revisions {rollout.name} lists the others",
             )
         if target == rollout.target and rollout.status.state in ACTIVE:
             raise BadState(
@@ -384,6 +403,18 @@ class OrchestratorOperations:
         raise Retryable(
             f"{rollout.name} is being written by others all the time", remedy="try the same again"
         )
+
+
+def _template(fields: Mapping[str, object]) -> Template:
+    """Raises Invalid without repeating the environment, which may hold secrets."""
+    try:
+        return Template.model_validate(fields)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise Invalid(
+            f"that is no program to run: {faults}",
+            remedy="a version is made of letters, digits and . _ + -; a command holds {port}",
+        ) from None
 
 
 async def _or_none(call: Awaitable[T]) -> T | None:

@@ -143,6 +143,7 @@ async def _work(
         workload=machinery.workload,
         clock=parts.clock,
         kept=parts.layout.config,
+        anew=config is not None,
     )
     await applying.declare_known()
     if config is not None:
