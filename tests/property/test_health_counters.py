@@ -78,14 +78,19 @@ def test_never_negative_and_never_above_the_truth(story: list[tuple[str, str, in
 
 @st.composite
 def knowable(draw: st.DrawFn) -> list[tuple[str, str, int]]:
-    """Stories in which nothing is lost: whoever restarts or leaves was read just before."""
+    """Stories in which nothing is lost: whoever restarts or leaves was read just before, and a process of
+    a new name answers from the first scrape on."""
     story: list[tuple[str, str, int]] = [("start", "a", 0), ("scrape", "", 0)]
+    known = {"a"}
     for _ in range(draw(st.integers(0, 25))):
         kind = draw(st.sampled_from(("count", "count", "scrape", "gap", "partial", "restart", "leave")))
         name = draw(names)
         if kind in ("restart", "leave"):
             story.append(("scrape", "", 0))
         story.append((kind, name, draw(st.integers(0, 1000))))
+        if kind == "restart" and name not in known:
+            known.add(name)
+            story += [("count", name, draw(st.integers(0, 1000))), ("scrape", "", 0)]
     return [*story, ("scrape", "", 0)]
 
 

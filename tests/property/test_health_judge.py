@@ -192,6 +192,11 @@ def test_a_rollback_is_never_taken_back(story: list[Observation]) -> None:
 def test_a_rollback_stands_on_enough_requests_beyond_a_limit(story: list[Observation]) -> None:
     for verdict in replay(story):
         breached = [item for item in verdict.evidence if item.breached]
+        if breached and verdict.kind is VerdictKind.HOLD:
+            event("environment")
+            assert all(item.stable is not None and item.stable > item.limit for item in breached)
+            assert not verdict.blame
+            continue
         assert bool(breached) is (verdict.kind is VerdictKind.ROLLBACK)
         assert set(verdict.blame) == {item.metric for item in breached}
         for item in breached:

@@ -58,7 +58,16 @@ def test_a_process_started_since_the_last_scrape_counts_in_full() -> None:
     assert deltas.increases["web-2"].since == 104
 
 
-@pytest.mark.parametrize("started", [99.0, 100.0, None, 113.0])
+@pytest.mark.parametrize("started", [99.4, 100.0])
+def test_a_start_may_be_told_up_to_a_second_too_early(started: float) -> None:
+    """The kernel counts from a boot time in whole seconds."""
+    _, deltas = watched((100, sample(40)), (110, sample(9, started=started)))
+    assert requests(deltas) == 9
+    _, deltas = watched((100, sample(40)), (110, sample(9, started=started, process="web-2")))
+    assert requests(deltas, "web-2") == 9
+
+
+@pytest.mark.parametrize("started", [98.0, 99.0, None, 113.0])
 def test_any_other_new_process_is_a_baseline(started: float | None) -> None:
     """Started before, at an unknown time, or in the future, which only a wrong clock can say."""
     _, deltas = watched((100, sample(40)), (110, sample(9, started=started, process="web-2")))

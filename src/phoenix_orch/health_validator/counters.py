@@ -32,6 +32,10 @@ KEEP_PROCESSES = 256
 CLOCK_SLACK = 2.0
 """Seconds by which a start may lie in the future, told by a clock that differs a little."""
 
+START_EARLY = 1.0
+"""Seconds by which a start is told too early at most: the kernel gives the boot time in whole seconds. A
+process that was never read cannot be counted twice, so these seconds are given to it."""
+
 TICK = 0.01
 """Resolution in seconds of a start as the kernel tells it."""
 
@@ -146,7 +150,7 @@ def _all(
 ) -> Increase | None:
     """Everything that a new process counted, if it surely started after the `previous` scrape."""
     started = sample.started
-    if previous is None or started is None or not previous < started <= at + CLOCK_SLACK:
+    if previous is None or started is None or not previous - START_EARLY < started <= at + CLOCK_SLACK:
         return None
     late = state.missed or (state.at is not None and previous < state.at)
     return Increase(dict(values), since=min(started, at), merged=late)
