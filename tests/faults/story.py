@@ -265,8 +265,8 @@ class Story:
 
     def traffic(self) -> TrafficState:
         """What the traffic object says."""
-        path = self.outside / "router" / "dynamic" / f"{NAME}.yaml"
-        return decode(path.read_text("utf-8")).state
+        path = self.outside / "router" / "dynamic" / "routes.yaml"
+        return decode(path.read_text("utf-8")).table.routes[NAME].state
 
     def events(self) -> list[Event]:
         """Oldest first."""

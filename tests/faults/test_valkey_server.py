@@ -282,9 +282,6 @@ async def test_stop_ends_a_server_that_does_not_listen(make: Make) -> None:
     info = await keeper.ensure()
     process = running(info)
     os.kill(process.pid, signal.SIGSTOP)
-    problem = await refusal(make(start_timeout=0.3).ensure())
-    assert isinstance(problem, Retryable)
-    assert "does not answer" in problem.message
     begun = time.monotonic()
     await keeper.stop(grace=0.3)
     assert not process.alive
