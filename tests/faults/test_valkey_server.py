@@ -288,6 +288,38 @@ async def test_stop_ends_a_server_that_does_not_listen(make: Make) -> None:
     assert time.monotonic() - begun < 5
 
 
+async def test_a_server_that_is_found_hanging_is_replaced_and_loses_nothing(make: Make) -> None:
+    keeper = make()
+    info = await keeper.ensure()
+    await values(info, a="1")
+    process = running(info)
+    os.kill(process.pid, signal.SIGSTOP)
+    again = await make(start_timeout=2.0).ensure()
+    assert not process.alive
+    assert again.process != process
+    assert await values(again) == {"a": "1"}
+
+
+async def test_a_server_that_begins_to_hang_is_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phoenix_orch.runtime.valkey_server._CHECK", 0.1)
+    keeper = make()
+    info = await keeper.ensure()
+    await values(info, a="1")
+    process = running(info)
+    with capture_logs() as logs:
+        task = asyncio.create_task(keeper.run())
+        try:
+            os.kill(process.pid, signal.SIGSTOP)
+            async with asyncio.timeout(60):
+                while process.alive:
+                    await asyncio.sleep(0.05)
+            assert await values(await keeper.ensure()) == {"a": "1"}
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert [log for log in logs if log.get("reason") == "it did not answer and was killed"]
+
+
 async def test_a_torn_end_is_dropped_and_told(make: Make) -> None:
     keeper = make()
     info = await keeper.ensure()

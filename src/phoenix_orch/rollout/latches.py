@@ -86,6 +86,7 @@ class Latches:
         known = [one.revision for one in await self._store.revisions(name)]
         history = await self._store.history(name, limit=RELEASES_KEPT)
         wanted = to_latch(status, known, history, await self._told(name, known, history))
+        state = await self._router.read(rollout.route)  # anew: an abort of this very pass is in it
         missing = wanted - set(state.aborted)
         for revision in sorted(missing):
             await self._router.abort(rollout.route, revision)
