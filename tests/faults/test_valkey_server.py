@@ -23,6 +23,7 @@ from structlog.testing import capture_logs
 from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
+from phoenix_orch.runtime.valkey_program import ask
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
 
 Make = Callable[..., ValkeyServer]
@@ -301,16 +302,26 @@ async def test_a_server_that_is_found_hanging_is_replaced_and_loses_nothing(make
 
 
 async def test_a_server_that_begins_to_hang_is_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(where: str, command: str) -> str:
+        asked.append(command)
+        return ask(where, command)
+
     monkeypatch.setattr("phoenix_orch.runtime.valkey_server._CHECK", 0.1)
+    monkeypatch.setattr("phoenix_orch.runtime.valkey_server.ask", counted)
     keeper = make()
     info = await keeper.ensure()
     await values(info, a="1")
     process = running(info)
+    asked.clear()
     with capture_logs() as logs:
         task = asyncio.create_task(keeper.run())
         try:
-            os.kill(process.pid, signal.SIGSTOP)
             async with asyncio.timeout(60):
+                while asked.count("PING") < 4:  # the keeper looks
+                    await asyncio.sleep(0.05)
+                os.kill(process.pid, signal.SIGSTOP)
                 while process.alive:
                     await asyncio.sleep(0.05)
             assert await values(await keeper.ensure()) == {"a": "1"}

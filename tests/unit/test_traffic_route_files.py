@@ -179,6 +179,17 @@ async def test_what_waits_of_an_earlier_configuration_makes_room(router: Embedde
     assert set(RouteFiles(router.directory).table().waiting) == {"new"}
 
 
+async def test_what_is_only_expected_changes_nothing_that_is_known(router: EmbeddedRouter) -> None:
+    state = await router.write(TrafficState(route="web", stable=OLD))
+    before = file_of(router).read_text()
+    await router.expect("web", RouteSpec(service="web", path_prefix="/elsewhere"))
+    await router.expect("blog", RouteSpec(service="blog"))
+    assert file_of(router).read_text() == before
+    assert await router.read("web") == state
+    await router.expect("blog", RouteSpec(service="blog", path_prefix="/blog"))
+    assert set(RouteFiles(router.directory).table().waiting) == {"blog"}
+
+
 async def test_the_reserve_grows_with_the_table(router: EmbeddedRouter) -> None:
     many = tuple(f"revision-{number:06}" for number in range(5000))
     await router.write(TrafficState(route="web", stable=OLD, aborted=many))

@@ -67,6 +67,10 @@ class EmbeddedRouter:
             nudge(info)
         return await self.condition()
 
+    async def expect(self, route: str, spec: RouteSpec) -> None:
+        """Answer 503 for a route that may still be refused, unless it, or its requests, are known already."""
+        await asyncio.to_thread(self._expect, route, spec)
+
     async def undeclare(self, route: str) -> None:
         """Forget what was declared for a route that has no object yet. Idempotent."""
         self._specs.pop(route, None)
@@ -123,6 +127,12 @@ class EmbeddedRouter:
 
     def _spec(self, route: str, current: RouteObject | None) -> RouteSpec:
         return current.spec if current else self._specs.get(route, RouteSpec(service=route))
+
+    def _expect(self, route: str, spec: RouteSpec) -> None:
+        table = self._files.table()
+        known = [*(found.spec for found in table.routes.values()), *table.waiting.values()]
+        if route not in table.routes and not any(_same_requests(spec, taken) for taken in known):
+            self._files.wait_for(route, spec)
 
     def _declare(self, route: str, spec: RouteSpec) -> None:
         table = self._files.table()
