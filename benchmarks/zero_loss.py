@@ -230,7 +230,7 @@ def exits_and_latch(story: Story) -> Any:
 
 def view_latched(story: Story) -> float:
     """When the traffic object was last written, asked as soon as the latch was seen."""
-    return (story.outside / "router" / "dynamic" / f"{NAME}.yaml").stat().st_mtime
+    return (story.outside / "router" / "dynamic" / "routes.yaml").stat().st_mtime
 
 
 def verdict_moment(story: Story, watch: Watch) -> float:

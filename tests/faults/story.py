@@ -144,6 +144,7 @@ class Story:
             self.outside = self._look_inside() if self.namespace else self.data
             self.client = self._stack.enter_context(Client(self.outside, timeout=5.0))
             self.until_state(State.IDLE)
+            until("the router serves", lambda: self.seen().weight == 0)  # 503 until then, and rightly so
             self.users = self._stack.enter_context(Users(self.port, self.rate))
             until("the first answer", lambda: self.users.account.answered)
         except BaseException:
@@ -265,8 +266,8 @@ class Story:
 
     def traffic(self) -> TrafficState:
         """What the traffic object says."""
-        path = self.outside / "router" / "dynamic" / f"{NAME}.yaml"
-        return decode(path.read_text("utf-8")).state
+        path = self.outside / "router" / "dynamic" / "routes.yaml"
+        return decode(path.read_text("utf-8")).table.routes[NAME].state
 
     def events(self) -> list[Event]:
         """Oldest first."""

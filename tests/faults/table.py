@@ -31,7 +31,12 @@ except those that the bad version itself answered with 500. *For* tells how long
 them failed.
 
 - A dead **Phoenix** or **Valkey** costs no request: neither is in the way of one.
-- A dead **router** costs what arrives until Phoenix has started it again.
+- A dead **router** costs what arrives until Phoenix has started it again. One that lives and does not answer
+  is replaced after some 5 s, and so long its users wait.
+- A **Valkey** that lives and does not answer is replaced after some 12 s and costs no request; an abort does
+  not wait for it. Nothing that it acknowledged is lost.
+- When all of stable is dead users get 502 until an instance is back: what the router answers by itself is
+  [told here](../how-to/server.md#what-the-router-answers-by-itself).
 - A dead **replica** costs the requests that it was working on; those that cannot reach it are sent to
   another one.
 

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import structlog
 
-from phoenix_orch.kernel.errors import Retryable, Terminal
+from phoenix_orch.kernel.errors import Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.testing.loopback import Load, named_server, quiet_port, wait_until
 from phoenix_orch.testing.router_contract import NEW, OLD
@@ -80,6 +80,16 @@ def taken(port: int) -> Iterator[None]:
         yield
 
 
+async def stop(pid: int) -> None:
+    """SIGSTOP, and wait until it is in effect."""
+    os.kill(pid, signal.SIGSTOP)
+
+    async def stopped() -> bool:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+
+    await wait_until("the process is stopped", stopped)
+
+
 async def until_weight(router: EmbeddedRouter, weight: int) -> float:
     async def seen() -> bool:
         return (await router.observe("web")).weight == weight
@@ -108,8 +118,8 @@ async def test_killed_router_comes_back_with_the_last_weights(
 
                 assert await wait_until("the router is back", is_back) < 3.0
         load = Load(port)
-        await load.ask(100)
-        assert load.answers == {"old": 80, "new": 20}
+        await load.ask(500)
+        assert load.answers == {"old": 400, "new": 100}
         await process.stop(grace=2.0)
 
 
@@ -254,7 +264,7 @@ async def test_a_writer_killed_at_any_moment_leaves_a_whole_object(tmp_path: Pat
         state = await router.read("web")
         assert not state.drifted
         state = await asyncio.wait_for(router.write(state), 2.0)
-        assert [path.name for path in (tmp_path / "dynamic").iterdir()] == ["web.yaml"]
+        assert [path.name for path in (tmp_path / "dynamic").iterdir()] == ["routes.yaml"]
 
 
 async def test_the_latch_wins_against_processes_that_write(tmp_path: Path) -> None:
@@ -273,30 +283,95 @@ async def test_the_latch_wins_against_processes_that_write(tmp_path: Path) -> No
     assert (await router.read("web")).weight == 0
 
 
-async def test_a_foreign_file_that_blocks_the_router_is_told(tmp_path: Path, process: TraefikProcess) -> None:
+async def test_a_router_that_lost_sight_of_the_table_is_told_and_obeys(
+    tmp_path: Path, process: TraefikProcess
+) -> None:
+    """Another directory in the place of the one that it watches: no change reaches it any more."""
+    router = EmbeddedRouter(tmp_path)
+    info = await process.ensure()
+    state = await router.write(TrafficState(route="web", stable=OLD, canary=NEW))
+    await router.write(state.model_copy(update={"weight": 20}))
+    await until_weight(router, 20)
+    with structlog.testing.capture_logs() as logs:
+        async with kept(process):
+            (tmp_path / "dynamic").rename(tmp_path / "elsewhere")
+            await router.abort("web", "new")
+            await until_weight(router, 0)
+        (tmp_path / "dynamic").rename(tmp_path / "elsewhere too")
+        state = await router.clear_latch("web", "new")
+        await router.write(state.model_copy(update={"weight": 60}))
+        async with kept(process):  # the next Phoenix, which finds it deaf
+            await until_weight(router, 60)
+    assert running(tmp_path) == info, "nobody's request was lost for it"
+    told = [entry for entry in logs if entry["event"] == "router is told to read its routes again"]
+    assert len(told) >= 1
+
+
+async def test_a_bare_command_makes_a_router_obey_that_lost_sight(
+    tmp_path: Path, process: TraefikProcess
+) -> None:
     router = EmbeddedRouter(tmp_path)
     await process.ensure()
     state = await router.write(TrafficState(route="web", stable=OLD, canary=NEW))
-    state = await router.write(state.model_copy(update={"weight": 20}))
+    await router.write(state.model_copy(update={"weight": 20}))
     await until_weight(router, 20)
-    (tmp_path / "dynamic" / "theirs.yaml").write_text("http: [\n")
-    with structlog.testing.capture_logs() as logs:
-        await router.abort("web", "new")
-        await router.write(await router.read("web"))
-    assert [entry["files"] for entry in logs] == [[str(tmp_path / "dynamic" / "theirs.yaml")]]
-    (tmp_path / "dynamic" / "theirs.yaml").unlink()
-    assert await until_weight(router, 0) < 2.0
+    (tmp_path / "dynamic").rename(tmp_path / "elsewhere")
+    await router.abort("web", "new")
+    assert (await router.condition(within=0.3)).startswith("does not take its routes (pid ")
+    assert await router.insist() == "ok"
+    assert (await router.observe("web")).weight == 0
 
 
-async def test_a_router_that_does_not_come_to_route_says_so(
+async def test_a_table_changed_by_hand_is_put_back_without_any_rollout(
+    tmp_path: Path, process: TraefikProcess
+) -> None:
+    router = EmbeddedRouter(tmp_path)
+    await process.ensure()
+    await router.write(TrafficState(route="web", stable=OLD))
+    table = tmp_path / "dynamic" / "routes.yaml"
+    good = table.read_text()
+    table.write_text("http: {}\n")
+    assert (await router.condition(within=0.1)).startswith("the file of its routes was changed by somebody")
+
+    async def is_back() -> bool:
+        return table.read_text() == good and await router.condition() == "ok"
+
+    async with kept(process):
+        await wait_until("the table is put back", is_back, within=20.0)
+
+
+async def test_a_router_that_hangs_is_replaced(tmp_path: Path, process: TraefikProcess, port: int) -> None:
+    router = EmbeddedRouter(tmp_path)
+    async with named_server("old") as old:
+        await process.ensure()
+        await router.write(TrafficState(route="web", stable=at("old", old)))
+        with structlog.testing.capture_logs() as logs:
+            async with kept(process):
+                first = await process.ensure()
+                await stop(first.pid)
+                assert await router.condition() == f"does not answer (pid {first.pid})"
+
+                async def is_back() -> bool:
+                    now = running(tmp_path)
+                    return now is not None and now != first and await router.condition() == "ok"
+
+                await wait_until("another router", is_back, within=30.0)
+        assert not first.process.alive
+        assert "it does not answer and was ended" in [entry.get("reason") for entry in logs]
+        load = Load(port)
+        await load.ask(20)
+        assert load.answers == {"old": 20}
+        await process.stop(grace=2.0)
+
+
+async def test_a_router_that_is_found_hanging_is_replaced(
     tmp_path: Path, process: TraefikProcess, port: int
 ) -> None:
     info = await process.ensure()
-    os.kill(info.pid, signal.SIGSTOP)
-    with pytest.raises(Retryable, match="does not take its routes"):
-        await TraefikProcess(tmp_path, RouterSpec(listen=port), start_timeout=0.3).ensure()
-    os.kill(info.pid, signal.SIGCONT)
-    assert await process.ensure() == info
+    await stop(info.pid)
+    again = await TraefikProcess(tmp_path, RouterSpec(listen=port)).ensure()
+    assert again.pid != info.pid
+    assert not info.process.alive
 
 
 async def test_a_wrapper_around_traefik_is_known_again(tmp_path: Path, port: int) -> None:

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.timeout(300)
 
 RECOVERED = (
     "services/web/instances.json",
-    "router/dynamic/web.yaml",
-    "router/copies/web.yaml",
+    "router/dynamic/routes.yaml",
+    "router/copies/routes.yaml",
     "router/router.json",
     "valkey/valkey.json",
     "applied.json",
@@ -28,7 +28,7 @@ RECOVERED = (
 COSTLY = {"services/web/instances.json", "router/router.json"}
 """Without these Phoenix cannot know what it may adopt: it ends instances, or the router, and starts them
 anew. The end is right; users notice until then."""
-QUICK = ("services/web/instances.json", "router/dynamic/web.yaml", "applied.json")
+QUICK = ("services/web/instances.json", "router/dynamic/routes.yaml", "applied.json")
 CUTS = {"half": 0.5, "empty": 0.0}
 
 

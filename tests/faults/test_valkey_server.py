@@ -23,6 +23,7 @@ from structlog.testing import capture_logs
 from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
+from phoenix_orch.runtime.valkey_program import ask
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
 
 Make = Callable[..., ValkeyServer]
@@ -282,13 +283,52 @@ async def test_stop_ends_a_server_that_does_not_listen(make: Make) -> None:
     info = await keeper.ensure()
     process = running(info)
     os.kill(process.pid, signal.SIGSTOP)
-    problem = await refusal(make(start_timeout=0.3).ensure())
-    assert isinstance(problem, Retryable)
-    assert "does not answer" in problem.message
     begun = time.monotonic()
     await keeper.stop(grace=0.3)
     assert not process.alive
     assert time.monotonic() - begun < 5
+
+
+async def test_a_server_that_is_found_hanging_is_replaced_and_loses_nothing(make: Make) -> None:
+    keeper = make()
+    info = await keeper.ensure()
+    await values(info, a="1")
+    process = running(info)
+    os.kill(process.pid, signal.SIGSTOP)
+    again = await make(start_timeout=2.0).ensure()
+    assert not process.alive
+    assert again.process != process
+    assert await values(again) == {"a": "1"}
+
+
+async def test_a_server_that_begins_to_hang_is_replaced(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def counted(where: str, command: str) -> str:
+        asked.append(command)
+        return ask(where, command)
+
+    monkeypatch.setattr("phoenix_orch.runtime.valkey_server._CHECK", 0.1)
+    monkeypatch.setattr("phoenix_orch.runtime.valkey_server.ask", counted)
+    keeper = make()
+    info = await keeper.ensure()
+    await values(info, a="1")
+    process = running(info)
+    asked.clear()
+    with capture_logs() as logs:
+        task = asyncio.create_task(keeper.run())
+        try:
+            async with asyncio.timeout(60):
+                while asked.count("PING") < 4:  # the keeper looks
+                    await asyncio.sleep(0.05)
+                os.kill(process.pid, signal.SIGSTOP)
+                while process.alive:
+                    await asyncio.sleep(0.05)
+            assert await values(await keeper.ensure()) == {"a": "1"}
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+    assert [log for log in logs if log.get("reason") == "it did not answer and was killed"]
 
 
 async def test_a_torn_end_is_dropped_and_told(make: Make) -> None:

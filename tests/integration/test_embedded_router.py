@@ -262,14 +262,90 @@ async def test_a_router_nobody_remembers_is_found_by_its_port(
     assert not psutil.pid_exists(lost.pid)
 
 
-async def test_a_foreign_file_among_the_routes_is_told_before_the_start(
+TAKES_ALL = """
+http:
+  routers: {theirs: {rule: "PathPrefix(`/`)", priority: 99999, service: theirs}}
+  services: {theirs: {loadBalancer: {servers: []}}}
+"""
+
+
+@pytest.mark.parametrize("theirs", ["http: [broken\n", TAKES_ALL], ids=["broken", "valid"])
+async def test_a_file_of_somebody_else_is_in_nobodys_way(world: World, tmp_path: Path, theirs: str) -> None:
+    path = tmp_path / "dynamic" / "theirs.yaml"
+    path.write_text(theirs)
+    await world.router.abort("web", "new")
+    assert await world.until_weight(0) < 1.0
+    await world.process.stop(grace=2.0)
+    await world.process.ensure()
+    load = Load(world.port)
+    await load.ask(50)
+    assert load.answers == {"old": 50}
+    assert path.read_text() == theirs
+
+
+@pytest.mark.parametrize("kinds", [2, 4, 5, 10, 20])
+async def test_no_kind_of_request_is_kept_from_the_canary(world: World, kinds: int) -> None:
+    """One user who asks for so many kinds of things in turn."""
+    await world.shift(weight=5)
+    await world.until_weight(5)
+    load = Load(world.port)
+    met = dict.fromkeys(range(kinds), 0)
+    for number in range(2000):
+        before = load.answers["new"]
+        await load.ask(1)
+        met[number % kinds] += load.answers["new"] - before
+    assert load.answers == {"old": 1900, "new": 100}
+    fair = 100 / kinds
+    assert min(met.values()) >= 0.2 * fair
+    assert max(met.values()) <= 2 * fair
+
+
+async def test_nothing_ready_is_503_nothing_declared_is_404_and_all_dead_is_502(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int],
+) -> None:
+    router, process, port = bare
+    await process.ensure()
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+
+        async def status() -> int:
+            return (await http.get("/api")).status_code
+
+        assert await status() == 404
+        await router.declare("api", RouteSpec(service="api", path_prefix="/api"))
+
+        async def waits() -> bool:
+            return await status() == 503
+
+        await wait_until("503", waits)
+        assert (await http.get("/api")).headers["retry-after"] == "1"
+        assert (await http.get("/other")).status_code == 404
+        await router.write(TrafficState(route="api", stable=at("dead", quiet_port(), quiet_port())))
+
+        async def dead() -> bool:
+            return await status() == 502
+
+        await wait_until("502", dead)
+        assert "retry-after" not in (await http.get("/api")).headers
+        await router.remove("api")
+
+        async def gone() -> bool:
+            return await status() == 404
+
+        await wait_until("the last route can be removed too", gone)
+
+
+async def test_a_table_that_somebody_replaced_does_not_keep_the_router_from_starting(
     bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
 ) -> None:
-    _, process, _ = bare
-    (tmp_path / "dynamic").mkdir()
-    (tmp_path / "dynamic" / "mine.yaml").write_text("http: [broken\n")
-    with pytest.raises(Invalid, match=r"mine\.yaml was not written by Phoenix"):
-        await process.ensure()
+    router, process, _ = bare
+    await router.write(TrafficState(route="web", stable=at("old", 20001)))
+    table = tmp_path / "dynamic" / "routes.yaml"
+    good = table.read_text()
+    table.write_text("http: [broken\n")
+    await process.ensure()
+    assert (await router.observe("web")).weight == 0
+    assert table.read_text() == good
+    assert await router.condition() == "ok"
 
 
 async def test_only_loopback_reaches_the_admin_side(world: World) -> None:

@@ -281,3 +281,14 @@ def test_r4_a_rollback_is_not_over_before_the_latch_is_seen() -> None:
         commands=(command(CommandKind.ABORT),),
     )
     assert (at_once.status.state, at_once.abort) == (State.ROLLING_BACK, NEW)
+
+
+@pytest.mark.parametrize(("share", "words"), [(20, "it sends 20 %"), (None, "does not say whether")])
+def test_a_router_that_does_not_follow_an_abort_is_told_of_once(share: int | None, words: str) -> None:
+    status = status_in(State.ROLLING_BACK)
+    seen = world(status, traffic=traffic_for(status, seen=share, seen_canary=NEW))
+    assert not turn(status, T0 + 5 * SECOND, seen=seen).events
+    late = turn(status, T0 + 11 * SECOND, seen=seen)
+    assert reasons(late) == ["RouterLags"]
+    assert words in late.status.message
+    assert not turn(late.status, T0 + 20 * SECOND, seen=seen).events

@@ -1,5 +1,7 @@
 import json
+from collections import Counter
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -9,6 +11,7 @@ from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
 from phoenix_orch.traffic.traefik_config import (
     BUCKETS,
+    PLACES,
     ServiceName,
     bucket_edges,
     dynamic_config,
@@ -16,19 +19,25 @@ from phoenix_orch.traffic.traefik_config import (
     parse_service_name,
     service_name,
     static_config,
+    table_config,
+    waiting_config,
 )
 
 WEB = RouteSpec(service="web")
 
 
 def rendered(state: TrafficState, spec: RouteSpec = WEB) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads(json.dumps(dynamic_config(spec, state)))["http"]
+    config: dict[str, Any] = json.loads(json.dumps(dynamic_config(spec, state)))
     return config
 
 
 def weights(state: TrafficState) -> dict[str, int]:
-    services = rendered(state)["services"]["web"]["weighted"]["services"]
-    return {entry["name"]: entry["weight"] for entry in services}
+    """Percentages by service, all places on the wheel together."""
+    shares: Counter[str] = Counter()
+    for entry in rendered(state)["services"]["web"]["weighted"]["services"]:
+        shares[entry["name"]] += entry["weight"]
+    assert sum(shares.values()) == 10_000
+    return {name: weight // 100 for name, weight in shares.items()}
 
 
 def test_the_weight_is_split_between_the_variants() -> None:
@@ -90,6 +99,31 @@ def test_the_most_exact_route_wins() -> None:
     assert priorities == sorted(set(priorities))
 
 
+def test_every_whole_percentage_is_dealt_out_exactly() -> None:
+    assert all(sum(places) == 100 for places in PLACES.values())
+    for weight in range(101):
+        state = TrafficState(route="web", stable=OLD, canary=NEW, weight=weight)
+        assert weights(state) == {"web.stable.old": 100 - weight, "web.canary.new": weight}
+
+
+def test_a_route_that_waits_sends_nobody_anywhere() -> None:
+    config: dict[str, Any] = dict(waiting_config("web", RouteSpec(service="web", path_prefix="/api")))
+    assert config["services"] == {"web": {"loadBalancer": {"servers": []}}}
+    assert config["routers"]["web"]["rule"] == "(Path(`/api`) || PathPrefix(`/api/`))"
+    (middleware,) = config["routers"]["web"]["middlewares"]
+    headers = config["middlewares"][middleware]["headers"]["customResponseHeaders"]
+    assert headers == {"Retry-After": "1"}
+
+
+def test_the_marker_tells_tables_apart_and_no_table_is_empty() -> None:
+    empty, nothing = table_config([])
+    assert empty == {"http": {"middlewares": {nothing: ANY}}}
+    one = dynamic_config(WEB, TrafficState(route="web", stable=OLD))
+    other = dynamic_config(WEB, TrafficState(route="web", stable=OLD, canary=NEW, weight=5))
+    assert len({nothing, table_config([one])[1], table_config([other])[1]}) == 3
+    assert table_config([one]) == table_config([dict(one)])
+
+
 @pytest.mark.parametrize("revision", ["", "a b", "a@file", "x" * 64, "{{", "`", "-a", "a\nb"])
 def test_a_revision_that_cannot_be_a_name_is_refused(revision: str) -> None:
     with pytest.raises(Invalid, match="revision"):
@@ -133,10 +167,11 @@ def test_edges_of_limits_join_the_ladder() -> None:
 
 def test_static_config_keeps_to_itself() -> None:
     config: dict[str, Any] = static_config(
-        RouterSpec(listen=":8080"), admin="127.0.0.1:1", dynamic="/d", log="/l", edges=(0.1, 0.5)
+        RouterSpec(listen=":8080"), admin="127.0.0.1:1", dynamic="/d/routes.yaml", log="/l", edges=(0.1, 0.5)
     )
     assert config["global"] == {"checkNewVersion": False, "sendAnonymousUsage": False}
     assert config["entryPoints"]["traefik"]["address"] == "127.0.0.1:1"
+    assert config["providers"]["file"] == {"filename": "/d/routes.yaml", "watch": True}
     assert config["entryPoints"]["web"]["address"] == ":8080"
     assert config["providers"]["providersThrottleDuration"] == "50ms"
     assert config["metrics"]["prometheus"]["buckets"] == [0.1, 0.5]

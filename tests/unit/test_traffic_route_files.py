@@ -2,9 +2,11 @@
 
 import errno
 import fcntl
+import os
 from pathlib import Path
 
 import pytest
+import structlog
 
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
 from phoenix_orch.testing.router_contract import NEW, OLD
@@ -28,10 +30,10 @@ async def latched(router: EmbeddedRouter) -> TrafficState:
 
 
 def file_of(router: EmbeddedRouter) -> Path:
-    return router.directory / "dynamic" / "web.yaml"
+    return router.directory / "dynamic" / "routes.yaml"
 
 
-@pytest.mark.parametrize("harm", ["deleted", "emptied", "torn", "header edited", "body edited"])
+@pytest.mark.parametrize("harm", ["deleted", "emptied", "torn", "header edited", "body edited", "replaced"])
 async def test_the_latch_outlives_hands(router: EmbeddedRouter, harm: str) -> None:
     state = await latched(router)
     path = file_of(router)
@@ -44,6 +46,7 @@ async def test_the_latch_outlives_hands(router: EmbeddedRouter, harm: str) -> No
             "torn": good[:60],
             "header edited": good.replace('"aborted":["new"]', '"aborted":[]'),
             "body edited": good.replace('"weight": 0', '"weight": 90'),
+            "replaced": "http: {}\n",
         }
         assert changed[harm] != good
         path.write_text(changed[harm])
@@ -63,56 +66,140 @@ async def test_an_abort_that_was_done_already_still_puts_the_file_back(router: E
     assert file_of(router).read_text() == good
 
 
-async def test_what_is_not_ours_is_not_touched(router: EmbeddedRouter) -> None:
+@pytest.mark.parametrize("harm", ["text", "directory", "no rights"])
+async def test_what_is_not_ours_is_put_aside_and_cannot_be_in_the_way(
+    router: EmbeddedRouter, harm: str
+) -> None:
+    state = await router.write(TrafficState(route="web", stable=OLD))
+    await router.write(state.model_copy(update={"canary": NEW, "weight": 40}))
+    path, theirs = file_of(router), "http: {}\n"
+    path.unlink()
+    if harm == "directory":
+        path.mkdir()
+        (path / "note").write_text(theirs)
+    else:
+        path.write_text(theirs)
+    if harm == "no rights" and os.getuid() != 0:
+        path.chmod(0)
+    with structlog.testing.capture_logs() as logs:
+        after = await router.abort("web", "new")
+    assert (after.weight, after.aborted) == (0, ("new",))
+    assert await router.read("web") == after
+    (kept,) = (router.directory / "put-aside").iterdir()
+    assert [log["kept"] for log in logs] == [str(kept)]
+    if harm == "no rights":
+        kept.chmod(0o600)
+    assert (kept / "note" if harm == "directory" else kept).read_text() == theirs
+
+
+async def test_the_same_foreign_text_is_kept_once(router: EmbeddedRouter) -> None:
     await latched(router)
-    theirs = "http: {}\n"
+    for _ in range(3):
+        file_of(router).write_text("http: {}\n")
+        await router.abort("web", "new")
+    assert len(list((router.directory / "put-aside").iterdir())) == 1
+
+
+async def test_other_files_beside_the_table_mean_nothing(router: EmbeddedRouter) -> None:
+    state = await latched(router)
+    theirs = [file_of(router).with_name(name) for name in ("theirs.yaml", ".hidden.yaml", "blog.toml")]
+    for path in theirs:
+        path.write_text("http: [\n")
+    assert await router.read("web") == state
+    assert await router.routes() == ("web",)
+    assert (await router.write(state)).version == state.version + 1
+    assert [path.read_text() for path in theirs] == ["http: [\n"] * 3
+
+
+async def test_torn_without_a_copy_is_as_if_there_were_none(router: EmbeddedRouter) -> None:
+    await latched(router)
+    (router.directory / "copies" / "routes.yaml").unlink()
+    file_of(router).write_text("# phoenix: 0 {")
+    with pytest.raises(NotFound):
+        await router.read("web")
+    assert (await router.write(TrafficState(route="web", stable=OLD))).version == 1
+
+
+async def test_a_table_put_back_from_before_the_latch_does_not_lose_it(router: EmbeddedRouter) -> None:
+    state = await router.write(TrafficState(route="web", stable=OLD))
+    await router.write(state.model_copy(update={"canary": NEW, "weight": 40}))
+    before = file_of(router).read_text()
+    after = await router.abort("web", "new")
+    file_of(router).write_text(before)
+    assert await router.read("web") == after.model_copy(update={"drifted": True})
+
+
+async def test_the_table_of_another_release_is_left_as_it_is(router: EmbeddedRouter) -> None:
+    await latched(router)
+    theirs = '# phoenix: 0 {"format":3}\n'
     file_of(router).write_text(theirs)
-    calls = [
-        router.read("web"),
-        router.write(TrafficState(route="web", stable=OLD)),
-        router.abort("web", "new"),
-        router.clear_latch("web", "new"),
-        router.remove("web"),
-    ]
-    for call in calls:
-        with pytest.raises(Invalid, match="not written by Phoenix"):
+    for call in (router.read("web"), router.abort("web", "new"), router.remove("web")):
+        with pytest.raises(Invalid, match=r"routes\.yaml cannot be read: its format is 3"):
             await call
     assert file_of(router).read_text() == theirs
-    assert await router.foreign() == (file_of(router),)
-    assert await router.routes() == ()
 
 
-async def test_foreign_files_that_traefik_would_read_are_named(router: EmbeddedRouter) -> None:
+async def test_restore_puts_every_route_back(router: EmbeddedRouter) -> None:
     await latched(router)
-    dynamic = file_of(router).parent
-    (dynamic / "sub").mkdir()
-    read_by_traefik = [dynamic / ".hidden.yaml", dynamic / "other.toml", dynamic / "sub" / "x.yml"]
-    for path in (*read_by_traefik, dynamic / "notes.txt"):
-        path.write_text("x: 1\n")
-    assert await router.foreign() == tuple(sorted(read_by_traefik))
+    await router.declare("blog", RouteSpec(service="blog", path_prefix="/blog"))
+    good = file_of(router).read_text()
+    files = RouteFiles(router.directory)
+    assert not files.restore()
+    for harm in ("", "http: {}\n", good.replace('"weight": 0', '"weight": 90')):
+        file_of(router).write_text(harm)
+        assert files.marker() is None
+        assert files.restore()
+        assert file_of(router).read_text() == good
+    file_of(router).unlink()
+    assert files.restore()
+    assert file_of(router).read_text() == good
 
 
-async def test_torn_without_a_copy_says_what_to_do(router: EmbeddedRouter) -> None:
-    await latched(router)
-    (router.directory / "copies" / "web.yaml").unlink()
-    file_of(router).write_text("# phoenix: 0 {")
-    with pytest.raises(Invalid, match="cannot be read") as raised:
-        await router.read("web")
-    assert "delete the file" in raised.value.remedy
-    with pytest.raises(Invalid, match="cannot be read"):
-        await router.write(TrafficState(route="web", stable=OLD))
+async def test_a_declared_route_waits_until_it_has_an_object(router: EmbeddedRouter) -> None:
+    blog = RouteSpec(service="blog", path_prefix="/blog")
+    await router.declare("blog", blog)
+    again = EmbeddedRouter(router.directory)
+    assert await again.routes() == ()
+    with pytest.raises(NotFound):
+        await again.read("blog")
+    await router.write(TrafficState(route="blog", stable=OLD))
+    assert RouteFiles(router.directory).table().waiting == {}
+    assert "/blog" in file_of(router).read_text()
+    await router.undeclare("blog")
+    assert await router.routes() == ("blog",), "only what has no object is forgotten"
+    await router.declare("shop", RouteSpec(service="shop", path_prefix="/shop"))
+    await router.undeclare("shop")
+    assert "/shop" not in file_of(router).read_text()
 
 
-async def test_a_file_under_another_name_is_refused(router: EmbeddedRouter) -> None:
-    await latched(router)
-    file_of(router).rename(file_of(router).with_name("blog.yaml"))
-    with pytest.raises(Invalid, match="is of route 'web'"):
-        await router.read("blog")
+async def test_what_waits_of_an_earlier_configuration_makes_room(router: EmbeddedRouter) -> None:
+    await router.declare("old", RouteSpec(service="old", path_prefix="/x"))
+    again = EmbeddedRouter(router.directory)
+    await again.declare("new", RouteSpec(service="new", path_prefix="/x"))
+    assert set(RouteFiles(router.directory).table().waiting) == {"new"}
+
+
+async def test_what_is_only_expected_changes_nothing_that_is_known(router: EmbeddedRouter) -> None:
+    state = await router.write(TrafficState(route="web", stable=OLD))
+    before = file_of(router).read_text()
+    await router.expect("web", RouteSpec(service="web", path_prefix="/elsewhere"))
+    await router.expect("blog", RouteSpec(service="blog"))
+    assert file_of(router).read_text() == before
+    assert await router.read("web") == state
+    await router.expect("blog", RouteSpec(service="blog", path_prefix="/blog"))
+    assert set(RouteFiles(router.directory).table().waiting) == {"blog"}
+
+
+async def test_the_reserve_grows_with_the_table(router: EmbeddedRouter) -> None:
+    many = tuple(f"revision-{number:06}" for number in range(5000))
+    await router.write(TrafficState(route="web", stable=OLD, aborted=many))
+    reserve = router.directory / "scratch" / "reserve"
+    assert reserve.stat().st_size >= 2 * file_of(router).stat().st_size > 128 * 1024
 
 
 async def test_only_files_for_traefik_lie_in_its_directory(router: EmbeddedRouter) -> None:
     await latched(router)
-    assert [path.name for path in file_of(router).parent.iterdir()] == ["web.yaml"]
+    assert [path.name for path in file_of(router).parent.iterdir()] == ["routes.yaml"]
     assert [path.name for path in (router.directory / "scratch").iterdir()] == ["reserve"]
 
 
@@ -160,7 +247,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch, until_gone: Path | None = None) -
 
 async def test_a_missing_copy_never_fails_a_write(router: EmbeddedRouter) -> None:
     state = await latched(router)
-    copy = router.directory / "copies" / "web.yaml"
+    copy = router.directory / "copies" / "routes.yaml"
     copy.unlink()
     copy.mkdir()  # a rename onto it fails
     assert (await router.write(state)).version == state.version + 1
@@ -169,7 +256,7 @@ async def test_a_missing_copy_never_fails_a_write(router: EmbeddedRouter) -> Non
 def test_a_writer_that_hangs_does_not_hang_others_for_ever(tmp_path: Path) -> None:
     files = RouteFiles(tmp_path, lock_timeout=0.05)
     files.prepare()
-    with (tmp_path / "locks" / "web.lock").open("a") as held:
+    with (tmp_path / "locks" / "routes.lock").open("a") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(Retryable, match="another process"):
             files.remove("web")

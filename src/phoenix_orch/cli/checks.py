@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -27,6 +28,7 @@ from phoenix_orch.rollout.spec import Model
 from phoenix_orch.runtime.valkey_program import find_binary
 from phoenix_orch.runtime.valkey_server import ServerInfo
 from phoenix_orch.traffic import traefik_api
+from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.spec import RouterSpec
 from phoenix_orch.workload import processes
 
@@ -68,6 +70,7 @@ def examine(data_dir: Path) -> list[Finding]:
         ("configuration", _configuration),
         ("phoenix", lambda: _phoenix(layout, health)),
         ("port", lambda: _port(layout)),
+        ("routing", lambda: _routing(layout, running=isinstance(health, dict))),
         ("leftovers", lambda: _leftovers(layout, running=isinstance(health, dict))),
     )
     findings: list[Finding] = []
@@ -266,6 +269,17 @@ def _port(layout: Layout) -> Iterator[Finding]:
         yield _fault(name, detail, remedy)
     else:
         yield _ok(name, f"{spec.listen} is free")
+
+
+def _routing(layout: Layout, *, running: bool) -> Iterator[Finding]:
+    """Whether the router does what the file of its routes says; a Phoenix that runs has told that itself."""
+    if running or traefik_api.running(layout.router) is None:
+        return
+    condition = asyncio.run(EmbeddedRouter(layout.router).condition())
+    if condition == "ok":
+        yield _ok("routing", "the router answers and obeys its routes")
+    else:
+        yield _fault("routing", f"the router {condition}", "start `phoenix up`: it mends or replaces it")
 
 
 def _router_spec(layout: Layout) -> RouterSpec:

@@ -222,8 +222,14 @@ def _abort_by_hand(data_dir: DataDir, name: str, silent: Retryable, *, dry_run: 
     print(
         f"aborted {name}: revision {aborted.revision} is latched, "
         f"revision {aborted.state.stable.revision} has all traffic\n"
-        "the router obeys at once; Phoenix ends the release when it is back"
+        f"{_obedience(aborted.router)}; Phoenix ends the release when it is back"
     )
+
+
+def _obedience(router: str) -> str:
+    if router == "ok":
+        return "the router obeys"
+    return f"the router {router}: `phoenix up` mends that"
 
 
 @app.command()

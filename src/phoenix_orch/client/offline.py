@@ -19,6 +19,8 @@ class Aborted:
     revision: str
     state: TrafficState
     """The traffic object as it is now."""
+    router: str = "ok"
+    """`ok`: the router obeys it; else what is wrong with the router."""
 
 
 def abort(data_dir: Path, name: str, *, dry_run: bool = False) -> Aborted:
@@ -44,9 +46,10 @@ async def _abort(data_dir: Path, name: str, *, dry_run: bool) -> Aborted:
         )
     state = await router.read(route)
     revision = _released(name, state)
-    if not dry_run:
-        state = await router.abort(route, revision)
-    return Aborted(route=route, revision=revision, state=state)
+    if dry_run:
+        return Aborted(route=route, revision=revision, state=state)
+    state = await router.abort(route, revision)
+    return Aborted(route=route, revision=revision, state=state, router=await router.insist())
 
 
 def _released(name: str, state: TrafficState) -> str:

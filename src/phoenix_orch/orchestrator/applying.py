@@ -39,6 +39,8 @@ class RoutingTable(TrafficRouter, Protocol):
 
     async def declare(self, route: str, spec: RouteSpec) -> None: ...
 
+    async def undeclare(self, route: str) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Declared:
@@ -159,14 +161,17 @@ class Applying:
                     refusal = error
                     refused.append(wanted)
             if refusal is not None and len(refused) == len(waiting):
-                await self._declare_routes_as_known()
+                await self._declare_routes_as_known(every)
                 raise refusal
             waiting = refused
         for wanted in every:
             await self._workload.declare(wanted.service, wanted.service_spec)
 
-    async def _declare_routes_as_known(self) -> None:
+    async def _declare_routes_as_known(self, refused: tuple[Declared, ...]) -> None:
         """Take back what was declared of a configuration that is refused."""
+        for wanted in refused:
+            if self._config is None or wanted.route not in self._config.routes:
+                await self._router.undeclare(wanted.route)
         for known in declared(self._config) if self._config is not None else ():
             with contextlib.suppress(Invalid):
                 await self._router.declare(known.route, known.route_spec)

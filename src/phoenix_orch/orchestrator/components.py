@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.workload.view import FileWorkloadView
 from phoenix_orch.workload.workload import WorkloadView
+
+LONGEST_ANSWER = 2.5
+"""Seconds after which a store that hangs is told of; those who ask wait 5 s in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +119,16 @@ async def component_states(parts: Parts) -> list[dict[str, str]]:
     for component in ("health-validator", "rollback-controller"):
         led = is_led(parts.layout.lock(component))
         states.append({"name": component, "state": "ok" if led else "nobody runs it"})
+    store, router = await asyncio.gather(_store_state(parts.store), parts.router.condition())
+    return [*states, {"name": "store", "state": store}, {"name": "router", "state": router}]
+
+
+async def _store_state(store: ValkeyStore) -> str:
     try:
-        await parts.store.ping()
+        async with asyncio.timeout(LONGEST_ANSWER):
+            await store.ping()
     except PhoenixError as error:
-        states.append({"name": "store", "state": error.message})
-    else:
-        states.append({"name": "store", "state": "ok"})
-    routing = await parts.router.admin_url() is not None
-    states.append({"name": "router", "state": "ok" if routing else "does not run"})
-    return states
+        return error.message
+    except TimeoutError:
+        return "does not answer"
+    return "ok"

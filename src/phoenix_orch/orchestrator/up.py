@@ -33,6 +33,7 @@ from phoenix_orch.orchestrator.layout import Layout, only_one, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.valkey_server import ValkeyServer
+from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.spec import RouterSpec
 from phoenix_orch.traffic.traefik_process import TraefikProcess
 from phoenix_orch.workload.process import ProcessWorkload
@@ -119,6 +120,7 @@ async def _up(
         )
         try:
             url = store_url or await machinery.store_url()
+            await _expect_routes(layout, known)
             await machinery.traefik.ensure()
             async with open_parts(layout, url, speed) as parts:
                 work = _work(parts, machinery, config, serve_api, others=others)
@@ -131,6 +133,13 @@ async def _up(
         await machinery.stop()
         layout.process.unlink(missing_ok=True)
         return status
+
+
+async def _expect_routes(layout: Layout, known: PhoenixFile | None) -> None:
+    """From its first moment the router says 503, and not 404, for what is about to be served."""
+    router = EmbeddedRouter(layout.router)
+    for name, spec in (known.routes if known else {}).items():
+        await router.expect(name, spec)
 
 
 async def _work(

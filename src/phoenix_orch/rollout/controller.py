@@ -25,6 +25,7 @@ from phoenix_orch.kernel.errors import (
     Terminal,
 )
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
+from phoenix_orch.rollout.latches import Latches
 from phoenix_orch.rollout.machine import decide
 from phoenix_orch.rollout.pictures import groups, routed, traffic_facts, traffic_state
 from phoenix_orch.rollout.status import RESTING, Event, Release, Rollout
@@ -73,6 +74,7 @@ class RolloutController:
         self._log = structlog.get_logger("phoenix.rollout-controller")
         self._faults = Faults(self._log)
         self._verifications = Verifications(verifier, self._faults)
+        self._latches = Latches(store, router)
 
     def wake(self) -> None:
         """Look now: something changed."""
@@ -131,6 +133,7 @@ class RolloutController:
             told.pop(rollout.route, None)
         self._faults.forget(rollout.name)
         self._verifications.end(rollout.name)
+        self._latches.forget(rollout.name)
 
     async def reconcile(self, name: str) -> timedelta:
         """One pass over one rollout; returns how long to wait for the next, in real time.
@@ -147,6 +150,10 @@ class RolloutController:
         rollout = self._known[name] = await self._record(rollout, decision, state, stored=stored)
         if decision.clear_latch is not None:
             await self._attempt(name, "latch", self._clear_latch(rollout, decision.clear_latch))
+        if observed.traffic_missing:
+            self._latches.forget(name)
+        elif state is not None and stored:
+            await self._attempt(name, "latches", self._keep_latches(rollout, state))
         await self._scale(rollout, decision, workload)
         if decision.traffic is not None and workload is not None:
             steering = self._steer(rollout, decision.traffic, state, workload)
@@ -332,6 +339,19 @@ class RolloutController:
         await self._router.clear_latch(rollout.route, revision)
         self._written.pop(rollout.route, None)
         self.wake()
+
+    async def _keep_latches(self, rollout: Rollout, state: TrafficState) -> None:
+        """A traffic object that was made anew gets the latches that the store knows of."""
+        for revision in sorted(await self._latches.keep(rollout, state)):
+            event = Event(
+                at=self._clock.now(),
+                reason="LatchRestored",
+                message=f"the traffic object had lost the latch of {revision}; it was put back",
+                revision=revision,
+                release=rollout.status.release,
+            )
+            self._log.warning(event.message, reason=event.reason, rollout=rollout.name)
+            await self._store.append_events(rollout.name, [event])
 
     async def _scale(self, rollout: Rollout, decision: Decision, workload: WorkloadState | None) -> None:
         present = set(workload.wanted) if workload is not None else set()

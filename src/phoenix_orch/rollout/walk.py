@@ -12,6 +12,9 @@ from phoenix_orch.rollout.interrupts import condemned, latched, retargeted, stab
 from phoenix_orch.rollout.status import Outcome, State, Verification
 from phoenix_orch.rollout.turn import Turn
 
+SLOW_ROUTER = timedelta(seconds=10)
+"""Time after which a router that has not followed an abort is worth a word."""
+
 
 def canary_size(replicas: int, weight: int) -> int:
     """Instances the canary needs to carry `weight` per cent of what `replicas` carry; at least one."""
@@ -312,13 +315,30 @@ def _rolling_back(turn: Turn) -> None:
     traffic = turn.seen.traffic
     if traffic is None or status.canary not in traffic.aborted:
         return  # not over before it is latched (R4)
-    if turn.seen.workload is None or not off_the_data_plane(turn):
+    if not off_the_data_plane(turn):
+        _tell_of_the_router(turn)
+        return
+    if turn.seen.workload is None:
         return
     if turn.seen.group(status.canary).present > 0 or own_verification(turn, "rollback") is None:
         return
     reason = status.cause.reason if status.cause else status.message
     turn.end(Outcome.ROLLED_BACK, reason, revision=status.canary or "", replaced=status.stable)
     turn.go(State.ROLLED_BACK, reason, fast=False)
+
+
+def _tell_of_the_router(turn: Turn) -> None:
+    """The latch is set and the data plane does not follow, or cannot be seen: say so, once."""
+    status, traffic = turn.status, turn.seen.traffic
+    if traffic is None or status.since is None or turn.now - status.since < SLOW_ROUTER:
+        return
+    if traffic.seen is None:
+        message = f"latched; the router does not say whether {status.canary} still gets requests"
+    else:
+        message = f"latched, but the router has not followed yet; it sends {traffic.seen} % to the canary"
+    if status.message != message:
+        turn.update(message=message)
+        turn.note("RouterLags", f"{message}; it is replaced if that lasts")
 
 
 def _no_way_back(turn: Turn) -> bool:

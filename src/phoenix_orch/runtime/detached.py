@@ -45,6 +45,12 @@ class Process(BaseModel):
         """It runs; one that ended and waits to be reaped does not."""
         return _started(self.pid) == self.started
 
+    @property
+    def there(self) -> bool:
+        """It is known to the kernel. While it is killed it is no longer alive and may still hold its ports:
+        its first thread has ended and others have not."""
+        return _started(self.pid, dead=True) == self.started
+
 
 def find(pid: int) -> Process | None:
     """The process that has this pid now."""
@@ -94,7 +100,7 @@ async def ended(process: Process) -> None:
     descriptor = _pidfd(process.pid)
     try:
         # Looked at after the descriptor was taken, so that it cannot belong to a later process.
-        if descriptor is not None and process.alive:
+        if descriptor is not None and process.there:
             await _readable(descriptor)
         while process.alive:  # noqa: ASYNC110 - where there is no descriptor there is no event
             await asyncio.sleep(_POLL)
@@ -109,7 +115,7 @@ def wait(process: Process, timeout: float) -> bool:
     descriptor = _pidfd(process.pid)
     give_up = time.monotonic() + timeout
     try:
-        if descriptor is not None and process.alive:
+        if descriptor is not None and process.there:
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
             poll.poll(timeout * 1000)
@@ -186,14 +192,14 @@ async def keep(
         await asyncio.sleep(delay)
 
 
-def _started(pid: int) -> str | None:
-    """When the process with this pid started; None when there is none that runs."""
+def _started(pid: int, *, dead: bool = False) -> str | None:
+    """When the process with this pid started; None when there is none that runs, or is `dead`."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _started_elsewhere(pid)
     fields = stat.rpartition(b")")[2].split()  # the name before it may hold anything
-    if fields[0] in {b"Z", b"X"}:
+    if fields[0] in {b"Z", b"X"} and not dead:
         return None
     # Not psutil's create_time: that is a wall clock time, and moves when the clock is set.
     return f"{_boot()}/{int(fields[19])}"

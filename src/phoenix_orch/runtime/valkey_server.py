@@ -45,7 +45,10 @@ _LONGEST_SOCKET = 107
 """Bytes of a unix socket's path that the kernel takes (108 with the zero at its end)."""
 _LOG_LIMIT = 1024 * 1024
 _CHECK = 2.0
-"""Seconds between looks whether the socket is still in its place."""
+"""Seconds between looks whether the socket is still in its place and the server answers."""
+_SILENCES = 4
+"""Looks in a row without any answer, each of a second, after which a server hangs: some 12 s. One that
+loads its data, or that refuses, answers."""
 
 _log = structlog.get_logger("phoenix.valkey")
 
@@ -110,10 +113,10 @@ class ValkeyServer:
     # -- one server ----------------------------------------------------------------------------------
 
     def _ensure(self) -> ServerInfo:
-        deadline = time.monotonic() + self._start_timeout
         with self._faults():
             self._prepare()
             while True:
+                deadline = time.monotonic() + self._start_timeout
                 with self._lock() as lock:  # held by nobody: nobody runs, and nobody else can start one
                     started = self._start(lock) if lock is not None else None
                 info = self._answering(started, deadline)
@@ -142,8 +145,22 @@ class ValkeyServer:
             if started is None and self._is_free():
                 return None
             if time.monotonic() > deadline:
+                if started is None and self._hangs(info, answer):
+                    self._kill(info.process)
+                    return None
                 raise self._silent(info, answer)
             time.sleep(0.01)
+
+    def _hangs(self, info: ServerInfo, answer: str) -> bool:
+        """It runs and can be reached, and says nothing at all."""
+        alive = info.process is not None and info.process.alive
+        return alive and not answer and Path(info.socket).exists()
+
+    def _kill(self, process: Process | None) -> None:
+        """End a server that hangs. With `appendfsync always` nothing that was acknowledged gets lost."""
+        if process is not None:
+            _log.warning("valkey is replaced", pid=process.pid, reason="it does not answer")
+            detached.end(process, grace=0.0, name="Valkey")
 
     def _met(self, info: ServerInfo) -> ServerInfo:
         """Read its words from here on, and from its start when we started it."""
@@ -231,14 +248,20 @@ class ValkeyServer:
         self._write_state(info.model_copy(update={"process": None}))
 
     async def _gone(self, process: Process) -> str:
-        """Wait until the server has ended, and make it end when nobody can reach it any more."""
+        """Wait until the server has ended, and make it end when nobody can reach it, or it hangs."""
         info = await asyncio.to_thread(self._state)
         end = asyncio.create_task(detached.ended(process))
+        silences = 0
         try:
             while not (await asyncio.wait({end}, timeout=_CHECK))[0]:
                 if not await asyncio.to_thread(os.path.exists, info.socket):
                     await asyncio.to_thread(detached.end, process, grace=5.0, name="Valkey")
                     return f"its socket {info.socket} was removed"
+                answer = await asyncio.to_thread(ask, info.socket, "PING")
+                silences = 0 if answer else silences + 1
+                if silences >= _SILENCES:
+                    await asyncio.to_thread(self._kill, process)
+                    return "it did not answer and was killed"
         finally:
             end.cancel()
         error = await asyncio.to_thread(self._fault, last=15)

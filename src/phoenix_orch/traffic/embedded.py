@@ -18,6 +18,7 @@ from phoenix_orch.traffic.spec import RouteSpec
 from phoenix_orch.traffic.state_file import RouteObject
 from phoenix_orch.traffic.traefik_api import UNSEEN, running, seen
 from phoenix_orch.traffic.traefik_config import METRICS_PATH
+from phoenix_orch.traffic.traefik_watch import Finding, nudge, settled
 
 
 class EmbeddedRouter:
@@ -34,8 +35,9 @@ class EmbeddedRouter:
     async def declare(self, route: str, spec: RouteSpec) -> None:
         """Say which requests the route takes. Idempotent; changes an existing route at once.
 
-        A route that does not exist yet takes shape with its first write (version 0). One that was
-        never declared takes every request. Raises Invalid when another route takes the same ones.
+        A route that does not exist yet takes shape with its first write (version 0); until then its
+        requests are answered with 503. One that was never declared takes every request. Raises Invalid
+        when another route takes the same ones.
         """
         await asyncio.to_thread(self._declare, route, spec)
 
@@ -47,12 +49,35 @@ class EmbeddedRouter:
     async def routes(self) -> tuple[str, ...]:
         return await asyncio.to_thread(self._files.routes)
 
-    async def foreign(self) -> tuple[Path, ...]:
-        """Files in Traefik's directory that Phoenix did not write. They can block every change."""
-        return await asyncio.to_thread(self._files.foreign)
+    async def condition(self, *, within: float = 1.0) -> str:
+        """`ok`, or what is wrong with the router; a change has `within` seconds to take effect."""
+        info = await asyncio.to_thread(running, self.directory)
+        if info is None:
+            return "does not run"
+        found = await settled(info, self._files, within)
+        return "ok" if found is Finding.OBEYS else f"{found.value} (pid {info.pid})"
+
+    async def insist(self) -> str:
+        """Wait until the router obeys what was written, and tell it to when it has not heard; its condition.
+
+        For a command that has nobody else to look after that; `TraefikProcess.keep` does it otherwise.
+        """
+        info = await asyncio.to_thread(running, self.directory)
+        if info is not None and await settled(info, self._files, 1.0) is Finding.DEAF:
+            nudge(info)
+        return await self.condition()
+
+    async def expect(self, route: str, spec: RouteSpec) -> None:
+        """Answer 503 for a route that may still be refused, unless it, or its requests, are known already."""
+        await asyncio.to_thread(self._expect, route, spec)
+
+    async def undeclare(self, route: str) -> None:
+        """Forget what was declared for a route that has no object yet. Idempotent."""
+        self._specs.pop(route, None)
+        await asyncio.to_thread(lambda: self._files.remove(route, waiting_only=True))
 
     async def read(self, route: str) -> TrafficState:
-        """As `TrafficRouter.read`; Invalid when a file stands there that Phoenix did not write."""
+        """As `TrafficRouter.read`; Invalid when another release of Phoenix wrote the file."""
         return (await asyncio.to_thread(self._files.read, route)).state
 
     async def write(self, wanted: TrafficState) -> TrafficState:
@@ -103,16 +128,26 @@ class EmbeddedRouter:
     def _spec(self, route: str, current: RouteObject | None) -> RouteSpec:
         return current.spec if current else self._specs.get(route, RouteSpec(service=route))
 
+    def _expect(self, route: str, spec: RouteSpec) -> None:
+        table = self._files.table()
+        known = [*(found.spec for found in table.routes.values()), *table.waiting.values()]
+        if route not in table.routes and not any(_same_requests(spec, taken) for taken in known):
+            self._files.wait_for(route, spec)
+
     def _declare(self, route: str, spec: RouteSpec) -> None:
-        for other in self._files.routes():
-            taken = self._specs.get(other) or self._files.read(other).spec
-            if other != route and (taken.host, taken.path_prefix) == (spec.host, spec.path_prefix):
+        table = self._files.table()
+        for other, taken in {**{n: r.spec for n, r in table.routes.items()}, **self._specs}.items():
+            if other != route and _same_requests(taken, spec):
                 raise Invalid(
                     f"routes {other!r} and {route!r} both take {spec.host or 'any host'} {spec.path_prefix}",
                     remedy="give one of them another host or pathPrefix",
                 )
+        for other, taken in table.waiting.items():
+            if other != route and _same_requests(taken, spec):
+                self._files.remove(other, waiting_only=True)  # of a configuration that is no more
         self._specs[route] = spec
-        if route not in self._files.routes():
+        if route not in table.routes:
+            self._files.wait_for(route, spec)
             return
 
         def change(current: RouteObject | None) -> RouteObject:
@@ -122,6 +157,10 @@ class EmbeddedRouter:
             return RouteObject(spec=spec, state=current.state.model_copy(update={"version": version}))
 
         self._files.write(route, change)
+
+
+def _same_requests(one: RouteSpec, other: RouteSpec) -> bool:
+    return (one.host, one.path_prefix) == (other.host, other.path_prefix)
 
 
 def _existing(route: str, current: RouteObject | None) -> RouteObject:

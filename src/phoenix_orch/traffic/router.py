@@ -53,7 +53,8 @@ class TrafficState(BaseModel):
     weight: int = 0
     """Share of the canary in per cent, 0..100."""
     aborted: tuple[str, ...] = ()
-    """Revisions that may not carry traffic: the latch. The newest last; a bounded list."""
+    """Revisions that may not carry traffic: the latch. The newest last. None is forgotten by itself;
+    the rollout controller clears those of revisions that are no longer kept."""
     drifted: bool = False
     """Set by `read` when something else changed what the data plane obeys. Writing the state puts it
     back. Never stored."""
@@ -102,7 +103,8 @@ class TrafficRouter(Protocol):
         ...
 
     async def clear_latch(self, route: str, revision: str) -> TrafficState:
-        """A person's retry: let `revision` carry traffic again. Idempotent."""
+        """Let `revision` carry traffic again: at a person's retry, or when nobody knows it any more.
+        Idempotent."""
         ...
 
     async def observe(self, route: str) -> TrafficSeen:

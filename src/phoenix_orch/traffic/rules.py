@@ -12,9 +12,6 @@ from collections.abc import Iterable
 from phoenix_orch.kernel.errors import Conflict, Invalid, Latched
 from phoenix_orch.traffic.router import Group, TrafficState
 
-LATCHES_KEPT = 32
-"""So many aborted revisions are remembered; those that the object itself names are never forgotten."""
-
 
 def written(current: TrafficState | None, wanted: TrafficState) -> TrafficState:
     """The object after a conditional write of `wanted`. `current` None: the route does not exist yet.
@@ -104,14 +101,4 @@ def _joined(old: Iterable[str], new: Iterable[str]) -> tuple[str, ...]:
 
 
 def _stored(state: TrafficState, version: int, *, aborted: tuple[str, ...]) -> TrafficState:
-    groups = (state.stable, state.canary, state.previous)
-    named = {group.revision for group in groups if group}
-    return state.model_copy(
-        update={"version": version + 1, "aborted": _bounded(aborted, named), "drifted": False}
-    )
-
-
-def _bounded(latched: tuple[str, ...], named: set[str]) -> tuple[str, ...]:
-    """The newest latches, and any older one of a revision that the object still names."""
-    cut = len(latched) - LATCHES_KEPT
-    return tuple(r for i, r in enumerate(latched) if i >= cut or r in named)
+    return state.model_copy(update={"version": version + 1, "aborted": aborted, "drifted": False})

@@ -1,10 +1,11 @@
-"""The text of a traffic object: one file, obeyed by Traefik and read by Phoenix. Pure.
+"""The text of all traffic objects: one file, obeyed by Traefik and read by Phoenix. Pure.
 
-    # phoenix: 5e0c… {"format":1,"spec":{...},"state":{...}}     the truth, which Traefik skips
-    {"http": {...}}                                              what it means, rendered from it
+    # phoenix: 5e0c… {"format":2,"spec":{...},"state":{...}}      the truth, a line for each route
+    # phoenix: 91b2… {"format":2,"spec":{...},"waiting":"blog"}   declared, nothing of it is ready yet
+    {"http": {...}}                                               what they mean, rendered from them
 
-Weight and latch change in one rename because they are one file (rule R4). The first line carries a
-checksum of itself; the rest is rendered from it, always in the same way. So every change by somebody
+Weight and latch change in one rename because they are one file (rule R4). Each line carries a checksum
+of itself; the rest is rendered from the lines, always in the same way. So every change by somebody
 else can be told, and what another release of Phoenix wrote as well; both are put right by writing it
 again. The file is Phoenix's memory, not a place to steer from: `phoenix rollout abort` is.
 """
@@ -12,33 +13,23 @@ again. The file is Phoenix's memory, not a place to steer from: `phoenix rollout
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from phoenix_orch.kernel.errors import Invalid, PhoenixError
 from phoenix_orch.traffic.router import TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
-from phoenix_orch.traffic.traefik_config import dynamic_config
+from phoenix_orch.traffic.traefik_config import Config, dynamic_config, table_config, waiting_config
+
+Value = TypeVar("Value")
 
 MARK = "# phoenix: "
-FORMAT = 1
-
-
-class NotOurs(Invalid):
-    """A file that Phoenix did not write stands where the traffic object belongs (rule R13)."""
-
-
-class Torn(Invalid):
-    """The file bears our mark, or is empty, but cannot be read."""
-
-
-class Edited(Torn):
-    """The first line can be read, but is not what Phoenix wrote. `route` is what it says."""
-
-    def __init__(self, route: RouteObject) -> None:
-        super().__init__("its first line was changed by hand")
-        self.route = route
+FORMAT = 2
 
 
 class RouteObject(BaseModel):
@@ -50,13 +41,101 @@ class RouteObject(BaseModel):
     state: TrafficState
 
 
-def encode(route: RouteObject) -> str:
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All routes of one machine, by name."""
+
+    routes: Mapping[str, RouteObject] = field(default_factory=dict)
+    waiting: Mapping[str, RouteSpec] = field(default_factory=dict)
+    """Declared, without a traffic object: their requests are answered with 503."""
+
+    def holding(self, route: str, wanted: RouteObject) -> Table:
+        """With this object; the route waits no longer."""
+        return Table({**self.routes, route: wanted}, _without(self.waiting, route))
+
+    def waiting_for(self, route: str, spec: RouteSpec) -> Table:
+        return Table(self.routes, {**self.waiting, route: spec})
+
+    def without(self, route: str) -> Table:
+        return Table(_without(self.routes, route), _without(self.waiting, route))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a text says."""
+
+    table: Table = field(default_factory=Table)
+    edited: Mapping[str, RouteObject] = field(default_factory=dict)
+    """Routes whose line can be read, but is not what Phoenix wrote."""
+    ours: bool = True
+    """False: there is text, and no line of it is a line of ours (rule R13)."""
+
+
+def encode(table: Table) -> str:
     """The text of the file. Raises Invalid for names that Traefik could misread."""
-    state = route.state.model_dump(mode="json", exclude={"drifted"})
-    content = {"format": FORMAT, "spec": route.spec.model_dump(mode="json"), "state": state}
-    header = _safe(json.dumps(content, separators=(",", ":")))
-    body = _safe(json.dumps(dynamic_config(route.spec, route.state), indent=2))
-    return f"{MARK}{_checksum(header)} {header}\n{body}\n"
+    headers: list[dict[str, object]] = [
+        {"spec": route.spec.model_dump(mode="json"), "state": _dumped(route.state)}
+        for _, route in sorted(table.routes.items())
+    ]
+    headers += [
+        {"spec": spec.model_dump(mode="json"), "waiting": name}
+        for name, spec in sorted(table.waiting.items())
+    ]
+    lines = [_safe(json.dumps({"format": FORMAT, **header}, separators=(",", ":"))) for header in headers]
+    body = _safe(json.dumps(table_config(_parts(table))[0], indent=2))
+    return "".join([*(f"{MARK}{_checksum(line)} {line}\n" for line in lines), body, "\n"])
+
+
+def marker(table: Table) -> str:
+    """The name of a middleware that Traefik knows exactly when it obeys this table."""
+    return table_config(_parts(table))[1]
+
+
+def decode(text: str) -> Reading:
+    """What can be made of a text, whatever happened to it. Lines that cannot be read are left out.
+
+    Raises Invalid for the format of another release.
+    """
+    routes: dict[str, RouteObject] = {}
+    edited: dict[str, RouteObject] = {}
+    waiting: dict[str, RouteSpec] = {}
+    lines = list(itertools.takewhile(lambda line: line.startswith(MARK), text.split("\n")))
+    for line in lines:
+        checksum, _, content = line.removeprefix(MARK).partition(" ")
+        found = _parsed(content)
+        if isinstance(found, RouteObject):
+            good = checksum == _checksum(content)
+            (routes if good else edited)[found.state.route] = found
+        elif found is not None:
+            waiting[found[0]] = found[1]
+    return Reading(Table(routes, waiting), edited, ours=bool(lines) or not text.strip() or _is_empty(text))
+
+
+def merged(found: Reading, copy: Reading) -> Table:
+    """The best knowledge of every route.
+
+    The copy is written after the file and so is never ahead of it: where it is, or knows more, the file
+    was put back to an earlier state or lost something. A line that was changed by hand is believed where
+    there is no copy at all and Traefik could obey it.
+    """
+    believed = {} if copy.table.routes else found.edited
+    routes = {name: route for name, route in believed.items() if _can_be_rendered(route)}
+    for reading in (copy, found):
+        for name, route in reading.table.routes.items():
+            known = routes.get(name)
+            if known is None or route.state.version >= known.state.version:
+                routes[name] = route
+    waiting = {**copy.table.waiting, **found.table.waiting}
+    return Table(routes, {name: spec for name, spec in waiting.items() if name not in routes})
+
+
+def _parts(table: Table) -> list[Config]:
+    objects = [dynamic_config(route.spec, route.state) for _, route in sorted(table.routes.items())]
+    return [*objects, *(waiting_config(name, spec) for name, spec in sorted(table.waiting.items()))]
+
+
+def _dumped(state: TrafficState) -> dict[str, object]:
+    return state.model_dump(mode="json", exclude={"drifted"})
 
 
 def _safe(text: str) -> str:
@@ -65,51 +144,39 @@ def _safe(text: str) -> str:
     return text.replace("{{", "{\\u007b")
 
 
-def decode(text: str) -> RouteObject:
-    """The route, with `state.drifted` set when the text is not what `encode` writes for it.
-
-    Raises NotOurs without our mark, Torn when our first line cannot be read, Edited when it was changed,
-    Invalid for the format of another release.
-    """
-    if not text.strip():
-        raise Torn("the file is empty")
-    first = text.split("\n", 1)[0]
-    if not first.startswith(MARK):
-        raise NotOurs(f"the file does not start with {MARK.strip()!r}: Phoenix did not write it")
-    checksum, _, line = first.removeprefix(MARK).partition(" ")
+def _parsed(content: str) -> RouteObject | tuple[str, RouteSpec] | None:
+    """What one line says: an object, or a route that waits and its name. None: it cannot be read."""
     try:
-        header = json.loads(line)
+        header = json.loads(content)
         written_format = header.pop("format")
         if written_format != FORMAT:
             raise Invalid(
                 f"its format is {written_format}; this release of Phoenix knows {FORMAT}",
                 remedy="use the release of Phoenix that wrote it",
             )
-        route = RouteObject.model_validate(header)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Torn(f"its first line cannot be read: {_reason(error)}") from None
-    if checksum != _checksum(line):
-        raise Edited(_drifted(route))
-    return route if _is_as_encoded(route, text) else _drifted(route)
+        if "waiting" in header:
+            return str(header["waiting"]), RouteSpec.model_validate(header["spec"])
+        return RouteObject.model_validate(header)
+    except (ValueError, KeyError, TypeError, AttributeError):  # ValidationError is a ValueError
+        return None
 
 
-def _drifted(route: RouteObject) -> RouteObject:
-    return route.model_copy(update={"state": route.state.model_copy(update={"drifted": True})})
+def _is_empty(text: str) -> bool:
+    """The table of no routes has no line of its own."""
+    return text == encode(Table())
+
+
+def _can_be_rendered(route: RouteObject) -> bool:
+    try:
+        dynamic_config(route.spec, route.state)
+    except PhoenixError:  # a hand-made name that we would not write
+        return False
+    return True
 
 
 def _checksum(line: str) -> str:
     return hashlib.sha256(line.encode()).hexdigest()[:12]
 
 
-def _is_as_encoded(route: RouteObject, text: str) -> bool:
-    try:
-        return encode(route) == text
-    except PhoenixError:  # a hand-made name that we would not write
-        return False
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return str(error) or type(error).__name__
+def _without(known: Mapping[str, Value], name: str) -> dict[str, Value]:
+    return {key: value for key, value in known.items() if key != name}

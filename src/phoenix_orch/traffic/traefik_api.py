@@ -65,6 +65,16 @@ async def ping(admin: str, patience: float = 1.0) -> bool:
         return False
 
 
+async def obeys(admin: str, marker: str, patience: float = 1.0) -> bool | None:
+    """Whether the table with this marker is in force; None when Traefik does not say."""
+    try:
+        async with client(admin, patience) as http:
+            answer = await http.get(f"/api/http/middlewares/{marker}{PROVIDER}")
+    except httpx.HTTPError:
+        return None
+    return answer.is_success
+
+
 async def seen(admin: str, routes: tuple[str, ...], patience: float = 1.0) -> dict[str, TrafficSeen]:
     """What is in force for each of `routes`, told by one answer; all unseen when there is none."""
     try:
@@ -87,7 +97,7 @@ def _seen(route: str, services: dict[str, Any]) -> TrafficSeen:
         name = parse_service_name(entry["name"])
         if name is None:
             return UNSEEN
-        weights[name.variant] = int(entry.get("weight", 1))
+        weights[name.variant] = weights.get(name.variant, 0) + int(entry.get("weight", 1))
         revisions[name.variant] = name.revision
         leaf = services.get(f"{entry['name'].removesuffix(PROVIDER)}{PROVIDER}", {})
         servers = leaf.get("loadBalancer", {}).get("servers") or ()

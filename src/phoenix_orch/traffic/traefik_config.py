@@ -10,7 +10,11 @@ that shaped this file, all seen on the real thing by tests/integration/test_embe
 - Health checks, active or passive, take a dead canary out of the wheel and answer its share with 503
   that no service counter shows: the evidence against it would vanish. Readiness is the supervisor's
   business; when the supervisor is dead, retry goes on covering for single dead instances.
-- Weighted round robin is exact, and every reload of any file starts the wheel anew.
+- Weighted round robin is exact and periodic, and every reload starts the wheel anew. A variant therefore
+  has several places on the wheel, with weights of their own: see `PLACES`.
+- Only the file that is named is obeyed; what else lies in its directory means nothing (ADR 0007). An empty
+  configuration is skipped, and a file that is missing at the start is never picked up later.
+- SIGHUP makes it read the file again, also when the file system no longer tells it of changes.
 """
 
 from __future__ import annotations
@@ -44,6 +48,19 @@ ATTEMPTS = 20
 well meet the same dead backend again. With one of two backends dead, 16 users and busy cores, of 32,000
 requests 31,044 needed a second try, 2,447 a fourth, 341 a sixth, 42 an eighth, one a twelfth. A refused
 connection on loopback costs some 0.1 ms."""
+
+PLACES: Mapping[Variant, tuple[int, ...]] = {"stable": (44, 28, 28), "canary": (45, 22, 33)}
+"""How the share of a variant is dealt out among its places on the wheel; each adds up to 100.
+
+With one place at 5 % each 20th request goes to the canary: users who ask for 20, 10, 5, 4 or 2 kinds of
+things in turn would send one and the same kind there and never another. The places turn at speeds of
+their own, so that every kind comes by. The share stays exact: over 10,000 requests, and over 2,000 at
+5 %; on the way it is never off by more than three requests."""
+
+MARKER = "phoenix.table."
+_WAITING = "phoenix.waiting"
+RETRY_AFTER = 1
+"""Seconds that those are told to wait who come before anything of a route is ready."""
 
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}")
 _URL = re.compile(r"https?://[A-Za-z0-9.\[\]:_-]+(/[^\s`{}\"'\\]*)?")
@@ -90,8 +107,9 @@ def dynamic_config(spec: RouteSpec, state: TrafficState) -> Config:
         route: {
             "weighted": {
                 "services": [
-                    {"name": service_name(route, variant, _checked(group).revision), "weight": weight}
+                    {"name": service_name(route, variant, _checked(group).revision), "weight": place * weight}
                     for variant, group, weight in groups
+                    for place in PLACES[variant]
                 ]
             }
         }
@@ -100,19 +118,46 @@ def dynamic_config(spec: RouteSpec, state: TrafficState) -> Config:
         servers = [{"url": backend.url} for backend in group.backends]
         services[service_name(route, variant, group.revision)] = {"loadBalancer": {"servers": servers}}
     retry = f"{route}.retry"
-    router = {
+    return {
+        "routers": {route: _router(route, spec, retry)},
+        "services": services,
+        "middlewares": {retry: {"retry": {"attempts": ATTEMPTS}}},
+    }
+
+
+def waiting_config(route: str, spec: RouteSpec) -> Config:
+    """A route of which nothing is ready yet: 503, and when to try again."""
+    return {
+        "routers": {route: _router(route, spec, _WAITING)},
+        "services": {route: {"loadBalancer": {"servers": []}}},
+        "middlewares": {_WAITING: {"headers": {"customResponseHeaders": {"Retry-After": str(RETRY_AFTER)}}}},
+    }
+
+
+def table_config(routes: Iterable[Config]) -> tuple[Config, str]:
+    """The whole file of all `routes`, and its marker: a middleware that nothing uses, named after the rest.
+
+    Traefik names it where it is asked for its middlewares, and so what it obeys can be told. It also keeps
+    the table of no routes from being empty, which Traefik would skip and go on with what it has.
+    """
+    http: dict[str, dict[str, object]] = {"routers": {}, "services": {}, "middlewares": {}}
+    for route in routes:
+        for kind, entries in http.items():
+            found = route[kind]
+            assert isinstance(found, dict)
+            entries.update(found)
+    marker = MARKER + fingerprint(http)
+    http["middlewares"][marker] = {"headers": {"customResponseHeaders": {"X-Phoenix-Table": "unused"}}}
+    return {"http": {kind: entries for kind, entries in http.items() if entries}}, marker
+
+
+def _router(route: str, spec: RouteSpec, middleware: str) -> Config:
+    return {
         "entryPoints": [ENTRY_POINT],
         "rule": _rule(spec),
         "priority": _priority(spec),
-        "middlewares": [retry],
+        "middlewares": [middleware],
         "service": route,
-    }
-    return {
-        "http": {
-            "routers": {route: router},
-            "services": services,
-            "middlewares": {retry: {"retry": {"attempts": ATTEMPTS}}},
-        }
     }
 
 
@@ -153,7 +198,7 @@ def static_config(
 ) -> Config:
     """What Traefik reads once, at its start.
 
-    `admin` is the loopback address of API and metrics, `dynamic` the directory of routes, `log` a file.
+    `admin` is the loopback address of API and metrics, `dynamic` the file of routes, `log` a file.
     """
     return {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
@@ -178,7 +223,7 @@ def static_config(
         "providers": {
             # The default of 2 s would be the time an abort takes to have effect.
             "providersThrottleDuration": "50ms",
-            "file": {"directory": dynamic, "watch": True},
+            "file": {"filename": dynamic, "watch": True},
         },
         "api": {"insecure": True, "dashboard": False},
         "ping": {},

@@ -2,8 +2,8 @@
 
 Traefik runs in a session of its own and outlives Phoenix, also a Phoenix that was killed -9: it keeps
 serving the last good weights, and the next Phoenix adopts it. `router.json` names it for everybody.
-It is started anew when it dies, when what it reads only at its start was changed, or when a latency
-limit is not among the edges of its histogram.
+It is started anew when it dies, when it does not answer or does not obey (`traefik_watch.py`), when what
+it reads only at its start was changed, or when a latency limit is not among the edges of its histogram.
 """
 
 from __future__ import annotations
@@ -24,19 +24,29 @@ from pathlib import Path
 import psutil
 import structlog
 
-from phoenix_orch.kernel.errors import Invalid, Retryable, Terminal
+from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
 from phoenix_orch.traffic.file_lock import locked
 from phoenix_orch.traffic.route_files import RouteFiles
-from phoenix_orch.traffic.rules import share
 from phoenix_orch.traffic.spec import RouterSpec
-from phoenix_orch.traffic.traefik_api import RouterInfo, info_path, ping, running, seen
+from phoenix_orch.traffic.traefik_api import RouterInfo, info_path, ping, running
 from phoenix_orch.traffic.traefik_config import bucket_edges, fingerprint, static_config
+from phoenix_orch.traffic.traefik_watch import (
+    INTERVAL,
+    SILENCES,
+    Finding,
+    Patience,
+    Remedy,
+    look,
+    nudge,
+)
 
 _ADMIN = "127.0.0.1"
 _GRACE = 11.0
 """Seconds until SIGKILL: one more than Traefik gives the requests it has begun."""
+_SHORT_GRACE = 1.0
+"""The same for one that sends requests where they may not go."""
 
 _log = structlog.get_logger(__name__)
 
@@ -72,13 +82,14 @@ class TraefikProcess:
         """Have a router that routes: the running one if it fits, else a new one. Idempotent.
 
         Returns when it answers and every route is in force as its traffic object says. Raises Invalid
-        (address in use, foreign files among the routes), Terminal (no Traefik, or it ends at once),
-        Retryable (it does not come to route in time).
+        (address in use), Terminal (no Traefik, or it ends at once), Retryable (it does not come to route
+        in time).
         """
-        deadline = time.monotonic() + self._start_timeout
         while True:
-            info = await asyncio.to_thread(self._adopt_or_start)
-            if await self._routes(info, deadline):
+            info, started = await asyncio.to_thread(self._adopt_or_start)
+            if not started and not await self._answers(info):
+                continue
+            if await self._routes(info, may_be_deaf=not started):
                 return info
             detached.reap(info.pid)
             reason = await asyncio.to_thread(self._last_words)
@@ -86,16 +97,52 @@ class TraefikProcess:
                 raise Terminal(f"the router ended at its start: {reason}", remedy=f"see {self._log_path}")
 
     async def keep(self) -> None:
-        """Start the router again whenever it dies, until cancelled. Faults are logged and retried."""
+        """Start the router again whenever it dies, or does not do its work any more, until cancelled.
+
+        Faults are logged and retried.
+        """
+        found: list[RouterInfo] = []
 
         async def ensure() -> Process:
-            return (await self.ensure()).process
+            found[:] = [await self.ensure()]
+            return found[0].process
 
-        async def gone(process: Process) -> str:
-            await detached.ended(process)
-            return f"it was killed or it crashed; see {self._log_path}"
+        async def gone(_process: Process) -> str:
+            return await self._gone(found[0])
 
         await detached.keep("router", ensure, gone)
+
+    async def _gone(self, info: RouterInfo) -> str:
+        """Look after the router until it has ended, by itself or because it is of no use; the reason."""
+        end = asyncio.create_task(detached.ended(info.process))
+        patience = Patience()
+        try:
+            while not (await asyncio.wait({end}, timeout=INTERVAL))[0]:
+                finding = await look(info, self._files)
+                match patience.remedy(finding):
+                    case Remedy.RESTORE:
+                        await self._restore()
+                    case Remedy.NUDGE:
+                        self._nudge(info)
+                    case Remedy.REPLACE:
+                        grace = 0.0 if finding is Finding.SILENT else _SHORT_GRACE
+                        await asyncio.to_thread(_end, info.process, grace)
+                        return f"it {finding.value} and was ended"
+        finally:
+            end.cancel()
+        return f"it was killed or it crashed; see {self._log_path}"
+
+    def _nudge(self, info: RouterInfo) -> None:
+        _log.warning("router is told to read its routes again", pid=info.pid)
+        nudge(info)
+
+    async def _restore(self) -> None:
+        """Put the table back, whoever changed it."""
+        try:
+            if await asyncio.to_thread(self._files.restore):
+                _log.warning("the file of the routes was changed by somebody; it was put back")
+        except PhoenixError as error:
+            _log.error("the file of the routes cannot be put back", reason=error.message, remedy=error.remedy)
 
     async def stop(self, *, grace: float = _GRACE) -> None:
         """End the router: requests in flight finish, SIGKILL after `grace` seconds. Idempotent.
@@ -104,33 +151,39 @@ class TraefikProcess:
         """
         await asyncio.to_thread(self._stop, grace)
 
-    async def _routes(self, info: RouterInfo, deadline: float) -> bool:
-        """Wait until the router routes. False when it ended; raises Retryable after the deadline."""
-        while True:
-            if not info.process.alive:
-                return False
+    async def _answers(self, info: RouterInfo) -> bool:
+        """Whether a router that was found running answers. One that does not is ended."""
+        for _ in range(SILENCES):
+            if await ping(info.admin, INTERVAL) or not info.process.alive:
+                return info.process.alive
+            await asyncio.sleep(0.05)
+        _log.warning("router is replaced", pid=info.pid, reason="it does not answer")
+        await asyncio.to_thread(_end, info.process, 0.0)
+        return False
+
+    async def _routes(self, info: RouterInfo, *, may_be_deaf: bool) -> bool:
+        """Wait until the router routes. False when it ended; raises Retryable when that takes too long.
+
+        `may_be_deaf`: it ran before we came, and may have lost sight of its routes since.
+        """
+        begun = time.monotonic()
+        while info.process.alive:
             # It answers, and takes requests, before it has read the routes: 404 until then.
-            if await ping(info.admin) and await self._all_in_force(info):
+            finding, waited = await look(info, self._files), time.monotonic() - begun
+            if finding is Finding.OBEYS:
                 return True
-            if time.monotonic() > deadline:
+            if finding is Finding.TABLE_CHANGED:
+                await asyncio.to_thread(self._files.restore)
+            if waited > self._start_timeout:
                 raise Retryable(
                     f"the router does not take its routes: {await asyncio.to_thread(self._last_words)}",
-                    remedy=f"see {self._log_path} and the files in {self._files.dynamic}",
+                    remedy=f"see {self._log_path} and {self._files.path}",
                 )
+            if finding is Finding.DEAF and may_be_deaf and waited > INTERVAL:
+                self._nudge(info)
+                may_be_deaf = False
             await asyncio.sleep(0.02)
-
-    async def _all_in_force(self, info: RouterInfo) -> bool:
-        wanted = await asyncio.to_thread(self._wanted)
-        observed = await seen(info.admin, tuple(wanted))
-        return all(
-            (observed[route].weight, observed[route].stable_revision) == what
-            for route, what in wanted.items()
-        )
-
-    def _wanted(self) -> dict[str, tuple[int, str]]:
-        states = [self._files.read(route).state for route in self._files.routes()]
-        # What was changed behind our back cannot be foretold; the controller puts it back.
-        return {s.route: (share(s), s.stable.revision) for s in states if not s.drifted}
+        return False
 
     @property
     def _log_path(self) -> Path:
@@ -145,26 +198,22 @@ class TraefikProcess:
     def _config_path(self) -> Path:
         return self.directory / "traefik.yaml"
 
-    def _adopt_or_start(self) -> RouterInfo:
-        self._files.prepare()
+    def _adopt_or_start(self) -> tuple[RouterInfo, bool]:
+        """The router, and whether it was started just now."""
+        self._files.restore()
         with self._lock():
             info = running(self.directory)
             if info and info.config == self._fingerprint() and set(self._edges) <= set(info.edges):
                 if info.process != self._known:
                     _log.info("router adopted", pid=info.pid, listen=info.listen)
                 self._known = info.process
-                return info
-            if foreign := self._files.foreign():
-                raise Invalid(
-                    f"{foreign[0]} was not written by Phoenix; the router would obey it, or stop at it",
-                    remedy="move it elsewhere",
-                )
+                return info, False
             binary = self._find_binary()
             if info:
                 _log.info("router is replaced", pid=info.pid, reason="its start configuration changed")
                 _end(info.process, _GRACE)
             self._free_the_address()
-            return self._start(binary)
+            return self._start(binary), True
 
     def _start(self, binary: Path) -> RouterInfo:
         admin = f"{_ADMIN}:{_free_port()}"
@@ -203,7 +252,7 @@ class TraefikProcess:
 
     def _static(self, admin: str, edges: tuple[float, ...]) -> dict[str, object]:
         return static_config(
-            self.spec, admin=admin, dynamic=str(self._files.dynamic), log=str(self._log_path), edges=edges
+            self.spec, admin=admin, dynamic=str(self._files.path), log=str(self._log_path), edges=edges
         )
 
     def _fingerprint(self) -> str:

@@ -25,13 +25,12 @@ from phoenix_orch.rollout.status import (
     Status,
     Verification,
 )
+from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT
 
 M = TypeVar("M", bound=BaseModel)
 
 EVENTS_KEPT = 10_000
 OBSERVATIONS_KEPT = 20_000
-RELEASES_KEPT = 200
-REVISIONS_KEPT = 50
 
 
 @dataclass

@@ -22,6 +22,10 @@ from phoenix_orch.rollout.status import (
     Verification,
 )
 
+RELEASES_KEPT = 200
+REVISIONS_KEPT = 50
+"""The newest of each rollout, and besides the revisions that it refers to."""
+
 
 class RolloutStore(Protocol):
     """Durable state. Every method raises Retryable while the store is away.

@@ -43,14 +43,13 @@ from phoenix_orch.rollout.status import (
     Status,
     Verification,
 )
+from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT
 from phoenix_orch.rollout.store.valkey_client import address, answered, connect, translated
 
 M = TypeVar("M", bound=BaseModel)
 
 EVENTS_KEPT = 10_000
 OBSERVATIONS_KEPT = 20_000
-RELEASES_KEPT = 200
-REVISIONS_KEPT = 50
 _PAGE = 1000
 _SILENCE = 5.0
 """Seconds without a word after which a watched connection is asked whether it still lives."""

@@ -1,0 +1,99 @@
+"""Whether the router does its work: it answers, and it obeys the table.
+
+That a process lives says little: one that was stopped, or that hangs, takes connections and never answers.
+And one that answers may still not have heard of a change, for example after somebody put another
+directory in the place of the one it watches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+
+from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.runtime import detached
+from phoenix_orch.traffic.route_files import RouteFiles
+from phoenix_orch.traffic.traefik_api import RouterInfo, obeys, ping
+
+INTERVAL = 1.0
+"""Seconds between two looks, and for how long one waits for an answer."""
+SILENCES = 5
+"""Looks in a row without an answer after which the router is replaced: it has been silent for 5 s."""
+NUDGE_AFTER, REPLACE_AFTER = 2, 5
+"""Looks in a row at which it does not obey: it is told to read the table again, then replaced."""
+
+
+class Finding(Enum):
+    """What one look found."""
+
+    OBEYS = "ok"
+    DEAF = "does not take its routes"
+    SILENT = "does not answer"
+    TABLE_CHANGED = "the file of its routes was changed by somebody"
+
+
+class Remedy(Enum):
+    NONE = "none"
+    RESTORE = "write the table again"
+    NUDGE = "read the table again"
+    REPLACE = "start it anew"
+
+
+@dataclass
+class Patience:
+    """Counts findings in a row and says what to do. Pure.
+
+    Looks are counted and not seconds: a Phoenix that was itself stopped, or a machine that slept, must
+    not take its own absence for the router's.
+    """
+
+    last: Finding = Finding.OBEYS
+    times: int = field(default=0)
+
+    def remedy(self, found: Finding) -> Remedy:
+        self.times = self.times + 1 if found is self.last else 1
+        self.last = found
+        match found:
+            case Finding.SILENT if self.times >= SILENCES:
+                return Remedy.REPLACE
+            case Finding.TABLE_CHANGED if self.times >= NUDGE_AFTER:
+                return Remedy.RESTORE
+            case Finding.DEAF if self.times >= REPLACE_AFTER:
+                return Remedy.REPLACE
+            case Finding.DEAF if self.times == NUDGE_AFTER:
+                return Remedy.NUDGE
+        return Remedy.NONE
+
+
+async def look(info: RouterInfo, files: RouteFiles) -> Finding:
+    """One look; takes up to `INTERVAL` for each of two questions."""
+    if not await ping(info.admin, INTERVAL):
+        return Finding.SILENT
+    try:
+        marker = await asyncio.to_thread(files.marker)
+    except PhoenixError:
+        return Finding.TABLE_CHANGED
+    if marker is None:
+        return Finding.TABLE_CHANGED
+    obeyed = await obeys(info.admin, marker, INTERVAL)
+    if obeyed is None:
+        return Finding.SILENT
+    return Finding.OBEYS if obeyed else Finding.DEAF
+
+
+async def settled(info: RouterInfo, files: RouteFiles, within: float) -> Finding:
+    """What is found once a change that was just written has had `within` seconds to take effect."""
+    give_up = time.monotonic() + within
+    while (found := await look(info, files)) in {Finding.DEAF, Finding.TABLE_CHANGED}:
+        if time.monotonic() > give_up:
+            break
+        await asyncio.sleep(0.05)
+    return found
+
+
+def nudge(info: RouterInfo) -> None:
+    """Tell Traefik to read its file. Only for one that has answered: at its very start it would end."""
+    detached.send(info.process, signal.SIGHUP)

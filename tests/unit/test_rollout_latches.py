@@ -1,0 +1,133 @@
+"""Latches follow what the store knows, when the traffic object does not know them any more."""
+
+import pytest
+from tests.unit.controller_setting import SHOP, World, revision
+from tests.unit.rollout_setting import T0, status_in
+
+from phoenix_orch.health_validator.observation import VerdictKind
+from phoenix_orch.kernel.errors import Unavailable
+from phoenix_orch.rollout.latches import to_forget, to_latch
+from phoenix_orch.rollout.status import CommandKind, Outcome, Release, Rollout, State, Status
+from phoenix_orch.rollout.store.store import REVISIONS_KEPT
+from phoenix_orch.testing.router_contract import group
+from phoenix_orch.traffic.router import TrafficState
+
+pytestmark = pytest.mark.anyio
+
+OLD, NEW = revision("1"), revision("2")
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def ended(number: int, name: str, outcome: Outcome) -> Release:
+    return Release(number=number, revision=name, ended=T0, outcome=outcome)
+
+
+BAD = ended(1, "bad", Outcome.ROLLED_BACK)
+
+
+@pytest.mark.parametrize(
+    ("status", "history", "told", "latched"),
+    [
+        (Status(stable="good"), [BAD], (), {"bad"}),
+        (Status(stable="good"), [], ("bad",), {"bad"}),
+        (Status(stable="good"), [ended(2, "bad", Outcome.SUPERSEDED), BAD], ("bad",), set()),
+        (Status(stable="bad"), [ended(2, "bad", Outcome.PROMOTED), BAD], (), set()),
+        (Status(stable="bad"), [BAD], (), set()),
+        (Status(state=State.PROGRESSING, stable="good", canary="bad"), [BAD], (), set()),
+        (Status(state=State.ROLLING_BACK, stable="good", canary="bad"), [], (), {"bad"}),
+        (Status(state=State.BAKING, stable="next", previous="bad"), [BAD], (), set()),
+        (Status(stable="good"), [ended(1, "unknown", Outcome.ROLLED_BACK)], ("unknown",), set()),
+    ],
+)
+def test_what_was_rolled_back_and_not_tried_again_is_latched(
+    status: Status, history: list[Release], told: tuple[str, ...], latched: set[str]
+) -> None:
+    assert to_latch(status, ("good", "bad", "next"), history, told) == latched
+
+
+def test_latches_are_forgotten_with_a_full_history_and_only_those_nobody_names() -> None:
+    state = TrafficState(
+        route=SHOP, stable=group("s", 1), canary=group("c", 2), aborted=("gone", "c", "kept-1", "target")
+    )
+    rollout = Rollout(name=SHOP, service=SHOP, route=SHOP, target="target", status=status_in(State.IDLE))
+    full = [f"kept-{number}" for number in range(REVISIONS_KEPT)]
+    assert to_forget(rollout, state, full) == {"gone"}
+    assert to_forget(rollout, state, full[1:]) == set(), "a history with room has pushed nothing out"
+    assert to_forget(rollout, state, []) == set(), "nor has a store that was lost"
+
+
+async def rolled_back(world: World) -> None:
+    await world.progressing()
+    await world.judge(VerdictKind.ROLLBACK)
+    await world.until(State.ROLLED_BACK)
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_an_object_that_was_lost_with_its_copy_gets_its_latches_back(
+    world: World, restarted: bool
+) -> None:
+    await rolled_back(world)
+    world.router.delete(SHOP)
+    if restarted:
+        world.restarted()
+    await world.passes(3)
+    state = await world.router.read(SHOP)
+    assert state.stable.revision == OLD
+    assert state.aborted == (NEW,)
+    told = [event for event in await world.store.events(SHOP) if event.reason == "LatchRestored"]
+    assert [event.revision for event in told] == [NEW]
+
+
+async def test_an_earlier_latch_comes_back_as_well(world: World) -> None:
+    await rolled_back(world)
+    await world.want("3")
+    await world.until(State.PROMOTED, advance=True)
+    world.router.delete(SHOP)
+    await world.passes(3)
+    state = await world.router.read(SHOP)
+    assert (state.stable.revision, state.aborted) == (revision("3"), (NEW,))
+
+
+async def test_what_a_person_allowed_again_is_not_latched(world: World) -> None:
+    await rolled_back(world)
+    await world.say(CommandKind.RETRY)
+    await world.until(State.PROGRESSING)
+    world.router.delete(SHOP)
+    await world.passes(3)
+    assert (await world.router.read(SHOP)).aborted == ()
+    await world.until(State.PROMOTED, advance=True)
+
+
+async def test_latches_come_back_when_the_store_does(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rolled_back(world)
+    world.router.delete(SHOP)
+    with monkeypatch.context() as patch:
+
+        async def away(*_: object, **__: object) -> object:
+            raise Unavailable("away")
+
+        patch.setattr(world.store, "history", away)
+        await world.passes(3)
+        assert (await world.router.read(SHOP)).stable.revision == OLD, "stable is served meanwhile"
+    await world.passes(2)
+    assert (await world.router.read(SHOP)).aborted == (NEW,)
+
+
+async def test_a_long_life_does_not_gather_latches_without_bound(world: World) -> None:
+    await world.serving()
+    first = None
+    for number in range(REVISIONS_KEPT + 10):
+        version = f"bad-{number}"
+        first = first or revision(version)
+        await world.want(version)
+        await world.until(State.PROGRESSING, advance=True)
+        await world.judge(VerdictKind.ROLLBACK)
+        await world.until(State.ROLLED_BACK)
+        aborted = (await world.router.read(SHOP)).aborted
+        assert len(aborted) <= REVISIONS_KEPT + 1
+        assert number >= REVISIONS_KEPT - 1 or first in aborted, "no latch is lost that is in the history"
+    assert first not in aborted
