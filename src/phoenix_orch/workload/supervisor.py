@@ -236,10 +236,10 @@ class ServiceSupervisor:
 
     # -- what instances ask ------------------------------------------------------------------------
 
-    def ended(self, instance: SupervisedInstance, code: int | None, reason: str) -> None:
+    def ended(self, instance: SupervisedInstance, code: int | None, reason: str, detail: str) -> None:
         if reason == "exited" and code == -9:
             reason = "oom" if self._kernel_was_short_of_memory() else "killed"
-        self._log.warning("instance ended", instance=instance.name, reason=reason, code=code)
+        self._log.warning("instance ended", instance=instance.name, reason=reason, detail=detail, code=code)
         self._exits.append(
             Exit(
                 instance=instance.name,
@@ -247,6 +247,7 @@ class ServiceSupervisor:
                 at=self.clock.now(),
                 code=code,
                 reason=reason,
+                detail=detail,
             )
         )
 
