@@ -48,6 +48,11 @@ class Layout:
         """Who runs Phoenix here: pid and start."""
         return self.root / "phoenix.json"
 
+    @property
+    def aborts(self) -> Path:
+        """Notes of aborts made past Phoenix."""
+        return self.root / "aborts"
+
     def lock(self, component: str) -> Path:
         return self.root / f"{component}.lock"
 
@@ -55,7 +60,7 @@ class Layout:
         """Create the directory for its owner alone. Raises Invalid where that cannot be."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for directory in (self.valkey, self.router):
+            for directory in (self.valkey, self.router, self.aborts):
                 directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Invalid(
@@ -130,6 +135,15 @@ def open_clock(layout: Layout, speed: float) -> Clock:
                 remedy=f"use --speed {kept_speed:g} here, or another --data-dir",
             )
     return RealClock() if speed == 1 else ScaledClock(speed, epoch)
+
+
+def kept_clock(layout: Layout) -> Clock:
+    """The clock of this data directory, whatever its speed; real time where that is not known."""
+    try:
+        kept = _kept_clock(layout)
+    except Invalid:
+        kept = None
+    return RealClock() if kept is None or kept[1] == 1 else ScaledClock(kept[1], kept[0])
 
 
 def _kept_clock(layout: Layout) -> tuple[datetime, float] | None:

@@ -16,6 +16,7 @@ from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.verification import Verifier
+from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.controller import RolloutController
 from phoenix_orch.workload.process import ProcessWorkload
 
@@ -42,7 +43,14 @@ class Master:
             ArmReader(parts.sources, workload, parts.clock),
             route=applying.call_address,
         )
-        self.controller = RolloutController(parts.store, parts.router, workload, parts.clock, verifier)
+        self.controller = RolloutController(
+            parts.store,
+            parts.router,
+            workload,
+            parts.clock,
+            verifier,
+            notes=AbortNotes(parts.layout.aborts),
+        )
         self.operations = OrchestratorOperations(
             store=parts.store,
             router=parts.router,
