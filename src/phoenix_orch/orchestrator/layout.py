@@ -7,7 +7,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +79,16 @@ def write_whole(path: Path, text: str) -> None:
 
     Only its owner may read it: what is applied holds the environment of services. Raises OSError.
     """
+    with staged(path, text) as put_in_place:
+        put_in_place()
+
+
+@contextlib.contextmanager
+def staged(path: Path, text: str) -> Iterator[Callable[[], object]]:
+    """Write the text beside its place, where it takes the space it needs; the body puts it in place, or not.
+
+    As `write_whole`. Raises OSError.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -86,7 +96,7 @@ def write_whole(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        yield lambda: temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

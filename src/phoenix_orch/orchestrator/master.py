@@ -9,6 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import Parts, component_states
 from phoenix_orch.orchestrator.evidence import ArmReader
@@ -18,7 +21,11 @@ from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.verification import Verifier
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.workload.process import ProcessWorkload
+
+LOOK = 1.0
+"""Real seconds between two looks whether the store still knows what was applied."""
 
 ServeApi = Callable[[Operations, Path], Coroutine[Any, Any, None]]
 """Serves the operations on a unix socket until cancelled. Given from above: the API imports this package."""
@@ -78,7 +85,20 @@ class Master:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.controller.run(), name="rollout controller")
             group.create_task(self._follow_workload(), name="workload changes")
+            group.create_task(self._follow_store(), name="store losses")
             group.create_task(self._serve_api(self.operations, self._parts.layout.socket), name="api")
+
+    async def _follow_store(self) -> None:
+        """A store that loses its content while Phoenix runs is noticed within a second."""
+        faults = Faults(structlog.get_logger("phoenix"))
+        while True:
+            await asyncio.sleep(LOOK)
+            try:
+                await self.operations.recover()
+            except PhoenixError as error:
+                faults.tell("lost rollouts", error=error)
+            else:
+                faults.mended("lost rollouts")
 
     async def _follow_workload(self) -> None:
         """An instance that became ready or died is routed, or no longer routed, at once."""

@@ -21,7 +21,7 @@ import psutil
 import structlog
 
 from phoenix_orch.kernel.errors import Invalid, PhoenixError
-from phoenix_orch.orchestrator.applying import Applying, read_kept
+from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import (
     Parts,
     open_parts,
@@ -29,6 +29,7 @@ from phoenix_orch.orchestrator.components import (
     run_rollback_controller,
 )
 from phoenix_orch.orchestrator.config import PhoenixFile, load
+from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout, only_one, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
 from phoenix_orch.runtime.logs import configure_logs
@@ -146,6 +147,7 @@ async def _work(
         anew=config is not None,
     )
     await applying.declare_known()
+    await applying.recover()
     if config is not None:
         await applying.apply(config, actor="phoenix up", starting=True)
     master = Master(parts, machinery.workload, applying, serve_api)

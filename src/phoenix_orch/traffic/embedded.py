@@ -8,6 +8,7 @@ Traefik. Starting and keeping it alive is `traefik_process.py`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from phoenix_orch.kernel.errors import Invalid, NotFound
@@ -37,7 +38,14 @@ class EmbeddedRouter:
         A route that does not exist yet takes shape with its first write (version 0). One that was
         never declared takes every request. Raises Invalid when another route takes the same ones.
         """
-        await asyncio.to_thread(self._declare, route, spec)
+        await self.declare_all({route: spec})
+
+    async def declare_all(self, specs: Mapping[str, RouteSpec]) -> None:
+        """As `declare`, of several routes, which may take over requests from each other.
+
+        All of them are checked before the first one is changed.
+        """
+        await asyncio.to_thread(self._declare_all, specs)
 
     async def remove(self, route: str) -> None:
         """Forget the route; its requests are answered with 404 from then on. Idempotent."""
@@ -103,18 +111,24 @@ class EmbeddedRouter:
     def _spec(self, route: str, current: RouteObject | None) -> RouteSpec:
         return current.spec if current else self._specs.get(route, RouteSpec(service=route))
 
-    def _declare(self, route: str, spec: RouteSpec) -> None:
-        for other in self._files.routes():
-            taken = self._specs.get(other) or self._files.read(other).spec
-            if other != route and (taken.host, taken.path_prefix) == (spec.host, spec.path_prefix):
+    def _declare_all(self, specs: Mapping[str, RouteSpec]) -> None:
+        written = self._files.routes()
+        others = {name: self._specs.get(name) or self._files.read(name).spec for name in written}
+        others = {name: spec for name, spec in others.items() if name not in specs}
+        taken = {(spec.host, spec.path_prefix): name for name, spec in others.items()}
+        for route, spec in specs.items():
+            other = taken.setdefault((spec.host, spec.path_prefix), route)
+            if other != route:
                 raise Invalid(
                     f"routes {other!r} and {route!r} both take {spec.host or 'any host'} {spec.path_prefix}",
                     remedy="give one of them another host or pathPrefix",
                 )
-        self._specs[route] = spec
-        if route not in self._files.routes():
-            return
+        self._specs.update(specs)
+        for route in written:
+            if route in specs:
+                self._declare_written(route, specs[route])
 
+    def _declare_written(self, route: str, spec: RouteSpec) -> None:
         def change(current: RouteObject | None) -> RouteObject:
             if current is None or current.spec == spec:
                 return current or _existing(route, current)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -85,6 +86,9 @@ class ProcessWorkload:
             return
         self._services[service] = supervisor = ServiceSupervisor(self._shared, service, spec)
         self._supervise(supervisor)
+
+    async def templates(self, service: str) -> Mapping[str, Template]:
+        return (await self._service(service)).templates()
 
     async def scale(self, service: str, template: Template, count: int) -> None:
         (await self._service(service)).scale(template, count)

@@ -84,6 +84,11 @@ class ServiceSupervisor:
             exits=tuple(self._exits),
         )
 
+    def templates(self) -> dict[str, Template]:
+        """Of every revision that is wanted or has instances."""
+        present = {instance.revision for instance in self._instances} | set(self._wanted)
+        return {revision: t for revision, t in self._templates.items() if revision in present}
+
     @property
     def drain(self) -> float:
         return self.spec.drain.total_seconds()
@@ -324,8 +329,7 @@ class ServiceSupervisor:
         self._shared.published(self.service)
 
     def _forget_the_past(self) -> None:
-        present = {instance.revision for instance in self._instances} | set(self._wanted)
-        self._templates = {r: t for r, t in self._templates.items() if r in present}
+        self._templates = self.templates()
         since, kept = self.clock.now() - EXITS_KEPT, dict[str, int]()
         recent: list[Exit] = []
         for end in reversed(self._exits):

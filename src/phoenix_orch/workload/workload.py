@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -114,6 +115,10 @@ class Workload(WorkloadView, Protocol):
 
     async def declare(self, service: str, spec: ServiceSpec) -> None:
         """Make the service known, with its drain time and health rules. Idempotent."""
+        ...
+
+    async def templates(self, service: str) -> Mapping[str, Template]:
+        """Templates of the revisions that are wanted or have instances. Raises NotFound as `state`."""
         ...
 
     async def scale(self, service: str, template: Template, count: int) -> None:
