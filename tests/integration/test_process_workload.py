@@ -395,8 +395,14 @@ async def test_a_state_file_that_cannot_be_read_leaves_no_orphan(data_dir: Path)
     async with supervised(data_dir) as second:
         with pytest.raises(NotFound):
             await second.state(SERVICE)
-        await ready(second, shop(), 1)
-        await eventually(lambda: not old & marked_pids(data_dir))
+        await start(second, shop(), 1)
+        await until(
+            second, lambda state: [i.state for i in state.instances].count(InstanceState.DRAINING) == 1
+        )
+        await second.release(SERVICE, frozenset())
+        state = await until(second, lambda state: len(state.instances) == 1 and some_ready(state))
+        await eventually(lambda: marked_pids(data_dir) == {state.instances[0].pid})
+        assert state.instances[0].pid in old
 
 
 async def test_changes_are_announced(stage: ProcessStage) -> None:
