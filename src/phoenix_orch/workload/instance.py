@@ -18,9 +18,9 @@ import structlog
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.kernel.units import format_duration
+from phoenix_orch.runtime.exit_watch import ExitWatch, reap
 from phoenix_orch.workload import processes
 from phoenix_orch.workload.backoff import LONGEST, Backoff
-from phoenix_orch.workload.exit_watch import ExitWatch, reap
 from phoenix_orch.workload.plan import Member
 from phoenix_orch.workload.ports import Ports, is_free
 from phoenix_orch.workload.probe import HealthProbe

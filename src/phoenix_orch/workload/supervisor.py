@@ -13,6 +13,7 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid, Retryable
+from phoenix_orch.runtime.detached import boot_id
 from phoenix_orch.workload import processes, state_file, strays
 from phoenix_orch.workload.adoption import Adopted, adoption
 from phoenix_orch.workload.found import Found
@@ -59,7 +60,7 @@ class ServiceSupervisor:
         self.clock, self.settings, self.ports = shared.clock, shared.settings, shared.ports
         self.layout = state_file.Layout(shared.data_dir, service)
         self._shared = shared
-        self._boot = processes.boot_id()
+        self._boot = boot_id()
         self._wanted: dict[str, int] = {}
         self._templates: dict[str, Template] = {}
         self._instances: list[SupervisedInstance] = []
