@@ -164,6 +164,11 @@ def test_one_exit_of_a_single_canary_is_left_to_the_rule_on_crash_loops() -> Non
         assert look(BAKING, **seen) == "unready", "everybody is sent to it, and the one before is warm"
 
 
+def test_one_that_ended_and_that_nobody_starts_again_is_missed_in_the_bake() -> None:
+    """Phoenix is dead: a standby sees the process gone, and nobody counts exits."""
+    assert look(BAKING, running=(*instances("new", BACKOFF), *SERVES)) == "unready"
+
+
 def test_instances_that_have_only_been_found_again_have_not_failed() -> None:
     """After a restart of the machine, or where what was known of them was lost, all begin as starting."""
     found = (*instances("new", STARTING, STARTING), *SERVES)

@@ -115,8 +115,7 @@ class Applying:
         if not dry_run:
             with keeping(self._kept, merged) as keep:
                 await self._declare(every)
-                for name, found in lost.items():
-                    existing[name] = await self._refounding.put(found)
+                existing |= await self._found_anew(lost)
                 for wanted, change in zip(every, changes, strict=True):
                     await self._write(wanted, existing.get(wanted.name), change, actor)
                 keep()
@@ -136,6 +135,15 @@ class Applying:
         }
         return {name: one for name, one in found.items() if one is not None}
 
+    async def _found_anew(self, lost: Mapping[str, Foundation]) -> dict[str, Rollout]:
+        founded = {}
+        for name, found in lost.items():
+            founded[name] = await self._refounding.put(found)
+            _log.warning(
+                f"the store is new or empty: {found.rollout.status.message}", reason="StoreLost", rollout=name
+            )
+        return founded
+
     async def recover(self) -> tuple[str, ...]:
         """Found anew what was applied and is unknown to the store now; the names.
 
@@ -146,16 +154,10 @@ class Applying:
         lost = tuple(wanted for wanted in known if wanted.name not in existing)
         if not lost:
             return ()
-        _log.warning(
-            "the store is new or empty: rollouts are founded anew on what serves, their past is lost",
-            rollouts=[wanted.name for wanted in lost],
-        )
-        foundations = await self._foundations(lost, existing)
+        founded = await self._found_anew(await self._foundations(lost, existing))
         for wanted in lost:
-            if wanted.name in foundations:
-                rollout = await self._refounding.put(foundations[wanted.name])
-                _log.warning(rollout.status.message, reason="StoreLost", rollout=wanted.name)
-            else:
+            if wanted.name not in founded:
+                _log.warning("the store is new or empty: a rollout begins anew", rollout=wanted.name)
                 await self._write(wanted, None, await self._plan(wanted, None), "phoenix")
         return tuple(wanted.name for wanted in lost)
 

@@ -89,16 +89,16 @@ class Master:
             group.create_task(self._serve_api(self.operations, self._parts.layout.socket), name="api")
 
     async def _follow_store(self) -> None:
-        """A store that loses its content while Phoenix runs is noticed within a second."""
+        """A store that has lost its content is noticed at the start, and within a second later on."""
         faults = Faults(structlog.get_logger("phoenix"))
         while True:
-            await asyncio.sleep(LOOK)
             try:
                 await self.operations.recover()
             except PhoenixError as error:
                 faults.tell("lost rollouts", error=error)
             else:
                 faults.mended("lost rollouts")
+            await asyncio.sleep(LOOK)
 
     async def _follow_workload(self) -> None:
         """An instance that became ready or died is routed, or no longer routed, at once."""

@@ -147,7 +147,6 @@ async def _work(
         anew=config is not None,
     )
     await applying.declare_known()
-    await applying.recover()
     if config is not None:
         await applying.apply(config, actor="phoenix up", starting=True)
     master = Master(parts, machinery.workload, applying, serve_api)

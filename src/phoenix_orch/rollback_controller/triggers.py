@@ -115,7 +115,7 @@ def _nobody_ready(
     """It serves users with nobody who is ready, although somebody was; others are ready to take over.
 
     Readiness is lost after several failed looks in a row, so a hiccup does not come this far. Instances
-    that only start have lost nothing: after a restart of the machine all do. An exit is another matter
+    that only start have lost nothing: after a restart of the machine all do. An end is another matter
     with a canary, whose share goes to stable until it is back, than with the one that serves everybody.
     """
     if workload is None or (status.state in ACTIVE and status.weight == 0):
@@ -124,11 +124,11 @@ def _nobody_ready(
     staying = [one for one in workload.of(revision) if one.state is not InstanceState.DRAINING]
     if others == 0 or not staying or workload.ready(revision):
         return None
-    failing = sum(one.state is InstanceState.UNREADY for one in staying)
-    ended = status.state is State.BAKING and any(one.revision == revision for one in recent)
-    if failing == 0 and not ended:
+    found = Counter(one.state for one in staying)
+    ended = found[InstanceState.BACKOFF] > 0 or any(one.revision == revision for one in recent)
+    if found[InstanceState.UNREADY] == 0 and not (status.state is State.BAKING and ended):
         return None
-    states = ", ".join(f"{count} {state}" for state, count in Counter(one.state for one in staying).items())
+    states = ", ".join(f"{count} {state}" for state, count in found.items() if count)
     name = "stable" if status.state in ACTIVE else "the revision before"
     verb = "is" if others == 1 else "are"
     return Trigger(
