@@ -184,7 +184,8 @@ def _started(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _started_elsewhere(pid)
     fields = stat.rpartition(b")")[2].split()  # the name before it may hold anything
-    if fields[0] in {b"Z", b"X"}:
+    # The first thread is a zombie as long as others live; only with the last one can it be reaped.
+    if fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1):
         return None
     # Not psutil's create_time: that is a wall clock time, and moves when the clock is set.
     return f"{boot_id()}/{int(fields[19])}"
