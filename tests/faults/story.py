@@ -60,15 +60,17 @@ def configuration(
     *,
     rollout: Mapping[str, Any] | None = None,
     policy: Mapping[str, Any] | None = None,
+    service: Mapping[str, Any] | None = None,
     services: Sequence[str] = (NAME,),
 ) -> dict[str, Any]:
     """phoenix.yaml with a quick walk; every service but the first is reached by a path of its name."""
     command = [sys.executable, "-P", "-m", "phoenix_orch.demo.service"]
-    service = {
+    described = {
         "version": "1",
         "command": [*command, "--port", "{port}", "--version", "{version}"],
         "replicas": 2,
         "drain": "3s",
+        **(service or {}),
     }
     walk = {
         "phases": list(PHASES),
@@ -79,7 +81,7 @@ def configuration(
     }
     return {
         "router": {"listen": f"127.0.0.1:{port}"},
-        "services": dict.fromkeys(services, service),
+        "services": dict.fromkeys(services, described),
         "routes": {
             name: {"service": name, **({} if number == 0 else {"pathPrefix": f"/{name}"})}
             for number, name in enumerate(services)

@@ -39,6 +39,10 @@ them failed.
   [told here](../how-to/server.md#what-the-router-answers-by-itself).
 - A dead **replica** costs the requests that it was working on; those that cannot reach it are sent to
   another one.
+- A version that **hangs** costs what was sent to it until its health path had failed three times in a row,
+  with looks every 200 ms that wait for a second.
+- A **store** that loses everything costs no request, and the release that was on its way: it ends with stable
+  at rest, which is *Idle*, and the next release is an ordinary one.
 
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from tests.faults.story import NAME, Story, story, until
 from tests.faults.story_cases import BAD, Outcome
 
 from phoenix_orch.rollout.status import State
+from phoenix_orch.runtime.users import name_of
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -42,12 +44,18 @@ def test_a_person_aborts_with_only_the_router_alive() -> None:
         carrying(made, 60)
         at = made.kill(made.phoenix.pid)
         made.kill(made.valkey_pid())
-        done = made.cli("rollout", "abort", NAME)
+        done = made.cli("rollout", "abort", NAME, "--reason", "users complain")
         assert done.returncode == 0, done.stderr
         until("weight 0 on the data plane", lambda: made.seen().weight == 0, 3.0)
         assert not made.answers()
         made.restart()
         assert made.ending(version) == BAD
+        cause = made.release(1)[0].cause
+        assert cause is not None
+        assert (cause.trigger, cause.reason) == ("person", "aborted: users complain")
+        assert cause.actor == name_of(os.getuid())
+        assert cause.weight == 60
+        assert [event.actor for event in made.events() if event.reason == "AbortedByHand"] == [cause.actor]
         made.until_nobody_is_lost()
         kept(made, "Phoenix and Valkey", "aborted by hand", "step 2", at)
 

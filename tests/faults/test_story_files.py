@@ -25,9 +25,9 @@ RECOVERED = (
     "applied.json",
     "phoenix.json",
 )
-COSTLY = {"services/web/instances.json", "router/router.json"}
-"""Without these Phoenix cannot know what it may adopt: it ends instances, or the router, and starts them
-anew. The end is right; users notice until then."""
+COSTLY = {"router/router.json"}
+"""Without it Phoenix cannot know what it may adopt: it ends the router and starts it anew. The end is right;
+users notice until then. Instances tell themselves what they are."""
 QUICK = ("services/web/instances.json", "router/dynamic/routes.yaml", "applied.json")
 CUTS = {"half": 0.5, "empty": 0.0}
 

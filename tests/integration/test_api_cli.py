@@ -22,7 +22,9 @@ from phoenix_orch.cli import checks, following, main
 from phoenix_orch.client import offline
 from phoenix_orch.kernel.errors import BadState, NotFound
 from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.status import CommandKind, State
+from phoenix_orch.runtime.users import name_of
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
@@ -279,6 +281,35 @@ async def test_abort_by_hand_in_the_bake_puts_the_previous_revision_back(tmp_pat
     await releasing(tmp_path, stable=group("new"), canary=None, previous=group("old"), weight=0)
     aborted = await in_thread(offline.abort, tmp_path, "web")
     assert (aborted.revision, aborted.state.stable.revision) == ("new", "old")
+
+
+async def test_abort_by_hand_once_more_in_the_bake_leaves_the_good_revision_alone(tmp_path):
+    await releasing(tmp_path, stable=group("new"), canary=None, previous=group("old"), weight=0)
+    for _ in range(2):
+        aborted = await in_thread(offline.abort, tmp_path, "web")
+        assert aborted.revision == "new"
+        assert (aborted.state.stable.revision, aborted.state.aborted) == ("old", ("new",))
+
+
+async def test_abort_by_hand_notes_who_and_why_and_the_first_word_stays(tmp_path, monkeypatch):
+    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path))
+    await releasing(tmp_path)
+    for reason in ("users complain", "again"):
+        words = ["rollout", "abort", "web", "--reason", reason]
+        assert await in_thread(main.run, words) == 0
+    note, actor = AbortNotes(tmp_path / "aborts").read("web")
+    assert (note.revision, note.reason, note.weight) == ("new", "users complain", 20)
+    assert actor == name_of(os.getuid())
+
+
+async def test_abort_by_hand_needs_no_note(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path))
+    await releasing(tmp_path)
+    (tmp_path / "aborts").write_text("in the way")
+    assert await in_thread(main.run, ["rollout", "abort", "web", "--reason", "bad"]) == 0
+    assert "who aborted and why could not be kept: " in capsys.readouterr().err
+    state = await EmbeddedRouter(tmp_path / "router").read("web")
+    assert (state.weight, state.aborted) == (0, ("new",))
 
 
 async def test_abort_by_hand_finds_the_route_that_was_applied(tmp_path):

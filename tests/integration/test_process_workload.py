@@ -118,7 +118,7 @@ async def test_what_cannot_be_started_says_why_and_harms_nobody(
     await stage.workload.scale(SERVICE, spec.template(), 1)
     revision = spec.template().revision
     state = await until(stage.workload, lambda state: len(state.exits) == 2)
-    assert all(end.reason.startswith("cannot start: ") and reason in end.reason for end in state.exits)
+    assert all(end.text.startswith("cannot start: ") and reason in end.text for end in state.exits)
     assert state.exits[0].code is None
     assert [i.state for i in state.of(revision)] == [InstanceState.BACKOFF]
     await stage.workload.scale(SERVICE, spec.template(), 0)
@@ -141,6 +141,7 @@ async def test_one_that_never_becomes_ready_is_started_again_after_the_deadline(
         await start(workload, shop("--ready-after", "-1"))
         state = await until(workload, lambda state: bool(state.exits))
         assert state.exits[0].reason == "never-ready"
+        assert state.exits[0].text == "ended by Phoenix: it was not ready within 500ms of its start"
 
 
 async def test_a_port_that_somebody_took_is_exchanged(stage: ProcessStage) -> None:
@@ -201,6 +202,7 @@ async def test_a_sick_instance_is_replaced_and_only_one_at_a_time(stage: Process
         await stage.sicken(instance)
     state = await until(stage.workload, lambda state: len(state.exits) == 1)
     assert state.exits[0].reason == "unhealthy"
+    assert "ended by Phoenix: its health path /healthz failed " in state.exits[0].text
     others = [i for i in state.instances if i.name != state.exits[0].instance]
     assert [i.state for i in others] == [InstanceState.UNREADY]
     state = await until(stage.workload, lambda s: len(s.ready(spec.template().revision)) == 2)
@@ -393,8 +395,14 @@ async def test_a_state_file_that_cannot_be_read_leaves_no_orphan(data_dir: Path)
     async with supervised(data_dir) as second:
         with pytest.raises(NotFound):
             await second.state(SERVICE)
-        await ready(second, shop(), 1)
-        await eventually(lambda: not old & marked_pids(data_dir))
+        await start(second, shop(), 1)
+        await until(
+            second, lambda state: [i.state for i in state.instances].count(InstanceState.DRAINING) == 1
+        )
+        await second.release(SERVICE, frozenset())
+        state = await until(second, lambda state: len(state.instances) == 1 and some_ready(state))
+        await eventually(lambda: marked_pids(data_dir) == {state.instances[0].pid})
+        assert state.instances[0].pid in old
 
 
 async def test_changes_are_announced(stage: ProcessStage) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.clock import ManualClock
+from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.controller import RolloutController
 from phoenix_orch.rollout.spec import Phase, Policy, RolloutSpec
 from phoenix_orch.rollout.status import (
@@ -70,11 +71,14 @@ class World:
         self.workload = FakeWorkload(self.clock)
         self.verified: list[str] = []
         self.publishes = True
+        self.notes: AbortNotes | None = None
         self.controller = self.restarted()
 
     def restarted(self) -> RolloutController:
         """Another controller, as after a restart of Phoenix."""
-        self.controller = RolloutController(self.store, self.router, self.workload, self.clock, self._verify)
+        self.controller = RolloutController(
+            self.store, self.router, self.workload, self.clock, self._verify, notes=self.notes
+        )
         return self.controller
 
     async def _verify(self, rollout: Rollout, kind: str) -> None:

@@ -228,13 +228,18 @@ async def test_memory_does_not_grow_with_releases(world: World) -> None:
         await world.until(State.PROGRESSING)
         await world.until(State.PROMOTED, advance=True)
         await world.passes(4)
-    sizes = {
-        name: len(value.get(SHOP, ())) if name == "_templates" else len(value)
-        for name, value in vars(world.controller).items()
-        if isinstance(value, dict)
-    }
-    assert sizes["_templates"] == 1
-    assert all(size <= 1 for size in sizes.values()), sizes
+    controller = world.controller
+    assert controller._templates.revisions(SHOP) == {(await world.status()).stable}
+
+    def sizes() -> dict[str, int]:
+        return {
+            name: len(value)
+            for part in (controller, controller._templates, controller._drift)
+            for name, value in vars(part).items()
+            if isinstance(value, dict)
+        }
+
+    assert all(size <= 1 for size in sizes().values()), sizes()
     await world.store.remove(SHOP)
     await world.passes(2)
-    assert not any(value for value in vars(world.controller).values() if isinstance(value, dict))
+    assert not any(sizes().values()), sizes()

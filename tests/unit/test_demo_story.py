@@ -208,7 +208,7 @@ def test_the_summary_shows_exits_of_a_crash_loop() -> None:
         Exit(instance="a", revision="rev", at=START, code=1),
         Exit(instance="a", revision="rev", at=START, code=-9),
     )
-    assert "unexpected exits: 2 (status 1, -9)" in rendered(made)
+    assert "unexpected exits: 2 (exit status 1, signal 9 (SIGKILL))" in rendered(made)
 
 
 def test_the_json_report_holds_outcome_and_evidence() -> None:

@@ -7,6 +7,7 @@ import fcntl
 import itertools
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -181,3 +182,30 @@ async def test_keep_tells_a_fault_once_while_it_lasts(monkeypatch: pytest.Monkey
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
     assert [log["reason"] for log in logs] == ["full", "locked", "died", "locked"]
+
+
+LEADER_ENDS = """
+import ctypes, platform, threading, time
+threading.Thread(target=time.sleep, args=(60,)).start()
+number = {"x86_64": 60, "aarch64": 93}[platform.machine()]
+print("alone", flush=True)
+ctypes.CDLL(None).syscall(number, 0)  # exit: of this thread, not of the process
+"""
+
+
+def test_a_process_lives_as_long_as_any_of_its_threads(tmp_path: Path) -> None:
+    """In the moment in which one is killed, its first thread may be gone and the process not to be reaped."""
+    (tmp_path / "program.py").write_text(LEADER_ENDS)
+    process = spawn(tmp_path, f"exec {sys.executable} {tmp_path}/program.py")
+    try:
+        stat = Path(f"/proc/{process.pid}/stat")
+        deadline = time.monotonic() + 30
+        while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() < deadline, "the first thread did not end"
+            time.sleep(0.01)
+        assert process.alive
+        assert not detached.wait(process, 0.1)
+    finally:
+        detached.send(process, signal.SIGKILL)
+        assert detached.wait(process, 10.0)
+    assert not stat.exists(), "it was put to rest"

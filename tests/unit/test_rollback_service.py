@@ -195,6 +195,28 @@ async def test_a_bake_is_watched_and_the_previous_group_takes_over() -> None:
         assert (await w.router.read(SHOP)).stable.revision == OLD
 
 
+async def test_a_canary_that_hangs_and_a_new_stable_that_hangs_latch_in_one_look() -> None:
+    async with world() as w:
+        (instance,) = (await w.workload.state(SHOP)).of(NEW)
+        w.workload.make_unready(instance.name)
+        await w.controller.look()
+        assert await w.latched()
+        cause = await w.store.cause(SHOP, NEW)
+        assert cause is not None
+        assert cause.trigger == "unready"
+    async with world() as w:
+        state = await w.router.read(SHOP)
+        baking = {"stable": group(NEW), "canary": None, "previous": group(OLD), "weight": 0}
+        await w.router.write(state.model_copy(update=baking))
+        await w.set(state=State.BAKING, stable=NEW, canary=None, previous=OLD, weight=0)
+        await w.controller.look()
+        assert (await w.router.read(SHOP)).stable.revision == NEW
+        (instance,) = (await w.workload.state(SHOP)).of(NEW)
+        w.workload.make_unready(instance.name)
+        await w.controller.look()
+        assert (await w.router.read(SHOP)).stable.revision == OLD
+
+
 @pytest.mark.parametrize("crash", [True, False], ids=["crash-loop", "check"])
 async def test_it_latches_while_the_store_is_away_and_says_why_when_it_is_back(crash: bool) -> None:
     async with world(*([] if crash else [FAILS])) as w:

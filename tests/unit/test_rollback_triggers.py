@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
-from phoenix_orch.rollback_controller.triggers import CheckState, evaluate, judged_revision
+from phoenix_orch.rollback_controller.triggers import CheckState, Trigger, evaluate, judged_revision
 from phoenix_orch.rollout.spec import Check, CrashLoop, HttpCheck, Policy, RolloutSpec
 from phoenix_orch.rollout.status import State, Status
-from phoenix_orch.workload.workload import Exit
+from phoenix_orch.workload.workload import Exit, Instance, InstanceState, WorkloadState
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 START = NOW - timedelta(minutes=4)
@@ -35,24 +36,36 @@ def verdict(kind: VerdictKind, *, revision: str = "new", ago: float = 5) -> Verd
     return Verdict(kind=kind, revision=revision, step=0, at=NOW - timedelta(seconds=ago), reason="7 % errors")
 
 
-def look(
+def instances(revision: str, *states: InstanceState) -> tuple[Instance, ...]:
+    return tuple(
+        Instance(name=f"web-{revision}-{number}", revision=revision, state=state, port=20_000 + number)
+        for number, state in enumerate(states)
+    )
+
+
+def trigger_of(
     status: Status = PROGRESSING,
     *,
     spec: RolloutSpec | None = None,
     found: Verdict | None = None,
     exits: tuple[Exit, ...] = (),
+    running: tuple[Instance, ...] = (),
     checks: dict[str, CheckState] | None = None,
-) -> str | None:
-    trigger = evaluate(
+) -> Trigger | None:
+    return evaluate(
         spec or RolloutSpec(),
         status,
         verdict=found,
-        exits=exits,
+        workload=WorkloadState(service="web", at=NOW, instances=running, exits=exits),
         checks=checks or {},
         now=NOW,
         wall_now=NOW,
         wall_started=START,
     )
+
+
+def look(status: Status = PROGRESSING, **seen: Any) -> str | None:
+    trigger = trigger_of(status, **seen)
     return trigger.name if trigger else None
 
 
@@ -100,6 +113,73 @@ def test_exits_before_the_release_or_outside_the_window_do_not_count() -> None:
 def test_one_instance_above_its_memory_limit_is_enough() -> None:
     assert look(exits=(exit_of("new", ago=1, reason="oom"),)) == "memory"
     assert look(exits=(exit_of("old", ago=1, reason="oom"),)) is None
+
+
+def test_what_phoenix_ended_itself_is_told_as_such() -> None:
+    replaced = exit_of("new", ago=9, code=-15, reason="unhealthy").model_copy(
+        update={"detail": "its health path failed 9 times in a row"}
+    )
+    trigger = trigger_of(exits=(replaced, exit_of("new", ago=2, code=-11)))
+    assert trigger is not None
+    assert "ended by Phoenix: its health path failed 9 times in a row" in trigger.reason
+    assert "signal 15" not in trigger.reason
+    assert "signal 11" in trigger.reason
+
+
+READY, UNREADY = InstanceState.READY, InstanceState.UNREADY
+BACKOFF, STARTING, DRAINING = InstanceState.BACKOFF, InstanceState.STARTING, InstanceState.DRAINING
+CARRYING = PROGRESSING.model_copy(update={"weight": 20})
+SERVES = instances("old", READY)
+
+
+def test_a_baking_revision_with_nobody_ready_is_taken_back_while_the_one_before_is_ready() -> None:
+    hangs = instances("new", UNREADY, UNREADY)
+    trigger = trigger_of(BAKING, running=(*hangs, *SERVES))
+    assert trigger is not None
+    assert (trigger.name, trigger.reason) == (
+        "unready",
+        "no instance of it is ready any more (2 unready), while 1 of the revision before is",
+    )
+    assert look(BAKING, running=hangs) is None, "with nobody to go back to nothing is won"
+    assert look(BAKING, running=(*hangs, *instances("old", UNREADY))) is None
+    assert look(BAKING, running=(*instances("new", UNREADY, READY), *SERVES)) is None
+
+
+def test_a_canary_that_carries_weight_with_nobody_ready_is_taken_back() -> None:
+    hangs = instances("new", UNREADY)
+    for state in (State.PROGRESSING, State.PAUSED, State.PROMOTING):
+        status = CARRYING.model_copy(update={"state": state})
+        assert look(status, running=(*hangs, *SERVES)) == "unready"
+    assert look(PROGRESSING, running=(*hangs, *SERVES)) is None, "it carries no weight"
+    assert look(CARRYING, running=(*instances("new", STARTING), *SERVES)) is None, "it was never ready"
+    assert look(CARRYING, running=(*hangs, *instances("old", UNREADY))) is None
+    assert look(CARRYING, running=(*hangs, *instances("new", READY), *SERVES)) is None
+
+
+def test_one_exit_of_a_single_canary_is_left_to_the_rule_on_crash_loops() -> None:
+    """It is started again at once, and until then its weight is taken off it."""
+    for state in (BACKOFF, STARTING):
+        seen = {"exits": (exit_of("new", ago=1),), "running": (*instances("new", state), *SERVES)}
+        assert look(CARRYING, **seen) is None
+        assert look(BAKING, **seen) == "unready", "everybody is sent to it, and the one before is warm"
+
+
+def test_one_that_ended_and_that_nobody_starts_again_is_missed_in_the_bake() -> None:
+    """Phoenix is dead: a standby sees the process gone, and nobody counts exits."""
+    assert look(BAKING, running=(*instances("new", BACKOFF), *SERVES)) == "unready"
+
+
+def test_instances_that_have_only_been_found_again_have_not_failed() -> None:
+    """After a restart of the machine, or where what was known of them was lost, all begin as starting."""
+    found = (*instances("new", STARTING, STARTING), *SERVES)
+    assert look(BAKING, running=found) is None
+    assert look(BAKING, running=found, exits=(exit_of("new", ago=301),)) is None, "long ago"
+
+
+def test_those_that_leave_are_not_counted() -> None:
+    assert look(BAKING, running=(*instances("new", UNREADY, DRAINING), *SERVES)) == "unready"
+    assert look(BAKING, running=(*instances("new", DRAINING), *SERVES)) is None
+    assert look(BAKING, running=(*instances("new", UNREADY), *instances("old", DRAINING))) is None
 
 
 def test_a_check_has_to_fail_as_often_in_a_row_as_its_threshold() -> None:

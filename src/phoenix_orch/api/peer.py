@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import pwd
 import socket
 import struct
 from typing import Any
 
 from fastapi import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from phoenix_orch.runtime.users import name_of
 
 _UCRED = struct.Struct("3i")
 UNKNOWN = "unknown"
@@ -36,7 +37,4 @@ def actor(request: Request) -> str:
     uid = getattr(request.state, "peer_uid", None)
     if uid is None:
         return UNKNOWN
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
+    return name_of(uid)

@@ -204,12 +204,12 @@ def abort(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_
         done = "all traffic goes to stable; the revision is latched"
         _say(data_dir, name, CommandKind.ABORT, reason, dry_run=dry_run, done=done, timeout=ABORT_PATIENCE)
     except Retryable as silent:
-        _abort_by_hand(data_dir, name, silent, dry_run=dry_run)
+        _abort_by_hand(data_dir, name, reason, silent, dry_run=dry_run)
 
 
-def _abort_by_hand(data_dir: DataDir, name: str, silent: Retryable, *, dry_run: bool) -> None:
+def _abort_by_hand(data_dir: DataDir, name: str, reason: str, silent: Retryable, *, dry_run: bool) -> None:
     try:
-        aborted = offline.abort(data_dir, name, dry_run=dry_run)
+        aborted = offline.abort(data_dir, name, reason=reason, dry_run=dry_run)
     except NotFound as error:
         raise type(silent)(f"{silent.message}; and {error.message}", remedy=error.remedy) from error
     changed = "would be" if dry_run else "was"
@@ -224,6 +224,8 @@ def _abort_by_hand(data_dir: DataDir, name: str, silent: Retryable, *, dry_run: 
         f"revision {aborted.state.stable.revision} has all traffic\n"
         f"{_obedience(aborted.router)}; Phoenix ends the release when it is back"
     )
+    if aborted.untold:
+        following.note(f"note: who aborted and why could not be kept: {aborted.untold}")
 
 
 def _obedience(router: str) -> str:

@@ -19,6 +19,10 @@ from phoenix_orch.rollout.status import (
     State,
     Verification,
 )
+from phoenix_orch.workload.workload import Exit
+
+EXITS_SHOWN = 10
+"""The newest ones, of both variants."""
 
 
 def rollouts(views: Sequence[RolloutView]) -> str:
@@ -137,6 +141,8 @@ def describe(view: RolloutView, found: Sequence[Event], kept: Sequence[Revision]
     if state.verification is not None:
         parts += ["Verification", indent(verification(state.verification))]
     parts += ["Instances", indent(instances(view))]
+    if view.workload is not None and view.workload.exits:
+        parts += ["Unexpected exits", indent(exits(view.workload.exits[-EXITS_SHOWN:]))]
     parts += ["Revisions", indent(revisions(kept))]
     parts += ["Events", indent(events(found))]
     return "\n".join(parts)
@@ -254,6 +260,11 @@ def instances(view: RolloutView) -> str:
     header = ("NAME", "STATE", "PID", "PORT", "LOG")
     rows = [(i.name, i.state.value, str(i.pid or ""), str(i.port), i.log) for i in view.workload.instances]
     return columns(header, rows, empty="none")
+
+
+def exits(found: Sequence[Exit]) -> str:
+    header = ("TIME", "INSTANCE", "HOW")
+    return columns(header, [(moment(e.at), e.instance, e.text) for e in found], empty="none")
 
 
 def verification(found: Verification) -> str:

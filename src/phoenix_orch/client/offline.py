@@ -8,7 +8,8 @@ from pathlib import Path
 
 from phoenix_orch.kernel.errors import BadState, NotFound, PhoenixError
 from phoenix_orch.orchestrator.config import PhoenixFile
-from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.layout import Layout, kept_clock
+from phoenix_orch.rollout.aborts_by_hand import AbortNote, AbortNotes
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.router import TrafficState
 
@@ -21,18 +22,21 @@ class Aborted:
     """The traffic object as it is now."""
     router: str = "ok"
     """`ok`: the router obeys it; else what is wrong with the router."""
+    untold: str = ""
+    """Why it could not be noted who did this and why; empty: it was."""
 
 
-def abort(data_dir: Path, name: str, *, dry_run: bool = False) -> Aborted:
+def abort(data_dir: Path, name: str, *, reason: str = "", dry_run: bool = False) -> Aborted:
     """Latch the revision that rollout `name` is releasing, or baking, and take its traffic away.
 
     Needs the data directory and nothing that runs. Phoenix finds the latch when it is back and ends the
-    release. Raises NotFound without such a route, BadState where nothing is being released.
+    release; a note beside it says who did it and why, and the latch does not need that.
+    Raises NotFound without such a route, BadState where nothing is being released.
     """
-    return asyncio.run(_abort(data_dir, name, dry_run=dry_run))
+    return asyncio.run(_abort(data_dir, name, reason=reason, dry_run=dry_run))
 
 
-async def _abort(data_dir: Path, name: str, *, dry_run: bool) -> Aborted:
+async def _abort(data_dir: Path, name: str, *, reason: str, dry_run: bool) -> Aborted:
     layout = Layout(data_dir)
     router = EmbeddedRouter(layout.router)
     route = _route(layout, name)
@@ -48,14 +52,35 @@ async def _abort(data_dir: Path, name: str, *, dry_run: bool) -> Aborted:
     revision = _released(name, state)
     if dry_run:
         return Aborted(route=route, revision=revision, state=state)
-    state = await router.abort(route, revision)
-    return Aborted(route=route, revision=revision, state=state, router=await router.insist())
+    after = await router.abort(route, revision)
+    untold = _note(layout, state, revision, reason) if revision not in state.aborted else ""
+    return Aborted(route=route, revision=revision, state=after, router=await router.insist(), untold=untold)
+
+
+def _note(layout: Layout, before: TrafficState, revision: str, reason: str) -> str:
+    """Keep who and why for Phoenix; what keeps that from being done."""
+    note = AbortNote(
+        revision=revision,
+        at=kept_clock(layout).now(),
+        weight=100 if before.stable.revision == revision else before.weight,
+        reason=reason,
+    )
+    try:
+        AbortNotes(layout.aborts).write(before.route, note)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _released(name: str, state: TrafficState) -> str:
-    """The revision to take back: the canary, or in the bake the new stable one."""
+    """The revision to take back: the canary, or in the bake the new stable one.
+
+    One that was taken back in the bake is the previous group by now: once more does no harm.
+    """
     if state.canary is not None:
         return state.canary.revision
+    if state.previous is not None and state.previous.revision in state.aborted:
+        return state.previous.revision
     if state.previous is not None and state.previous.backends:
         return state.stable.revision
     raise BadState(

@@ -85,10 +85,8 @@ def _evidence(story: Story, speed: float) -> RenderableType:
         style, mark = ("red", "✗") if evidence.breached else ("dim", "·")
         lines.add_row(" ", Text(mark, style), Text(figures.sentence(evidence), style))
     if story.exits:
-        codes = ", ".join(str(e.code) if e.code is not None else e.reason for e in story.exits)
-        lines.add_row(
-            " ", Text("✗", "red"), Text(f"unexpected exits: {len(story.exits)} (status {codes})", "red")
-        )
+        ends = ", ".join(end.text for end in story.exits)
+        lines.add_row(" ", Text("✗", "red"), Text(f"unexpected exits: {len(story.exits)} ({ends})", "red"))
     if cause is not None:
         lines.add_row(" ", "", Text(_when(story, cause, speed), "dim"))
     if release.verification is not None:

@@ -6,27 +6,31 @@ Phoenix with the same file therefore changes nothing, also after `rollout start`
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import structlog
-from pydantic import ValidationError
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Conflict, Invalid, Latched, NotFound, Retryable
 from phoenix_orch.orchestrator.config import PhoenixFile
-from phoenix_orch.orchestrator.layout import write_whole
+from phoenix_orch.orchestrator.declared import (
+    Declared,
+    check_all_steered,
+    declared,
+    merge,
+    route_address,
+    route_call,
+)
+from phoenix_orch.orchestrator.kept_config import keeping, read_kept, read_replaceable
+from phoenix_orch.orchestrator.refounding import Foundation, Refounding
 from phoenix_orch.orchestrator.views import Change, ChangeKind
 from phoenix_orch.rollback_controller.checks import Route
-from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import Event, Revision, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
-from phoenix_orch.workload.spec import ServiceSpec
 from phoenix_orch.workload.workload import Workload
 
 PUT_TRIES = 5
@@ -35,45 +39,11 @@ _log = structlog.get_logger("phoenix")
 
 
 class RoutingTable(TrafficRouter, Protocol):
-    """A router that also has to be told which requests a route takes."""
+    """A router that also has to be told which requests each route takes."""
 
-    async def declare(self, route: str, spec: RouteSpec) -> None: ...
-
-    async def undeclare(self, route: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """One rollout of a configuration with all it stands on."""
-
-    name: str
-    service: str
-    service_spec: ServiceSpec
-    route: str
-    route_spec: RouteSpec
-    spec: RolloutSpec
-
-    @property
-    def revision(self) -> str:
-        return self.service_spec.template().revision
-
-
-def declared(config: PhoenixFile) -> tuple[Declared, ...]:
-    """The rollouts of a configuration, in the order of the file."""
-    found = []
-    for name, entry in config.effective_rollouts().items():
-        service, route = entry.service or name, entry.route or ""
-        found.append(
-            Declared(
-                name=name,
-                service=service,
-                service_spec=config.services[service],
-                route=route,
-                route_spec=config.routes[route],
-                spec=entry.spec(),
-            )
-        )
-    return tuple(found)
+    async def declare_all(self, specs: Mapping[str, RouteSpec]) -> None:
+        """Raises Invalid, and then nothing has been declared."""
+        ...
 
 
 class Applying:
@@ -98,7 +68,8 @@ class Applying:
         self._workload = workload
         self._clock = clock
         self._kept = kept
-        self._config: PhoenixFile | None = _read_or_put_aside(kept) if anew else read_kept(kept)
+        self._refounding = Refounding(store, router, workload, clock)
+        self._config: PhoenixFile | None = read_replaceable(kept) if anew else read_kept(kept)
 
     @property
     def config(self) -> PhoenixFile | None:
@@ -128,10 +99,13 @@ class Applying:
         """
         merged = merge(self._config, config)
         every = declared(config)
-        _all_steered(config, every)
+        check_all_steered(config, every)
         if not starting:
             self._refuse_router_change(config)
         existing = {rollout.name: rollout for rollout in await self._store.rollouts()}
+        lost = await self._foundations(every, existing)
+        for name, found in lost.items():
+            existing[name] = found.rollout
         plans = [(wanted, existing.get(wanted.name)) for wanted in every]
         changes = [await self._plan(wanted, rollout) for wanted, rollout in plans]
         unnamed = [
@@ -139,60 +113,65 @@ class Applying:
             for name in sorted(set(existing) - {wanted.name for wanted in every})
         ]
         if not dry_run:
-            await self._declare(every)
-            for (wanted, rollout), change in zip(plans, changes, strict=True):
-                await self._write(wanted, rollout, change, actor)
-            self._keep(merged)
+            with keeping(self._kept, merged) as keep:
+                await self._declare(every)
+                existing |= await self._found_anew(lost)
+                for wanted, change in zip(every, changes, strict=True):
+                    await self._write(wanted, existing.get(wanted.name), change, actor)
+                keep()
+            self._config = merged
         return [*changes, *unnamed]
 
-    async def _declare(self, every: tuple[Declared, ...]) -> None:
-        """Tell workload and router. What the router refuses is refused before anything is stored.
+    async def _foundations(
+        self, every: tuple[Declared, ...], existing: Mapping[str, Rollout]
+    ) -> dict[str, Foundation]:
+        """What serves already of those that the store does not know."""
+        known = declared(self._config) if self._config is not None else ()
+        applied = {one.name: one.revision for one in known}
+        found = {
+            wanted.name: await self._refounding.find(wanted, applied.get(wanted.name))
+            for wanted in every
+            if wanted.name not in existing
+        }
+        return {name: one for name, one in found.items() if one is not None}
 
-        A route may take over requests that another one gives up in the same file, in whatever order.
+    async def _found_anew(self, lost: Mapping[str, Foundation]) -> dict[str, Rollout]:
+        founded = {}
+        for name, found in lost.items():
+            founded[name] = await self._refounding.put(found)
+            _log.warning(
+                f"the store is new or empty: {found.rollout.status.message}", reason="StoreLost", rollout=name
+            )
+        return founded
+
+    async def recover(self) -> tuple[str, ...]:
+        """Found anew what was applied and is unknown to the store now; the names.
+
+        Nothing ever removes a rollout, so that the store was lost, or another one was given.
         """
-        waiting = list(every)
-        while waiting:
-            refusal: Invalid | None = None
-            refused = []
-            for wanted in waiting:
-                try:
-                    await self._router.declare(wanted.route, wanted.route_spec)
-                except Invalid as error:
-                    refusal = error
-                    refused.append(wanted)
-            if refusal is not None and len(refused) == len(waiting):
-                await self._declare_routes_as_known(every)
-                raise refusal
-            waiting = refused
+        known = declared(self._config) if self._config is not None else ()
+        existing = {rollout.name: rollout for rollout in await self._store.rollouts()} if known else {}
+        lost = tuple(wanted for wanted in known if wanted.name not in existing)
+        if not lost:
+            return ()
+        founded = await self._found_anew(await self._foundations(lost, existing))
+        for wanted in lost:
+            if wanted.name not in founded:
+                _log.warning("the store is new or empty: a rollout begins anew", rollout=wanted.name)
+                await self._write(wanted, None, await self._plan(wanted, None), "phoenix")
+        return tuple(wanted.name for wanted in lost)
+
+    async def _declare(self, every: tuple[Declared, ...]) -> None:
+        """Tell router and workload. The router goes first: it refuses all or nothing."""
+        await self._router.declare_all({wanted.route: wanted.route_spec for wanted in every})
         for wanted in every:
             await self._workload.declare(wanted.service, wanted.service_spec)
-
-    async def _declare_routes_as_known(self, refused: tuple[Declared, ...]) -> None:
-        """Take back what was declared of a configuration that is refused."""
-        for wanted in refused:
-            if self._config is None or wanted.route not in self._config.routes:
-                await self._router.undeclare(wanted.route)
-        for known in declared(self._config) if self._config is not None else ():
-            with contextlib.suppress(Invalid):
-                await self._router.declare(known.route, known.route_spec)
-
-    def _keep(self, merged: PhoenixFile) -> None:
-        try:
-            write_whole(self._kept, merged.model_dump_json(by_alias=True, indent=1))
-        except OSError as error:
-            raise Retryable(
-                f"what was applied cannot be written to {self._kept}: {error.strerror}",
-                remedy="mend that and apply the same again",
-            ) from error
-        self._config = merged
 
     async def declare_known(self) -> None:
         """Tell workload and router again what was applied before, after a start of Phoenix."""
         if self._config is None:
             return
-        for known in declared(self._config):
-            await self._workload.declare(known.service, known.service_spec)
-            await self._router.declare(known.route, known.route_spec)
+        await self._declare(declared(self._config))
 
     def _refuse_router_change(self, config: PhoenixFile) -> None:
         if self._config is None or config.router == self._config.router:
@@ -308,80 +287,3 @@ class Applying:
             else:
                 return
         raise Retryable(f"{wanted.name} is being written by others all the time", remedy="try the same again")
-
-
-def route_address(config: PhoenixFile, route: str) -> str:
-    """Where users call a route: base address and path prefix, without a slash at the end."""
-    spec = config.routes[route]
-    base = config.router.url
-    if spec.host is not None:
-        base = f"http://{spec.host}:{config.router.port}"
-    return base + (spec.path_prefix if spec.path_prefix != "/" else "")
-
-
-def route_call(config: PhoenixFile, route: str) -> Route:
-    """How a route is called on this machine, where the names of its users' hosts may lead nowhere."""
-    spec = config.routes[route]
-    return Route(config.router.url + spec.path_prefix.rstrip("/"), spec.host)
-
-
-def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:
-    """`new` laid over what is known: a file that names less takes nothing away.
-
-    Raises Invalid when the two together contradict each other.
-    """
-    if known is None:
-        return new
-    together = {
-        "services": {**known.services, **new.services},
-        "routes": {**known.routes, **new.routes},
-        "rollouts": {**known.rollouts, **new.rollouts},
-    }
-    try:
-        return PhoenixFile.model_validate(
-            new.model_copy(update=together).model_dump(mode="json", by_alias=True)
-        )
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise Invalid(
-            f"the file does not fit what is applied already: {faults}",
-            remedy="`phoenix get services` shows what runs; rename what clashes",
-        ) from None
-
-
-def _all_steered(config: PhoenixFile, every: tuple[Declared, ...]) -> None:
-    """A route that no rollout steers would be in the file and yet answer nobody."""
-    steered = {wanted.route for wanted in every}
-    for name, route in config.routes.items():
-        if name not in steered:
-            raise Invalid(
-                f"route {name!r} leads to service {route.service!r}, which is released by another route; "
-                "a rollout steers one",
-                remedy=f"give {name!r} a service of its own, or leave it out",
-            )
-
-
-def read_kept(path: Path) -> PhoenixFile | None:
-    """The configuration applied last, or None where none was. Raises Invalid for what cannot be read."""
-    try:
-        return PhoenixFile.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise Invalid(f"{path} cannot be read: {error.strerror}", remedy="mend its rights") from error
-    except (ValidationError, UnicodeDecodeError):  # their text would repeat the environment of services
-        raise Invalid(
-            f"{path} does not hold a configuration of this version of Phoenix",
-            remedy="start with -f and the configuration file; it is written anew",
-        ) from None
-
-
-def _read_or_put_aside(path: Path) -> PhoenixFile | None:
-    try:
-        return read_kept(path)
-    except Invalid as error:
-        aside = path.with_name(path.name + ".unreadable")
-        with contextlib.suppress(OSError):
-            path.replace(aside)
-        _log.warning(error.message, kept_as=str(aside))
-        return None

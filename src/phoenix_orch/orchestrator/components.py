@@ -13,8 +13,9 @@ from phoenix_orch.health_validator.sources.scrape import Scraper
 from phoenix_orch.health_validator.sources.source import EvidenceSource
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import PhoenixError
-from phoenix_orch.orchestrator.applying import read_kept, route_call
+from phoenix_orch.orchestrator.declared import route_call
 from phoenix_orch.orchestrator.evidence import evidence_sources
+from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout, open_clock
 from phoenix_orch.orchestrator.standby import is_led, leading
 from phoenix_orch.rollback_controller.checks import Route

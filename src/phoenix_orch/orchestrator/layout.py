@@ -7,7 +7,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +48,11 @@ class Layout:
         """Who runs Phoenix here: pid and start."""
         return self.root / "phoenix.json"
 
+    @property
+    def aborts(self) -> Path:
+        """Notes of aborts made past Phoenix."""
+        return self.root / "aborts"
+
     def lock(self, component: str) -> Path:
         return self.root / f"{component}.lock"
 
@@ -55,7 +60,7 @@ class Layout:
         """Create the directory for its owner alone. Raises Invalid where that cannot be."""
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for directory in (self.valkey, self.router):
+            for directory in (self.valkey, self.router, self.aborts):
                 directory.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise Invalid(
@@ -74,6 +79,16 @@ def write_whole(path: Path, text: str) -> None:
 
     Only its owner may read it: what is applied holds the environment of services. Raises OSError.
     """
+    with staged(path, text) as put_in_place:
+        put_in_place()
+
+
+@contextlib.contextmanager
+def staged(path: Path, text: str) -> Iterator[Callable[[], object]]:
+    """Write the text beside its place, where it takes the space it needs; the body puts it in place, or not.
+
+    As `write_whole`. Raises OSError.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -81,7 +96,7 @@ def write_whole(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        yield lambda: temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -130,6 +145,15 @@ def open_clock(layout: Layout, speed: float) -> Clock:
                 remedy=f"use --speed {kept_speed:g} here, or another --data-dir",
             )
     return RealClock() if speed == 1 else ScaledClock(speed, epoch)
+
+
+def kept_clock(layout: Layout) -> Clock:
+    """The clock of this data directory, whatever its speed; real time where that is not known."""
+    try:
+        kept = _kept_clock(layout)
+    except Invalid:
+        kept = None
+    return RealClock() if kept is None or kept[1] == 1 else ScaledClock(kept[1], kept[0])
 
 
 def _kept_clock(layout: Layout) -> tuple[datetime, float] | None:

@@ -9,6 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import structlog
+
+from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import Parts, component_states
 from phoenix_orch.orchestrator.evidence import ArmReader
@@ -16,8 +19,13 @@ from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.verification import Verifier
+from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.workload.process import ProcessWorkload
+
+LOOK = 1.0
+"""Real seconds between two looks whether the store still knows what was applied."""
 
 ServeApi = Callable[[Operations, Path], Coroutine[Any, Any, None]]
 """Serves the operations on a unix socket until cancelled. Given from above: the API imports this package."""
@@ -42,7 +50,14 @@ class Master:
             ArmReader(parts.sources, workload, parts.clock),
             route=applying.call_address,
         )
-        self.controller = RolloutController(parts.store, parts.router, workload, parts.clock, verifier)
+        self.controller = RolloutController(
+            parts.store,
+            parts.router,
+            workload,
+            parts.clock,
+            verifier,
+            notes=AbortNotes(parts.layout.aborts),
+        )
         self.operations = OrchestratorOperations(
             store=parts.store,
             router=parts.router,
@@ -70,7 +85,20 @@ class Master:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.controller.run(), name="rollout controller")
             group.create_task(self._follow_workload(), name="workload changes")
+            group.create_task(self._follow_store(), name="store losses")
             group.create_task(self._serve_api(self.operations, self._parts.layout.socket), name="api")
+
+    async def _follow_store(self) -> None:
+        """A store that has lost its content is noticed at the start, and within a second later on."""
+        faults = Faults(structlog.get_logger("phoenix"))
+        while True:
+            try:
+                await self.operations.recover()
+            except PhoenixError as error:
+                faults.tell("lost rollouts", error=error)
+            else:
+                faults.mended("lost rollouts")
+            await asyncio.sleep(LOOK)
 
     async def _follow_workload(self) -> None:
         """An instance that became ready or died is routed, or no longer routed, at once."""

@@ -21,7 +21,7 @@ import psutil
 import structlog
 
 from phoenix_orch.kernel.errors import Invalid, PhoenixError
-from phoenix_orch.orchestrator.applying import Applying, read_kept
+from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import (
     Parts,
     open_parts,
@@ -29,6 +29,7 @@ from phoenix_orch.orchestrator.components import (
     run_rollback_controller,
 )
 from phoenix_orch.orchestrator.config import PhoenixFile, load
+from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout, only_one, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
 from phoenix_orch.runtime.logs import configure_logs

@@ -25,7 +25,7 @@ from phoenix_orch.rollout.status import Cause, Event, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.traffic.router import TrafficRouter
-from phoenix_orch.workload.workload import Exit, WorkloadView
+from phoenix_orch.workload.workload import WorkloadState, WorkloadView
 
 TICK = timedelta(milliseconds=200)
 """Longest wait between two looks, in real time."""
@@ -158,13 +158,13 @@ class RollbackController:
         key = (rollout.name, revision or "", rollout.status.release)
         if revision is None or key in self._latched or rollout.status.clear_latch:
             return
-        exits = await self._exits(rollout, revision)
+        workload = await self._instances(rollout, revision)
         started = rollout.status.release_started
         trigger = evaluate(
             rollout.spec,
             rollout.status,
             verdict=self._verdicts.get(rollout.name),
-            exits=exits,
+            workload=workload,
             checks=self._checks(rollout, key),
             now=self._clock.now(),
             wall_now=datetime.now(UTC),
@@ -174,17 +174,17 @@ class RollbackController:
             await self._take_back(rollout, revision, trigger)
             self._latched.add(key)
 
-    async def _exits(self, rollout: Rollout, revision: str) -> tuple[Exit, ...]:
+    async def _instances(self, rollout: Rollout, revision: str) -> WorkloadState | None:
         try:
             state = await self._workload.state(rollout.service)
         except PhoenixError as error:
             if not isinstance(error, NotFound):
                 self._faults.tell(rollout.name, "workload", error=error)
-            return ()
+            return None
         self._faults.mended(rollout.name, "workload")
         urls = tuple(f"http://127.0.0.1:{instance.port}" for instance in state.ready(revision))
         self._targets[rollout.name] = urls
-        return state.exits
+        return state
 
     # -- checks ------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ health checks. The first two arrive as verdicts; exhaustion and checks are judge
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from phoenix_orch.health_validator.observation import MetricEvidence, Verdict, V
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import ACTIVE, State, Status
-from phoenix_orch.workload.workload import Exit
+from phoenix_orch.workload.workload import Exit, InstanceState, WorkloadState
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def evaluate(
     status: Status,
     *,
     verdict: Verdict | None,
-    exits: tuple[Exit, ...],
+    workload: WorkloadState | None,
     checks: Mapping[str, CheckState],
     now: datetime,
     wall_now: datetime,
@@ -56,55 +57,83 @@ def evaluate(
 ) -> Trigger | None:
     """The first reason that holds, the most certain one first; None when there is none.
 
-    `now` is rollout time, as in verdicts. `wall_now` and `wall_started` (the start of the release) are
-    wall time, as in exits: processes crash in real time however much the rollout is compressed.
+    `workload` None: not known now. `now` is rollout time, as in verdicts. `wall_now` and `wall_started`
+    (the start of the release) are wall time, as in exits: processes crash in real time however much the
+    rollout is compressed.
     """
     revision = judged_revision(status)
     if revision is None:
         return None
+    exits = _recent(spec, workload, now=wall_now, started=wall_started)
     return (
-        _exhausted(spec, status, revision, exits, now=wall_now, started=wall_started)
+        _exhausted(spec, status, revision, exits)
+        or _nobody_ready(status, revision, workload, exits)
         or _failed_check(spec, checks)
         or _bad_verdict(spec, status, revision, verdict)
         or _silence(spec, status, revision, verdict, now)
     )
 
 
-def _exhausted(
-    spec: RolloutSpec,
-    status: Status,
-    revision: str,
-    exits: tuple[Exit, ...],
-    *,
-    now: datetime,
-    started: datetime | None,
-) -> Trigger | None:
+def _recent(
+    spec: RolloutSpec, workload: WorkloadState | None, *, now: datetime, started: datetime | None
+) -> tuple[Exit, ...]:
+    """Unexpected exits of this release that are not too long ago to count."""
+    begin = now - spec.policy.crash_loop.within
+    if started is not None:
+        begin = max(started, begin)
+    return tuple(one for one in workload.exits if one.at >= begin) if workload is not None else ()
+
+
+def _other(status: Status) -> str | None:
+    """The revision that takes over when the one under judgement is taken back."""
+    return status.stable if status.state in ACTIVE else status.previous
+
+
+def _exhausted(spec: RolloutSpec, status: Status, revision: str, recent: tuple[Exit, ...]) -> Trigger | None:
     """Out of memory, or a crash loop: more exits than the variant it is compared with."""
     rule = spec.policy.crash_loop
-    begin = now - rule.within if started is None else max(started, now - rule.within)
-    recent = [one for one in exits if one.at >= begin]
     own = [one for one in recent if one.revision == revision]
     if not own:
         return None
     killed = [one for one in own if one.reason == "oom"]
     if killed:
         return Trigger("memory", f"{killed[-1].instance} went above its memory limit")
-    other = status.stable if status.state in ACTIVE else status.previous
-    excess = len(own) - sum(1 for one in recent if one.revision == other)
+    excess = len(own) - sum(1 for one in recent if one.revision == _other(status))
     if excess < rule.exits:
         return None
-    codes = ", ".join(_exit_text(one) for one in own[-3:])
+    ends = ", ".join(one.text for one in own[-3:])
     return Trigger(
         "crash-loop",
         f"{len(own)} unexpected exits within {format_duration(rule.within)}, "
-        f"{excess} more than stable ({codes})",
+        f"{excess} more than stable ({ends})",
     )
 
 
-def _exit_text(one: Exit) -> str:
-    if one.code is None:
-        return one.reason
-    return f"signal {-one.code}" if one.code < 0 else f"exit status {one.code}"
+def _nobody_ready(
+    status: Status, revision: str, workload: WorkloadState | None, recent: tuple[Exit, ...]
+) -> Trigger | None:
+    """It serves users with nobody who is ready, although somebody was; others are ready to take over.
+
+    Readiness is lost after several failed looks in a row, so a hiccup does not come this far. Instances
+    that only start have lost nothing: after a restart of the machine all do. An end is another matter
+    with a canary, whose share goes to stable until it is back, than with the one that serves everybody.
+    """
+    if workload is None or (status.state in ACTIVE and status.weight == 0):
+        return None
+    others = len(workload.ready(_other(status) or ""))
+    staying = [one for one in workload.of(revision) if one.state is not InstanceState.DRAINING]
+    if others == 0 or not staying or workload.ready(revision):
+        return None
+    found = Counter(one.state for one in staying)
+    ended = found[InstanceState.BACKOFF] > 0 or any(one.revision == revision for one in recent)
+    if found[InstanceState.UNREADY] == 0 and not (status.state is State.BAKING and ended):
+        return None
+    states = ", ".join(f"{count} {state}" for state, count in found.items() if count)
+    name = "stable" if status.state in ACTIVE else "the revision before"
+    verb = "is" if others == 1 else "are"
+    return Trigger(
+        "unready", f"no instance of it is ready any more ({states}), while {others} of {name} {verb}"
+    )
 
 
 def _failed_check(spec: RolloutSpec, checks: Mapping[str, CheckState]) -> Trigger | None:

@@ -14,27 +14,22 @@ from datetime import timedelta
 from typing import TypeVar
 
 import structlog
-from pydantic import ValidationError
 
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import (
-    Conflict,
-    Latched,
-    NotFound,
-    PhoenixError,
-    Terminal,
-)
+from phoenix_orch.kernel.errors import Conflict, Latched, NotFound, PhoenixError
+from phoenix_orch.rollout.aborts_by_hand import AbortNotes, AbortsByHand
+from phoenix_orch.rollout.drift import Drift
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
 from phoenix_orch.rollout.latches import Latches
 from phoenix_orch.rollout.machine import decide
 from phoenix_orch.rollout.pictures import groups, routed, traffic_facts, traffic_state
-from phoenix_orch.rollout.status import RESTING, Event, Release, Rollout
+from phoenix_orch.rollout.status import RESTING, Cause, Event, Release, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.rollout.templates import Templates
 from phoenix_orch.rollout.unsaved import Decided, Unsaved
 from phoenix_orch.rollout.verifications import Verifications, Verifier
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.traffic.router import TrafficRouter, TrafficState
-from phoenix_orch.workload.spec import Template
 from phoenix_orch.workload.workload import InstanceState, Workload, WorkloadState
 
 T = TypeVar("T")
@@ -60,19 +55,22 @@ class RolloutController:
         workload: Workload,
         clock: Clock,
         verifier: Verifier,
+        *,
+        notes: AbortNotes | None = None,
     ) -> None:
+        """`notes`: where aborts past Phoenix leave who made them and why."""
         self._store = store
         self._router = router
         self._workload = workload
         self._clock = clock
         self._known: dict[str, Rollout] = {}
         self._unsaved: dict[str, Unsaved] = {}
-        self._templates: dict[str, dict[str, tuple[Template, str]]] = {}
-        self._written: dict[str, TrafficState] = {}
-        self._drift_told: dict[str, TrafficState] = {}
+        self._templates = Templates(store)
+        self._drift = Drift()
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("phoenix.rollout-controller")
         self._faults = Faults(self._log)
+        self._by_hand = AbortsByHand(notes, store) if notes is not None else None
         self._verifications = Verifications(verifier, self._faults)
         self._latches = Latches(store, router)
 
@@ -127,10 +125,11 @@ class RolloutController:
 
     def _forget(self, rollout: Rollout) -> None:
         """The rollout was removed."""
-        for kept in (self._unsaved, self._templates):
-            kept.pop(rollout.name, None)
-        for told in (self._written, self._drift_told):
-            told.pop(rollout.route, None)
+        self._unsaved.pop(rollout.name, None)
+        self._templates.forget(rollout.name)
+        self._drift.forget(rollout.route)
+        if self._by_hand is not None:
+            self._by_hand.forget(rollout.route)
         self._faults.forget(rollout.name)
         self._verifications.end(rollout.name)
         self._latches.forget(rollout.name)
@@ -216,7 +215,7 @@ class RolloutController:
         workload = await self._attempt(name, "workload", self._workload.state(rollout.service))
         judged = rollout.status.canary or rollout.status.stable or ""
         verdict = await self._attempt(name, "verdict", store.verdict(name)) if stored else None
-        cause = await self._attempt(name, "cause", store.cause(name, judged)) if stored else None
+        cause = await self._attempt(name, "cause", self._cause(rollout, judged, stored=stored))
         verified = await self._attempt(name, "verification", store.verification(name)) if stored else None
         observed = Observed(
             target=rollout.target,
@@ -231,6 +230,16 @@ class RolloutController:
             commands=rollout.commands,
         )
         return observed, state, workload
+
+    async def _cause(self, rollout: Rollout, judged: str, *, stored: bool) -> Cause | None:
+        """Why `judged` was latched, as somebody told the store, or noted while there was nobody to tell."""
+        noted = None
+        if self._by_hand is not None:
+            learning = self._by_hand.learn(rollout, stored=stored)
+            noted = await self._attempt(rollout.name, "note of an abort", learning)
+        if stored:
+            return await self._store.cause(rollout.name, judged)
+        return noted if noted is not None and noted.revision == judged else None
 
     async def _read_traffic(self, rollout: Rollout) -> tuple[TrafficState | None, bool]:
         """The traffic object, and whether it is known to be missing."""
@@ -273,7 +282,7 @@ class RolloutController:
         self, rollout: Rollout, decision: Decision, state: TrafficState | None, *, stored: bool
     ) -> Rollout:
         """Store what was decided. A conflict ends the pass: the decision was made on old knowledge."""
-        drift = self._drift(rollout, state)
+        drift = self._drift.events(rollout, state, self._clock.now())
         events = (*decision.events, *drift)
         handled = [c for c in rollout.commands if c.id in decision.status.handled]
         recorded = rollout
@@ -281,7 +290,7 @@ class RolloutController:
             release = await self._labelled(rollout, decision.release)
             recorded = await self._save(rollout, Decided(decision.status, events, release), stored=stored)
         if drift and state is not None:
-            self._drift_told[rollout.route] = state
+            self._drift.told(state)
         for event in events:
             self._log.info(event.message, reason=event.reason, rollout=rollout.name, revision=event.revision)
         return recorded
@@ -303,41 +312,13 @@ class RolloutController:
     async def _labelled(self, rollout: Rollout, release: Release | None) -> Release | None:
         if release is None:
             return None
-        found = await self._attempt(rollout.name, "template", self._template(rollout, release.revision))
+        found = await self._attempt(rollout.name, "template", self._templates.get(rollout, release.revision))
         return release.model_copy(update={"version": found[1]}) if found is not None else release
-
-    def _drift(self, rollout: Rollout, state: TrafficState | None) -> tuple[Event, ...]:
-        """Somebody else's hand on the traffic is told of once; the write that follows puts it back (R13)."""
-        if state is None:
-            return ()
-        written = self._written.get(rollout.route)
-        moved = (
-            written is not None
-            and state.aborted == written.aborted  # whoever latches may also move groups
-            and (state.weight, state.stable, state.canary) != (written.weight, written.stable, written.canary)
-        )
-        if not (moved or state.drifted):
-            self._drift_told.pop(rollout.route, None)
-            return ()
-        if self._drift_told.get(rollout.route) == state:
-            return ()
-        message = "the traffic object was changed by hand"
-        if written is not None and state.weight != written.weight:
-            message += f": weight {state.weight} % instead of {written.weight} %"
-        return (
-            Event(
-                at=self._clock.now(),
-                reason="Drift",
-                message=f"{message}; it is put back",
-                revision=rollout.status.canary or "",
-                release=rollout.status.release,
-            ),
-        )
 
     async def _clear_latch(self, rollout: Rollout, revision: str) -> None:
         await self._store.clear_cause(rollout.name, revision)
         await self._router.clear_latch(rollout.route, revision)
-        self._written.pop(rollout.route, None)
+        self._drift.unsure(rollout.route)
         self.wake()
 
     async def _keep_latches(self, rollout: Rollout, state: TrafficState) -> None:
@@ -362,35 +343,15 @@ class RolloutController:
             await self._attempt(rollout.name, f"scale {revision}", self._scale_one(rollout, revision, count))
 
     async def _scale_one(self, rollout: Rollout, revision: str, count: int) -> None:
-        template, _ = await self._template(rollout, revision)
+        template, _ = await self._templates.get(rollout, revision)
         await self._workload.scale(rollout.service, template, count)
-
-    async def _template(self, rollout: Rollout, revision: str) -> tuple[Template, str]:
-        known = self._templates.setdefault(rollout.name, {})
-        if revision not in known:
-            kept = {one.revision: one for one in await self._store.revisions(rollout.name)}
-            if revision not in kept:
-                raise NotFound(
-                    f"revision {revision} of {rollout.name} is not in the store",
-                    remedy="apply the configuration that describes it again",
-                )
-            try:
-                template = Template.model_validate(kept[revision].template)
-            except ValidationError:  # its text would repeat the environment
-                raise Terminal(
-                    f"revision {revision} of {rollout.name} cannot be read from the store",
-                    remedy="release it again under another version",
-                ) from None
-            known[revision] = (template, kept[revision].version)
-        return known[revision]
 
     def _keep_templates(self, rollout: Rollout, decision: Decision, workload: WorkloadState | None) -> None:
         """Forget the templates of revisions that have gone."""
         status = rollout.status
         needed = {status.stable, status.canary, status.previous, *decision.instances}
-        needed |= set(workload.wanted) if workload is not None else set(self._templates.get(rollout.name, {}))
-        known = self._templates.pop(rollout.name, {})
-        self._templates[rollout.name] = {r: template for r, template in known.items() if r in needed}
+        needed |= set(workload.wanted) if workload is not None else self._templates.revisions(rollout.name)
+        self._templates.keep(rollout.name, needed)
 
     async def _steer(
         self,
@@ -403,7 +364,7 @@ class RolloutController:
         following = traffic_state(rollout.route, wanted, state, workload)
         if following is None or following == state:
             if state is not None:
-                self._written[rollout.route] = state
+                self._drift.wrote(state)
             return state
         try:
             written = await self._router.write(following)
@@ -411,9 +372,9 @@ class RolloutController:
             self.wake()  # decided on old knowledge; look again
             return state
         except PhoenixError:
-            self._written.pop(rollout.route, None)  # it may have been written all the same
+            self._drift.unsure(rollout.route)  # it may have been written all the same
             raise
-        self._written[rollout.route] = written
+        self._drift.wrote(written)
         self.wake()
         return written
 

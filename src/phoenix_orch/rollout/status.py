@@ -57,7 +57,7 @@ class Cause(Model):
 
     revision: str
     trigger: str
-    """verdict, crash-loop, memory, check/<name>, stale-verdict, no-data, deadline, verification,
+    """verdict, crash-loop, memory, unready, check/<name>, stale-verdict, no-data, deadline, verification,
     person, latch (found on the traffic object without a word why)."""
     reason: str
     at: datetime

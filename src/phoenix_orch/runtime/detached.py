@@ -20,6 +20,8 @@ import structlog
 from pydantic import BaseModel, ConfigDict
 
 from phoenix_orch.kernel.errors import PhoenixError, Retryable
+from phoenix_orch.runtime.exit_watch import ExitWatch, pidfd
+from phoenix_orch.runtime.exit_watch import reap as reap  # noqa: PLC0414 - offered here, too
 
 HARMLESS = ("PATH", "HOME", "LANG", "TZ", "TMPDIR")
 """Variables that a program from elsewhere may see of Phoenix's environment: no secrets among them."""
@@ -44,12 +46,6 @@ class Process(BaseModel):
     def alive(self) -> bool:
         """It runs; one that ended and waits to be reaped does not."""
         return _started(self.pid) == self.started
-
-    @property
-    def there(self) -> bool:
-        """It is known to the kernel. While it is killed it is no longer alive and may still hold its ports:
-        its first thread has ended and others have not."""
-        return _started(self.pid, dead=True) == self.started
 
 
 def find(pid: int) -> Process | None:
@@ -97,25 +93,20 @@ def harmless_environment(*more: str) -> dict[str, str]:
 
 async def ended(process: Process) -> None:
     """Return at once when the process has ended, and put it to rest if it was a child."""
-    descriptor = _pidfd(process.pid)
+    watch = ExitWatch(process.pid, lambda: process.alive)
     try:
-        # Looked at after the descriptor was taken, so that it cannot belong to a later process.
-        if descriptor is not None and process.there:
-            await _readable(descriptor)
-        while process.alive:  # noqa: ASYNC110 - where there is no descriptor there is no event
-            await asyncio.sleep(_POLL)
+        await watch.wait()
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        watch.close()
     reap(process.pid)
 
 
 def wait(process: Process, timeout: float) -> bool:
     """Wait until the process has ended, at most `timeout` seconds; whether it has. Blocking."""
-    descriptor = _pidfd(process.pid)
+    descriptor = pidfd(process.pid)
     give_up = time.monotonic() + timeout
     try:
-        if descriptor is not None and process.there:
+        if descriptor is not None and process.alive:
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
             poll.poll(timeout * 1000)
@@ -145,7 +136,7 @@ def end(process: Process, *, grace: float, name: str) -> None:
 
 def send(process: Process, number: signal.Signals) -> None:
     """Send a signal to this process and never to another one. Nothing happens when it has ended."""
-    descriptor = _pidfd(process.pid)
+    descriptor = pidfd(process.pid)
     try:
         if process.alive:
             with contextlib.suppress(ProcessLookupError):
@@ -156,12 +147,6 @@ def send(process: Process, number: signal.Signals) -> None:
     finally:
         if descriptor is not None:
             os.close(descriptor)
-
-
-def reap(pid: int) -> None:
-    """Let the kernel forget an ended child. Nothing happens for others, and for one that lives."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
 
 
 async def keep(
@@ -192,20 +177,22 @@ async def keep(
         await asyncio.sleep(delay)
 
 
-def _started(pid: int, *, dead: bool = False) -> str | None:
-    """When the process with this pid started; None when there is none that runs, or is `dead`."""
+def _started(pid: int) -> str | None:
+    """When the process with this pid started; None when there is none that runs."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None if Path("/proc/self/stat").exists() else _started_elsewhere(pid)
     fields = stat.rpartition(b")")[2].split()  # the name before it may hold anything
-    if fields[0] in {b"Z", b"X"} and not dead:
+    # The first thread is a zombie as long as others live; only with the last one can it be reaped.
+    if fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1):
         return None
     # Not psutil's create_time: that is a wall clock time, and moves when the clock is set.
-    return f"{_boot()}/{int(fields[19])}"
+    return f"{boot_id()}/{int(fields[19])}"
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Names the present run of the kernel; empty where it has no name."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
     except OSError:
@@ -218,21 +205,3 @@ def _started_elsewhere(pid: int) -> str | None:
         if process.status() != psutil.STATUS_ZOMBIE:
             return repr(process.create_time())
     return None
-
-
-def _pidfd(pid: int) -> int | None:
-    """A descriptor that becomes readable when the process ends; None where the kernel has none."""
-    try:
-        return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # not Linux, a kernel before 5.3, no such process
-        return None
-
-
-async def _readable(descriptor: int) -> None:
-    loop = asyncio.get_running_loop()
-    event = asyncio.Event()
-    loop.add_reader(descriptor, event.set)
-    try:
-        await event.wait()
-    finally:
-        loop.remove_reader(descriptor)

@@ -143,6 +143,11 @@ class FakeWorkload:
     async def declare(self, service: str, spec: ServiceSpec) -> None:
         self._services.setdefault(service, _Service(spec)).spec = spec
 
+    async def templates(self, service: str) -> dict[str, Template]:
+        known = self._get(service)
+        present = {process.template.revision for process in known.processes} | set(known.wanted)
+        return {revision: template for revision, template in known.templates.items() if revision in present}
+
     async def scale(self, service: str, template: Template, count: int) -> None:
         known, revision = self._get(service), template.revision
         if count < 0:

@@ -82,6 +82,7 @@ async def _refused(what: Awaitable[object], error: type[PhoenixError]) -> None:
 async def unknown_service_is_not_found(stage: Stage) -> None:
     workload = stage.workload
     await _refused(workload.state(SERVICE), NotFound)
+    await _refused(workload.templates(SERVICE), NotFound)
     await _refused(workload.scale(SERVICE, stage.spec("1").template(), 1), NotFound)
     await _refused(workload.release(SERVICE, frozenset()), NotFound)
     await _refused(workload.restart(SERVICE), NotFound)
@@ -97,6 +98,19 @@ async def declared_service_has_no_instances(stage: Stage) -> None:
 async def fewer_than_none_is_refused(stage: Stage) -> None:
     await stage.workload.declare(SERVICE, stage.spec("1"))
     await _refused(stage.workload.scale(SERVICE, stage.spec("1").template(), -1), Invalid)
+
+
+async def templates_are_known_of_what_is_wanted_or_there(stage: Stage) -> None:
+    await stage.workload.declare(SERVICE, stage.spec("1"))
+    assert await stage.workload.templates(SERVICE) == {}
+    one, two = (stage.spec(version).template() for version in ("1", "2"))
+    await stage.workload.scale(SERVICE, one, 1)
+    await stage.workload.scale(SERVICE, two, 1)
+    assert await stage.workload.templates(SERVICE) == {one.revision: one, two.revision: two}
+    await stage.workload.scale(SERVICE, two, 0)
+    await stage.workload.release(SERVICE, frozenset())
+    await until(stage.workload, lambda state: not state.of(two.revision))
+    assert await stage.workload.templates(SERVICE) == {one.revision: one}
 
 
 async def what_is_wanted_is_known_at_once(stage: Stage) -> None:
@@ -235,6 +249,7 @@ CONTRACT: tuple[Check, ...] = (
     unknown_service_is_not_found,
     declared_service_has_no_instances,
     fewer_than_none_is_refused,
+    templates_are_known_of_what_is_wanted_or_there,
     what_is_wanted_is_known_at_once,
     instances_become_ready_each_with_its_own_name_pid_and_port,
     wanting_the_same_again_changes_nothing,

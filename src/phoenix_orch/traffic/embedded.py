@@ -8,6 +8,7 @@ Traefik. Starting and keeping it alive is `traefik_process.py`.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 from phoenix_orch.kernel.errors import Invalid, NotFound
@@ -39,7 +40,14 @@ class EmbeddedRouter:
         requests are answered with 503. One that was never declared takes every request. Raises Invalid
         when another route takes the same ones.
         """
-        await asyncio.to_thread(self._declare, route, spec)
+        await self.declare_all({route: spec})
+
+    async def declare_all(self, specs: Mapping[str, RouteSpec]) -> None:
+        """As `declare`, of several routes, which may take over requests from each other.
+
+        All of them are checked before the first one is changed.
+        """
+        await asyncio.to_thread(self._declare_all, specs)
 
     async def remove(self, route: str) -> None:
         """Forget the route; its requests are answered with 404 from then on. Idempotent."""
@@ -70,11 +78,6 @@ class EmbeddedRouter:
     async def expect(self, route: str, spec: RouteSpec) -> None:
         """Answer 503 for a route that may still be refused, unless it, or its requests, are known already."""
         await asyncio.to_thread(self._expect, route, spec)
-
-    async def undeclare(self, route: str) -> None:
-        """Forget what was declared for a route that has no object yet. Idempotent."""
-        self._specs.pop(route, None)
-        await asyncio.to_thread(lambda: self._files.remove(route, waiting_only=True))
 
     async def read(self, route: str) -> TrafficState:
         """As `TrafficRouter.read`; Invalid when another release of Phoenix wrote the file."""
@@ -134,22 +137,28 @@ class EmbeddedRouter:
         if route not in table.routes and not any(_same_requests(spec, taken) for taken in known):
             self._files.wait_for(route, spec)
 
-    def _declare(self, route: str, spec: RouteSpec) -> None:
+    def _declare_all(self, specs: Mapping[str, RouteSpec]) -> None:
         table = self._files.table()
-        for other, taken in {**{n: r.spec for n, r in table.routes.items()}, **self._specs}.items():
-            if other != route and _same_requests(taken, spec):
+        known = {name: found.spec for name, found in table.routes.items()} | self._specs
+        wanted = {**known, **specs}
+        for route, spec in specs.items():
+            others = (name for name, taken in wanted.items() if name != route and _same_requests(taken, spec))
+            if (other := next(others, None)) is not None:
                 raise Invalid(
                     f"routes {other!r} and {route!r} both take {spec.host or 'any host'} {spec.path_prefix}",
                     remedy="give one of them another host or pathPrefix",
                 )
         for other, taken in table.waiting.items():
-            if other != route and _same_requests(taken, spec):
+            if other not in specs and any(_same_requests(taken, spec) for spec in specs.values()):
                 self._files.remove(other, waiting_only=True)  # of a configuration that is no more
-        self._specs[route] = spec
-        if route not in table.routes:
-            self._files.wait_for(route, spec)
-            return
+        self._specs.update(specs)
+        for route, spec in specs.items():
+            if route in table.routes:
+                self._declare_written(route, spec)
+            else:
+                self._files.wait_for(route, spec)
 
+    def _declare_written(self, route: str, spec: RouteSpec) -> None:
         def change(current: RouteObject | None) -> RouteObject:
             if current is None or current.spec == spec:
                 return current or _existing(route, current)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from phoenix_orch.workload.processes import Marked, ProcessId
+from phoenix_orch.workload.spec import Template
 from phoenix_orch.workload.state_file import InstanceRecord, ServiceRecord
 from phoenix_orch.workload.workload import Instance, InstanceState
 
@@ -27,6 +28,8 @@ class Adoption:
 
     instances: list[Adopted] = field(default_factory=list)
     next_ordinal: int = 1
+    found: list[Marked] = field(default_factory=list)
+    """Leaders that were found before, and of which it is still not known what they are made of."""
 
     def owns(self, marked: Marked) -> bool:
         """The process belongs to one of the instances, as its leader or as something it started."""
@@ -54,13 +57,17 @@ def adoption(
             if process is not None or instance.state is not InstanceState.DRAINING:
                 missed = process is None and instance.pid is not None and kept.boot == boot
                 found.instances.append(Adopted(instance, record, process, missed))
-    known = {instance.name for instance in kept.state.instances}
-    found.instances += [
-        unwritten
-        for leader in leaders
-        if leader.instance not in known
-        and (unwritten := _unwritten(leader, kept, found.instances)) is not None
-    ]
+    known = {instance.name for instance in kept.state.instances if instance.name in kept.records}
+    nameless = {instance.name for instance in kept.state.instances} - known
+    for leader in led(leaders).values():
+        template = kept.templates.get(leader.revision)
+        if leader.instance in known:
+            continue
+        # One that is not in the file was started while the file could not be written. It may be serving.
+        if template is not None and (unwritten := by_its_marks(leader, template, found.instances)):
+            found.instances.append(unwritten)
+        elif leader.instance in nameless:
+            found.found.append(leader)
     highest = max((adopted.record.ordinal for adopted in found.instances), default=0)
     found.next_ordinal = max(found.next_ordinal, highest + 1)
     return found
@@ -81,12 +88,22 @@ def _process_of(
     return max((m.process for m in own), key=lambda process: process.started, default=None)
 
 
-def _unwritten(leader: Marked, kept: ServiceRecord, taken: Iterable[Adopted]) -> Adopted | None:
-    """An instance started while the state file could not be written. It may be serving."""
-    template = kept.templates.get(leader.revision)
-    ordinal = leader.instance.rpartition("-")[2]
+def led(running: Iterable[Marked]) -> dict[str, Marked]:
+    """The process of each instance, by its marks alone: the newest leader that no other one started."""
+    leaders = [marked for marked in running if marked.leads]
+    pids = {(marked.instance, marked.process.pid) for marked in leaders}
+    found: dict[str, Marked] = {}
+    for leader in sorted(leaders, key=lambda marked: marked.process.started):
+        if not any((leader.instance, pid) in pids for pid in leader.ancestors):
+            found[leader.instance] = leader
+    return found
+
+
+def by_its_marks(leader: Marked, template: Template, taken: Iterable[Adopted]) -> Adopted | None:
+    """The instance that a process says it is. None: it does not say enough, or another one is that."""
+    ordinal = ordinal_of(leader.instance)
     used = any(a.instance.port == leader.port or a.instance.name == leader.instance for a in taken)
-    if template is None or leader.port is None or not ordinal.isdigit() or used:
+    if leader.port is None or ordinal is None or used:
         return None
     instance = Instance(
         name=leader.instance,
@@ -95,4 +112,10 @@ def _unwritten(leader: Marked, kept: ServiceRecord, taken: Iterable[Adopted]) ->
         port=leader.port,
         metrics_path=template.metrics,
     )
-    return Adopted(instance, InstanceRecord(ordinal=int(ordinal), been_ready=True), leader.process)
+    return Adopted(instance, InstanceRecord(ordinal=ordinal, been_ready=True), leader.process)
+
+
+def ordinal_of(instance: str) -> int | None:
+    """The number at the end of an instance's name."""
+    number = instance.rpartition("-")[2]
+    return int(number) if number.isdecimal() else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +17,10 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Retryable
+from phoenix_orch.kernel.units import format_duration
+from phoenix_orch.runtime.exit_watch import ExitWatch, reap
 from phoenix_orch.workload import processes
 from phoenix_orch.workload.backoff import LONGEST, Backoff
-from phoenix_orch.workload.exit_watch import ExitWatch, reap
 from phoenix_orch.workload.plan import Member
 from phoenix_orch.workload.ports import Ports, is_free
 from phoenix_orch.workload.probe import HealthProbe
@@ -60,8 +61,8 @@ class Home(Protocol):
         """Publish the service's state now and think about what follows."""
         ...
 
-    def ended(self, instance: SupervisedInstance, code: int | None, reason: str) -> None:
-        """An unexpected end; `changed` follows."""
+    def ended(self, instance: SupervisedInstance, code: int | None, reason: str, detail: str) -> None:
+        """An unexpected end, told as in `Exit`; `changed` follows."""
         ...
 
     def may_replace(self, instance: SupervisedInstance) -> bool:
@@ -91,7 +92,7 @@ class SupervisedInstance:
         self._backoff = Backoff()
         self._start_at: float | None = None
         self._kill_at: float | None = None
-        self._cause = ""
+        self._cause = self._detail = ""
         self._no_start = asyncio.Event()
         self._end = asyncio.Event()
         self._log = structlog.get_logger("phoenix.workload").bind(service=home.service, instance=name)
@@ -183,11 +184,11 @@ class SupervisedInstance:
         assert self.draining
         self._end.set()
 
-    def replace(self, cause: str) -> None:
-        """End the process and start another one in its place, for the reason given."""
+    def replace(self, cause: str, detail: str = "") -> None:
+        """End the process and start another one in its place, for the reason given; see `Exit`."""
         if not self.leaving:
-            self._log.warning("instance is replaced", reason=cause)
-            self._cause = cause
+            self._log.warning("instance is replaced", reason=cause, detail=detail)
+            self._cause, self._detail = cause, detail
             self._end.set()
 
     # -- living ------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ class SupervisedInstance:
                 home.layout.log(self.name),
             )
         except (CannotStart, Retryable) as error:
-            self._count_end(None, f"cannot start: {error}")
+            self._count_end(None, "cannot-start", str(error))
             home.changed()
             return
         self._began = time.time()
@@ -277,17 +278,17 @@ class SupervisedInstance:
         if asked:
             self._log.info("instance left", pid=process.pid)
         else:
-            self._count_end(code, self._cause or "exited")
+            self._count_end(code, self._cause or "exited", self._detail)
         self._readiness, self._ready_since, self._ready_at = Readiness(), None, None
-        self._cause, self._kill_at = "", None
+        self._cause, self._detail, self._kill_at = "", "", None
         self._end.clear()
         self._home.changed()
 
-    def _count_end(self, code: int | None, reason: str) -> None:
+    def _count_end(self, code: int | None, reason: str, detail: str = "") -> None:
         ready_for = time.time() - self._ready_at if self._ready_at is not None else 0.0
         self._backoff = self._backoff.after_end(ready_for)
         self._start_at = time.time() + self._backoff.delay
-        self._home.ended(self, code, reason)
+        self._home.ended(self, code, reason, detail)
 
     # -- health ------------------------------------------------------------------------------------
 
@@ -312,12 +313,13 @@ class SupervisedInstance:
             self._home.changed()
         if good or self.draining or self.leaving:
             return
+        failures, deadline = self._readiness.failures, self._home.settings.start_deadline
         if self._readiness.unhealthy(limit) and self._home.may_replace(self):
-            self.replace("unhealthy")
-        elif (
-            not self._readiness.been_ready and time.time() - self._began > self._home.settings.start_deadline
-        ):
-            self.replace("never-ready")
+            path = self.template.health.path
+            self.replace("unhealthy", f"its health path {path} failed {failures} times in a row")
+        elif not self._readiness.been_ready and time.time() - self._began > deadline:
+            waited = format_duration(timedelta(seconds=deadline))
+            self.replace("never-ready", f"it was not ready within {waited} of its start")
 
     # -- ending ------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -14,11 +15,13 @@ import structlog
 from phoenix_orch.kernel.clock import Clock, RealClock
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
 from phoenix_orch.workload import processes, state_file, strays
+from phoenix_orch.workload.adoption import led
 from phoenix_orch.workload.ports import Ports
 from phoenix_orch.workload.probe import HealthProbe
-from phoenix_orch.workload.processes import Marked
+from phoenix_orch.workload.processes import Marked, ProcessId
 from phoenix_orch.workload.settings import ProcessSettings
 from phoenix_orch.workload.spec import ServiceSpec, Template
+from phoenix_orch.workload.state_file import ServiceRecord
 from phoenix_orch.workload.supervisor import ServiceSupervisor, Shared
 from phoenix_orch.workload.workload import WorkloadState
 
@@ -68,6 +71,7 @@ class ProcessWorkload:
         self._stopping = asyncio.Event()
         self._finished = asyncio.Event()
         self._strays: list[Marked] = []
+        self._held: dict[str, list[Marked]] = {}
 
     # -- what is and what is wanted ----------------------------------------------------------------
 
@@ -84,7 +88,11 @@ class ProcessWorkload:
             self._services[service].declare(spec)
             return
         self._services[service] = supervisor = ServiceSupervisor(self._shared, service, spec)
+        supervisor.find(self._held.pop(service, []))
         self._supervise(supervisor)
+
+    async def templates(self, service: str) -> Mapping[str, Template]:
+        return (await self._service(service)).templates()
 
     async def scale(self, service: str, template: Template, count: int) -> None:
         (await self._service(service)).scale(template, count)
@@ -122,6 +130,9 @@ class ProcessWorkload:
                 await self._stopping.wait()
                 for supervisor in self._services.values():
                     supervisor.stop()
+                held = [leader for leaders in self._held.values() for leader in leaders]
+                self._held.clear()
+                await strays.end(held, self._shared.settings.stray_grace)
         finally:
             self._tasks = None
             self._finished.set()
@@ -145,6 +156,7 @@ class ProcessWorkload:
     def close(self) -> None:
         """Let another process supervise this data directory. Ends nothing. Cancel `run` first."""
         self._services.clear()
+        self._held.clear()
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -180,22 +192,40 @@ class ProcessWorkload:
     def _adopt(self, running: list[Marked]) -> None:
         unknown = {marked.process: marked for marked in running}
         for service in state_file.services(self._data_dir):
-            own = [marked for marked in running if marked.service == service]
-            path = state_file.Layout(self._data_dir, service).state
-            try:
-                kept = state_file.read(path)
-            except Invalid as error:
-                _log.error(error.message, remedy="its processes are ended and started anew")
-                with contextlib.suppress(OSError):
-                    path.replace(path.with_suffix(".damaged"))
+            kept = self._kept(service)
+            if kept is None:
                 continue
             supervisor = ServiceSupervisor(self._shared, service, kept.spec)
             left_over = {marked.process for marked in supervisor.adopt(kept, running)}
-            for marked in own:
-                if marked.process not in left_over:
+            for marked in running:
+                if marked.service == service and marked.process not in left_over:
                     unknown.pop(marked.process, None)
             self._services[service] = supervisor
+        self._hold(unknown)
         self._strays = list(unknown.values())
+
+    def _kept(self, service: str) -> ServiceRecord | None:
+        path = state_file.Layout(self._data_dir, service).state
+        try:
+            return state_file.read(path)
+        except Invalid as error:
+            _log.error(error.message, remedy="its processes serve on and are adopted by their marks")
+            with contextlib.suppress(OSError):
+                path.replace(path.with_suffix(".damaged"))
+            return None
+
+    def _hold(self, unknown: dict[ProcessId, Marked]) -> None:
+        """Take out of `unknown` what runs for services of which nothing is written down.
+
+        It serves on until its service is declared, and in any case until `stop`.
+        """
+        lost = [m for m in unknown.values() if m.service and m.service not in self._services]
+        leaders = led(lost)
+        for leader in leaders.values():
+            self._held.setdefault(leader.service, []).append(leader)
+        for marked in lost:
+            if marked.instance in leaders:
+                del unknown[marked.process]
 
     async def _end_strays(self) -> None:
         """Processes started in the moment before a supervisor died, and what gone instances left."""

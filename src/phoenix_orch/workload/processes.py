@@ -200,11 +200,3 @@ def kernel_oom_kills() -> int | None:
     except (OSError, ValueError):
         pass
     return None
-
-
-def boot_id() -> str:
-    """Names the present run of the kernel; empty where it has no name."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,20 +13,22 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid, Retryable
+from phoenix_orch.runtime.detached import boot_id
 from phoenix_orch.workload import processes, state_file, strays
-from phoenix_orch.workload.adoption import adoption
+from phoenix_orch.workload.adoption import Adopted, adoption
+from phoenix_orch.workload.found import Found
 from phoenix_orch.workload.instance import SupervisedInstance
 from phoenix_orch.workload.log_rotation import forget_logs, rotate
+from phoenix_orch.workload.memory_guard import guard_memory
 from phoenix_orch.workload.plan import plan
 from phoenix_orch.workload.ports import Ports
 from phoenix_orch.workload.probe import HealthProbe
 from phoenix_orch.workload.processes import Marked
 from phoenix_orch.workload.readiness import UNHEALTHY_AFTER
-from phoenix_orch.workload.resources import ResourceSampler
 from phoenix_orch.workload.settings import ProcessSettings
 from phoenix_orch.workload.spec import ServiceSpec, Template
 from phoenix_orch.workload.state_file import ServiceRecord
-from phoenix_orch.workload.workload import Exit, WorkloadState
+from phoenix_orch.workload.workload import Exit, InstanceState, WorkloadState
 
 EXITS_KEPT = timedelta(hours=1)
 EXITS_OF_A_REVISION = 100
@@ -57,16 +60,16 @@ class ServiceSupervisor:
         self.clock, self.settings, self.ports = shared.clock, shared.settings, shared.ports
         self.layout = state_file.Layout(shared.data_dir, service)
         self._shared = shared
-        self._boot = processes.boot_id()
+        self._boot = boot_id()
         self._wanted: dict[str, int] = {}
         self._templates: dict[str, Template] = {}
         self._instances: list[SupervisedInstance] = []
         self._exits: list[Exit] = []
+        self._found = Found()
         self._next_ordinal = 1
         self._stopping = False
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
-        self._sampler = ResourceSampler()
         self._oom_kills = processes.kernel_oom_kills()
         self._next_replacement = 0.0
         self._unwritten = False
@@ -80,9 +83,14 @@ class ServiceSupervisor:
             service=self.service,
             at=self.clock.now(),
             wanted=dict(self._wanted),
-            instances=tuple(instance.snapshot() for instance in self._instances),
+            instances=(*(instance.snapshot() for instance in self._instances), *self._found.snapshots()),
             exits=tuple(self._exits),
         )
+
+    def templates(self) -> dict[str, Template]:
+        """Of every revision that is wanted or has instances."""
+        present = {instance.revision for instance in self._instances} | set(self._wanted)
+        return {revision: t for revision, t in self._templates.items() if revision in present}
 
     @property
     def drain(self) -> float:
@@ -98,13 +106,15 @@ class ServiceSupervisor:
     def declare(self, spec: ServiceSpec) -> None:
         if spec != self.spec:
             self.spec = spec
+            self._take_what_is_declared()
             self.changed()
 
     def scale(self, template: Template, count: int) -> None:
         revision = template.revision
         if count < 0:
             raise Invalid(f"{count} instances of {self.service} cannot be", remedy="want 0 or more")
-        if self._wanted.get(revision, 0) == count:
+        taken = self._take(template) if self._found else 0
+        if self._wanted.get(revision, 0) == count and not taken:
             return
         self._templates[revision] = template
         self._wanted[revision] = count
@@ -121,6 +131,8 @@ class ServiceSupervisor:
         ]
         for instance in leaving:
             instance.leave()
+        if self._found and self._complete():
+            self._end_found(self._found.let_go(routed))
 
     def restart(self) -> None:
         for instance in self._instances:
@@ -147,19 +159,71 @@ class ServiceSupervisor:
         self._exits = list(kept.state.exits)
         self._next_ordinal = found.next_ordinal
         for adopted in found.instances:
-            template = self._templates[adopted.instance.revision]
-            instance = SupervisedInstance(
-                self, adopted.instance.name, adopted.record.ordinal, template, adopted.instance.port
-            )
-            instance.adopt(adopted.instance, adopted.record, adopted.process)
-            self._instances.append(instance)
-            self.ports.keep(instance.port)
+            instance = self._join(adopted, self._templates[adopted.instance.revision])
             if adopted.missed:
                 instance.missed()
+        self.find(found.found)
         running_now = sum(adopted.process is not None for adopted in found.instances)
         if found.instances:
             self._log.info("instances adopted", running=running_now, ended=len(found.instances) - running_now)
-        return [m for m in running if m.service == self.service and not found.owns(m)]
+        kept_back = {leader.instance for leader in found.found}
+        own = [m for m in running if m.service == self.service and m.instance not in kept_back]
+        return [m for m in own if not found.owns(m)]
+
+    def find(self, leaders: Sequence[Marked]) -> None:
+        """Hold processes of which nothing is known but their marks, until their template is told."""
+        self._found.add(leaders)
+        for port in self._found.ports:
+            self.ports.keep(port)
+        self._next_ordinal = max(self._next_ordinal, self._found.highest_ordinal + 1)
+        self._take_what_is_declared()
+
+    def _take_what_is_declared(self) -> None:
+        template = self.spec.template()
+        taken = self._take(template) if self._found else 0
+        if taken:
+            # So many until somebody says otherwise: nothing that serves is ended on a guess.
+            self._wanted.setdefault(template.revision, taken)
+
+    def _take(self, template: Template) -> int:
+        """Go on with the found processes of a revision; how many."""
+        present = [Adopted(i.snapshot(), i.record(), i.process) for i in self._instances]
+        adopted = self._found.take(template, present)
+        if adopted:
+            self._templates[template.revision] = template
+            names = [one.instance.name for one in adopted]
+            self._log.info("instances adopted by their marks", instances=names)
+        for one in adopted:
+            instance = self._join(one, template)
+            if self._tasks is not None:
+                self._tasks.create_task(self._accompany(instance), name=instance.name)
+        return len(adopted)
+
+    def _join(self, adopted: Adopted, template: Template) -> SupervisedInstance:
+        name, port = adopted.instance.name, adopted.instance.port
+        instance = SupervisedInstance(self, name, adopted.record.ordinal, template, port)
+        instance.adopt(adopted.instance, adopted.record, adopted.process)
+        self._instances.append(instance)
+        self.ports.keep(port)
+        return instance
+
+    def _complete(self) -> bool:
+        """Everybody who is wanted is ready."""
+        ready = Counter(i.revision for i in self._instances if i.state is InstanceState.READY)
+        return bool(self._wanted) and all(ready[r] >= count for r, count in self._wanted.items())
+
+    def _end_found(self, leaders: Sequence[Marked]) -> None:
+        if leaders and self._tasks is not None:
+            self._tasks.create_task(self._end(leaders), name=f"found of {self.service}")
+
+    async def _end(self, leaders: Sequence[Marked]) -> None:
+        await strays.end(leaders, self.drain)
+        for leader in leaders:
+            if leader.port is not None:
+                self.ports.give_back(leader.port)
+            left_over = await asyncio.to_thread(processes.marked, self.data_dir, leader.instance)
+            await strays.end(left_over, self.settings.stray_grace)
+        self.changed()
 
     # -- supervising -------------------------------------------------------------------------------
 
@@ -170,7 +234,10 @@ class ServiceSupervisor:
             self._tasks = tasks
             keeping = (
                 tasks.create_task(self._keep_house(), name=f"house of {self.service}"),
-                tasks.create_task(self._guard_memory(), name=f"memory of {self.service}"),
+                tasks.create_task(
+                    guard_memory(lambda: self._instances, self.settings.memory_interval),
+                    name=f"memory of {self.service}",
+                ),
             )
             for instance in self._instances:
                 tasks.create_task(self._accompany(instance), name=instance.name)
@@ -178,6 +245,8 @@ class ServiceSupervisor:
                 self._wake.clear()
                 self._reconcile()
                 await self._wake.wait()
+            if self._found:
+                await self._end(self._found.let_go(()))
             for task in keeping:
                 task.cancel()
 
@@ -236,10 +305,10 @@ class ServiceSupervisor:
 
     # -- what instances ask ------------------------------------------------------------------------
 
-    def ended(self, instance: SupervisedInstance, code: int | None, reason: str) -> None:
+    def ended(self, instance: SupervisedInstance, code: int | None, reason: str, detail: str) -> None:
         if reason == "exited" and code == -9:
             reason = "oom" if self._kernel_was_short_of_memory() else "killed"
-        self._log.warning("instance ended", instance=instance.name, reason=reason, code=code)
+        self._log.warning("instance ended", instance=instance.name, reason=reason, detail=detail, code=code)
         self._exits.append(
             Exit(
                 instance=instance.name,
@@ -247,6 +316,7 @@ class ServiceSupervisor:
                 at=self.clock.now(),
                 code=code,
                 reason=reason,
+                detail=detail,
             )
         )
 
@@ -270,7 +340,7 @@ class ServiceSupervisor:
         settings = self.settings
         while True:
             await asyncio.sleep(settings.housekeeping)
-            if self._unwritten:
+            if self._found.prune(processes.is_alive) or self._unwritten:
                 self._publish()
             if self._portless:
                 self._wake.set()
@@ -284,18 +354,6 @@ class ServiceSupervisor:
             except OSError as error:
                 self._log.warning("log cannot be rotated", instance=name, error=str(error))
         forget_logs(self.layout.logs, present, self.settings.log_instances)
-
-    async def _guard_memory(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.memory_interval)
-            limited = [i for i in self._instances if i.template.memory_limit is not None and i.process]
-            if not limited:
-                continue
-            usage = await asyncio.to_thread(self._sampler.sample, [i.snapshot() for i in limited])
-            for instance in limited:
-                used, limit = usage.get(instance.name), instance.template.memory_limit
-                if used is not None and limit is not None and used.memory > limit:
-                    instance.replace("oom")
 
     # -- publishing --------------------------------------------------------------------------------
 
@@ -323,8 +381,7 @@ class ServiceSupervisor:
         self._shared.published(self.service)
 
     def _forget_the_past(self) -> None:
-        present = {instance.revision for instance in self._instances} | set(self._wanted)
-        self._templates = {r: t for r, t in self._templates.items() if r in present}
+        self._templates = self.templates()
         since, kept = self.clock.now() - EXITS_KEPT, dict[str, int]()
         recent: list[Exit] = []
         for end in reversed(self._exits):

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
+from phoenix_orch.runtime.detached import boot_id
 from phoenix_orch.workload import state_file
 from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadState
 
@@ -34,17 +35,19 @@ class FileWorkloadView:
     def _read(self, service: str) -> WorkloadState:
         path = state_file.Layout(self._data_dir, service).state
         try:
-            state = state_file.read(path).state
+            record = state_file.read(path)
         except NotFound:
             raise
         except Invalid as error:
             raise Retryable(error.message, remedy=error.remedy) from None
-        instances = tuple(_as_it_is(instance) for instance in state.instances)
+        state, same_boot = record.state, record.boot == boot_id()
+        instances = tuple(_as_it_is(instance, same_boot=same_boot) for instance in state.instances)
         return state.model_copy(update={"instances": instances})
 
 
-def _as_it_is(instance: Instance) -> Instance:
-    if instance.pid is None or psutil.pid_exists(instance.pid):
+def _as_it_is(instance: Instance, *, same_boot: bool) -> Instance:
+    """`same_boot`: pids of an earlier run of the kernel belong to others now."""
+    if instance.pid is None or (same_boot and psutil.pid_exists(instance.pid)):
         return instance
     draining = instance.state is InstanceState.DRAINING
     return instance.model_copy(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
@@ -53,7 +55,31 @@ class Exit(BaseModel):
     code: int | None = None
     """Exit status; negative: the signal; None: unknown, the process was adopted."""
     reason: str = "exited"
-    """exited, oom (above its memory limit), never-ready."""
+    """exited, killed (SIGKILL from elsewhere), oom (above its memory limit, or the kernel's), unhealthy and
+    never-ready (Phoenix ended it to start it anew), cannot-start."""
+    detail: str = ""
+    """What Phoenix found before it ended the instance, or why it cannot be started."""
+
+    @property
+    def text(self) -> str:
+        """How it ended, in words: everywhere the same. A signal that Phoenix sent is no news."""
+        match self.reason:
+            case "oom":
+                return "out of memory"
+            case "cannot-start":
+                return f"cannot start: {self.detail}"
+            case "unhealthy" | "never-ready":
+                return f"ended by Phoenix: {self.detail or self.reason}"
+        if self.code is None:
+            return "ended unseen"
+        return f"exit status {self.code}" if self.code >= 0 else _signal_text(-self.code)
+
+
+def _signal_text(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"
 
 
 class WorkloadState(BaseModel):
@@ -89,6 +115,10 @@ class Workload(WorkloadView, Protocol):
 
     async def declare(self, service: str, spec: ServiceSpec) -> None:
         """Make the service known, with its drain time and health rules. Idempotent."""
+        ...
+
+    async def templates(self, service: str) -> Mapping[str, Template]:
+        """Templates of the revisions that are wanted or have instances. Raises NotFound as `state`."""
         ...
 
     async def scale(self, service: str, template: Template, count: int) -> None:

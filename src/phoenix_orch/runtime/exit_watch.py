@@ -45,16 +45,13 @@ class ExitWatch:
             self._descriptor = None
 
     def _watch(self) -> None:
-        try:
-            self._descriptor = os.pidfd_open(self._pid)
-        except ProcessLookupError:
-            self._over.set()
-        except (AttributeError, OSError):  # not Linux, a kernel before 5.3, or out of descriptors
+        self._descriptor = pidfd(self._pid)
+        if self._descriptor is None:
             self._poll()
-        else:
-            self._loop.add_reader(self._descriptor, self._readable)
-            if not self._alive():  # ended, and the pid given to another, before we came to look
-                self._over.set()
+            return
+        self._loop.add_reader(self._descriptor, self._readable)
+        if not self._alive():  # ended, and the pid given to another, before we came to look
+            self._over.set()
 
     def _readable(self) -> None:
         if self._descriptor is not None:
@@ -66,6 +63,15 @@ class ExitWatch:
             self._timer = self._loop.call_later(POLL, self._poll)
         else:
             self._over.set()
+
+
+def pidfd(pid: int) -> int | None:
+    """A descriptor that becomes readable when the process ends. None: the kernel has none, or there is no
+    such process."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not Linux, a kernel before 5.3, out of descriptors, nobody there
+        return None
 
 
 def reap(pid: int) -> int | None:

@@ -1,0 +1,166 @@
+"""What people ask at the wrong moment is refused with a remedy and changes nothing; secrets stay in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.applying_setting import SECRET, Place, config, group, revision_of
+
+from phoenix_orch.kernel.errors import BadState, Invalid, Latched
+from phoenix_orch.orchestrator.operations import OrchestratorOperations
+from phoenix_orch.orchestrator.views import ChangeKind
+from phoenix_orch.rollout.status import CommandKind, Outcome, Release, State, Status
+
+pytestmark = pytest.mark.anyio
+ONE, TWO = config(), config(version="2")
+OLD, NEW = revision_of(ONE), revision_of(TWO)
+
+
+class World(Place):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.woken = 0
+        self.operations = OrchestratorOperations(
+            store=self.store,
+            router=self.router,
+            workload=self.workload,
+            clock=self.clock,
+            applying=self.applying(),
+            logs=None,  # type: ignore[arg-type]
+            wake=self._wake,
+            info=None,  # type: ignore[arg-type]
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def set(self, state: State, **changes: Any) -> None:
+        """Version 1 was released, then 2 began its way."""
+        fields: dict[str, Any] = {
+            "state": state,
+            "stable": OLD,
+            "release": 2,
+            "release_started": self.clock.now(),
+        }
+        await self.store.save(await self.store.get("web"), Status.model_validate(fields | changes))
+
+    async def start(self, **asked: Any) -> Any:
+        words = {"version": None, "env": None, "command": None, "change_cause": "", "dry_run": False}
+        return await self.operations.start("web", actor="me", **words | asked)
+
+    async def undo(self, to_revision: int | None = None, *, dry_run: bool = False) -> Any:
+        return await self.operations.undo(
+            "web", to_revision=to_revision, actor="me", reason="", dry_run=dry_run
+        )
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    for file in (ONE, TWO):
+        await made.operations.apply(file, actor="me", dry_run=False)
+    await made.set(State.IDLE)
+    return made
+
+
+async def test_what_is_stable_already_is_not_released(world: World) -> None:
+    before = await world.picture()
+    for asked in ({"version": "1"}, {"env": {"TOKEN": SECRET}}, {"command": ("serve", "{port}")}):
+        with pytest.raises(BadState, match="the same as what is stable") as refused:
+            await world.start(**asked)
+        assert refused.value.remedy == "change the version, the environment or the command"
+        assert SECRET not in str(refused.value)
+    assert await world.picture() == before
+
+
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        ({"version": "not a version!"}, "version"),
+        ({"version": ""}, "version"),
+        ({"command": ()}, "command"),
+        ({"command": ("serve", SECRET)}, "port"),
+        ({"env": {"NUMBER": 7}}, "env.NUMBER"),
+    ],
+    ids=str,
+)
+async def test_a_wrong_template_is_refused_without_a_word_of_its_environment(
+    world: World, asked: dict[str, Any], fault: str
+) -> None:
+    before = await world.picture()
+    with pytest.raises(Invalid, match="that is no program to run") as refused:
+        await world.start(**asked)
+    assert fault in refused.value.message
+    assert SECRET not in f"{refused.value} {refused.value.remedy}"
+    assert refused.value.__suppress_context__, "a traceback would show what pydantic says"
+    assert await world.picture() == before
+
+
+@pytest.mark.parametrize("state", [State.ROLLING_BACK, State.CANCELLING])
+async def test_undo_while_going_back_is_refused_and_a_named_revision_is_not(
+    world: World, state: State
+) -> None:
+    await world.set(state, canary=NEW)
+    before = await world.picture()
+    with pytest.raises(BadState, match="is going back already") as refused:
+        await world.undo()
+    assert "--to-revision" in refused.value.remedy
+    assert await world.picture() == before
+    change = await world.undo(2)
+    assert (change.kind, change.revision) == (ChangeKind.RELEASE, NEW)
+    assert (await world.store.get("web")).target == NEW
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_undo_that_is_an_abort_is_refused_when_an_abort_is(world: World, dry_run: bool) -> None:
+    """A return without steps keeps nothing to go back to in its bake."""
+    await world.set(State.BAKING, stable=NEW, previous=None)
+    before = await world.picture()
+    with pytest.raises(
+        BadState, match="cannot abort web: the revision before is not kept any more"
+    ) as refused:
+        await world.undo(dry_run=dry_run)
+    assert "rollout status web" in refused.value.remedy
+    assert await world.picture() == before
+
+
+async def test_undo_in_a_release_is_an_abort_and_another_goal_is_refused(world: World) -> None:
+    await world.set(State.PROGRESSING, canary=NEW, weight=5)
+    with pytest.raises(BadState, match="undo goes back to revision 1 now"):
+        await world.undo(2)
+    assert (await world.undo(dry_run=True)).revision == OLD
+    assert (await world.store.get("web")).commands == ()
+    assert (await world.undo()).revision == OLD
+    (command,) = (await world.store.get("web")).commands
+    assert (command.kind, command.actor, command.reason) == (CommandKind.ABORT, "me", "undo")
+
+
+async def test_undo_at_rest_brings_back_what_stable_replaced(world: World) -> None:
+    ended = Release(number=2, revision=NEW, replaced=OLD, ended=world.clock.now(), outcome=Outcome.PROMOTED)
+    promoted = Status(state=State.PROMOTED, stable=NEW, release=2)
+    await world.store.save(await world.store.get("web"), promoted, release=ended)
+    change = await world.undo()
+    rollout = await world.store.get("web")
+    assert (change.revision, rollout.target, rollout.fast) == (OLD, OLD, True)
+
+
+async def test_a_latched_revision_comes_back_neither_by_start_nor_by_undo(world: World) -> None:
+    await world.serve("web", OLD, aborted=(NEW,))
+    with pytest.raises(Latched):
+        await world.start(version="2")
+    with pytest.raises(Latched):
+        await world.undo(2)
+
+
+async def test_what_is_asked_wakes_the_controller_and_a_loss_of_the_store_does(world: World) -> None:
+    woken = world.woken
+    await world.operations.recover()
+    assert world.woken == woken, "nothing was lost"
+    await world.workload.scale("web", ONE.services["web"].template(), 1)
+    await world.serve("web", OLD, canary=group(NEW), weight=5)
+    await world.store.remove("web")
+    await world.operations.recover()
+    assert world.woken == woken + 1
+    assert (await world.operations.view("web")).rollout.status.stable == OLD
