@@ -76,6 +76,12 @@ def test_a_line_changed_by_hand_is_told(before: str, after: str) -> None:
     assert merged(found, NOTHING).routes == found.edited, "but for want of one it is believed"
 
 
+def test_a_route_that_waits_is_not_believed_when_its_line_was_changed() -> None:
+    found = decode(encode(TABLE).replace('"waiting":"api"', '"waiting":"apx"'))
+    assert found.table.waiting == {}
+    assert merged(found, Reading(TABLE)) == TABLE
+
+
 def test_a_line_that_traefik_could_misread_is_never_believed() -> None:
     found = decode(encode(TABLE).replace('"new"', '"n{{w"'))
     assert "web" in found.edited

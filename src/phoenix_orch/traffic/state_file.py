@@ -102,11 +102,10 @@ def decode(text: str) -> Reading:
     lines = list(itertools.takewhile(lambda line: line.startswith(MARK), text.split("\n")))
     for line in lines:
         checksum, _, content = line.removeprefix(MARK).partition(" ")
-        found = _parsed(content)
+        found, good = _parsed(content), checksum == _checksum(content)
         if isinstance(found, RouteObject):
-            good = checksum == _checksum(content)
             (routes if good else edited)[found.state.route] = found
-        elif found is not None:
+        elif found is not None and good:  # one that was changed is not worth a guess: it is declared again
             waiting[found[0]] = found[1]
     return Reading(Table(routes, waiting), edited, ours=bool(lines) or not text.strip() or _is_empty(text))
 
