@@ -90,7 +90,7 @@ def test_commands_ask_for_what_was_typed(phoenix, operations):
     phoenix("rollout", "undo", "web", "--to-revision", "1", "--reason", "why")
     phoenix("rollout", "pause", "web", "--reason", "lunch")
     phoenix("rollout", "promote", "web")
-    phoenix("rollout", "promote", "web", "--full")
+    phoenix("rollout", "promote", "web", "--full", "--step", "1")
     phoenix("rollout", "abort", "web", "--reason", "bad")
     phoenix("service", "restart", "web")
     me = operations.calls[0][3]

@@ -137,8 +137,9 @@ class Client:
         body = {"toRevision": to_revision, "reason": reason, "dryRun": dry_run}
         return self._post(Change, body, "rollouts", name, "undo")
 
-    def command(self, name: str, kind: CommandKind, *, reason: str = "") -> Command:
-        body = {"kind": kind.value, "reason": reason}
+    def command(self, name: str, kind: CommandKind, *, reason: str = "", step: int | None = None) -> Command:
+        """`step`: the step, from 0, that a promotion is meant for."""
+        body = {"kind": kind.value, "reason": reason, "step": step}
         return self._post(Command, body, "rollouts", name, "commands")
 
     def restart(self, name: str) -> ServiceView:

@@ -27,7 +27,7 @@ from phoenix_orch.orchestrator.views import (
     RolloutView,
     ServiceView,
 )
-from phoenix_orch.rollout.commands import refusal
+from phoenix_orch.rollout.commands import refusal, remedy
 from phoenix_orch.rollout.remaining import time_left
 from phoenix_orch.rollout.status import (
     ACTIVE,
@@ -41,7 +41,7 @@ from phoenix_orch.rollout.status import (
 )
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter
-from phoenix_orch.workload.spec import Template
+from phoenix_orch.workload.spec import Template, refuse_unknown_placeholders
 from phoenix_orch.workload.workload import Workload
 
 T = TypeVar("T")
@@ -211,6 +211,7 @@ class OrchestratorOperations:
         dry_run: bool,
     ) -> Change:
         """Release stable's template with another version, environment or command."""
+        refuse_unknown_placeholders(env or {}, command or ())
         async with self._changing:
             rollout = await self._store.get(name)
             base = await self._revision(rollout, rollout.status.stable or rollout.target)
@@ -290,23 +291,29 @@ class OrchestratorOperations:
             version=kept.version,
         )
 
-    async def command(self, name: str, kind: CommandKind, *, actor: str, reason: str) -> Command:
-        return await self._command(await self._store.get(name), kind, actor=actor, reason=reason)
+    async def command(
+        self, name: str, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
+    ) -> Command:
+        return await self._command(await self._store.get(name), kind, actor=actor, reason=reason, step=step)
 
-    async def _command(self, rollout: Rollout, kind: CommandKind, *, actor: str, reason: str) -> Command:
-        self._refuse_command(rollout, kind)
+    async def _command(
+        self, rollout: Rollout, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
+    ) -> Command:
+        self._refuse_command(rollout, kind, step)
+        if kind is CommandKind.PROMOTE:
+            step = rollout.status.step  # it skips this one, and none that begins before it is obeyed
         now = self._clock.now()
-        command = Command(id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason)
+        command = Command(id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason, step=step)
         await self._store.command(rollout.name, command)
         self._wake()
         return command
 
-    def _refuse_command(self, rollout: Rollout, kind: CommandKind) -> None:
-        why_not = refusal(rollout.status, kind)
+    def _refuse_command(self, rollout: Rollout, kind: CommandKind, step: int | None = None) -> None:
+        why_not = refusal(rollout.status, kind, step)
         if why_not is not None:
             raise BadState(
                 f"cannot {kind.value} {rollout.name}: {why_not}",
-                remedy=f"phoenix rollout status {rollout.name} shows where it stands",
+                remedy=remedy(rollout.status, kind, rollout.name),
             )
 
     async def restart(self, name: str, *, actor: str) -> None:

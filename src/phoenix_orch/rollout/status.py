@@ -36,8 +36,9 @@ ACTIVE = frozenset({State.STARTING, State.PROGRESSING, State.PAUSED, State.PROMO
 class CommandKind(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
-    PROMOTE = "promote"  # skip what is left of this step, or of the bake
-    PROMOTE_FULL = "promote-full"  # skip all steps
+    PROMOTE = "promote"  # skip what is left of this step
+    PROMOTE_FULL = "promote-full"  # skip all steps; the bake follows
+    END_BAKE = "end-bake"  # skip what is left of the bake
     ABORT = "abort"
     RETRY = "retry"  # the only way to lift a latch
 
@@ -50,6 +51,8 @@ class Command(Model):
     actor: str
     at: datetime
     reason: str = ""
+    step: int | None = None
+    """The step, from 0, that a promotion is meant for; at any other one it is refused."""
 
 
 class Cause(Model):
