@@ -22,7 +22,7 @@ from phoenix_orch.cli.options import DEFAULT_FILE
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import PhoenixError, Unavailable
 from phoenix_orch.orchestrator.config import PhoenixFile, load
-from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.runtime.valkey_program import find_binary
 from phoenix_orch.runtime.valkey_server import ServerInfo
@@ -32,8 +32,6 @@ from phoenix_orch.workload import processes
 
 OLDEST_PYTHON = (3, 11)
 LITTLE_SPACE, TOO_LITTLE_SPACE = 1024**3, 200 * 1024**2
-LONGEST_SOCKET = 107
-"""Bytes of a unix socket's path on Linux."""
 TIMEOUT = 5.0
 _UP = frozenset({"ok", "ready", "running", "leader", "standby"})
 

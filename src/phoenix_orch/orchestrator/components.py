@@ -14,7 +14,7 @@ from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.applying import read_kept, route_call
 from phoenix_orch.orchestrator.evidence import evidence_sources
-from phoenix_orch.orchestrator.layout import Layout, open_clock
+from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.standby import is_led, leading
 from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollback_controller.service import RollbackController
@@ -38,9 +38,8 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(layout: Layout, store_url: str, speed: float) -> AsyncIterator[Parts]:
+async def open_parts(layout: Layout, clock: Clock, store_url: str, speed: float) -> AsyncIterator[Parts]:
     """Connect to what is there; starts nothing."""
-    clock = open_clock(layout, speed)
     store, router = ValkeyStore(store_url), EmbeddedRouter(layout.router)
     async with Scraper() as scraper:
         try:

@@ -15,6 +15,9 @@ from pathlib import Path
 from phoenix_orch.kernel.clock import Clock, RealClock, ScaledClock
 from phoenix_orch.kernel.errors import BadState, Invalid
 
+LONGEST_SOCKET = 107
+"""Bytes of a unix socket's path on Linux, without the final zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -53,6 +56,13 @@ class Layout:
 
     def make(self) -> None:
         """Create the directory for its owner alone. Raises Invalid where that cannot be."""
+        length = len(os.fsencode(self.socket))
+        if length > LONGEST_SOCKET:
+            raise Invalid(
+                f"the path of the API's socket has {length} bytes, at most {LONGEST_SOCKET} are possible: "
+                f"{self.socket}",
+                remedy="give a shorter --data-dir",
+            )
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for directory in (self.valkey, self.router):

@@ -19,20 +19,28 @@ from phoenix_orch.orchestrator.verification import Verifier
 from phoenix_orch.rollout.controller import RolloutController
 from phoenix_orch.workload.process import ProcessWorkload
 
-ServeApi = Callable[[Operations, Path], Coroutine[Any, Any, None]]
-"""Serves the operations on a unix socket until cancelled. Given from above: the API imports this package."""
+ServeApi = Callable[[Operations, Path, Callable[[], None]], Coroutine[Any, Any, None]]
+"""Serves the operations on a unix socket until cancelled, and says when it can be asked. Given from above:
+the API imports this package."""
 
 
 class Master:
     """Put together from parts that are open already; `run` until cancelled."""
 
     def __init__(
-        self, parts: Parts, workload: ProcessWorkload, applying: Applying, serve_api: ServeApi
+        self,
+        parts: Parts,
+        workload: ProcessWorkload,
+        applying: Applying,
+        serve_api: ServeApi,
+        listening: Callable[[], None],
     ) -> None:
+        """`listening` is called once the API can be asked."""
         self._parts = parts
         self._workload = workload
         self._applying = applying
         self._serve_api = serve_api
+        self._listening = listening
         logs = WorkloadLogs(parts.layout.root)
         verifier = Verifier(
             parts.store,
@@ -70,7 +78,8 @@ class Master:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.controller.run(), name="rollout controller")
             group.create_task(self._follow_workload(), name="workload changes")
-            group.create_task(self._serve_api(self.operations, self._parts.layout.socket), name="api")
+            serving = self._serve_api(self.operations, self._parts.layout.socket, self._listening)
+            group.create_task(serving, name="api")
 
     async def _follow_workload(self) -> None:
         """An instance that became ready or died is routed, or no longer routed, at once."""
