@@ -110,7 +110,7 @@ def test_commands_ask_for_what_was_typed(phoenix, operations):
 def test_apply_sends_the_whole_file(phoenix, operations, tmp_path):
     path = tmp_path / "phoenix.yaml"
     path.write_text("services: {web: {command: 'a {port}'}}\nroutes: {web: {service: web}}\n")
-    assert "CHANGED   TARGET" in phoenix("apply", "-f", str(path))
+    assert "CHANGED  TARGET" in phoenix("apply", "-f", str(path))
     ((_, config, _),) = operations.calls
     assert config.services["web"].cwd == str(tmp_path)
     assert config.services["web"].command == ("a", "{port}")
@@ -165,7 +165,7 @@ def test_explain_tells_the_numbers_of_a_rollback(phoenix, operations):
     operations.pictures = [view(State.ROLLED_BACK)]
     shown = phoenix("rollout", "explain", "web")
     assert "verdict: errors 3.1% are above the limit of 0.1%" in shown
-    assert "!    error rate    3.1 %" in shown
+    assert "!   error rate   3.1 %" in shown
     assert "phoenix rollout retry web" in shown
 
 
@@ -357,15 +357,25 @@ def test_doctor_tells_each_fault_with_what_to_do(tmp_path, monkeypatch):
 
 def test_doctor_finds_what_a_dead_phoenix_left(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    marks = {"PHOENIX_DATA_DIR": str(tmp_path), "PHOENIX_INSTANCE": "web-1111111111-1"}
-    left = subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, start_new_session=True)
+    marks = {"PHOENIX_DATA_DIR": str(tmp_path)}
+    names = ("web-1111111111-1", "web-1111111111-2")
+    left = [
+        subprocess.Popen(
+            ["sleep", "60"],
+            env={**os.environ, **marks, "PHOENIX_INSTANCE": name},
+            start_new_session=True,
+        )
+        for name in names
+    ]
     try:
-        fault = findings(tmp_path)["leftovers"]
+        found = [fault for fault in checks.examine(tmp_path) if fault.name == "leftover"]
     finally:
-        left.kill()
-        left.wait()
-    assert f"web-1111111111-1 (pid {left.pid})" in fault.detail
-    assert "phoenix down" in fault.remedy
+        for process in left:
+            process.kill()
+            process.wait()
+    told = {f"{name} (pid {one.pid}) runs without a Phoenix" for name, one in zip(names, left, strict=True)}
+    assert {fault.detail for fault in found} == told
+    assert all("phoenix down" in fault.remedy for fault in found)
     assert findings(tmp_path)["leftovers"].state is checks.State.OK
 
 

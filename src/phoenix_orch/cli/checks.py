@@ -308,10 +308,10 @@ def _leftovers(layout: Layout, *, running: bool) -> Iterator[Finding]:
     server = _valkey_pid(layout)
     if server is not None:
         left.append(f"valkey-server (pid {server})")
-    if left:
-        remedy = "`phoenix up` takes them over without a lost request; `phoenix down` ends them"
-        yield _fault("leftovers", f"run without a Phoenix: {', '.join(left)}", remedy)
-    else:
+    for one in left:
+        remedy = "`phoenix up` takes it over without a lost request; `phoenix down` ends it"
+        yield _fault("leftover", f"{one} runs without a Phoenix", remedy)
+    if not left:
         yield _ok("leftovers", "none")
 
 

@@ -29,7 +29,8 @@ def rollouts(
     """Where every rollout stands."""
     with Client(data_dir) as client:
         views = client.rollouts() if name is None else [client.rollout(name)]
-    emit(output, views, tables.rollouts(views))
+    speed = views[0].speed if views else 1.0
+    emit(output, views, tables.rollouts(views), speed=speed)
 
 
 @app.command()
@@ -48,8 +49,8 @@ def revisions(
 ) -> None:
     """What has been wanted of a rollout, and can be gone back to."""
     with Client(data_dir) as client:
-        found = client.revisions(name or _only(client))
-    emit(output, found, tables.revisions(found))
+        found, speed = client.revisions(name or _only(client)), client.speed()
+    emit(output, found, tables.revisions(found), speed=speed)
 
 
 @app.command()
@@ -61,8 +62,8 @@ def events(
 ) -> None:
     """What happened to a rollout, the newest last."""
     with Client(data_dir) as client:
-        found = client.events(name or _only(client), limit=limit)
-    emit(output, found, tables.events(found))
+        found, speed = client.events(name or _only(client), limit=limit), client.speed()
+    emit(output, found, tables.events(found), speed=speed)
 
 
 def _only(client: Client) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import following, tables
+from phoenix_orch.cli import following, pages, tables
 from phoenix_orch.cli.options import (
     UNSET,
     DataDir,
@@ -137,7 +137,7 @@ def status(
         quiet = output is not Output.TABLE
         code = following.follow(client, name, timeout=limit, quiet=quiet) if wait else None
         view = client.rollout(name)
-    emit(output, view, tables.status(view))
+    emit(output, view, pages.status(view), speed=view.speed)
     return following.exit_code(view) if code is None else code
 
 
@@ -278,8 +278,8 @@ def history(
 ) -> None:
     """Releases that have ended, the newest first, and how."""
     with Client(data_dir) as client:
-        found = client.history(name, limit=limit)
-    emit(output, found, tables.history(found))
+        found, speed = client.history(name, limit=limit), client.speed()
+    emit(output, found, tables.history(found), speed=speed)
 
 
 @app.command()
@@ -287,7 +287,7 @@ def explain(name: RolloutName, output: OutputOption = Output.TABLE, data_dir: Da
     """Why it stands where it stands, with the numbers."""
     with Client(data_dir) as client:
         view = client.rollout(name)
-    emit(output, view, tables.explained(view))
+    emit(output, view, pages.explained(view), speed=view.speed)
 
 
 def _say(

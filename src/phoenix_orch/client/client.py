@@ -56,6 +56,10 @@ class Client:
     def health(self) -> dict[str, Any]:
         return self._get(dict[str, Any], "health")
 
+    def speed(self) -> float:
+        """How many seconds of rollout time pass in one real second."""
+        return float(self.health().get("speed", 1.0))
+
     def rollouts(self) -> list[RolloutView]:
         return self._get(list[RolloutView], "rollouts")
 

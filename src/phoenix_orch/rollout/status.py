@@ -96,6 +96,12 @@ class Verification(Model):
         """No step failed."""
         return all(step.ok or step.unknown for step in self.steps)
 
+    @property
+    def failures(self) -> str:
+        """Each step that failed with what was found: `critical path login (…: status 404, expected 200)`."""
+        failed = [step for step in self.steps if not (step.ok or step.unknown)]
+        return ", ".join(f"{step.name} ({step.detail})" if step.detail else step.name for step in failed)
+
 
 class Status(Model):
     """The whole memory of one rollout."""
