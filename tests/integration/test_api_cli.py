@@ -303,6 +303,44 @@ async def in_thread(function, *arguments):
     return await asyncio.to_thread(function, *arguments)
 
 
+# -- completion ------------------------------------------------------------------------------------
+
+TRY = """
+source <(phoenix completion bash)
+function_of=$(complete -p phoenix | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+"$function_of" phoenix
+echo "${COMPREPLY[*]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("rollout", "sta"), "start status"),
+        (("rollout", "status", ""), "web"),
+        (("rollout", "promote", "w"), "web"),
+        (("get", "services", ""), "web"),
+        (("service", "logs", "x"), ""),
+        (("rollout", "status", "web", "-o", ""), "table json yaml"),
+        (("serve", "he"), "health-validator"),
+    ],
+)
+def test_bash_completes_commands_names_and_choices(operations, tmp_path, words, offered):
+    program = tmp_path / "phoenix"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m phoenix_orch "$@"\n')
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-c", TRY, "bash", "phoenix", *words],
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout.split(), done.stderr) == (offered.split(), "")
+
+
 # -- doctor ----------------------------------------------------------------------------------------
 
 
@@ -312,6 +350,7 @@ def findings(data_dir):
 
 def test_doctor_knows_a_running_phoenix_and_its_faults(operations, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "phoenix.yaml").write_text(f"services: {{}}\nrouter: {{listen: {free_port()}}}\n")
     found = findings(operations.data_dir)
     assert found["phoenix"].detail == "0.1.0 runs, pid 4711, speed 1.0"
     assert found["store"].state is checks.State.OK

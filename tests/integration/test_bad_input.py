@@ -144,6 +144,8 @@ ARGUMENTS = {
     "bad lines": (["service", "logs", "web", "--lines", "-1"], "--lines"),
     "bad shell": (["completion", "tcsh"], "'bash', 'zsh', 'fish'"),
     "bad component": (["serve", "everything"], "'orchestrator'"),
+    "misspelt component": (["serve", "helth-validator"], "did you mean 'health-validator'?"),
+    "misspelt output": (["get", "rollouts", "-o", "jsn"], "did you mean 'json'?"),
     "file that is not there": (["apply", "-f", "nope.yaml"], "there is no file nope.yaml"),
     "directory as file": (["validate", "-f", "."], "is a directory"),
     "start of nothing": (["rollout", "start", "web"], "nothing to release"),

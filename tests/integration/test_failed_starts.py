@@ -151,7 +151,9 @@ def test_a_data_directory_with_too_long_a_name_is_refused_at_once(place: Place) 
 
 
 def test_a_component_that_ends_takes_the_store_along_that_only_it_used(place: Place) -> None:
-    place.data.mkdir(mode=0o700)
+    assert "no Phoenix in" in place.failed("serve", "health-validator")
+    for directory in (place.data, place.data / "valkey", place.data / "router"):
+        directory.mkdir(mode=0o700)
     process = place.popen("serve", "health-validator")
     until("the store runs", lambda: place.processes().get("valkey", 0) == 1)
     lock = place.data / "health-validator.lock"
@@ -159,6 +161,28 @@ def test_a_component_that_ends_takes_the_store_along_that_only_it_used(place: Pl
     process.terminate()
     process.communicate(timeout=60)
     assert place.processes() == {}
+
+
+def test_down_touches_no_directory_that_is_none_of_phoenix(place: Place) -> None:
+    place.data.mkdir()
+    (place.data / "mine").touch()
+    assert "no Phoenix in" in place.failed("down")
+    assert [file.name for file in place.data.iterdir()] == ["mine"]
+
+
+def test_down_tells_what_it_ends_and_as_a_dry_run_only_tells(place: Place) -> None:
+    with place.up() as process:
+        assert "already runs" in place.failed("down")
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(30)
+        before = place.processes()
+        would = place.popen("down", "--dry-run").communicate(timeout=60)[0].splitlines()
+        assert [line.split()[2].split("-")[0] for line in would] == ["traefik", "web", "web", "valkey"]
+        assert place.processes() == before
+        done = place.popen("down").communicate(timeout=60)[0]
+        assert [line.replace("would end", "ended") in done for line in would] == [True] * 4
+        assert place.processes() == {}
+        assert "nothing runs for" in place.popen("down").communicate(timeout=60)[0]
 
 
 def test_what_ran_before_a_failed_start_goes_on(place: Place) -> None:

@@ -221,7 +221,7 @@ def test_a_version_that_is_not_seen_to_serve_yet_is_shown_without():
 def test_a_release_that_walks_is_shown_with_its_step_and_the_share_of_the_canary():
     shown = pages.status(view(step=1))
     assert f"canary 1.5.0 ({NEW}), 20% wanted, 20% seen" in shown
-    assert "step 2 of 6: expanded, 20% for 15m" in shown
+    assert "step 2 of 6: expanded, 20% for 15m, 4m of them over" in shown
 
 
 # -- verification ----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import tables
-from phoenix_orch.cli.options import UNSET, DataDir, OptionalName, Output, OutputOption
+from phoenix_orch.cli.options import UNSET, DataDir, OptionalName, OptionalService, Output, OutputOption
 from phoenix_orch.cli.output import emit
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid, NotFound
@@ -35,7 +35,7 @@ def rollouts(
 
 @app.command()
 def services(
-    name: OptionalName = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
+    name: OptionalService = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
 ) -> None:
     """What runs, and under which address."""
     with Client(data_dir) as client:

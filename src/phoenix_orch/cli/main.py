@@ -120,7 +120,11 @@ def _usage(error: typer.TyperException) -> int:
 
 
 def _guess(error: typer.TyperException, context: typer.Context | None) -> str:
-    """What was probably meant by a command that is none."""
+    """What was probably meant by a command, or a word of a few, that is none."""
+    choice = re.search(r"'([^']*)' is not one of (.*)\.$", error.format_message())
+    if choice is not None:
+        close = difflib.get_close_matches(choice.group(1), re.findall(r"'([^']*)'", choice.group(2)), n=1)
+        return f"; did you mean {close[0]!r}?" if close else ""
     found = re.search(r"No such command '([^']*)'\.$", error.message)
     if found is None or context is None:
         return ""

@@ -142,13 +142,16 @@ def _failures(found: Verification) -> list[str]:
 
 
 def _step(view: RolloutView) -> str:
-    """`step 2 of 6: expanded, 20% for 15m`, while a release walks."""
+    """`step 2 of 6: expanded, 20% for 15m, 4m of them over`, while a release walks."""
     state = view.rollout.status
     if state.state not in ACTIVE or state.step >= len(view.steps):
         return ""
     step = view.steps[state.step]
     lasts = tables.format_rounded(step.duration)
-    return f"step {state.step + 1} of {len(view.steps)}: {step.phase}, {step.weight}% for {lasts}"
+    text = f"step {state.step + 1} of {len(view.steps)}: {step.phase}, {step.weight}% for {lasts}"
+    if state.step_clock is None:
+        return text
+    return f"{text}, {tables.format_rounded(view.at - state.step_clock)} of them over"
 
 
 def _pairs(*pairs: tuple[str, str]) -> str:

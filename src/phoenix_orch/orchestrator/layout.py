@@ -51,6 +51,11 @@ class Layout:
         """Who runs Phoenix here: pid and start."""
         return self.root / "phoenix.json"
 
+    @property
+    def made(self) -> bool:
+        """Phoenix has been started here before."""
+        return self.valkey.is_dir() and self.router.is_dir()
+
     def lock(self, component: str) -> Path:
         return self.root / f"{component}.lock"
 

@@ -17,6 +17,7 @@ from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Latched, NotFound, Retryable
 from phoenix_orch.kernel.ids import sortable_id
+from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.rates import RateMeter
@@ -104,22 +105,22 @@ class OrchestratorOperations:
         return [await self._view(rollout) for rollout in rollouts]
 
     async def view(self, name: str) -> RolloutView:
-        return await self._view(await self._store.get(name))
+        return await self._view(await names.rollout(self._store, name))
 
     async def events(self, name: str, limit: int) -> list[Event]:
-        await self._store.get(name)
+        await names.rollout(self._store, name)
         return await self._store.events(name, limit=limit)
 
     async def history(self, name: str, limit: int) -> list[Release]:
-        await self._store.get(name)
+        await names.rollout(self._store, name)
         return await self._store.history(name, limit=limit)
 
     async def revisions(self, name: str) -> list[Revision]:
-        await self._store.get(name)
+        await names.rollout(self._store, name)
         return await self._store.revisions(name)
 
     async def observations(self, name: str, since: datetime | None, limit: int) -> list[Observation]:
-        await self._store.get(name)
+        await names.rollout(self._store, name)
         return await self._store.observations(name, since=since, limit=limit)
 
     async def _view(self, rollout: Rollout) -> RolloutView:
@@ -156,10 +157,10 @@ class OrchestratorOperations:
         return [await self._service(rollout) for rollout in await self._store.rollouts()]
 
     async def service(self, name: str) -> ServiceView:
-        return await self._service(await self._of_service(name))
+        return await self._service(await names.rollout_of(self._store, name))
 
     async def logs(self, name: str, *, instance: str | None, lines: int, after: dict[str, int]) -> LogPage:
-        await self._of_service(name)
+        await names.rollout_of(self._store, name)
         known = await self._logs.instances(name)
         if instance is not None and instance not in known:
             raise NotFound(
@@ -167,14 +168,6 @@ class OrchestratorOperations:
                 remedy=f"instances with a log: {', '.join(known) or 'none'}",
             )
         return await self._logs.page(name, instance=instance, lines=lines, after=after)
-
-    async def _of_service(self, name: str) -> Rollout:
-        rollouts = await self._store.rollouts()
-        for rollout in rollouts:
-            if rollout.service == name:
-                return rollout
-        known = ", ".join(sorted(rollout.service for rollout in rollouts)) or "none"
-        raise NotFound(f"there is no service {name!r}", remedy=f"services: {known}")
 
     async def _service(self, rollout: Rollout) -> ServiceView:
         stable = rollout.status.stable or rollout.target
@@ -213,7 +206,7 @@ class OrchestratorOperations:
         """Release stable's template with another version, environment or command."""
         refuse_unknown_placeholders(env or {}, command or ())
         async with self._changing:
-            rollout = await self._store.get(name)
+            rollout = await names.rollout(self._store, name)
             base = await self._revision(rollout, rollout.status.stable or rollout.target)
             changed = dict(base.template)
             if version is not None:
@@ -247,7 +240,7 @@ class OrchestratorOperations:
     ) -> Change:
         """Go back: in the middle of a release that is an abort, at rest the revision before returns."""
         async with self._changing:
-            rollout = await self._store.get(name)
+            rollout = await names.rollout(self._store, name)
             if rollout.status.state in ACTIVE or rollout.status.state is State.BAKING:
                 return await self._undo_by_abort(rollout, to_revision, actor, reason, dry_run=dry_run)
             if to_revision is None and rollout.status.state in {State.ROLLING_BACK, State.CANCELLING}:
@@ -294,7 +287,9 @@ class OrchestratorOperations:
     async def command(
         self, name: str, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
     ) -> Command:
-        return await self._command(await self._store.get(name), kind, actor=actor, reason=reason, step=step)
+        return await self._command(
+            await names.rollout(self._store, name), kind, actor=actor, reason=reason, step=step
+        )
 
     async def _command(
         self, rollout: Rollout, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
@@ -318,7 +313,7 @@ class OrchestratorOperations:
 
     async def restart(self, name: str, *, actor: str) -> None:
         """Replace the instances of a service one after another."""
-        rollout = await self._of_service(name)
+        rollout = await names.rollout_of(self._store, name)
         if rollout.status.state in ACTIVE:
             raise BadState(
                 f"{rollout.name} is being released; a restart would spoil its evidence",

@@ -41,7 +41,7 @@ def run_serve(
     if component not in _BESIDE:
         raise Invalid(f"there is no component {component!r}", remedy=f"one of: {', '.join(COMPONENTS)}")
     layout = Layout(data_dir.expanduser().absolute())
-    if not layout.root.is_dir():
+    if not layout.made:
         raise Unavailable(
             f"there is no Phoenix in {layout.root}",
             remedy="start `phoenix up` there first, or name --data-dir",

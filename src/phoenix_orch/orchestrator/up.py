@@ -22,6 +22,7 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator import leftovers
 from phoenix_orch.orchestrator.applying import Applying, read_kept
 from phoenix_orch.orchestrator.components import (
     Parts,
@@ -65,14 +66,21 @@ def run_up(
     return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))
 
 
-def run_down(data_dir: Path) -> int:
-    """End in order what a Phoenix that died left on `data_dir`. Raises BadState while one runs."""
+def run_down(data_dir: Path, *, dry_run: bool = False) -> list[str]:
+    """End in order what a Phoenix that died left on `data_dir`, and tell what that was.
+
+    Raises BadState while one runs, Invalid for a directory that is none of Phoenix.
+    """
     layout = Layout(data_dir.expanduser().absolute())
-    if not layout.root.is_dir():
-        raise Invalid(f"there is no data directory {layout.root}", remedy="name it with --data-dir")
+    if not layout.made:
+        raise Invalid(
+            f"there is no Phoenix in {layout.root}", remedy="name its data directory with --data-dir"
+        )
     with _only_phoenix(layout):
-        asyncio.run(_down(layout))
-    return 0
+        found = leftovers.running(layout)
+        if not dry_run:
+            asyncio.run(_down(layout))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
