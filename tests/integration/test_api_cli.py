@@ -418,6 +418,23 @@ def test_doctor_finds_what_a_dead_phoenix_left(tmp_path, monkeypatch):
     assert findings(tmp_path)["leftovers"].state is checks.State.OK
 
 
+def test_what_belongs_to_a_phoenix_that_hangs_is_no_leftover(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checks, "TIMEOUT", 0.1)
+    marks = {"PHOENIX_DATA_DIR": str(tmp_path), "PHOENIX_INSTANCE": "web-1111111111-1"}
+    served = subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, start_new_session=True)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "phoenix.sock"))
+        silent.listen()
+        try:
+            found = findings(tmp_path)
+        finally:
+            served.kill()
+            served.wait()
+    assert "did not answer" in found["phoenix"].detail
+    assert "leftover" not in found
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

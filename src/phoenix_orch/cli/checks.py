@@ -65,7 +65,7 @@ def examine(data_dir: Path) -> list[Finding]:
         ("configuration", _configuration),
         ("phoenix", lambda: _phoenix(layout, health)),
         ("port", lambda: _port(layout)),
-        ("leftovers", lambda: _leftovers(layout, running=isinstance(health, dict))),
+        ("leftovers", lambda: _leftovers(layout, running=not isinstance(health, Unavailable))),
     )
     findings: list[Finding] = []
     for name, check in checks:
