@@ -159,10 +159,9 @@ def test_the_last_column_goes_below_the_others_where_there_is_no_room_beside_the
     ]
 
 
-def test_no_line_is_broken_in_a_word_or_an_address_in_two(monkeypatch):
-    monkeypatch.setattr(output, "width", lambda: 30)
+def test_no_line_is_broken_in_a_word_or_an_address_in_two():
     address = "/var/lib/phoenix/services/web/logs/web-1111111111-1.log"
-    shown = output.folded(f"  the log of the instance is at {address}, as always")
+    shown = output.folded(f"  the log of the instance is at {address}, as always", 30)
     assert shown.splitlines()[:2] == ["  the log of the instance is", "      at"]
     assert address in shown
 
@@ -178,9 +177,9 @@ def test_tables_and_pages_fit_the_terminal(monkeypatch, width, state):
         tables.rollouts([picture]),
         tables.services(asyncio.run(operations.services())),
         tables.history(asyncio.run(operations.history("web", 10))),
-        *(output.folded(text) for text in (pages.status(picture), pages.explained(picture))),
-        output.folded(pages.describe(picture, events, kept)),
-        output.folded(output.compressed(20)),
+        *(output.folded(text, width) for text in (pages.status(picture), pages.explained(picture))),
+        output.folded(pages.describe(picture, events, kept), width),
+        output.folded(output.compressed(20), width),
     ]
     assert not [line for text in shown for line in text.splitlines() if len(line) > width]
 
@@ -209,6 +208,13 @@ def test_a_version_that_serves_everybody_is_shown_with_100_percent(state):
     assert "  100% wanted, 100% seen" in pages.describe(picture, [], [])
     assert "weight 100% wanted, 100% seen" in text(live.render(picture))
     assert "weight 100% seen 100%" in live.line(picture)
+
+
+def test_a_promotion_that_is_seen_before_it_is_noted_is_seen_with_100_percent():
+    picture = view(State.PROMOTING, weight=100).model_copy(
+        update={"seen": TrafficSeen(weight=0, canary_revision=None, stable_revision=NEW)}
+    )
+    assert "100% wanted, 100% seen" in pages.status(picture)
 
 
 def test_a_version_that_is_not_seen_to_serve_yet_is_shown_without():

@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TextIO
 
 from pydantic import BaseModel
 
@@ -43,7 +43,7 @@ def emit(
     `speed` of the clock whose times are in the text: where they are not those on a watch, that is said.
     """
     if output is Output.TABLE:
-        print(folded("\n".join(filter(None, (compressed(speed), text)))))
+        print(folded("\n".join(filter(None, (compressed(speed), text))), width()))
         return
     plain = models if isinstance(models, dict) else data(models)
     if output is Output.JSON:
@@ -98,9 +98,9 @@ def _line(row: Row, widths: Sequence[int], limit: int | None, *, whole: bool) ->
     return "\n".join([cut(first.rstrip(), limit), *_words(f"    {row[-1]}", limit, "    ")])
 
 
-def folded(text: str) -> str:
-    """`text` with each line that the terminal would break in the middle of a word folded between words."""
-    limit = width()
+def folded(text: str, limit: int | None) -> str:
+    """`text` with each line that a terminal of `limit` columns would break in the middle of a word folded
+    between words. None: no terminal, nothing is folded."""
     if limit is None:
         return text
     lines: list[str] = []
@@ -129,9 +129,9 @@ def cut(line: str, limit: int | None) -> str:
     return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
 
 
-def width() -> int | None:
-    """Columns of the terminal; None where standard output is none."""
-    if not sys.stdout.isatty():
+def width(stream: TextIO | None = None) -> int | None:
+    """Columns of the terminal; None where the stream, or standard output, is none."""
+    if not (stream or sys.stdout).isatty():
         return None
     return max(_NARROWEST, shutil.get_terminal_size().columns)
 

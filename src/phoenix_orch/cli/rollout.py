@@ -137,7 +137,8 @@ def status(
         quiet = output is not Output.TABLE
         code = following.follow(client, name, timeout=limit, quiet=quiet) if wait else None
         view = client.rollout(name)
-    emit(output, view, pages.status(view), speed=view.speed)
+    told = code is not None  # while it was followed
+    emit(output, view, pages.status(view), speed=1.0 if told else view.speed)
     return following.exit_code(view) if code is None else code
 
 

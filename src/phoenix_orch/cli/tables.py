@@ -148,10 +148,13 @@ def running(view: RolloutView, revision: str | None) -> str:
 
 
 def message(view: RolloutView) -> str:
-    """The machine's own word; nothing while it only repeats the verdict, which is shown anyway."""
+    """The machine's own word; nothing while it only repeats verdict or cause, which are shown anyway."""
     status = view.rollout.status
-    repeats = status.state is State.PROGRESSING and view.verdict is not None
-    return "" if repeats else status.message
+    verdict = view.verdict if status.state in ACTIVE else None
+    if status.state is State.PROGRESSING and verdict is not None:
+        return ""
+    shown = {verdict.reason if verdict else "", status.cause.reason if status.cause else ""}
+    return "" if status.message in shown else status.message
 
 
 def phase(view: RolloutView) -> str:
@@ -176,7 +179,8 @@ def seen(view: RolloutView) -> str:
     if traffic is None or traffic.weight is None:
         return ""
     if status.canary is not None:
-        return f"{traffic.weight}%"
+        swapped = traffic.stable_revision == status.canary  # a promotion that is seen before it is noted
+        return f"{100 - traffic.weight if swapped else traffic.weight}%"
     if traffic.stable_revision in (None, status.stable):
         return f"{100 - traffic.weight}%" if wanted(view) else ""
     return f"{traffic.weight if traffic.canary_revision == status.stable else 0}%"
