@@ -23,7 +23,7 @@ from phoenix_orch.orchestrator.views import (
     RolloutView,
     ServiceView,
 )
-from phoenix_orch.rollout.commands import refusal
+from phoenix_orch.rollout.commands import refusal, remedy
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import (
     Cause,
@@ -312,16 +312,16 @@ class FakeOperations:
             kind=ChangeKind.RELEASE, target="rollout/web", detail="back to revision 1", revision=OLD
         )
 
-    async def command(self, name: str, kind: CommandKind, *, actor: str, reason: str) -> Command:
+    async def command(
+        self, name: str, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
+    ) -> Command:
         self._known(name)
-        why_not = refusal(self.pictures[0].rollout.status, kind)
+        status = self.pictures[0].rollout.status
+        why_not = refusal(status, kind, step)
         if why_not is not None:
-            raise BadState(
-                f"cannot {kind.value} web: {why_not}",
-                remedy="phoenix rollout status web shows where it stands",
-            )
+            raise BadState(f"cannot {kind.value} web: {why_not}", remedy=remedy(status, kind, name))
         self.calls.append(("command", name, kind, actor, reason))
-        return Command(id="x", kind=kind, actor=actor, at=NOW, reason=reason)
+        return Command(id="x", kind=kind, actor=actor, at=NOW, reason=reason, step=step)
 
     async def services(self) -> list[ServiceView]:
         return [await self.service("web")]

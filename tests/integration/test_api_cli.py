@@ -92,7 +92,7 @@ def test_commands_ask_for_what_was_typed(phoenix, operations):
     phoenix("rollout", "undo", "web", "--to-revision", "1", "--reason", "why")
     phoenix("rollout", "pause", "web", "--reason", "lunch")
     phoenix("rollout", "promote", "web")
-    phoenix("rollout", "promote", "web", "--full")
+    phoenix("rollout", "promote", "web", "--full", "--step", "1")
     phoenix("rollout", "abort", "web", "--reason", "bad")
     phoenix("service", "restart", "web")
     me = operations.calls[0][3]
@@ -112,7 +112,7 @@ def test_commands_ask_for_what_was_typed(phoenix, operations):
 def test_apply_sends_the_whole_file(phoenix, operations, tmp_path):
     path = tmp_path / "phoenix.yaml"
     path.write_text("services: {web: {command: 'a {port}'}}\nroutes: {web: {service: web}}\n")
-    assert "CHANGED   TARGET" in phoenix("apply", "-f", str(path))
+    assert "CHANGED  TARGET" in phoenix("apply", "-f", str(path))
     ((_, config, _),) = operations.calls
     assert config.services["web"].cwd == str(tmp_path)
     assert config.services["web"].command == ("a", "{port}")
@@ -167,7 +167,7 @@ def test_explain_tells_the_numbers_of_a_rollback(phoenix, operations):
     operations.pictures = [view(State.ROLLED_BACK)]
     shown = phoenix("rollout", "explain", "web")
     assert "verdict: errors 3.1% are above the limit of 0.1%" in shown
-    assert "!    error rate    3.1 %" in shown
+    assert "!   error rate   3.1 %" in shown
     assert "phoenix rollout retry web" in shown
 
 
@@ -334,6 +334,44 @@ async def in_thread(function, *arguments):
     return await asyncio.to_thread(function, *arguments)
 
 
+# -- completion ------------------------------------------------------------------------------------
+
+TRY = """
+source <(phoenix completion bash)
+function_of=$(complete -p phoenix | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
+"$function_of" phoenix
+echo "${COMPREPLY[*]}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("rollout", "sta"), "start status"),
+        (("rollout", "status", ""), "web"),
+        (("rollout", "promote", "w"), "web"),
+        (("get", "services", ""), "web"),
+        (("service", "logs", "x"), ""),
+        (("rollout", "status", "web", "-o", ""), "table json yaml"),
+        (("serve", "he"), "health-validator"),
+    ],
+)
+def test_bash_completes_commands_names_and_choices(operations, tmp_path, words, offered):
+    program = tmp_path / "phoenix"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m phoenix_orch "$@"\n')
+    program.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-c", TRY, "bash", "phoenix", *words],
+        env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout.split(), done.stderr) == (offered.split(), "")
+
+
 # -- doctor ----------------------------------------------------------------------------------------
 
 
@@ -343,6 +381,7 @@ def findings(data_dir):
 
 def test_doctor_knows_a_running_phoenix_and_its_faults(operations, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "phoenix.yaml").write_text(f"services: {{}}\nrouter: {{listen: {free_port()}}}\n")
     found = findings(operations.data_dir)
     assert found["phoenix"].detail == "0.1.0 runs, pid 4711, speed 1.0"
     assert found["store"].state is checks.State.OK
@@ -388,16 +427,43 @@ def test_doctor_tells_each_fault_with_what_to_do(tmp_path, monkeypatch):
 
 def test_doctor_finds_what_a_dead_phoenix_left(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    marks = {"PHOENIX_DATA_DIR": str(tmp_path), "PHOENIX_INSTANCE": "web-1111111111-1"}
-    left = subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, start_new_session=True)
+    marks = {"PHOENIX_DATA_DIR": str(tmp_path)}
+    names = ("web-1111111111-1", "web-1111111111-2")
+    left = [
+        subprocess.Popen(
+            ["sleep", "60"],
+            env={**os.environ, **marks, "PHOENIX_INSTANCE": name},
+            start_new_session=True,
+        )
+        for name in names
+    ]
     try:
-        fault = findings(tmp_path)["leftovers"]
+        found = [fault for fault in checks.examine(tmp_path) if fault.name == "leftover"]
     finally:
-        left.kill()
-        left.wait()
-    assert f"web-1111111111-1 (pid {left.pid})" in fault.detail
-    assert "phoenix down" in fault.remedy
+        for process in left:
+            process.kill()
+            process.wait()
+    told = {f"{name} (pid {one.pid}) runs without a Phoenix" for name, one in zip(names, left, strict=True)}
+    assert {fault.detail for fault in found} == told
+    assert all("phoenix down" in fault.remedy for fault in found)
     assert findings(tmp_path)["leftovers"].state is checks.State.OK
+
+
+def test_what_belongs_to_a_phoenix_that_hangs_is_no_leftover(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(checks, "TIMEOUT", 0.1)
+    marks = {"PHOENIX_DATA_DIR": str(tmp_path), "PHOENIX_INSTANCE": "web-1111111111-1"}
+    served = subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, start_new_session=True)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(tmp_path / "phoenix.sock"))
+        silent.listen()
+        try:
+            found = findings(tmp_path)
+        finally:
+            served.kill()
+            served.wait()
+    assert "did not answer" in found["phoenix"].detail
+    assert "leftover" not in found
 
 
 def free_port():

@@ -52,6 +52,34 @@ FILES = {
     "misspelt key": (service("replcas: 3"), "did you mean 'replicas'?"),
     "snake case": (service("memory_limit: 1Gi"), "did you mean 'memoryLimit'?"),
     "no port in the command": ("services: {web: {command: app}}\n", "no '{port}'"),
+    "misspelt placeholder in a command": (
+        "services: {web: {command: 'app {port} {versoin}'}}\n",
+        "phoenix.yaml:1:39: services.web.command[2]: nothing is known to put in place of {versoin}",
+    ),
+    "misspelt placeholder instead of the port": (
+        "services: {web: {command: 'app {prot}'}}\n",
+        "did you mean '{port}'?",
+    ),
+    "misspelt placeholder in the environment": (
+        service('env: {SELF: "http://127.0.0.1:{prot}/"}'),
+        "phoenix.yaml:4:35: services.web.env.SELF: nothing is known to put in place of {prot}",
+    ),
+    "misspelt placeholder in an address": (
+        rollout('checks: [{name: a, http: {url: "{cannary}/x"}}]'),
+        "did you mean '{canary}'?",
+    ),
+    "misspelt placeholder in a check's program": (
+        rollout('checks: [{name: a, exec: {command: [x, "{rout}"]}}]'),
+        "{canary}, {route}, or {{rout}} for the text {rout}",
+    ),
+    "critical path of the canary": (
+        rollout('verify: {criticalPaths: [{name: a, http: {url: "{canary}/x"}}]}'),
+        "nothing is known to put in place of {canary}",
+    ),
+    "address that is none": (
+        rollout("checks: [{name: a, http: {url: /x}}]"),
+        "begins with {canary}, {route}, http://",
+    ),
     "unquoted braces": ("services: {web: {command: [app, {port}]}}\n", 'write it in quotes: "{port}"'),
     "unclosed quote in the command": (
         'services: {web: {command: "app \'x {port}"}}\n',
@@ -116,6 +144,8 @@ ARGUMENTS = {
     "bad lines": (["service", "logs", "web", "--lines", "-1"], "--lines"),
     "bad shell": (["completion", "tcsh"], "'bash', 'zsh', 'fish'"),
     "bad component": (["serve", "everything"], "'orchestrator'"),
+    "misspelt component": (["serve", "helth-validator"], "did you mean 'health-validator'?"),
+    "misspelt output": (["get", "rollouts", "-o", "jsn"], "did you mean 'json'?"),
     "file that is not there": (["apply", "-f", "nope.yaml"], "there is no file nope.yaml"),
     "directory as file": (["validate", "-f", "."], "is a directory"),
     "start of nothing": (["rollout", "start", "web"], "nothing to release"),
@@ -142,7 +172,24 @@ ARGUMENTS = {
 STATES = {
     "resume of what runs": (State.PROGRESSING, ["rollout", "resume", "web"], "only a paused rollout"),
     "pause at rest": (State.IDLE, ["rollout", "pause", "web"], "starting or progressing"),
-    "promote at rest": (State.PROMOTED, ["rollout", "promote", "web"], "no step or bake"),
+    "promote at rest": (State.PROMOTED, ["rollout", "promote", "web"], "no step to skip"),
+    "promote in the bake": (State.BAKING, ["rollout", "promote", "web"], "promote web --end-bake"),
+    "promote another step": (
+        State.PROGRESSING,
+        ["rollout", "promote", "web", "--step", "3"],
+        "it is at step 1 and not at step 3",
+    ),
+    "the same as a dry run": (
+        State.BAKING,
+        ["rollout", "promote", "web", "--full", "--dry-run"],
+        "promote web --end-bake",
+    ),
+    "no bake to end": (State.PROGRESSING, ["rollout", "promote", "web", "--end-bake"], "no bake to end"),
+    "steps and bake at once": (
+        State.BAKING,
+        ["rollout", "promote", "web", "--end-bake", "--full"],
+        "--end-bake stands alone",
+    ),
     "full promote after a rollback": (
         State.ROLLED_BACK,
         ["rollout", "promote", "web", "--full"],

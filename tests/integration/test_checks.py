@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from phoenix_orch.kernel.clock import RealClock
+from phoenix_orch.orchestrator.applying import route_call
+from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.rollback_controller.checks import CheckRunner, Route, command_failure, http_failure
 from phoenix_orch.rollout.spec import Check, CommandCheck, HttpCheck
 
@@ -123,3 +125,67 @@ async def test_the_runner_counts_failures_in_a_row_and_starts_over_after_a_succe
                 assert runner.states["cart"].failures == 0, "no instance to ask is no failure"
         finally:
             await runner.stop()
+
+
+async def test_a_check_through_the_route_is_sent_below_its_prefix_and_to_its_host() -> None:
+    heads: list[str] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode().lower())
+        writer.write(response(200))
+        writer.close()
+
+    listening = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    file = PhoenixFile.model_validate(
+        {
+            "router": {"listen": port},
+            "services": {"shop": {"command": ["app", "{port}"]}},
+            "routes": {"shop": {"service": "shop", "pathPrefix": "/shop", "host": "shop.example.com"}},
+        }
+    )
+    check = Check(name="login", http=HttpCheck(url="{route}/login"), interval=timedelta(milliseconds=20))
+    runner = CheckRunner(
+        [check],
+        RealClock(),
+        targets=lambda: ["http://127.0.0.1:1"],
+        route=lambda: route_call(file, "shop"),
+        changed=lambda: None,
+    )
+    try:
+        async with asyncio.timeout(20):
+            while len(heads) < 2:
+                await asyncio.sleep(0.01)
+    finally:
+        await runner.stop()
+        listening.close()
+    assert heads[0].startswith("get /shop/login ")
+    assert "host: shop.example.com\r\n" in heads[0]
+    assert runner.states["login"].failures == 0
+
+
+async def test_a_program_is_given_the_addresses_by_its_arguments_too() -> None:
+    script = "import sys; sys.exit(sys.argv[1:] != ['http://canary/x', 'http://route', '{\"a\": 1}'])"
+    words = (sys.executable, "-c", script, "{canary}/x", "{route}", '{"a": 1}')
+    asked = asyncio.Event()
+
+    def targets() -> list[str]:
+        if seen:
+            asked.set()
+        seen.append(True)
+        return ["http://canary"]
+
+    seen: list[bool] = []
+    runner = CheckRunner(
+        [Check(name="a", exec=CommandCheck(command=words), interval=timedelta(milliseconds=10))],
+        RealClock(),
+        targets=targets,
+        route=lambda: Route("http://route"),
+        changed=lambda: None,
+    )
+    try:
+        async with asyncio.timeout(30):
+            await asked.wait()
+        assert runner.states["a"].failures == 0, runner.states["a"].detail
+    finally:
+        await runner.stop()

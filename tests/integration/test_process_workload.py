@@ -84,7 +84,9 @@ async def test_an_instance_sees_its_mark_its_template_and_none_of_our_secrets(
     stage: ProcessStage, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_PASSWORD", "hunter2")
-    spec = shop(version="2.1", env={"COLOUR": "red", "PORT": "1", "LANG": "xx"})
+    spec = shop(
+        version="2.1", env={"COLOUR": "red", "PORT": "1", "LANG": "xx", "SELF": "127.0.0.1:{port}/{{v}}"}
+    )
     (instance,) = await ready(stage.workload, spec)
     seen = json.loads(await get(instance))
     environment = seen["environment"]
@@ -92,6 +94,7 @@ async def test_an_instance_sees_its_mark_its_template_and_none_of_our_secrets(
     assert environment["PATH"] == os.environ["PATH"]
     assert (environment["COLOUR"], environment["LANG"]) == ("red", "xx")
     assert environment["PORT"] == str(instance.port)
+    assert environment["SELF"] == f"127.0.0.1:{instance.port}/{{v}}"
     assert environment["PHOENIX_DATA_DIR"] == str(data_dir)
     assert environment["PHOENIX_INSTANCE"] == instance.name
     assert environment["PHOENIX_REVISION"] == instance.revision

@@ -100,7 +100,8 @@ class R1:
         self.witness.look(world.spec, old, seen, world.now)
         new, spec = decision.status, world.spec
         told = {c.kind for c in seen.commands if c.id not in old.handled}
-        if told & {CommandKind.PROMOTE, CommandKind.PROMOTE_FULL} or new.release != old.release:
+        words = {CommandKind.PROMOTE, CommandKind.PROMOTE_FULL, CommandKind.END_BAKE}
+        if told & words or new.release != old.release:
             return
         if old.state is State.PROGRESSING and (
             new.state is State.PROMOTING or (new.state is State.PROGRESSING and new.step > old.step)

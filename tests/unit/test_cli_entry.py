@@ -60,6 +60,50 @@ def test_every_command_of_the_contract_is_there():
     assert "rollouts" in root.load("describe").commands
 
 
+def commands(command=None, path=()):
+    """Every command that does something, by its words."""
+    if command is None:
+        for name in root.BRANCHES:
+            yield from commands(root.load(name), (name,))
+    elif hasattr(command, "commands"):
+        for name, child in command.commands.items():
+            if not child.hidden:
+                yield from commands(child, (*path, name))
+    else:
+        yield path, command
+
+
+EVERY = dict(commands())
+PRINTS_NO_PICTURE = {
+    *(("init",), ("up",), ("down",), ("serve",), ("demo",), ("schema",), ("completion",)),
+    *(("rollout", "watch"), ("service", "logs")),
+    *(("rollout", word) for word in ("pause", "resume", "promote", "abort", "retry")),
+}
+CHANGES = {
+    *(("init",), ("down",), ("apply",), ("service", "restart")),
+    *(("rollout", word) for word in ("start", "pause", "resume", "promote", "abort", "retry", "undo")),
+}
+
+
+@pytest.mark.parametrize("path", EVERY)
+def test_every_argument_and_option_says_what_it_is(path):
+    command = EVERY[path]
+    assert command.help
+    assert [parameter.name for parameter in command.params if not getattr(parameter, "help", "")] == []
+
+
+def test_what_prints_a_picture_prints_it_for_programs_too():
+    assert {path for path, one in EVERY.items() if not _has(one, "--output")} == PRINTS_NO_PICTURE
+
+
+def test_what_changes_something_can_be_tried_without():
+    assert {path for path, one in EVERY.items() if _has(one, "--dry-run")} == CHANGES
+
+
+def _has(command, option):
+    return any(option in parameter.opts for parameter in command.params)
+
+
 def test_help_imports_nothing_heavy():
     code = (
         "import sys; from phoenix_orch.cli.main import run; run(['--help']);"

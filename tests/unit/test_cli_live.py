@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from datetime import timedelta
 
@@ -9,8 +10,9 @@ import pytest
 from rich.console import Console
 from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, cause, view
 
-from phoenix_orch.cli import following, live, output, tables
-from phoenix_orch.rollout.status import Command, CommandKind, State
+from phoenix_orch.cli import following, live, output, pages, tables
+from phoenix_orch.rollout.status import Command, CommandKind, State, Verification, VerifyStep
+from phoenix_orch.traffic.router import TrafficSeen
 
 
 def text(renderable, width=90):
@@ -82,9 +84,9 @@ def test_compressed_time_is_told_in_both_ways():
 def test_every_state_fits_every_width(state, width):
     shown = text(live.render(view(state)), width)
     assert all(len(line) <= width for line in shown.splitlines())
-    assert tables.status(view(state)).startswith("web: ")
-    assert tables.describe(view(state), [], [])
-    assert tables.explained(view(state))
+    assert pages.status(view(state)).startswith("web: ")
+    assert pages.describe(view(state), [], [])
+    assert pages.explained(view(state))
     assert "\n" not in live.line(view(state))
 
 
@@ -123,23 +125,154 @@ def test_when_a_rollout_rests(picture, rests):
     assert not following.settled(picture.model_copy(update={"rollout": waiting}))
 
 
-def test_columns_are_aligned_and_cut_only_on_a_terminal(monkeypatch):
-    rows = [("a", "long text here"), ("bbb", "")]
-    assert output.columns(("X", "Y"), rows, empty="") == "X     Y\na     long text here\nbbb   -"
+def test_columns_are_aligned_and_a_row_is_one_line_in_a_pipe():
+    rows = [("a", "long text here " * 20), ("bbb", "")]
+    shown = output.columns(("X", "Y"), rows, empty="").splitlines()
+    assert shown == ["X    Y", f"a    {rows[0][1]}".rstrip(), "bbb  -"]
     assert output.columns(("X",), [], empty="nothing") == "nothing"
-    monkeypatch.setattr(output, "width", lambda: 12)
-    assert output.columns(("X", "Y"), rows, empty="").splitlines()[1] == "a     long …"
+
+
+def test_the_last_column_is_folded_in_its_place_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(output, "width", lambda: 40)
+    rows = [("a", "within limits for 5m of 15m at 20 % traffic")]
+    assert output.columns(("X", "Y"), rows, empty="") == (
+        "X  Y\na  within limits for 5m of 15m at 20 %\n   traffic"
+    )
+    assert output.columns(("X", "Y"), rows, empty="", indent=2).splitlines()[1:] == [
+        "  a  within limits for 5m of 15m at 20 %",
+        "     traffic",
+    ]
+    assert output.columns(("X", "Y"), rows, empty="", whole=False).splitlines()[1] == (
+        "a  within limits for 5m of 15m at 20 % …"
+    )
+
+
+def test_the_last_column_goes_below_the_others_where_there_is_no_room_beside_them(monkeypatch):
+    monkeypatch.setattr(output, "width", lambda: 40)
+    rows = [("first", "2026-03-01T12:00:00Z", "version 1.5.0 is released step by step"), ("b", "c", "d")]
+    assert output.columns(("X", "TIME", "WHY"), rows, empty="").splitlines() == [
+        "X      TIME                  WHY",
+        "first  2026-03-01T12:00:00Z",
+        "    version 1.5.0 is released step by",
+        "    step",
+        "b      c                     d",
+    ]
+
+
+def test_no_line_is_broken_in_a_word_or_an_address_in_two():
+    address = "/var/lib/phoenix/services/web/logs/web-1111111111-1.log"
+    shown = output.folded(f"  the log of the instance is at {address}, as always", 30)
+    assert shown.splitlines()[:2] == ["  the log of the instance is", "      at"]
+    assert address in shown
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("state", list(State))
+def test_tables_and_pages_fit_the_terminal(monkeypatch, width, state):
+    monkeypatch.setattr(output, "width", lambda: width)
+    operations = FakeOperations(state)
+    picture = view(state).model_copy(update={"speed": 20.0})
+    events, kept = asyncio.run(operations.events("web", 10)), asyncio.run(operations.revisions("web"))
+    shown = [
+        tables.rollouts([picture]),
+        tables.services(asyncio.run(operations.services())),
+        tables.history(asyncio.run(operations.history("web", 10))),
+        *(output.folded(text, width) for text in (pages.status(picture), pages.explained(picture))),
+        output.folded(pages.describe(picture, events, kept), width),
+        output.folded(output.compressed(20), width),
+    ]
+    assert not [line for text in shown for line in text.splitlines() if len(line) > width]
 
 
 async def test_tables_of_everything_the_api_gives():
     operations = FakeOperations()
-    assert "web    Progressing   1.4.0    1.5.0    initial 1/6" in tables.rollouts(await operations.views())
-    assert "2/2     web       http://127.0.0.1:8080" in tables.services(await operations.services())
+    assert "web   Progressing  1.4.0   1.5.0   initial 1/6" in tables.rollouts(await operations.views())
+    assert "2/2    web      http://127.0.0.1:8080" in tables.services(await operations.services())
     history = tables.history(await operations.history("web", 10)).splitlines()
-    assert history[1].split()[:4] == ["2", "1.5.0", NEW, "rolledBack"]
+    assert history[1].split()[:3] == ["2", "1.5.0", "rolledBack"]
     assert "errors 3.1% are above" in history[1]
     assert "applied by root" in tables.revisions(await operations.revisions("web"))
-    assert "WeightSeen   5 % reach the canary" in tables.events(await operations.events("web", 10))
+    assert "WeightSeen  5 % reach the canary" in tables.events(await operations.events("web", 10))
+
+
+# -- the share of traffic --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.BAKING, State.PROMOTED, State.IDLE])
+def test_a_version_that_serves_everybody_is_shown_with_100_percent(state):
+    picture = view(state, stable=NEW, canary=None, weight=0, previous=OLD).model_copy(
+        update={"seen": TrafficSeen(weight=0, canary_revision=None, stable_revision=NEW)}
+    )
+    assert tables.rollouts([picture]).splitlines()[1].split().count("100%") == 2
+    assert f"stable 1.5.0 ({NEW}), 100% wanted, 100% seen" in pages.status(picture)
+    assert "  100% wanted, 100% seen" in pages.describe(picture, [], [])
+    assert "weight 100% wanted, 100% seen" in text(live.render(picture))
+    assert "weight 100% seen 100%" in live.line(picture)
+
+
+def test_a_promotion_that_is_seen_before_it_is_noted_is_seen_with_100_percent():
+    picture = view(State.PROMOTING, weight=100).model_copy(
+        update={"seen": TrafficSeen(weight=0, canary_revision=None, stable_revision=NEW)}
+    )
+    assert "100% wanted, 100% seen" in pages.status(picture)
+
+
+def test_a_version_that_is_not_seen_to_serve_yet_is_shown_without():
+    picture = view(State.BAKING, stable=NEW, canary=None, weight=0, previous=OLD)
+    assert f"stable 1.5.0 ({NEW}), 100% wanted, 0% seen" in pages.status(picture)
+    first = view(State.INITIALIZING, stable=NEW, canary=None, weight=0)
+    assert "%" not in pages.status(first).splitlines()[1]
+
+
+def test_a_release_that_walks_is_shown_with_its_step_and_the_share_of_the_canary():
+    shown = pages.status(view(step=1))
+    assert f"canary 1.5.0 ({NEW}), 20% wanted, 20% seen" in shown
+    assert "step 2 of 6: expanded, 20% for 15m, 4m of them over" in shown
+
+
+# -- verification ----------------------------------------------------------------------------------
+
+FAILED = Verification(
+    kind="rollback",
+    revision=OLD,
+    release=3,
+    at=NOW,
+    steps=(
+        VerifyStep(name="health endpoints", ok=True, detail="2 of 2 answer"),
+        VerifyStep(name="metrics", ok=False, unknown=True, detail="too few requests within 1m"),
+        VerifyStep(name="critical path login", ok=False, detail="http://x/login: status 404, expected 200"),
+    ),
+)
+
+
+@pytest.mark.parametrize("width", [None, 80])
+def test_a_failed_verification_is_named_with_its_step_and_what_was_found(monkeypatch, width):
+    monkeypatch.setattr(output, "width", lambda: width)
+    picture = view(State.ROLLED_BACK, verification=FAILED)
+    for shown in (pages.explained(picture), pages.describe(picture, [], [])):
+        assert "Verification after the rollback of release 3" in shown
+        row = next(line for line in shown.splitlines() if "critical path login" in line and "!" in line)
+        assert " ".join(row.split()) == "! critical path login http://x/login: status 404, expected 200"
+    told = "verification after the rollback failed: critical path login: http://x/login: status 404"
+    assert told in " ".join(pages.status(picture).split())
+    passed = view(State.PROMOTED, verification=FAILED.model_copy(update={"steps": FAILED.steps[:2]}))
+    assert "failed" not in pages.status(passed)
+
+
+# -- compressed time -------------------------------------------------------------------------------
+
+
+def test_times_that_are_not_those_on_a_watch_are_said_to_be_so():
+    assert output.compressed(1) == ""
+    assert output.compressed(20) == (
+        "Times are of a compressed clock (--speed 20): one minute lasts 3s on your watch."
+    )
+    assert "one minute lasts 600ms" in output.compressed(100)
+    fast = view().model_copy(update={"speed": 20.0})
+    assert "46m left (2m18s on your watch)" in pages.status(fast)
+    assert "46m (2m18s on your watch)" in pages.describe(fast, [], [])
+    assert "compressed clock (--speed 20)" in text(live.render(fast, clock=True))
+    assert "on your watch" not in pages.describe(view(), [], [])
 
 
 def test_following_is_patient_but_not_for_ever(monkeypatch, capsys):

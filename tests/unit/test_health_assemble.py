@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from phoenix_orch.health_validator.counters import Sample
-from phoenix_orch.health_validator.observation import Observation, Quality
+from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.sources.assemble import Snapshot, assemble
 from phoenix_orch.health_validator.sources.exposition import Key
 from phoenix_orch.health_validator.sources.processes import Processes, kernel_name
@@ -80,7 +80,7 @@ class Scene:
         return reading.observation
 
 
-def page(ok: int, error: int = 0, orders: int = 0) -> list[tuple[str, str, float]]:
+def page(ok: int, error: int = 0, orders: float = 0) -> list[tuple[str, str, float]]:
     return [
         ("ok", "", ok),
         ("error", "", error),
@@ -107,6 +107,21 @@ def test_increases_of_both_arms() -> None:
     assert seen.stable is not None
     assert (seen.stable.requests, seen.stable.errors, seen.stable.revision) == (80, 0, "old")
     assert seen.notes == ()
+
+
+def test_a_business_counter_may_count_in_fractions() -> None:
+    scene = Scene()
+    scene.scrape(both(100, 1000, orders=12.5))
+    assert scene.scrape(both(110, 1010, orders=12.9)).canary.business == {"orders": 0.4}
+    seen = scene.scrape(both(120, 1020, orders=13.3))
+    assert Observation.model_validate_json(seen.model_dump_json()) == seen
+    assert seen.canary.business == {"orders": 0.4}
+
+
+def test_an_observation_recorded_in_whole_numbers_can_still_be_read() -> None:
+    arm = Arm.model_validate_json('{"revision": "new", "requests": 5, "business": {"orders": 2}}')
+    assert arm.business == {"orders": 2}
+    assert '"orders":2}' in arm.model_dump_json()
 
 
 def test_one_router_counts_for_both() -> None:

@@ -163,12 +163,15 @@ def test_a_clock_set_back_goes_on_without_counting_twice() -> None:
     assert requests(deltas) == 6
 
 
-def test_fractions_are_kept_over_time() -> None:
-    state, counted = TrackerState(), 0
-    for step in range(11):
-        state, deltas = update(state, (sample(step * 0.5),), 100.0 + step)
-        counted += requests(deltas) or 0
-    assert counted == 5
+def test_fractions_are_counted_to_a_millionth_and_whole_numbers_stay_whole() -> None:
+    state, found = TrackerState(), []
+    for at, total in enumerate((12.5, 12.6, 12.7, 13, 0.25)):
+        state, deltas = update(state, (sample(total),), 100.0 + at)
+        state = TrackerState.model_validate_json(state.model_dump_json())
+        found.append(requests(deltas))
+    assert found == [None, 0.1, 0.1, 0.3, 0.25]  # the last one is a reset
+    _, deltas = update(state, (sample(7.25),), 200.0)
+    assert (requests(deltas), type(requests(deltas))) == (7, int)
 
 
 def test_a_process_long_gone_is_forgotten() -> None:

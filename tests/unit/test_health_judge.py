@@ -306,9 +306,9 @@ def test_cpu_is_averaged_over_half_a_window_at_least() -> None:
 
 @pytest.mark.parametrize(
     ("orders", "blamed"),
-    [(1, True), (2, False), (50, False), (51, True)],
+    [(1, True), (1.99, True), (2, False), (2.5, False), (50, False), (51, True)],
 )
-def test_business_metrics_are_judged_in_both_directions(orders: int, *, blamed: bool) -> None:
+def test_business_metrics_are_judged_in_both_directions(orders: float, *, blamed: bool) -> None:
     metric = BusinessMetric(name="orders", counter="orders_total", min_per_request=0.02, max_per_request=0.5)
     _, verdict = judged([observe(0, arm(business={"orders": orders}))], spec(business=(metric,)))
     assert (verdict.kind is VerdictKind.ROLLBACK) is blamed
@@ -316,6 +316,15 @@ def test_business_metrics_are_judged_in_both_directions(orders: int, *, blamed: 
         assert "canary had 0.01 orders per request in 100 requests, at least 0.02 wanted" in verdict.reason
     if orders == 51:
         assert "canary had 0.51 orders per request in 100 requests, at most 0.5 wanted" in verdict.reason
+
+
+def test_many_small_fractions_add_up_to_what_they_are() -> None:
+    metric = BusinessMetric(name="turnover", counter="turnover_total", min_per_request=0.001)
+    _, verdict = judged(
+        [observe(n, arm(business={"turnover": 0.1})) for n in range(3)], spec(business=(metric,))
+    )
+    (found,) = [item for item in verdict.evidence if item.metric == "business/turnover"]
+    assert found.observed == 0.3 / 300
 
 
 def test_a_business_counter_that_was_not_read_neither_convicts_nor_passes() -> None:

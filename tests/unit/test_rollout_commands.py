@@ -17,7 +17,7 @@ from tests.unit.rollout_setting import (
     world,
 )
 
-from phoenix_orch.rollout.commands import HANDLED_KEPT, refusal
+from phoenix_orch.rollout.commands import HANDLED_KEPT, refusal, remedy
 from phoenix_orch.rollout.status import Command, CommandKind, Outcome, State
 
 K, S = CommandKind, State
@@ -25,13 +25,9 @@ K, S = CommandKind, State
 ALLOWED = {
     K.PAUSE: {S.STARTING: S.PAUSED, S.PROGRESSING: S.PAUSED},
     K.RESUME: {S.PAUSED: S.PROGRESSING},
-    K.PROMOTE: {S.PROGRESSING: S.PROGRESSING, S.PAUSED: S.PROGRESSING, S.BAKING: S.PROMOTED},
-    K.PROMOTE_FULL: {
-        S.STARTING: S.PROMOTING,
-        S.PROGRESSING: S.PROMOTING,
-        S.PAUSED: S.PROMOTING,
-        S.BAKING: S.PROMOTED,
-    },
+    K.PROMOTE: {S.PROGRESSING: S.PROGRESSING, S.PAUSED: S.PROGRESSING},
+    K.PROMOTE_FULL: dict.fromkeys((S.STARTING, S.PROGRESSING, S.PAUSED), S.PROMOTING),
+    K.END_BAKE: {S.BAKING: S.PROMOTED},
     K.ABORT: dict.fromkeys((S.STARTING, S.PROGRESSING, S.PAUSED, S.PROMOTING, S.BAKING), S.ROLLING_BACK),
     K.RETRY: {S.ROLLED_BACK: S.STARTING},
 }
@@ -115,8 +111,28 @@ def test_ids_of_old_commands_are_forgotten() -> None:
     assert handled[-1] == "c1"
 
 
-def test_a_full_promotion_during_the_bake_ends_it_with_its_record() -> None:
-    seen = turn(status_in(S.BAKING), commands=(command(K.PROMOTE_FULL),))
+@pytest.mark.parametrize("kind", [K.PROMOTE, K.PROMOTE_FULL])
+def test_a_promotion_typed_as_the_last_step_ended_does_not_skip_the_bake(kind: CommandKind) -> None:
+    seen = turn(status_in(S.BAKING), commands=(command(kind),))
+    assert seen.status.state is S.BAKING
+    assert "CommandRefused" in reasons(seen)
+    assert "--end-bake" in remedy(status_in(S.BAKING), kind, "shop")
+
+
+def test_a_promotion_meant_for_a_step_that_is_over_skips_no_other_one() -> None:
+    meant = command(K.PROMOTE).model_copy(update={"step": 0})
+    late = turn(status_in(S.PROGRESSING, step=1, weight=20), commands=(meant,))
+    assert late.status.step == 1
+    refused = next(event for event in late.events if event.reason == "CommandRefused")
+    assert refused.message == "promote: it is at step 2 and not at step 1"
+    in_time = turn(status_in(S.PROGRESSING), commands=(meant,))
+    assert in_time.status.step == 1
+    twice = turn(status_in(S.PROGRESSING), commands=(meant, meant.model_copy(update={"id": "c2"})))
+    assert twice.status.step == 1
+
+
+def test_the_end_of_the_bake_by_a_person_leaves_its_record() -> None:
+    seen = turn(status_in(S.BAKING), commands=(command(K.END_BAKE),))
     assert seen.release is not None
     assert (seen.release.number, seen.release.outcome, seen.release.replaced) == (1, Outcome.PROMOTED, OLD)
     assert seen.status.previous is None

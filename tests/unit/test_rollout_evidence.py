@@ -30,7 +30,7 @@ from tests.unit.rollout_setting import (
 from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.rollout.facts import GroupFacts
 from phoenix_orch.rollout.spec import Phase, RolloutSpec
-from phoenix_orch.rollout.status import CommandKind, State
+from phoenix_orch.rollout.status import CommandKind, State, VerifyStep
 
 TEN = T0 + 10 * MINUTE
 ADVANCE, CONTINUE, EXTEND, HOLD, ROLLBACK = (
@@ -259,6 +259,7 @@ def test_the_bake_ends_when_its_time_is_over_and_the_verdict_says_so() -> None:
     assert (seen.status.state, seen.status.previous) == (State.PROMOTED, None)
     assert seen.release is not None
     assert seen.release.verification == VERIFIED
+    assert seen.release.weight == 100  # what the version reached, not what a canary has now
     early = BAKED - SECOND
     assert turn(status, early, verdict=verdict(ADVANCE, early, step=len(STEPS))).status.state is State.BAKING
 
@@ -278,6 +279,17 @@ def test_the_bake_waits_for_the_verification() -> None:
 def test_an_unknown_verification_step_is_no_failure() -> None:
     found = verification("promotion", ok=False, unknown=True)
     assert turn(status_in(State.BAKING), verification=found).status.state is State.BAKING
+
+
+def test_a_failed_verification_is_told_with_its_step_and_what_was_found() -> None:
+    bad = VerifyStep(name="critical path login", ok=False, detail="/login: status 404, expected 200")
+    found = VERIFIED.model_copy(update={"steps": (*VERIFIED.steps, bad)})
+    seen = turn(status_in(State.BAKING), verification=found)
+    words = "critical path login (/login: status 404, expected 200)"
+    assert seen.status.cause is not None
+    assert seen.status.cause.reason == f"verification after the promotion failed: {words}"
+    told = next(event for event in seen.events if event.reason == "VerificationFailed")
+    assert told.message == f"after the promotion: failed: {words}"
 
 
 def test_no_bake_by_policy() -> None:

@@ -101,9 +101,9 @@ def test_a_walk_that_makes_no_sense_is_refused(phases: list[dict[str, Any]], mes
     ("changes", "message"),
     [
         ({"checks": [{"name": "a"}]}, "exactly one of 'http' and 'exec'"),
-        ({"checks": [{"name": "a", "http": {"url": "u"}, "exec": {"command": ["c"]}}]}, "exactly one"),
-        ({"checks": [{"name": "a", "http": {"url": "u"}, "interval": "0s"}]}, "above 0"),
-        ({"checks": [{"name": "a", "http": {"url": "u"}}] * 2}, "two checks have the same name"),
+        ({"checks": [{"name": "a", "http": {"url": "http://u"}, "exec": {"command": ["c"]}}]}, "exactly one"),
+        ({"checks": [{"name": "a", "http": {"url": "http://u"}, "interval": "0s"}]}, "above 0"),
+        ({"checks": [{"name": "a", "http": {"url": "http://u"}}] * 2}, "two checks have the same name"),
         ({"checks": [{"name": "a", "exec": {"command": []}}]}, "at least 1 item"),
         ({"evidence": {"interval": "2m"}}, "no longer than 'window'"),
         ({"evidence": {"interval": "0s"}}, "above 0"),

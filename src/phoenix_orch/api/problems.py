@@ -89,7 +89,7 @@ async def _request_error(_: Request, error: Exception) -> JSONResponse:
 def _fault(details: Any) -> dict[str, str]:
     """One of pydantic's errors; the first part of its place is `body`, `query` or `path`."""
     message, allowed = explain(details, None)
-    found = details.get("input")
+    found = details.get("ctx", {}).get("found", details.get("input"))
     if isinstance(found, str | int | float):
         message += f", found {str(found)[:60]!r}"
     if allowed:

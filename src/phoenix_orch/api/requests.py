@@ -10,6 +10,8 @@ from phoenix_orch.rollout.status import CommandKind
 class CommandRequest(Model):
     kind: CommandKind
     reason: str = ""
+    step: int | None = None
+    """The step, from 0, that a promotion is meant for; refused when it is at another one."""
 
 
 class StartRequest(Model):

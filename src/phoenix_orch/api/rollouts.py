@@ -61,7 +61,7 @@ def routes(operations: Operations) -> APIRouter:
     @router.post("/rollouts/{name}/commands", status_code=202)
     async def give_command(name: str, body: CommandRequest, who: Actor) -> Command:
         """Give the rollout a person's word; it is obeyed at the controller's next pass."""
-        return await operations.command(name, body.kind, actor=who, reason=body.reason)
+        return await operations.command(name, body.kind, actor=who, reason=body.reason, step=body.step)
 
     @router.post("/rollouts/{name}/start")
     async def start_release(name: str, body: StartRequest, who: Actor) -> Change:

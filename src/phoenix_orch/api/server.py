@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,10 @@ from fastapi import FastAPI
 from phoenix_orch.api import problems, rollouts, services
 from phoenix_orch.api.peer import PeerProtocol
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.layout import LONGEST_SOCKET
 from phoenix_orch.orchestrator.operations_port import Operations
 
 PREFIX = "/api/v1"
-LONGEST_PATH = 107
-"""Bytes of a unix socket's path on Linux, without the final zero."""
 GRACE = 2
 """Seconds that requests under way get at the end."""
 
@@ -52,13 +51,15 @@ def create_app(operations: Operations) -> FastAPI:
     return app
 
 
-async def serve_operations(operations: Operations, socket_path: Path) -> None:
+async def serve_operations(operations: Operations, socket_path: Path, listening: Callable[[], None]) -> None:
     """The API over `operations`, served until cancelled."""
-    await serve(create_app(operations), socket_path)
+    await serve(create_app(operations), socket_path, listening)
 
 
-async def serve(app: FastAPI, socket_path: Path) -> None:
+async def serve(app: FastAPI, socket_path: Path, listening: Callable[[], None] = lambda: None) -> None:
     """Serve until cancelled, then let requests under way end, and remove the socket.
+
+    `listening` is called once: from then on everybody who connects is answered.
 
     Runs in the loop of the caller, who keeps its signal handlers. A socket left by a dead process is
     replaced: that nobody else serves here is held by the caller's lock. Raises Invalid when the path
@@ -78,6 +79,7 @@ async def serve(app: FastAPI, socket_path: Path) -> None:
         )
         # A task of its own: a cancelled uvicorn leaves connections open, one that is asked ends well.
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
+        listening()
         try:
             await asyncio.shield(running)
         finally:
@@ -94,9 +96,9 @@ class _Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def _listening(path: Path) -> Iterator[socket.socket]:
-    if len(os.fsencode(path)) > LONGEST_PATH:
+    if len(os.fsencode(path)) > LONGEST_SOCKET:
         raise Invalid(
-            f"the path of the socket is longer than {LONGEST_PATH} bytes: {path}",
+            f"the path of the socket is longer than {LONGEST_SOCKET} bytes: {path}",
             remedy="give a shorter --data-dir",
         )
     path.unlink(missing_ok=True)

@@ -22,20 +22,17 @@ import psutil
 from phoenix_orch.cli.options import DEFAULT_FILE
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import PhoenixError, Unavailable
+from phoenix_orch.orchestrator import leftovers
 from phoenix_orch.orchestrator.config import PhoenixFile, load
-from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.runtime.valkey_program import find_binary
-from phoenix_orch.runtime.valkey_server import ServerInfo
 from phoenix_orch.traffic import traefik_api
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.spec import RouterSpec
-from phoenix_orch.workload import processes
 
 OLDEST_PYTHON = (3, 11)
 LITTLE_SPACE, TOO_LITTLE_SPACE = 1024**3, 200 * 1024**2
-LONGEST_SOCKET = 107
-"""Bytes of a unix socket's path on Linux."""
 TIMEOUT = 5.0
 _UP = frozenset({"ok", "ready", "running", "leader", "standby"})
 
@@ -71,7 +68,7 @@ def examine(data_dir: Path) -> list[Finding]:
         ("phoenix", lambda: _phoenix(layout, health)),
         ("port", lambda: _port(layout)),
         ("routing", lambda: _routing(layout, running=isinstance(health, dict))),
-        ("leftovers", lambda: _leftovers(layout, running=isinstance(health, dict))),
+        ("leftovers", lambda: _leftovers(layout, running=not isinstance(health, Unavailable))),
     )
     findings: list[Finding] = []
     for name, check in checks:
@@ -310,35 +307,11 @@ def _owner(port: int) -> str:
 
 
 def _leftovers(layout: Layout, *, running: bool) -> Iterator[Finding]:
-    """Children outlive Phoenix on purpose; without one that runs, nobody looks after them."""
     if running:
         return
-    left = [
-        f"{found.instance} (pid {found.process.pid})"
-        for found in processes.marked(layout.root)
-        if found.leads
-    ]
-    router = traefik_api.running(layout.router)
-    if router is not None:
-        left.append(f"traefik (pid {router.pid})")
-    server = _valkey_pid(layout)
-    if server is not None:
-        left.append(f"valkey-server (pid {server})")
-    if left:
-        remedy = "`phoenix up` takes them over without a lost request; `phoenix down` ends them"
-        yield _fault("leftovers", f"run without a Phoenix: {', '.join(left)}", remedy)
-    else:
+    left = leftovers.running(layout)
+    for one in left:
+        remedy = "`phoenix up` takes it over without a lost request; `phoenix down` ends it"
+        yield _fault("leftover", f"{one} runs without a Phoenix", remedy)
+    if not left:
         yield _ok("leftovers", "none")
-
-
-def _valkey_pid(layout: Layout) -> int | None:
-    try:
-        info = ServerInfo.model_validate_json((layout.valkey / "valkey.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    if info.process is None or not psutil.pid_exists(info.process.pid):
-        return None
-    with contextlib.suppress(psutil.Error):
-        if "valkey" in psutil.Process(info.process.pid).name():
-            return info.process.pid
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from phoenix_orch.cli import tables
+from phoenix_orch.cli import pages
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, RolloutName
 from phoenix_orch.cli.output import data, emit
 from phoenix_orch.client import Client
@@ -29,7 +29,7 @@ def rollout(name: RolloutName, output: OutputOption = Output.TABLE, data_dir: Da
             client.revisions(name),
         )
     whole = {**data(view), "events": data(events), "revisions": data(revisions)}
-    emit(output, whole, tables.describe(view, events, revisions))
+    emit(output, whole, pages.describe(view, events, revisions), speed=view.speed)
 
 
 app.command("rollouts", hidden=True)(rollout)

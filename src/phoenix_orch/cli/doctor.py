@@ -30,7 +30,7 @@ def _report(findings: Sequence[Finding]) -> str:
             lines.append(f"{'':<7}  {'':<{size}}  what to do: {finding.remedy}")
     faults = sum(finding.state is State.FAULT for finding in findings)
     warnings = sum(finding.state is State.WARNING for finding in findings)
-    lines.append(f"\n{_count(faults, 'fault')}, {_count(warnings, 'warning')}")
+    lines += ["", f"{_count(faults, 'fault')}, {_count(warnings, 'warning')}"]
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from phoenix_orch.cli import live
+from phoenix_orch.cli.output import compressed
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.orchestrator.views import RolloutView
@@ -78,7 +79,7 @@ def _screen(*, quiet: bool) -> Iterator[Show]:
         yield _appending()
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as screen:
-        yield lambda view: screen.update(live.render(view), refresh=True)
+        yield lambda view: screen.update(live.render(view, clock=True), refresh=True)
 
 
 def _appending() -> Show:
@@ -87,6 +88,8 @@ def _appending() -> Show:
     def show(view: RolloutView) -> None:
         nonlocal last
         key = live.change_key(view)
+        if last is None and (clock := compressed(view.speed)):
+            print(clock)
         if key != last:
             print(live.line(view), flush=True)
             last = key

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import tables
-from phoenix_orch.cli.options import UNSET, DataDir, OptionalName, Output, OutputOption
+from phoenix_orch.cli.options import UNSET, DataDir, OptionalName, OptionalService, Output, OutputOption
 from phoenix_orch.cli.output import emit
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid, NotFound
@@ -29,12 +29,13 @@ def rollouts(
     """Where every rollout stands."""
     with Client(data_dir) as client:
         views = client.rollouts() if name is None else [client.rollout(name)]
-    emit(output, views, tables.rollouts(views))
+    speed = views[0].speed if views else 1.0
+    emit(output, views, tables.rollouts(views), speed=speed)
 
 
 @app.command()
 def services(
-    name: OptionalName = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
+    name: OptionalService = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
 ) -> None:
     """What runs, and under which address."""
     with Client(data_dir) as client:
@@ -48,8 +49,8 @@ def revisions(
 ) -> None:
     """What has been wanted of a rollout, and can be gone back to."""
     with Client(data_dir) as client:
-        found = client.revisions(name or _only(client))
-    emit(output, found, tables.revisions(found))
+        found, speed = client.revisions(name or _only(client)), client.speed()
+    emit(output, found, tables.revisions(found), speed=speed)
 
 
 @app.command()
@@ -61,8 +62,8 @@ def events(
 ) -> None:
     """What happened to a rollout, the newest last."""
     with Client(data_dir) as client:
-        found = client.events(name or _only(client), limit=limit)
-    emit(output, found, tables.events(found))
+        found, speed = client.events(name or _only(client), limit=limit), client.speed()
+    emit(output, found, tables.events(found), speed=speed)
 
 
 def _only(client: Client) -> str:

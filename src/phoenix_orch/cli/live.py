@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from phoenix_orch.cli import tables
+from phoenix_orch.cli.output import compressed
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.observation import MetricEvidence, VerdictKind
 from phoenix_orch.orchestrator.views import RolloutView
@@ -32,9 +33,14 @@ _TAKEN_BACK = frozenset({State.ROLLING_BACK, State.ROLLED_BACK, State.CANCELLING
 _MARKS = {">": ("▶", _NOW), "+": ("✓", _GOOD), " ": ("·", "dim")}
 
 
-def render(view: RolloutView) -> RenderableType:
-    """One frame of at most 20 lines, readable from 60 columns and without colour."""
+def render(view: RolloutView, *, clock: bool = False) -> RenderableType:
+    """One frame of at most 20 lines, readable from 60 columns and without colour.
+
+    `clock`: say that times are compressed, where they are and nothing around the frame says it.
+    """
+    told = compressed(view.speed) if clock else ""
     return Group(
+        *([Text(told, style="dim")] if told else []),
         _title(view),
         Rule(style="dim"),
         _phases(view),
@@ -52,7 +58,7 @@ def line(view: RolloutView) -> str:
     parts = [tables.moment(view.at), view.rollout.name, status.state.value]
     if tables.phase(view):
         parts.append(f"phase {tables.phase(view)}")
-    parts.append(f"weight {status.weight}% seen {tables.seen(view) or '-'}")
+    parts.append(f"weight {tables.wanted(view) or '-'} seen {tables.seen(view) or '-'}")
     if status.cause is not None and status.state in _TAKEN_BACK:
         parts.append(f"rolled back by {status.cause.trigger}: {status.cause.reason}")
     elif status.state in ACTIVE and view.verdict is not None:
@@ -79,9 +85,7 @@ def _title(view: RolloutView) -> Text:
     text.append("  ")
     text.append(status.state.value, style=_STATE_STYLE.get(status.state, _NOW))
     if view.time_left is not None:
-        text.append(f"  {tables.format_rounded(view.time_left)} left")
-        if view.speed != 1:
-            text.append(f" ({tables.format_rounded(view.time_left / view.speed)} on your watch)", style="dim")
+        text.append(f"  {tables.left(view)}")
     return text
 
 
@@ -110,7 +114,7 @@ def _phases(view: RolloutView) -> Text:
 
 def _weight(view: RolloutView) -> Text:
     status = view.rollout.status
-    text = Text(f"weight {status.weight}% wanted, ", no_wrap=True, overflow="ellipsis")
+    text = Text(f"weight {tables.wanted(view) or 'nothing'} wanted, ", no_wrap=True, overflow="ellipsis")
     shown = tables.seen(view)
     text.append(
         f"{shown} seen" if shown else "not seen: the router does not answer", style="" if shown else _BAD

@@ -99,10 +99,21 @@ def _known(error: BaseException) -> PhoenixError | None:
 def complain(message: str, remedy: str = "") -> None:
     """What is wrong and what to do about it, on standard error."""
     lines = [f"error: {message}"]
+    if "\n" not in message:  # one with lines of a file in it has its own shape
+        lines = [_fitted(lines[0])]
     if remedy:
-        lines.append(f"  what to do: {remedy}")
+        lines.append(_fitted(f"  what to do: {remedy}"))
     with contextlib.suppress(BrokenPipeError):
         print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _fitted(line: str) -> str:
+    """The line as a terminal shows it without breaking a word."""
+    if not sys.stderr.isatty():
+        return line
+    from phoenix_orch.cli.output import folded, width  # noqa: PLC0415 - heavy, and most runs end well
+
+    return folded(line, width(sys.stderr))
 
 
 def _usage(error: typer.TyperException) -> int:
@@ -120,7 +131,11 @@ def _usage(error: typer.TyperException) -> int:
 
 
 def _guess(error: typer.TyperException, context: typer.Context | None) -> str:
-    """What was probably meant by a command that is none."""
+    """What was probably meant by a command, or a word of a few, that is none."""
+    choice = re.search(r"'([^']*)' is not one of (.*)\.$", error.format_message())
+    if choice is not None:
+        close = difflib.get_close_matches(choice.group(1), re.findall(r"'([^']*)'", choice.group(2)), n=1)
+        return f"; did you mean {close[0]!r}?" if close else ""
     found = re.search(r"No such command '([^']*)'\.$", error.message)
     if found is None or context is None:
         return ""

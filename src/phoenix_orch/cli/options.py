@@ -88,7 +88,11 @@ ServiceName = Annotated[
 ]
 OptionalName = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="Only this one.", autocompletion=_complete("rollouts")),
+    typer.Argument(metavar="[NAME]", help="Name of the rollout.", autocompletion=_complete("rollouts")),
+]
+OptionalService = Annotated[
+    str | None,
+    typer.Argument(metavar="[NAME]", help="Name of the service.", autocompletion=_complete("services")),
 ]
 Speed = Annotated[
     float,

@@ -6,17 +6,22 @@ import io
 import json
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
-from typing import Any
+from datetime import timedelta
+from typing import Any, TextIO
 
 from pydantic import BaseModel
 
 from phoenix_orch.cli.options import Output
+from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.views import Change
 
 Row = Sequence[str]
-GAP = 3
+GAP = 2
 _NARROWEST = 10
+_ROOM = 30
+"""Columns that the last column of a table needs beside the others; with less it goes below them."""
 
 
 def data(models: BaseModel | Sequence[BaseModel]) -> Any:
@@ -26,10 +31,19 @@ def data(models: BaseModel | Sequence[BaseModel]) -> Any:
     return [model.model_dump(mode="json", by_alias=True) for model in models]
 
 
-def emit(output: Output, models: BaseModel | Sequence[BaseModel] | dict[str, Any], text: str) -> None:
-    """Print `models` as JSON or YAML, or `text` for a person."""
+def emit(
+    output: Output,
+    models: BaseModel | Sequence[BaseModel] | dict[str, Any],
+    text: str,
+    *,
+    speed: float = 1.0,
+) -> None:
+    """Print `models` as JSON or YAML, or `text` for a person, folded to the width of the terminal.
+
+    `speed` of the clock whose times are in the text: where they are not those on a watch, that is said.
+    """
     if output is Output.TABLE:
-        print(text)
+        print(folded("\n".join(filter(None, (compressed(speed), text))), width()))
         return
     plain = models if isinstance(models, dict) else data(models)
     if output is Output.JSON:
@@ -45,19 +59,69 @@ def emit(output: Output, models: BaseModel | Sequence[BaseModel] | dict[str, Any
     print(buffer.getvalue(), end="")
 
 
-def columns(header: Row, rows: Sequence[Row], *, empty: str) -> str:
-    """Aligned columns. On a terminal the last one is cut to the width; in a pipe nothing is cut."""
+def compressed(speed: float) -> str:
+    """What to say before times that are not those on a watch; empty where they are."""
+    if speed == 1:
+        return ""
+    seconds = 60 / speed
+    minute = format_duration(timedelta(seconds=round(seconds, 3 if seconds < 1 else 1)))
+    return f"Times are of a compressed clock (--speed {speed:g}): one minute lasts {minute} on your watch."
+
+
+def columns(header: Row, rows: Sequence[Row], *, empty: str, indent: int = 0, whole: bool = True) -> str:
+    """Aligned columns, `indent` to the right.
+
+    A row is one line in a pipe. On a terminal its last cell is folded in its column, or below the others
+    where there is no room beside them; with `whole` false it is cut instead, for lists to scan.
+    """
     if not rows:
-        return empty
+        return " " * indent + empty
     table = [list(header), *([cell or "-" for cell in row] for row in rows)]
     widths = [max(len(row[index]) for row in table) for index in range(len(header))]
     limit = width()
-    return "\n".join(_line(row, widths, limit) for row in table)
+    lines = [_line(row, widths, None if limit is None else limit - indent, whole=whole) for row in table]
+    return textwrap.indent("\n".join(lines), " " * indent)
 
 
-def _line(row: Row, widths: Sequence[int], limit: int | None) -> str:
-    line = (" " * GAP).join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
-    return cut(line, limit)
+def _line(row: Row, widths: Sequence[int], limit: int | None, *, whole: bool) -> str:
+    gap = " " * GAP
+    first = gap.join(cell.ljust(size) for cell, size in zip(row[:-1], widths, strict=False))
+    line = f"{first}{gap}{row[-1]}".rstrip() if len(row) > 1 else row[-1]
+    if limit is None or len(line) <= limit:
+        return line
+    if not whole:
+        return cut(line, limit)
+    beside = len(first) + GAP
+    longest = max(map(len, row[-1].split()), default=0)
+    if limit - beside >= max(_ROOM, longest):
+        return "\n".join(_words(line, limit, " " * beside))
+    return "\n".join([cut(first.rstrip(), limit), *_words(f"    {row[-1]}", limit, "    ")])
+
+
+def folded(text: str, limit: int | None) -> str:
+    """`text` with each line that a terminal of `limit` columns would break in the middle of a word folded
+    between words. None: no terminal, nothing is folded."""
+    if limit is None:
+        return text
+    lines: list[str] = []
+    for line in text.splitlines():
+        begin = len(line) - len(line.lstrip())
+        lines += [line] if len(line) <= limit else _words(line, limit, " " * (begin + 4))
+    return "\n".join(lines)
+
+
+def _words(line: str, limit: int, following: str) -> list[str]:
+    """The line in pieces of at most `limit`, which a word longer than that may exceed: an address stays
+    one that can be copied."""
+    wrapper = textwrap.TextWrapper(
+        width=limit,
+        subsequent_indent=following,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+        replace_whitespace=False,
+    )
+    return wrapper.wrap(line) or [""]
 
 
 def cut(line: str, limit: int | None) -> str:
@@ -65,9 +129,9 @@ def cut(line: str, limit: int | None) -> str:
     return line if limit is None or len(line) <= limit else line[: limit - 1] + "…"
 
 
-def width() -> int | None:
-    """Columns of the terminal; None where standard output is none."""
-    if not sys.stdout.isatty():
+def width(stream: TextIO | None = None) -> int | None:
+    """Columns of the terminal; None where the stream, or standard output, is none."""
+    if not (stream or sys.stdout).isatty():
         return None
     return max(_NARROWEST, shutil.get_terminal_size().columns)
 

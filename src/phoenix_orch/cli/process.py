@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, Speed
+from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, DryRun, Speed
 
 Store = Annotated[
     str | None,
@@ -52,20 +52,17 @@ def up(
     return int(run_up(file, data_dir, speed, serve_api, store_url=store))
 
 
-def down(data_dir: DataDir = UNSET) -> int:
+def down(dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
     """End in order what a Phoenix that died left behind."""
-    return int(_later("phoenix_orch.orchestrator.up").run_down(data_dir))
+    found = _later("phoenix_orch.orchestrator.up").run_down(data_dir, dry_run=dry_run)
+    verb = "would end" if dry_run else "ended"
+    print("\n".join(f"{verb} {one}" for one in found) or f"nothing runs for {data_dir}")
 
 
 def serve(
     component: Annotated[Component, typer.Argument(help="Which one.")],
     data_dir: DataDir = UNSET,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store", metavar="URL", help="A Valkey or Redis; left out: the one of the data directory."
-        ),
-    ] = None,
+    store: Store = None,
     speed: Speed = 1.0,
 ) -> int:
     """Run one component in a process of its own."""

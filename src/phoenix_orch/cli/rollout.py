@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import following, tables
+from phoenix_orch.cli import following, pages, tables
 from phoenix_orch.cli.options import (
     UNSET,
     DataDir,
@@ -22,8 +22,9 @@ from phoenix_orch.client import Client, offline
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Retryable
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.orchestrator.views import RolloutView
-from phoenix_orch.rollout.commands import refusal
+from phoenix_orch.rollout.commands import refusal, remedy
 from phoenix_orch.rollout.status import CommandKind
+from phoenix_orch.workload.spec import has_port
 
 app = typer.Typer(
     name="rollout",
@@ -64,7 +65,7 @@ def _command(text: str | None) -> tuple[str, ...] | None:
         words = tuple(shlex.split(text))
     except ValueError as error:
         raise Invalid(f"--command cannot be split into words: {error}", remedy="close every quote") from None
-    if not any("{port}" in word for word in words):
+    if not has_port(words):
         raise Invalid(
             "--command has no '{port}'",
             remedy="Phoenix picks the port each instance listens on; write {port} for it",
@@ -136,7 +137,8 @@ def status(
         quiet = output is not Output.TABLE
         code = following.follow(client, name, timeout=limit, quiet=quiet) if wait else None
         view = client.rollout(name)
-    emit(output, view, tables.status(view))
+    told = code is not None  # while it was followed
+    emit(output, view, pages.status(view), speed=1.0 if told else view.speed)
     return following.exit_code(view) if code is None else code
 
 
@@ -165,17 +167,39 @@ def resume(
 
 
 @app.command()
-def promote(
+def promote(  # noqa: PLR0917 - one parameter for each option
     name: RolloutName,
-    full: Annotated[bool, typer.Option("--full", help="Skip all steps that are left.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Skip all steps that are left; the bake follows.")
+    ] = False,
+    end_bake: Annotated[
+        bool, typer.Option("--end-bake", help="End the bake: the old version is not kept any longer.")
+    ] = False,
+    step: Annotated[
+        int | None,
+        typer.Option("--step", metavar="N", min=1, help="Only if it is at this step, as `status` counts."),
+    ] = None,
     reason: Reason = "",
     dry_run: DryRun = False,
     data_dir: DataDir = UNSET,
 ) -> None:
-    """Skip what is left of this step, or of the bake."""
-    kind = CommandKind.PROMOTE_FULL if full else CommandKind.PROMOTE
-    done = "all steps that are left are skipped" if full else "what is left of this step is skipped"
-    _say(data_dir, name, kind, reason, dry_run=dry_run, done=done)
+    """Skip what is left of this step, of all steps, or of the bake.
+
+    Each is a word of its own, so that one that comes too late is refused and skips nothing else.
+    """
+    if end_bake and (full or step is not None):
+        raise Invalid(
+            "--end-bake stands alone: when a release bakes, its steps are over",
+            remedy="give --end-bake, or --full, or neither",
+        )
+    if end_bake:
+        kind, done = CommandKind.END_BAKE, "what is left of the bake is skipped"
+    elif full:
+        kind, done = CommandKind.PROMOTE_FULL, "all steps that are left are skipped; the bake follows"
+    else:
+        kind, done = CommandKind.PROMOTE, "what is left of this step is skipped"
+    meant = step - 1 if step is not None else None
+    _say(data_dir, name, kind, reason, dry_run=dry_run, done=done, step=meant)
 
 
 @app.command()
@@ -263,8 +287,8 @@ def history(
 ) -> None:
     """Releases that have ended, the newest first, and how."""
     with Client(data_dir) as client:
-        found = client.history(name, limit=limit)
-    emit(output, found, tables.history(found))
+        found, speed = client.history(name, limit=limit), client.speed()
+    emit(output, found, tables.history(found), speed=speed)
 
 
 @app.command()
@@ -272,7 +296,7 @@ def explain(name: RolloutName, output: OutputOption = Output.TABLE, data_dir: Da
     """Why it stands where it stands, with the numbers."""
     with Client(data_dir) as client:
         view = client.rollout(name)
-    emit(output, view, tables.explained(view))
+    emit(output, view, pages.explained(view), speed=view.speed)
 
 
 def _say(
@@ -284,21 +308,19 @@ def _say(
     dry_run: bool,
     done: str,
     timeout: float = 10.0,
+    step: int | None = None,
 ) -> None:
     with Client(data_dir, timeout=timeout) as client:
         if dry_run:
-            _check(client.rollout(name), kind)
+            _check(client.rollout(name), kind, step)
         else:
-            client.command(name, kind, reason=reason)
+            client.command(name, kind, reason=reason, step=step)
     print(f"{kind.value} {name}: {'would be possible: ' if dry_run else ''}{done}")
 
 
-def _check(view: RolloutView, kind: CommandKind) -> None:
+def _check(view: RolloutView, kind: CommandKind, step: int | None) -> None:
     """Refuse what the orchestrator would refuse."""
-    why_not = refusal(view.rollout.status, kind)
+    status, name = view.rollout.status, view.rollout.name
+    why_not = refusal(status, kind, step)
     if why_not is not None:
-        name = view.rollout.name
-        raise BadState(
-            f"cannot {kind.value} {name}: {why_not}",
-            remedy=f"phoenix rollout status {name} shows where it stands",
-        )
+        raise BadState(f"cannot {kind.value} {name}: {why_not}", remedy=remedy(status, kind, name))

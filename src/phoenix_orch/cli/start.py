@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli.options import DEFAULT_FILE, File, Output, OutputOption
+from phoenix_orch.cli.options import DEFAULT_FILE, DryRun, File, Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.config import PhoenixFile, load
@@ -21,23 +21,31 @@ def init(
         Path, typer.Argument(metavar="[PATH]", help="A file, or a directory for phoenix.yaml.")
     ] = DEFAULT_FILE,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Write a commented phoenix.yaml to start from."""
     target = path / DEFAULT_FILE if path.is_dir() else path
     text = files("phoenix_orch.schema").joinpath("template.yaml").read_text(encoding="utf-8")
+    if dry_run:
+        if target.exists() and not force:
+            raise _is_there(target)
+        print(f"would write {target}")
+        return
     try:
         with target.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise Invalid(
-            f"{target} is there already", remedy="--force overwrites it; or name another file"
-        ) from None
+        raise _is_there(target) from None
     except OSError as error:
         raise Invalid(
             f"{target} cannot be written: {(error.strerror or str(error)).lower()}",
             remedy="name another place",
         ) from None
     print(f"wrote {target}\nnext: `phoenix up -f {target}`, then call http://127.0.0.1:8080")
+
+
+def _is_there(target: Path) -> Invalid:
+    return Invalid(f"{target} is there already", remedy="--force overwrites it; or name another file")
 
 
 def validate(file: File = DEFAULT_FILE, output: OutputOption = Output.TABLE) -> None:

@@ -56,6 +56,10 @@ class Client:
     def health(self) -> dict[str, Any]:
         return self._get(dict[str, Any], "health")
 
+    def speed(self) -> float:
+        """How many seconds of rollout time pass in one real second."""
+        return float(self.health().get("speed", 1.0))
+
     def rollouts(self) -> list[RolloutView]:
         return self._get(list[RolloutView], "rollouts")
 
@@ -137,8 +141,9 @@ class Client:
         body = {"toRevision": to_revision, "reason": reason, "dryRun": dry_run}
         return self._post(Change, body, "rollouts", name, "undo")
 
-    def command(self, name: str, kind: CommandKind, *, reason: str = "") -> Command:
-        body = {"kind": kind.value, "reason": reason}
+    def command(self, name: str, kind: CommandKind, *, reason: str = "", step: int | None = None) -> Command:
+        """`step`: the step, from 0, that a promotion is meant for."""
+        body = {"kind": kind.value, "reason": reason, "step": step}
         return self._post(Command, body, "rollouts", name, "commands")
 
     def restart(self, name: str) -> ServiceView:

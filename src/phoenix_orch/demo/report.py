@@ -113,8 +113,12 @@ def _when(story: Story, cause: Cause, speed: float) -> str:
     step = f"step {cause.step + 1}, " if cause.step is not None else ""
     return (
         f"by {cause.trigger}, {guide} of the guide's time ({real}) after its start, "
-        f"{step}at {cause.weight} % of the traffic; users saw {story.users.failed} failed requests"
+        f"{step}at {cause.weight} % of the traffic; users saw {_requests(story.users.failed)}"
     )
+
+
+def _requests(failed: int) -> str:
+    return f"{failed or 'no'} failed request{'' if failed == 1 else 's'}"
 
 
 def _last_line(stories: Sequence[Story]) -> Text:

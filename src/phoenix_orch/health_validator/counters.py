@@ -1,4 +1,4 @@
-"""Integer increases from scraped counters that only rise, and what to do when they do not.
+"""Increases from scraped counters that only rise, and what to do when they do not.
 
 Pure. The sum of all increases never exceeds the number of events that happened, and equals it as far
 as that can be known:
@@ -9,7 +9,8 @@ as that can be known:
 - a process that did not answer, or is gone, contributes nothing; should it come back, its next scrape
   carries the whole increase and is said to be merged;
 - a value that is not a finite number of 0 or more is no value; of two values of one series the lower is
-  taken; a scrape not newer than the last one changes nothing.
+  taken; a scrape not newer than the last one changes nothing;
+- whole numbers stay whole; fractions (a turnover, say) are kept to a millionth.
 
 Times are seconds since 1970 by the wall clock, because that is what processes tell their start in.
 The state is plain data: store it anywhere, go on from it after a restart.
@@ -22,6 +23,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict
+
+Number = int | float
+
+PLACES = 6
+"""Digits of a fraction that are kept: a difference of two is then as exact as the two."""
 
 KEEP_SECONDS = 600.0
 """A process that has not answered for so long is forgotten; should it return, it is a baseline."""
@@ -52,7 +58,7 @@ class Baseline(_State):
 
     started: float | None
     seen: float
-    values: dict[str, int]
+    values: dict[str, Number]
     holed: bool = False
     """Some series had no usable value then."""
 
@@ -80,7 +86,7 @@ class Sample:
 class Increase:
     """What one process counted since `since`."""
 
-    values: dict[str, int]
+    values: dict[str, Number]
     since: float
     """Time from which the increase counts: the last answer, or the start of a new process."""
     merged: bool = False
@@ -138,7 +144,7 @@ def update(state: TrackerState, samples: Sequence[Sample], at: float) -> tuple[T
     return following, Deltas(increases, frozenset(new), frozenset(holed))
 
 
-def _more(state: TrackerState, known: Baseline, values: dict[str, int]) -> Increase:
+def _more(state: TrackerState, known: Baseline, values: dict[str, Number]) -> Increase:
     """What a known process counted since its last answer."""
     grown = {key: _grown(known.values.get(key, 0), value) for key, value in values.items()}
     late = state.missed or known.holed or (state.at is not None and known.seen < state.at)
@@ -146,7 +152,7 @@ def _more(state: TrackerState, known: Baseline, values: dict[str, int]) -> Incre
 
 
 def _all(
-    state: TrackerState, previous: float | None, sample: Sample, values: dict[str, int], at: float
+    state: TrackerState, previous: float | None, sample: Sample, values: dict[str, Number], at: float
 ) -> Increase | None:
     """Everything that a new process counted, if it surely started after the `previous` scrape."""
     started = sample.started
@@ -156,27 +162,32 @@ def _all(
     return Increase(dict(values), since=min(started, at), merged=late)
 
 
-def _grown(before: int, now: int) -> int:
-    return now - before if now >= before else now
+def exact(value: Number) -> Number:
+    """The number to a millionth, as an integer where it is whole: sums of fractions do not drift."""
+    rounded = round(value, PLACES)
+    return int(rounded) if rounded == int(rounded) else rounded
 
 
-def _usable(series: Sequence[tuple[str, float]]) -> tuple[dict[str, int], bool]:
-    """The values as integers, and whether any could not be used. Fractions are cut off, so that their
-    sum over time is right to one."""
-    values: dict[str, int] = {}
+def _grown(before: Number, now: Number) -> Number:
+    return exact(now - before) if now >= before else now
+
+
+def _usable(series: Sequence[tuple[str, float]]) -> tuple[dict[str, Number], bool]:
+    """The values, and whether any could not be used."""
+    values: dict[str, Number] = {}
     hole = False
     for key, value in series:
         if not math.isfinite(value) or value < 0:
             hole = True
             continue
-        whole = int(value)
-        values[key] = min(whole, values.get(key, whole))
+        number = exact(value)
+        values[key] = min(number, values.get(key, number))
     return values, hole
 
 
 def _kept(
-    known: Baseline | None, values: dict[str, int], series: Sequence[tuple[str, float]]
-) -> dict[str, int]:
+    known: Baseline | None, values: dict[str, Number], series: Sequence[tuple[str, float]]
+) -> dict[str, Number]:
     """The next baseline: the values, and the old ones of series that had no usable value just now.
 
     A series that is gone altogether starts at zero when it comes back.

@@ -289,11 +289,11 @@ _MS = timedelta(milliseconds=1)
 _BY_REQUESTS = frozenset({"errorRate", "latencyP95", "latencyP99"})
 
 
-def _ratio(part: int, whole: int) -> float | None:
+def _ratio(part: float, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _pair(counts: Counts, place: int) -> tuple[int, int]:
+def _pair(counts: Counts, place: int) -> tuple[float, int]:
     return counts.business[place] if counts.business else (0, 0)
 
 

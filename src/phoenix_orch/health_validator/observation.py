@@ -1,4 +1,4 @@
-"""What both variants did in one interval, as integers.
+"""What both variants did in one interval: integers, and fractions only where the user counts in them.
 
 Everything downstream of here is pure: a recorded list of observations gives the same verdicts.
 """
@@ -44,8 +44,9 @@ class Arm(_Value):
     errors: int = 0
     buckets: tuple[tuple[float, int], ...] = ()
     """(upper edge in seconds, requests in this bucket only), rising, the last edge is infinity."""
-    business: dict[str, int] = {}
-    """Increase of each business counter by its name in the spec; one that was not read is left out."""
+    business: dict[str, int | float] = {}
+    """Increase of each business counter by its name in the spec, to a millionth; one that was not read is
+    left out."""
     cpu: float | None = None
     """Highest share of the machine's cores that one process used, 0..1."""
     memory: int | None = None

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from phoenix_orch.health_validator import histogram
 from phoenix_orch.health_validator.config import PATIENCE, JudgeConfig
+from phoenix_orch.health_validator.counters import exact
 from phoenix_orch.health_validator.histogram import Buckets
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.rollout.spec import Step
@@ -43,7 +44,7 @@ class Counts(NamedTuple):
     about99: float = 0.0
     buckets: tuple[int, ...] = ()
     """On `Tally.edges`, for showing quantiles."""
-    business: tuple[tuple[int, int], ...] = ()
+    business: tuple[tuple[int | float, int], ...] = ()
 
 
 class Slot(NamedTuple):
@@ -268,11 +269,11 @@ def _each(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _pairs(
-    first: tuple[tuple[int, int], ...], second: tuple[tuple[int, int], ...]
-) -> tuple[tuple[int, int], ...]:
+    first: tuple[tuple[int | float, int], ...], second: tuple[tuple[int | float, int], ...]
+) -> tuple[tuple[int | float, int], ...]:
     if not first or not second:
         return first or second
-    return tuple((a + c, b + d) for (a, b), (c, d) in zip(first, second, strict=True))
+    return tuple((exact(a + c), b + d) for (a, b), (c, d) in zip(first, second, strict=True))
 
 
 def _ms(moment: datetime) -> int:

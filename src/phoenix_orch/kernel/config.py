@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, TypeVar
 
@@ -117,6 +117,16 @@ class Source:
                 break
         return mark, node
 
+    def narrowed(self, mark: Mark, node: Node, part: str) -> Mark:
+        """Where `part` stands in the text of the node, or of the first one below it that holds it."""
+        for place, text in _texts(node):
+            if part not in text:
+                continue
+            line = self.lines[place.line] if place.line < len(self.lines) else ""
+            column = line.find(part, place.column)
+            return place if column < 0 else Mark(place.line, column, len(part))
+        return mark
+
     def problem(self, mark: Mark, field: str, message: str, **more: str) -> Problem:
         line = self.lines[mark.line] if mark.line < len(self.lines) else ""
         return Problem(
@@ -128,6 +138,16 @@ class Source:
             message=message,
             **more,
         )
+
+
+def _texts(node: Node) -> Iterator[tuple[Mark, str]]:
+    """Every text of the node and below it, in the order of the file."""
+    content = node.content
+    if isinstance(content, str):
+        yield node.mark, content
+    below = [child for _, child in content.values()] if isinstance(content, dict) else content
+    for child in below if isinstance(below, list) else ():
+        yield from _texts(child)
 
 
 def read(path: Path) -> Source:
@@ -209,7 +229,10 @@ def _problem(source: Source, model: type[BaseModel], details: ErrorDetails) -> P
         return source.problem(mark, field_path(loc), message, found=_found(loc[-2]), allowed=allowed)
     mark, node = source.mark(loc)
     message, allowed = model_shape.explain(details, model_shape.field(model, loc))
-    value, known = node.plain, details.get("ctx", {}).get("allowed", ())
+    context = details.get("ctx", {})
+    value, known = node.plain, context.get("allowed", ())
+    if part := context.get("found"):
+        value, mark = part, source.narrowed(mark, node, part)
     whole = isinstance(value, dict | list) and not kind.endswith("_type")
     return source.problem(
         mark,
@@ -217,7 +240,7 @@ def _problem(source: Source, model: type[BaseModel], details: ErrorDetails) -> P
         message,
         found="" if whole else _found(value),
         allowed="; ".join(part for part in (allowed or ", ".join(known), _hint(node, kind)) if part),
-        suggestion=did_you_mean(value, model_shape.choices(details) or known)
+        suggestion=did_you_mean(value, model_shape.choices(details) or context.get("names", known))
         if isinstance(value, str)
         else "",
     )

@@ -16,7 +16,7 @@ from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.declared import route_call
 from phoenix_orch.orchestrator.evidence import evidence_sources
 from phoenix_orch.orchestrator.kept_config import read_kept
-from phoenix_orch.orchestrator.layout import Layout, open_clock
+from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.standby import is_led, leading
 from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollback_controller.service import RollbackController
@@ -43,9 +43,8 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(layout: Layout, store_url: str, speed: float) -> AsyncIterator[Parts]:
+async def open_parts(layout: Layout, clock: Clock, store_url: str, speed: float) -> AsyncIterator[Parts]:
     """Connect to what is there; starts nothing."""
-    clock = open_clock(layout, speed)
     store, router = ValkeyStore(store_url), EmbeddedRouter(layout.router)
     async with Scraper() as scraper:
         try:

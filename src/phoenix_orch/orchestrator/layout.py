@@ -15,6 +15,9 @@ from pathlib import Path
 from phoenix_orch.kernel.clock import Clock, RealClock, ScaledClock
 from phoenix_orch.kernel.errors import BadState, Invalid
 
+LONGEST_SOCKET = 107
+"""Bytes of a unix socket's path on Linux, without the final zero."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -53,11 +56,23 @@ class Layout:
         """Notes of aborts made past Phoenix."""
         return self.root / "aborts"
 
+    @property
+    def made(self) -> bool:
+        """Phoenix has been started here before."""
+        return self.valkey.is_dir() and self.router.is_dir()
+
     def lock(self, component: str) -> Path:
         return self.root / f"{component}.lock"
 
     def make(self) -> None:
         """Create the directory for its owner alone. Raises Invalid where that cannot be."""
+        length = len(os.fsencode(self.socket))
+        if length > LONGEST_SOCKET:
+            raise Invalid(
+                f"the path of the API's socket has {length} bytes, at most {LONGEST_SOCKET} are possible: "
+                f"{self.socket}",
+                remedy="give a shorter --data-dir",
+            )
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for directory in (self.valkey, self.router, self.aborts):

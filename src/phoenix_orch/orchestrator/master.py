@@ -27,20 +27,28 @@ from phoenix_orch.workload.process import ProcessWorkload
 LOOK = 1.0
 """Real seconds between two looks whether the store still knows what was applied."""
 
-ServeApi = Callable[[Operations, Path], Coroutine[Any, Any, None]]
-"""Serves the operations on a unix socket until cancelled. Given from above: the API imports this package."""
+ServeApi = Callable[[Operations, Path, Callable[[], None]], Coroutine[Any, Any, None]]
+"""Serves the operations on a unix socket until cancelled, and says when it can be asked. Given from above:
+the API imports this package."""
 
 
 class Master:
     """Put together from parts that are open already; `run` until cancelled."""
 
     def __init__(
-        self, parts: Parts, workload: ProcessWorkload, applying: Applying, serve_api: ServeApi
+        self,
+        parts: Parts,
+        workload: ProcessWorkload,
+        applying: Applying,
+        serve_api: ServeApi,
+        listening: Callable[[], None],
     ) -> None:
+        """`listening` is called once the API can be asked."""
         self._parts = parts
         self._workload = workload
         self._applying = applying
         self._serve_api = serve_api
+        self._listening = listening
         logs = WorkloadLogs(parts.layout.root)
         verifier = Verifier(
             parts.store,
@@ -86,7 +94,8 @@ class Master:
             group.create_task(self.controller.run(), name="rollout controller")
             group.create_task(self._follow_workload(), name="workload changes")
             group.create_task(self._follow_store(), name="store losses")
-            group.create_task(self._serve_api(self.operations, self._parts.layout.socket), name="api")
+            serving = self._serve_api(self.operations, self._parts.layout.socket, self._listening)
+            group.create_task(serving, name="api")
 
     async def _follow_store(self) -> None:
         """A store that has lost its content is noticed at the start, and within a second later on."""

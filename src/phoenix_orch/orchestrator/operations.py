@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Latched, NotFound, Retryable
 from phoenix_orch.kernel.ids import sortable_id
+from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.reading import Logs, Reading, or_none
@@ -22,7 +23,7 @@ from phoenix_orch.orchestrator.views import (
     Change,
     ChangeKind,
 )
-from phoenix_orch.rollout.commands import refusal
+from phoenix_orch.rollout.commands import refusal, remedy
 from phoenix_orch.rollout.status import (
     ACTIVE,
     Command,
@@ -34,7 +35,7 @@ from phoenix_orch.rollout.status import (
 )
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter
-from phoenix_orch.workload.spec import Template
+from phoenix_orch.workload.spec import Template, refuse_unknown_placeholders
 from phoenix_orch.workload.workload import Workload
 
 T = TypeVar("T")
@@ -99,8 +100,9 @@ class OrchestratorOperations(Reading):
         dry_run: bool,
     ) -> Change:
         """Release stable's template with another version, environment or command."""
+        refuse_unknown_placeholders(env or {}, command or ())
         async with self._changing:
-            rollout = await self._store.get(name)
+            rollout = await names.rollout(self._store, name)
             base = await self._revision(rollout, rollout.status.stable or rollout.target)
             changed = dict(base.template)
             if version is not None:
@@ -134,7 +136,7 @@ class OrchestratorOperations(Reading):
     ) -> Change:
         """Go back: in the middle of a release that is an abort, at rest the revision before returns."""
         async with self._changing:
-            rollout = await self._store.get(name)
+            rollout = await names.rollout(self._store, name)
             if rollout.status.state in ACTIVE or rollout.status.state is State.BAKING:
                 return await self._undo_by_abort(rollout, to_revision, actor, reason, dry_run=dry_run)
             if to_revision is None and rollout.status.state in {State.ROLLING_BACK, State.CANCELLING}:
@@ -178,28 +180,36 @@ class OrchestratorOperations(Reading):
             version=kept.version,
         )
 
-    async def command(self, name: str, kind: CommandKind, *, actor: str, reason: str) -> Command:
-        return await self._command(await self._store.get(name), kind, actor=actor, reason=reason)
+    async def command(
+        self, name: str, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
+    ) -> Command:
+        return await self._command(
+            await names.rollout(self._store, name), kind, actor=actor, reason=reason, step=step
+        )
 
-    async def _command(self, rollout: Rollout, kind: CommandKind, *, actor: str, reason: str) -> Command:
-        self._refuse_command(rollout, kind)
+    async def _command(
+        self, rollout: Rollout, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
+    ) -> Command:
+        self._refuse_command(rollout, kind, step)
+        if kind is CommandKind.PROMOTE:
+            step = rollout.status.step  # it skips this one, and none that begins before it is obeyed
         now = self._clock.now()
-        command = Command(id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason)
+        command = Command(id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason, step=step)
         await self._store.command(rollout.name, command)
         self._wake()
         return command
 
-    def _refuse_command(self, rollout: Rollout, kind: CommandKind) -> None:
-        why_not = refusal(rollout.status, kind)
+    def _refuse_command(self, rollout: Rollout, kind: CommandKind, step: int | None = None) -> None:
+        why_not = refusal(rollout.status, kind, step)
         if why_not is not None:
             raise BadState(
                 f"cannot {kind.value} {rollout.name}: {why_not}",
-                remedy=f"phoenix rollout status {rollout.name} shows where it stands",
+                remedy=remedy(rollout.status, kind, rollout.name),
             )
 
     async def restart(self, name: str, *, actor: str) -> None:
         """Replace the instances of a service one after another."""
-        rollout = await self._of_service(name)
+        rollout = await names.rollout_of(self._store, name)
         if rollout.status.state in ACTIVE:
             raise BadState(
                 f"{rollout.name} is being released; a restart would spoil its evidence",

@@ -68,8 +68,13 @@ class Operations(Protocol):
         """Go back to an earlier revision, by its number or to the one before."""
         ...
 
-    async def command(self, name: str, kind: CommandKind, *, actor: str, reason: str) -> Command:
-        """Give the rollout a person's word; it is obeyed at the controller's next pass."""
+    async def command(
+        self, name: str, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
+    ) -> Command:
+        """Give the rollout a person's word; it is obeyed at the controller's next pass.
+
+        `step`: the step, from 0, that a promotion is meant for; BadState when it is at another one.
+        """
         ...
 
     async def services(self) -> list[ServiceView]: ...

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
+from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.rates import RateMeter
 from phoenix_orch.orchestrator.views import LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.remaining import time_left
@@ -75,22 +76,22 @@ class Reading:
         return [await self._view(rollout) for rollout in rollouts]
 
     async def view(self, name: str) -> RolloutView:
-        return await self._view(await self._store.get(name))
+        return await self._view(await names.rollout(self._store, name))
 
     async def events(self, name: str, limit: int) -> list[Event]:
-        await self._store.get(name)
+        await names.rollout(self._store, name)
         return await self._store.events(name, limit=limit)
 
     async def history(self, name: str, limit: int) -> list[Release]:
-        await self._store.get(name)
+        await names.rollout(self._store, name)
         return await self._store.history(name, limit=limit)
 
     async def revisions(self, name: str) -> list[Revision]:
-        await self._store.get(name)
+        await names.rollout(self._store, name)
         return await self._store.revisions(name)
 
     async def observations(self, name: str, since: datetime | None, limit: int) -> list[Observation]:
-        await self._store.get(name)
+        await names.rollout(self._store, name)
         return await self._store.observations(name, since=since, limit=limit)
 
     async def _view(self, rollout: Rollout) -> RolloutView:
@@ -127,10 +128,10 @@ class Reading:
         return [await self._service(rollout) for rollout in await self._store.rollouts()]
 
     async def service(self, name: str) -> ServiceView:
-        return await self._service(await self._of_service(name))
+        return await self._service(await names.rollout_of(self._store, name))
 
     async def logs(self, name: str, *, instance: str | None, lines: int, after: dict[str, int]) -> LogPage:
-        await self._of_service(name)
+        await names.rollout_of(self._store, name)
         known = await self._logs.instances(name)
         if instance is not None and instance not in known:
             raise NotFound(
@@ -138,14 +139,6 @@ class Reading:
                 remedy=f"instances with a log: {', '.join(known) or 'none'}",
             )
         return await self._logs.page(name, instance=instance, lines=lines, after=after)
-
-    async def _of_service(self, name: str) -> Rollout:
-        rollouts = await self._store.rollouts()
-        for rollout in rollouts:
-            if rollout.service == name:
-                return rollout
-        known = ", ".join(sorted(rollout.service for rollout in rollouts)) or "none"
-        raise NotFound(f"there is no service {name!r}", remedy=f"services: {known}")
 
     async def _service(self, rollout: Rollout) -> ServiceView:
         stable = rollout.status.stable or rollout.target

@@ -17,8 +17,9 @@ from phoenix_orch.orchestrator.components import (
     run_health_validator,
     run_rollback_controller,
 )
-from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.layout import Layout, open_clock
 from phoenix_orch.orchestrator.master import ServeApi
+from phoenix_orch.orchestrator.standby import is_led
 from phoenix_orch.orchestrator.up import ending_signals, run_up, until
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.valkey_server import ValkeyServer
@@ -40,7 +41,7 @@ def run_serve(
     if component not in _BESIDE:
         raise Invalid(f"there is no component {component!r}", remedy=f"one of: {', '.join(COMPONENTS)}")
     layout = Layout(data_dir.expanduser().absolute())
-    if not layout.root.is_dir():
+    if not layout.made:
         raise Unavailable(
             f"there is no Phoenix in {layout.root}",
             remedy="start `phoenix up` there first, or name --data-dir",
@@ -49,7 +50,14 @@ def run_serve(
 
 
 async def _serve(component: str, layout: Layout, store_url: str | None, speed: float) -> int:
-    url = store_url or (await ValkeyServer(layout.valkey).ensure()).url
-    async with open_parts(layout, url, speed) as parts:
-        with ending_signals() as stop:
-            return await until(stop, [_BESIDE[component](parts)])
+    clock = open_clock(layout, speed)  # another speed is refused before anything is started
+    valkey = ValkeyServer(layout.valkey)
+    ours = store_url is None and not valkey.runs()
+    try:
+        url = store_url or (await valkey.ensure()).url
+        async with open_parts(layout, clock, url, speed) as parts:
+            with ending_signals() as stop:
+                return await until(stop, [_BESIDE[component](parts)])
+    finally:
+        if ours and not any(is_led(layout.lock(name)) for name in ("phoenix", *_BESIDE)):
+            await valkey.stop()  # nobody else uses it

@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Coroutine, Iterator
+from collections.abc import Collection, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from typing import Any
 import psutil
 import structlog
 
-from phoenix_orch.kernel.errors import Invalid, PhoenixError
+from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator import leftovers
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import (
     Parts,
@@ -30,10 +32,11 @@ from phoenix_orch.orchestrator.components import (
 )
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 from phoenix_orch.orchestrator.kept_config import read_kept
-from phoenix_orch.orchestrator.layout import Layout, only_one, write_whole
+from phoenix_orch.orchestrator.layout import Layout, only_one, open_clock, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.valkey_server import ValkeyServer
+from phoenix_orch.traffic import traefik_api
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.spec import RouterSpec
 from phoenix_orch.traffic.traefik_process import TraefikProcess
@@ -65,14 +68,21 @@ def run_up(
     return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))
 
 
-def run_down(data_dir: Path) -> int:
-    """End in order what a Phoenix that died left on `data_dir`. Raises BadState while one runs."""
+def run_down(data_dir: Path, *, dry_run: bool = False) -> list[str]:
+    """End in order what a Phoenix that died left on `data_dir`, and tell what that was.
+
+    Raises BadState while one runs, Invalid for a directory that is none of Phoenix.
+    """
     layout = Layout(data_dir.expanduser().absolute())
-    if not layout.root.is_dir():
-        raise Invalid(f"there is no data directory {layout.root}", remedy="name it with --data-dir")
+    if not layout.made:
+        raise Invalid(
+            f"there is no Phoenix in {layout.root}", remedy="name its data directory with --data-dir"
+        )
     with _only_phoenix(layout):
-        asyncio.run(_down(layout))
-    return 0
+        found = leftovers.running(layout)
+        if not dry_run:
+            asyncio.run(_down(layout))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +103,55 @@ class Machinery:
         loops = [self.traefik.keep(), self.workload.run()]
         return loops if self.valkey is None else [self.valkey.run(), *loops]
 
-    async def stop(self) -> None:
-        """Users first: the router finishes what it has begun, then services drain, then the store."""
-        await self.traefik.stop()
-        await self.workload.stop()
-        if self.valkey is not None:
+    async def stop(self, spare: Collection[str] = ()) -> None:
+        """Users first: the router finishes what it has begun, then services drain, then the store.
+
+        What is named in `spare` goes on: `router`, `services`, `store`.
+        """
+        if "router" not in spare:
+            await self.traefik.stop()
+        if "services" not in spare:
+            await self.workload.stop()
+        if self.valkey is not None and "store" not in spare:
             await self.valkey.stop()
+
+    def running(self, layout: Layout) -> frozenset[str]:
+        """Which of router, services and store run now, whoever started them."""
+        store = self.valkey is not None and self.valkey.runs()
+        found = {
+            "router": traefik_api.running(layout.router) is not None,
+            "services": bool(marked(layout.root)),
+            "store": store,
+        }
+        return frozenset(name for name, there in found.items() if there)
+
+
+@dataclass
+class Started:
+    """How far a start has come."""
+
+    clock: Clock
+    storing: bool = False
+    """Moments of the clock may be in the store."""
+    serving: bool = False
+    """Phoenix can be asked: the start has succeeded."""
+
+    def listening(self) -> None:
+        self.serving = True
+
+
+@contextlib.contextmanager
+def _clock(layout: Layout, speed: float) -> Iterator[Started]:
+    """The clock of the data directory. A start that fails early leaves no time line that the next one,
+    perhaps with another speed, would have to go on with."""
+    fresh = not layout.clock.exists()
+    started = Started(open_clock(layout, speed))
+    try:
+        yield started
+    except Exception:
+        if fresh and not started.storing:
+            layout.clock.unlink(missing_ok=True)
+        raise
 
 
 async def _up(
@@ -111,7 +164,7 @@ async def _up(
     others: bool,
 ) -> int:
     layout.make()
-    with _only_phoenix(layout), ending_signals() as stop:
+    with _only_phoenix(layout), ending_signals() as stop, _clock(layout, speed) as started:
         known = config or read_kept(layout.config)
         router = known.router if known else RouterSpec()
         machinery = Machinery(
@@ -119,15 +172,18 @@ async def _up(
             traefik=TraefikProcess(layout.router, router, edges=_latency_limits(known)),
             workload=ProcessWorkload(layout.root),
         )
+        before = await asyncio.to_thread(machinery.running, layout)
         try:
             url = store_url or await machinery.store_url()
             await _expect_routes(layout, known)
             await machinery.traefik.ensure()
-            async with open_parts(layout, url, speed) as parts:
-                work = _work(parts, machinery, config, serve_api, others=others)
+            async with open_parts(layout, started.clock, url, speed) as parts:
+                work = _work(parts, machinery, config, serve_api, started, others=others)
                 status = await until(stop, [work, *machinery.loops()])
-        except (PhoenixError, ExceptionGroup):
-            if not await asyncio.to_thread(marked, layout.root):
+        except Exception:
+            if not started.serving:
+                await machinery.stop(before)  # what ran before goes on, what this start began does not
+            elif not await asyncio.to_thread(marked, layout.root):
                 await machinery.stop()  # nothing serves anybody; what does is left to the next Phoenix
             raise
         _log.info("stopping: requests under way finish, then services, then the store")
@@ -144,9 +200,16 @@ async def _expect_routes(layout: Layout, known: PhoenixFile | None) -> None:
 
 
 async def _work(
-    parts: Parts, machinery: Machinery, config: PhoenixFile | None, serve_api: ServeApi, *, others: bool
+    parts: Parts,
+    machinery: Machinery,
+    config: PhoenixFile | None,
+    serve_api: ServeApi,
+    started: Started,
+    *,
+    others: bool,
 ) -> None:
     """Learn what is wanted, then run the loops that bring it about."""
+    started.storing = True
     applying = Applying(
         store=parts.store,
         router=parts.router,
@@ -158,7 +221,7 @@ async def _work(
     await applying.declare_known()
     if config is not None:
         await applying.apply(config, actor="phoenix up", starting=True)
-    master = Master(parts, machinery.workload, applying, serve_api)
+    master = Master(parts, machinery.workload, applying, serve_api, started.listening)
     _write_process(parts.layout, parts.speed)
     async with asyncio.TaskGroup() as group:
         group.create_task(master.run(), name="orchestrator")

@@ -15,6 +15,7 @@ from typing import Protocol
 import httpx
 
 from phoenix_orch.health_validator.observation import Arm
+from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
 from phoenix_orch.kernel.units import format_duration, format_ratio
@@ -194,7 +195,7 @@ class Verifier:
         steps = []
         async with httpx.AsyncClient(trust_env=False) as client:
             for path in rollout.spec.verify.critical_paths:
-                url = path.http.url.replace("{route}", route.url)
+                url = placeholders.fill(path.http.url, {"route": route.url})
                 host = route.host if path.http.url.startswith("{route}") else None
                 limit = path.timeout.total_seconds()
                 give_up = time.monotonic() + PATH_PATIENCE

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.rollback_controller.triggers import CheckState
 from phoenix_orch.rollout.spec import Check, CommandCheck, HttpCheck
@@ -154,8 +155,9 @@ class CheckRunner:
         """The first instance's failure; one bad instance is a bad revision."""
         limit, route = check.timeout.total_seconds(), self._route()
         for target in targets:
+            places = {"canary": target, "route": route.url}
             if check.http is not None:
-                url = check.http.url.replace("{canary}", target).replace("{route}", route.url)
+                url = placeholders.fill(check.http.url, places)
                 host = route.host if check.http.url.startswith("{route}") else None
                 failure = await http_failure(client, check.http, url, limit=limit, host=host)
             elif check.exec is not None:
@@ -164,7 +166,8 @@ class CheckRunner:
                     "PHOENIX_ROUTE_URL": route.url,
                     "PHOENIX_ROUTE_HOST": route.host or "",
                 }
-                failure = await command_failure(check.exec, env, limit=limit)
+                words = tuple(placeholders.fill(word, places) for word in check.exec.command)
+                failure = await command_failure(CommandCheck(command=words), env, limit=limit)
             else:
                 failure = None
             if failure is not None:

@@ -16,27 +16,38 @@ _ALLOWED: dict[CommandKind, tuple[frozenset[State], str]] = {
         "only a rollout that is starting or progressing can be paused",
     ),
     CommandKind.RESUME: (frozenset({State.PAUSED}), "only a paused rollout can be resumed"),
-    CommandKind.PROMOTE: (
-        frozenset({State.PROGRESSING, State.PAUSED, State.BAKING}),
-        "there is no step or bake to skip",
-    ),
+    CommandKind.PROMOTE: (frozenset({State.PROGRESSING, State.PAUSED}), "there is no step to skip"),
     CommandKind.PROMOTE_FULL: (
-        frozenset({State.STARTING, State.PROGRESSING, State.PAUSED, State.BAKING}),
+        frozenset({State.STARTING, State.PROGRESSING, State.PAUSED}),
         "there is nothing to promote",
     ),
+    CommandKind.END_BAKE: (frozenset({State.BAKING}), "there is no bake to end"),
     CommandKind.ABORT: (ACTIVE | {State.BAKING}, "there is no release to abort"),
     CommandKind.RETRY: (frozenset({State.ROLLED_BACK}), "only a rolled back release can be tried again"),
 }
 
 
-def refusal(status: Status, kind: CommandKind) -> str | None:
-    """Why `kind` makes no sense in this state, or None when it does."""
+def refusal(status: Status, kind: CommandKind, step: int | None = None) -> str | None:
+    """Why `kind` makes no sense in this state, or None when it does.
+
+    `step`: the step, from 0, that a promotion is meant for. A word that comes too late skips nothing
+    that nobody meant.
+    """
     states, hint = _ALLOWED[kind]
     if status.state not in states:
         return f"{hint}; the state is {status.state.value}"
+    if step is not None and step != status.step:
+        return f"it is at step {status.step + 1} and not at step {step + 1}"
     if kind is CommandKind.ABORT and status.state is State.BAKING and status.previous is None:
         return "the revision before is not kept any more"
     return None
+
+
+def remedy(status: Status, kind: CommandKind, name: str) -> str:
+    """What a person whose word about rollout `name` was refused can do."""
+    if status.state is State.BAKING and kind in (CommandKind.PROMOTE, CommandKind.PROMOTE_FULL):
+        return f"the steps are over; `phoenix rollout promote {name} --end-bake` ends the bake, too"
+    return f"phoenix rollout status {name} shows where it stands"
 
 
 def handle_commands(turn: Turn) -> None:
@@ -44,7 +55,7 @@ def handle_commands(turn: Turn) -> None:
     for command in turn.seen.commands:
         if command.id in turn.status.handled:
             continue
-        why_not = refusal(turn.status, command.kind)
+        why_not = refusal(turn.status, command.kind, command.step)
         if why_not is None:
             _obey(turn, command)
         else:
@@ -76,12 +87,9 @@ def _obey(turn: Turn, command: Command) -> None:
         case CommandKind.PROMOTE:
             _skip(turn, word, actor)
         case CommandKind.PROMOTE_FULL:
-            if status.state is State.BAKING:
-                turn.finish(f"bake skipped: {word}", actor=actor)
-            else:
-                turn.go(
-                    State.PROMOTING, f"all steps skipped: {word}", actor=actor, pause_by="", resume_to=None
-                )
+            turn.go(State.PROMOTING, f"all steps skipped: {word}", actor=actor, pause_by="", resume_to=None)
+        case CommandKind.END_BAKE:
+            turn.finish(f"bake skipped: {word}", actor=actor)
         case CommandKind.ABORT:
             turn.take_back("person", f"aborted: {word}", actor=actor)
         case CommandKind.RETRY:
@@ -102,10 +110,7 @@ def _resume(turn: Turn, message: str, actor: str) -> None:
 
 
 def _skip(turn: Turn, word: str, actor: str) -> None:
-    """Skip what is left of the step or of the bake; a pause ends with it."""
-    if turn.status.state is State.BAKING:
-        turn.finish(f"bake skipped: {word}", actor=actor)
-        return
+    """Skip what is left of the step; a pause ends with it."""
     if turn.status.state is State.PAUSED:
         _resume(turn, f"resumed: {word}", actor)
     if turn.status.state is State.PROGRESSING:

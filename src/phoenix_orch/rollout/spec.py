@@ -14,9 +14,18 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
+from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.units import Duration, Ratio, Size
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -88,10 +97,18 @@ class Step(Model):
     limits: Limits
 
 
+def _known_placeholders(text: str) -> str:
+    return placeholders.check(text, ("canary", "route"))
+
+
+Filled = Annotated[str, AfterValidator(_known_placeholders)]
+"""Text in which `{canary}` and `{route}` are put in, and nothing else."""
+
+
 class HttpCheck(Model):
     """A request that has to succeed. The URL may hold `{canary}` or `{route}` as base address."""
 
-    url: str
+    url: Filled
     """Address; `{canary}` is an instance of the new revision, `{route}` what users call."""
     method: Literal["GET", "HEAD", "POST"] = "GET"
     """Method of the request."""
@@ -100,12 +117,21 @@ class HttpCheck(Model):
     contains: str | None = None
     """Text that has to be in the answer."""
 
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        if not url.startswith(("{canary}", "{route}", "http://", "https://")):
+            raise ValueError(
+                f"{url!r} is no whole address; write one that begins with {{canary}}, {{route}}, http://"
+            )
+        return url
+
 
 class CommandCheck(Model):
     """A program that has to exit with 0. PHOENIX_CANARY_URL and PHOENIX_ROUTE_URL are set."""
 
-    command: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Program and arguments; no shell is run."""
+    command: Annotated[tuple[Filled, ...], Field(min_length=1)]
+    """Program and arguments, with `{canary}` and `{route}` put in; no shell is run."""
 
 
 class Check(Model):
@@ -235,6 +261,12 @@ class CriticalPath(Model):
     """The request."""
     timeout: Duration = timedelta(seconds=5)
     """An answer that takes longer is a failure."""
+
+    @field_validator("http")
+    @classmethod
+    def _through_the_route(cls, http: HttpCheck) -> HttpCheck:
+        placeholders.check(http.url, ("route",))  # after a rollback there is no canary to ask
+        return http
 
 
 class Verify(Model):

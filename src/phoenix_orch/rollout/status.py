@@ -36,8 +36,9 @@ ACTIVE = frozenset({State.STARTING, State.PROGRESSING, State.PAUSED, State.PROMO
 class CommandKind(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
-    PROMOTE = "promote"  # skip what is left of this step, or of the bake
-    PROMOTE_FULL = "promote-full"  # skip all steps
+    PROMOTE = "promote"  # skip what is left of this step
+    PROMOTE_FULL = "promote-full"  # skip all steps; the bake follows
+    END_BAKE = "end-bake"  # skip what is left of the bake
     ABORT = "abort"
     RETRY = "retry"  # the only way to lift a latch
 
@@ -50,6 +51,8 @@ class Command(Model):
     actor: str
     at: datetime
     reason: str = ""
+    step: int | None = None
+    """The step, from 0, that a promotion is meant for; at any other one it is refused."""
 
 
 class Cause(Model):
@@ -92,6 +95,12 @@ class Verification(Model):
     def ok(self) -> bool:
         """No step failed."""
         return all(step.ok or step.unknown for step in self.steps)
+
+    @property
+    def failures(self) -> str:
+        """Each step that failed with what was found: `critical path login (…: status 404, expected 200)`."""
+        failed = [step for step in self.steps if not (step.ok or step.unknown)]
+        return ", ".join(f"{step.name} ({step.detail})" if step.detail else step.name for step in failed)
 
 
 class Status(Model):

@@ -43,7 +43,7 @@ TRANSITIONS: Mapping[State, Mapping[State, str]] = {
         State.ROLLING_BACK: "a rollback verdict, abort, deadline or an instant event",
     },
     State.BAKING: {
-        State.PROMOTED: "the bake is over, or promote",
+        State.PROMOTED: "the bake is over, or promote --end-bake",
         State.STARTING: "another revision is wanted",
         State.ROLLING_BACK: "a rollback verdict, abort, a failed verification or an instant event",
     },

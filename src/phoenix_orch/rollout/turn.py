@@ -144,6 +144,7 @@ class Turn:
     def end(self, outcome: Outcome, reason: str, *, revision: str, replaced: str | None) -> None:
         """Write the line of the history for the release that ends here."""
         status, verdict = self.status, self.seen.verdict
+        reached = status.cause.weight if status.cause else status.weight
         self.release = Release(
             number=status.release,
             revision=revision,
@@ -153,7 +154,7 @@ class Turn:
             outcome=outcome,
             reason=reason,
             step=status.step,
-            weight=status.cause.weight if status.cause else status.weight,
+            weight=100 if outcome is Outcome.PROMOTED else reached,
             cause=status.cause,
             verdict=verdict if verdict is not None and verdict.revision == revision else None,
             verification=status.verification,

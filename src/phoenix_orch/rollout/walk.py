@@ -240,8 +240,7 @@ def _baking(turn: Turn) -> None:
     if verification is None:
         return
     if not verification.ok and status.previous is not None:
-        failed = ", ".join(step.name for step in verification.steps if not (step.ok or step.unknown))
-        turn.take_back("verification", f"verification after the promotion failed: {failed}")
+        turn.take_back("verification", f"verification after the promotion failed: {verification.failures}")
     elif status.previous is None or bake == timedelta(0):
         turn.finish("promoted" if not verification.ok else "promoted and verified")
     elif not _new_stable_seen(turn):
@@ -275,9 +274,8 @@ def own_verification(turn: Turn, kind: str) -> Verification | None:
     if found is None or found.kind != kind or found.release != turn.status.release:
         return None
     turn.update(verification=found)
-    failed = [step.name for step in found.steps if not (step.ok or step.unknown)]
-    if failed:
-        turn.note("VerificationFailed", f"after the {kind}: failed: {', '.join(failed)}")
+    if not found.ok:
+        turn.note("VerificationFailed", f"after the {kind}: failed: {found.failures}")
     else:
         turn.note(
             "Verified",

@@ -85,6 +85,11 @@ class ValkeyServer:
         """Where the log of the process that we know begins."""
         self._known: Process | None = None
 
+    def runs(self) -> bool:
+        """There is a server of this directory, whether it answers or not. Raises PhoenixError."""
+        with self._faults():
+            return self.directory.is_dir() and not self._is_free()
+
     async def ensure(self) -> ServerInfo:
         """Have a server that answers: the running one, else a new one. Idempotent.
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.kernel.units import format_duration
@@ -241,7 +242,7 @@ class SupervisedInstance:
         self.port = port
 
     def _filled(self, word: str) -> str:
-        return word.replace("{port}", str(self.port)).replace("{version}", self.template.version)
+        return placeholders.fill(word, {"port": str(self.port), "version": self.template.version})
 
     def _environment(self) -> dict[str, str]:
         own = {
@@ -252,7 +253,8 @@ class SupervisedInstance:
             "PHOENIX_VERSION": self.template.version,
             "PORT": str(self.port),
         }
-        return processes.environment(self.template.env, own)
+        given = {name: self._filled(value) for name, value in self.template.env.items()}
+        return processes.environment(given, own)
 
     async def _live(self, process: ProcessId) -> None:
         watch = ExitWatch(process.pid, processes.watcher(process))

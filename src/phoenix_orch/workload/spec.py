@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic_core import PydanticCustomError
 
+from phoenix_orch.kernel import placeholders
+from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.ids import revision_hash
 from phoenix_orch.kernel.units import Duration, Size
 from phoenix_orch.rollout.spec import Model
+
+PLACEHOLDERS = ("port", "version")
+"""What an instance knows to put into its command and environment."""
 
 
 def _split_command(value: object) -> object:
@@ -20,8 +27,11 @@ def _split_command(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-Command = Annotated[
-    tuple[str, ...],
+def _known_placeholders(text: str) -> str:
+    return placeholders.check(text, PLACEHOLDERS)
+
+
+_AS_WRITTEN = (
     BeforeValidator(_split_command),
     Field(min_length=1),
     WithJsonSchema(
@@ -30,7 +40,28 @@ Command = Annotated[
             "examples": ["python3 app.py --port {port}"],
         }
     ),
-]
+)
+Command = Annotated[tuple[str, ...], *_AS_WRITTEN]
+Filled = Annotated[str, AfterValidator(_known_placeholders)]
+"""Text whose placeholders all have a meaning."""
+
+
+def has_port(command: Sequence[str]) -> bool:
+    """Some word of it is given the port to listen on."""
+    return any("port" in placeholders.words(word) for word in command)
+
+
+def refuse_unknown_placeholders(env: Mapping[str, str], command: Sequence[str]) -> None:
+    """Raises Invalid when a value or a word holds a placeholder that nobody knows; repeats nothing else."""
+    for where, text in [
+        *((f"env {key}", value) for key, value in env.items()),
+        *(("command", w) for w in command),
+    ]:
+        try:
+            placeholders.check(text, PLACEHOLDERS)
+        except PydanticCustomError as error:
+            allowed = ", ".join((error.context or {})["allowed"])
+            raise Invalid(f"{where}: {error.message()}", remedy=f"write {allowed}") from None
 
 
 class Health(Model):
@@ -56,7 +87,7 @@ class Template(Model):
     command: Command
     """`{port}` becomes the port to listen on, `{version}` the version."""
     env: dict[str, str] = Field(default_factory=dict)
-    """Added to the environment of every instance."""
+    """Added to the environment of every instance; `{port}` and `{version}` are put in."""
     cwd: str = "."
     """Working directory; relative to the file that names the service."""
     health: Health = Health()
@@ -69,7 +100,7 @@ class Template(Model):
     @field_validator("command")
     @classmethod
     def _has_port(cls, command: tuple[str, ...]) -> tuple[str, ...]:
-        if not any("{port}" in word for word in command):
+        if not has_port(command):
             raise ValueError("the command has no '{port}'; Phoenix picks the port each instance listens on")
         return command
 
@@ -80,8 +111,13 @@ class Template(Model):
 
 
 class ServiceSpec(Template):
-    """A service of phoenix.yaml: a template, how many instances, how they leave."""
+    """A service of phoenix.yaml: a template, how many instances, how they leave.
 
+    What a person writes has to make sense; a template that is kept already is taken as it is.
+    """
+
+    command: Annotated[tuple[Filled, ...], *_AS_WRITTEN]
+    env: dict[str, Filled] = Field(default_factory=dict)
     replicas: Annotated[int, Field(ge=1, le=100)] = 2
     """Instances of the stable version; the canary has as many as its share needs."""
     drain: Duration = timedelta(seconds=10)

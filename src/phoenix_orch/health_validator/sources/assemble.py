@@ -64,8 +64,8 @@ def _arm(context: Context, snapshot: Snapshot, deltas: Deltas, known: set[str], 
     exits = context.workload.exits if context.workload is not None else ()
     return Arm(
         revision=revision,
-        requests=sum(number for key, number in own if key.kind in ("ok", "error")),
-        errors=sum(number for key, number in own if key.kind == "error"),
+        requests=int(sum(number for key, number in own if key.kind in ("ok", "error"))),
+        errors=int(sum(number for key, number in own if key.kind == "error")),
         buckets=_buckets(increases, revision),
         business=_business(context, deltas, snapshot.processes, instances),
         cpu=_cpu(deltas, snapshot, instances),
@@ -101,14 +101,14 @@ def _buckets(increases: Iterable[Increase], revision: str) -> histogram.Buckets:
             key = split(name)
             if key.kind == "le" and key.revision == revision:
                 edge = float(key.name)
-                cumulative[edge] = cumulative.get(edge, 0) + number
+                cumulative[edge] = cumulative.get(edge, 0) + int(number)
         together = histogram.merged(together, histogram.from_cumulative(cumulative))
     return together
 
 
 def _business(
     context: Context, deltas: Deltas, processes: Processes, instances: Sequence[str]
-) -> dict[str, int]:
+) -> dict[str, int | float]:
     """Sums over all processes of the arm. Nothing at all unless every one of them could be counted."""
     complete = bool(instances) and all(
         name in processes.answered and name in deltas.increases and name not in deltas.holed
@@ -116,12 +116,12 @@ def _business(
     )
     if not complete:
         return {}
-    sums = {metric.name: 0 for metric in context.business}
+    sums: dict[str, int | float] = {metric.name: 0 for metric in context.business}
     for name in instances:
         for text, number in deltas.increases[name].values.items():
             key = split(text)
             if key.kind == "business" and key.name in sums:
-                sums[key.name] += number
+                sums[key.name] = counters.exact(sums[key.name] + number)
     return sums
 
 

@@ -1,7 +1,8 @@
 """Counters in the Prometheus text format, as series that `counters` can follow. Pure.
 
 A series is named `REVISION|KIND|NAME|LABELS`. Kinds: `ok` and `error` count requests, `le` counts those
-up to the latency edge NAME, `business` counts what the spec calls NAME, `cpu` is milliseconds.
+up to the latency edge NAME, `business` counts what the spec calls NAME, `cpu` is milliseconds. Requests
+come in whole numbers; what a business counts may come in fractions.
 
 Pages can be long (Traefik writes about 22 lines for each service, method and status), and the parser of
 prometheus_client takes some 20 microseconds a line; so lines that are of no interest are left out first.
@@ -9,6 +10,7 @@ prometheus_client takes some 20 microseconds a line; so lines that are of no int
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -125,8 +127,13 @@ def _pages(
         if name == START:
             started = value
         else:
-            series.extend((str(key), value) for key in keys(name, labels))
+            series.extend((str(key), _counted(key, value)) for key in keys(name, labels))
     return Page(started, tuple(series))
+
+
+def _counted(key: Key, value: float) -> float:
+    whole = key.kind != "business" and math.isfinite(value)
+    return float(math.trunc(value)) if whole else value
 
 
 def _samples(text: str, interesting: Callable[[str], bool]) -> Iterator[tuple[str, dict[str, str], float]]:
