@@ -11,6 +11,10 @@ from typing import Self
 from phoenix_orch.demo import load
 
 
+DAY = 86_400.0
+"""Seconds after which users go even if nobody ends the story."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """One request that was answered with 5xx, or not at all (status 0)."""
@@ -67,7 +71,7 @@ class Users:
             runner.run(self._ask())
 
     async def _ask(self) -> None:
-        await self._load.run(3600.0, self._stop)
+        await self._load.run(DAY, self._stop)
         for connection in [*self._load._free, *self._load._busy]:
             connection.abort()
         await asyncio.sleep(0)
