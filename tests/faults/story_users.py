@@ -10,7 +10,6 @@ from typing import Self
 
 from phoenix_orch.demo import load
 
-
 DAY = 86_400.0
 """Seconds after which users go even if nobody ends the story."""
 
