@@ -100,7 +100,6 @@ class OrchestratorOperations(Reading):
         dry_run: bool,
     ) -> Change:
         """Release stable's template with another version, environment or command."""
-        refuse_unknown_placeholders(env or {}, command or ())
         async with self._changing:
             rollout = await names.rollout(self._store, name)
             base = await self._revision(rollout, rollout.status.stable or rollout.target)
@@ -112,6 +111,7 @@ class OrchestratorOperations(Reading):
             if command is not None:
                 changed["command"] = list(command)
             template = _template(changed)
+            refuse_unknown_placeholders(env or {}, command or ())
             target = template.revision
             if target == rollout.status.stable:
                 raise BadState(

@@ -152,8 +152,12 @@ class TraefikProcess:
         await asyncio.to_thread(self._stop, grace)
 
     async def _answers(self, info: RouterInfo) -> bool:
-        """Whether a router that was found running answers. One that does not is ended."""
-        for _ in range(SILENCES):
+        """Whether a router that was found running answers. One that does not is ended.
+
+        It may have been started by somebody else a moment ago, and refuses connections until it listens.
+        """
+        give_up = time.monotonic() + SILENCES * INTERVAL
+        while time.monotonic() < give_up:
             if await ping(info.admin, INTERVAL) or not info.process.alive:
                 return info.process.alive
             await asyncio.sleep(0.05)
