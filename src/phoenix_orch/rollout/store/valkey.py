@@ -203,9 +203,7 @@ class ValkeyStore:
     async def append_observation(self, name: str, observation: Observation) -> None:
         await self._append("", name, "observations", OBSERVATIONS_KEPT, [encode(observation)])
 
-    async def _append(
-        self, channel: str, name: str, log: str, kept: int, texts: Sequence[str]
-    ) -> None:
+    async def _append(self, channel: str, name: str, log: str, kept: int, texts: Sequence[str]) -> None:
         keys = [self._key("record", name), self._key(log, name)]
         await self._write("append", name, keys, [channel, name, kept, *texts])
 
