@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import following, tables
+from phoenix_orch.cli.observing import observations
 from phoenix_orch.cli.options import (
     UNSET,
     DataDir,
@@ -265,6 +266,9 @@ def explain(name: RolloutName, output: OutputOption = Output.TABLE, data_dir: Da
     with Client(data_dir) as client:
         view = client.rollout(name)
     emit(output, view, tables.explained(view))
+
+
+app.command()(observations)
 
 
 def _say(
