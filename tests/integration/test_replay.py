@@ -48,7 +48,7 @@ def bad(tmp_path):
 
 
 def written(path, record: Recording):
-    path.write_text("\n".join(lines(record.header, record.observations)) + "\n")
+    path.write_text("\n".join(lines(record)) + "\n")
     return path
 
 

@@ -14,6 +14,7 @@ import pytest
 from phoenix_orch.health_validator.judge import JudgeConfig
 from phoenix_orch.health_validator.observation import Quality, Verdict, VerdictKind
 from phoenix_orch.health_validator.replay import effective, replay
+from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator
 from phoenix_orch.kernel.clock import Clock, ManualClock, ScaledClock
 from phoenix_orch.kernel.errors import NotFound, Retryable
@@ -158,12 +159,47 @@ async def test_the_bake_judges_the_new_stable_alone(world: World) -> None:
     assert (verdict.kind, verdict.revision, verdict.step) == (VerdictKind.ADVANCE, "new", 4)
 
 
-async def test_rest_needs_no_watching(world: World) -> None:
-    rollout = await world.rollout(state=State.PROMOTED)
+async def test_nothing_is_watched_while_a_release_is_taken_away_or_gone(world: World) -> None:
+    rollout = await world.rollout(state=State.ROLLING_BACK)
     assert await world.validator.observe_once(rollout) is False
     await world.store.remove("web")
     assert await world.validator.observe_once(rollout) is False
     assert not world.evidence.asked
+
+
+@pytest.mark.parametrize("state", [State.IDLE, State.PROMOTED, State.ROLLED_BACK])
+async def test_between_releases_the_past_of_stable_is_logged_and_not_judged(
+    world: World, state: State
+) -> None:
+    rollout = await world.rollout(state=state)
+    await world.ticks(rollout, 4)
+    assert await world.store.verdict("web") is None
+    found = await world.store.observations("web")
+    assert len(found) == 3
+    assert all(is_rest(observation) for observation in found)
+    assert [o.stable.revision for o in found if o.stable] == ["old"] * 3
+    assert [o.stable.requests for o in found if o.stable] == [400] * 3
+    assert {(o.canary.requests, o.canary.quality) for o in found} == {(0, Quality.GAP)}
+    context = world.evidence.asked[-1]
+    assert (context.revision, context.stable) == ("old", None)
+
+
+async def test_a_pause_between_releases_is_not_one_long_interval(world: World) -> None:
+    rollout = await world.rollout(state=State.IDLE)
+    await world.ticks(rollout, 3)
+    assert isinstance(world.clock, ManualClock)
+    world.clock.advance(timedelta(hours=5))
+    await world.ticks(rollout, 3)
+    assert {o.seconds for o in await world.store.observations("web")} == {10.0}
+
+
+async def test_a_release_begins_counting_anew_after_the_rest(world: World) -> None:
+    rollout = await world.rollout(state=State.IDLE)
+    await world.ticks(rollout, 3)
+    await world.change(rollout, state=State.PROGRESSING, release=2)
+    await world.ticks(rollout, 3)
+    verdict = await world.verdict()
+    assert (verdict.revision, verdict.requests) == ("new", 200)
 
 
 async def test_a_restart_goes_on_exactly_there(world: World) -> None:
@@ -382,7 +418,7 @@ async def test_the_loop_finds_rollouts_and_keeps_the_interval() -> None:
         # 200 ms of real time are 20 s on this clock: the floor, not the 10 s of the spec
         assert all(18 <= o.seconds <= 60 for o in observations)
         rollout = await world.store.get("one")
-        await world.change(rollout, state=State.IDLE)
+        await world.change(rollout, state=State.ROLLING_BACK)
 
         async def quiet() -> bool:
             return not world.validator._watches

@@ -13,6 +13,7 @@ from phoenix_orch.health_validator import placing
 from phoenix_orch.health_validator.csv_recording import read_csv
 from phoenix_orch.health_validator.prometheus_recording import Answers, Series, recording
 from phoenix_orch.health_validator.recording import Header, lines, read_jsonl, weights
+from phoenix_orch.health_validator.resting import past
 from phoenix_orch.kernel.config import ConfigError
 from phoenix_orch.kernel.errors import Invalid
 
@@ -26,13 +27,22 @@ time,weight,canary_requests,canary_errors,canary_le_0.1,stable_requests,stable_e
 
 def test_json_lines_give_back_what_was_written():
     record = recorded.release(failing=0.01)
-    (found,) = read_jsonl("web#3", "\n".join(lines(record.header, record.observations)))
+    (found,) = read_jsonl("web#3", "\n".join(lines(record)))
     assert found == record
+
+
+def test_what_stable_did_before_goes_with_the_release():
+    earlier = recorded.release(began=recorded.BEGAN - timedelta(hours=1), revision="0000000000")
+    record = replace(recorded.release(), past=past(earlier.observations))
+    (found,) = read_jsonl("web#3", "\n".join(lines(record)))
+    assert found == record
+    assert {o.revision for o in found.past} == {""}
+    assert [o.stable for o in found.past] == [o.stable for o in earlier.observations]
 
 
 def test_json_lines_need_no_header():
     record = recorded.release()
-    text = "\n".join(list(lines(record.header, record.observations))[1:])
+    text = "\n".join(list(lines(record))[1:])
     (found,) = read_jsonl("file", text)
     assert found.header == Header()
     assert found.observations == record.observations
@@ -44,7 +54,7 @@ def test_a_file_with_several_releases_gives_each_of_them():
     again = recorded.release(began=recorded.BEGAN + timedelta(hours=1))
     other = recorded.release(began=recorded.BEGAN + timedelta(hours=2), revision="3333333333")
     everything = (*first.observations, *again.observations, *other.observations)
-    found = read_jsonl("file", "\n".join(lines(first.header, everything)))
+    found = read_jsonl("file", "\n".join(lines(replace(first, observations=everything))))
     assert [one.observations for one in found] == [r.observations for r in (first, again, other)]
     assert [one.header.spec for one in found] == [recorded.SPEC] * 3
     assert {one.header.release for one in found} == {0}

@@ -13,8 +13,9 @@ from phoenix_orch.cli.options import UNSET, DataDir, Output, RolloutName
 from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.client import Client
 from phoenix_orch.health_validator import explain, histogram
-from phoenix_orch.health_validator.observation import Arm, Observation
+from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.recording import Header, Recording, lines
+from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.kernel.errors import Invalid
 
 
@@ -51,7 +52,7 @@ def observations(
             found = tuple(records.since(client, name, since))
             record = Recording(name, Header(rollout=name, spec=spec), found)
     if output is LogOutput.JSONL:
-        for line in lines(record.header, record.observations):
+        for line in lines(record):
             print(line)
         return
     emit(Output(output.value), record.observations, _table(record.observations))
@@ -62,15 +63,25 @@ def _table(found: Sequence[Observation]) -> str:
     rows = [
         (
             tables.moment(observation.t1),
-            str(observation.step + 1),
-            f"{observation.weight_applied}%",
-            *_arm(observation.canary),
+            *_place(observation),
             *_arm(observation.stable),
-            " ".join((observation.canary.quality.value, *observation.notes)),
+            " ".join((_quality(observation).value, *observation.notes)),
         )
         for observation in found
     ]
     return columns(header, rows, empty="nothing was observed")
+
+
+def _place(observation: Observation) -> tuple[str, ...]:
+    """Step, weight and canary; nothing of them between two releases."""
+    if is_rest(observation):
+        return ("",) * 5
+    return str(observation.step + 1), f"{observation.weight_applied}%", *_arm(observation.canary)
+
+
+def _quality(observation: Observation) -> Quality:
+    watched = observation.stable if is_rest(observation) else observation.canary
+    return (watched or observation.canary).quality
 
 
 def _arm(arm: Arm | None) -> tuple[str, str, str]:

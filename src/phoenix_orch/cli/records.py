@@ -12,6 +12,7 @@ from phoenix_orch.client import Client
 from phoenix_orch.health_validator.csv_recording import read_csv
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.health_validator.recording import Header, Recording, read_jsonl
+from phoenix_orch.health_validator.resting import past
 from phoenix_orch.kernel import config
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.kernel.units import parse_duration
@@ -33,18 +34,22 @@ def of_release(client: Client, name: str, number: int | None = None) -> Recordin
     """
     view = client.rollout(name)
     header, since, until = _release(client, view, number)
-    found = client.observations(name, since=since, limit=LOG)
+    span = view.rollout.spec.policy.statistical.history
+    found = client.observations(name, since=since - span if since is not None else None, limit=LOG)
+    before = [observation for observation in found if since is not None and observation.t1 <= since]
     own = [
         observation
         for observation in found
-        if observation.revision == header.revision and (until is None or observation.t1 <= until)
+        if observation.revision == header.revision
+        and (since is None or observation.t1 > since)
+        and (until is None or observation.t1 <= until)
     ]
     if not own:
         raise NotFound(
             f"no observation of release {header.release} of {name} is kept",
             remedy="the log holds the newest 20,000; the first comes an interval after the release begins",
         )
-    return Recording(f"{name}#{header.release}", header, tuple(own))
+    return Recording(f"{name}#{header.release}", header, tuple(own), past=past(before))
 
 
 def _release(
@@ -145,8 +150,7 @@ def policy(text: str | None, record: Recording) -> tuple[str, RolloutSpec]:
     if text is None:
         return (OWN if record.header.spec is not None else "guide"), own
     if text in GATES:
-        changed = own.policy.model_dump(by_alias=False) | {"gate": text}
-        return text, own.model_copy(update={"policy": type(own.policy).model_validate(changed)})
+        return text, own.model_copy(update={"policy": own.policy.model_copy(update={"gate": text})})
     file, _, wanted = text.partition("#")
     source = config.read(Path(file))
     content = source.root.content

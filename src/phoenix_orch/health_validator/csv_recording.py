@@ -83,7 +83,7 @@ def read_csv(source: str, text: str) -> tuple[Recording, ...]:
     placed = "weight" in order
     if placed and "step" not in order:
         measured = list(_steps(measured))
-    return tuple(Recording(source, Header(), tuple(part), placed=placed) for part in split(measured))
+    return tuple(Recording(source, Header(), tuple(part), placed=placed) for _, part in split(measured))
 
 
 def _header_faults(line: str, order: Sequence[str]) -> Iterator[Problem]:

@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from phoenix_orch.health_validator.observation import Observation
+from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.kernel.config import ConfigError, Problem
 from phoenix_orch.rollout.spec import Model, RolloutSpec
 
@@ -47,14 +47,16 @@ class Recording:
     """Where it comes from, as a person named it."""
     header: Header
     observations: tuple[Observation, ...]
+    past: tuple[Observation, ...] = ()
+    """What stable did before the release, by which its dispersion is known (see `resting`)."""
     placed: bool = True
     """The observations say at which step and weight they were made; otherwise that has to be found out."""
 
 
-def lines(header: Header, observations: Iterable[Observation]) -> Iterable[str]:
-    """The recording as JSON lines, without the line ends."""
-    yield header.model_dump_json(by_alias=True, exclude_defaults=False)
-    for observation in observations:
+def lines(record: Recording) -> Iterable[str]:
+    """The recording as JSON lines, without the line ends: header, stable's past, the release."""
+    yield record.header.model_dump_json(by_alias=True)
+    for observation in (*record.past, *record.observations):
         yield observation.model_dump_json(by_alias=True)
 
 
@@ -75,14 +77,14 @@ def read_jsonl(source: str, text: str) -> tuple[Recording, ...]:
             problems.append(Problem(number, error.colno, "", f"not JSON: {error.msg}", source=line))
         except ValidationError as error:
             problems += [_problem(number, line, dict(fault)) for fault in error.errors()]
-    if not problems and not observations:
-        problems.append(Problem(0, 0, "", "there is no observation in it"))
+    if not problems and not any(not is_rest(observation) for observation in observations):
+        problems.append(Problem(0, 0, "", "there is no observation of a release in it"))
     if problems:
         raise ConfigError(source, problems, remedy=REMEDY)
     releases = split(observations)
     if len(releases) > 1:
         header = _of_several(header)
-    return tuple(Recording(source, header, tuple(part)) for part in releases)
+    return tuple(Recording(source, header, tuple(part), past=tuple(past)) for past, part in releases)
 
 
 def _of_several(header: Header) -> Header:
@@ -90,14 +92,23 @@ def _of_several(header: Header) -> Header:
     return Header(rollout=header.rollout, spec=header.spec)
 
 
-def split(observations: Sequence[Observation]) -> list[list[Observation]]:
-    """One list for each release: another revision, or the same one from an earlier step on."""
-    parts = [list(observations[:1])]
-    for before, after in pairwise(observations):
-        if after.revision != before.revision or after.step < before.step:
-            parts.append([])
-        parts[-1].append(after)
-    return [part for part in parts if part]
+def split(observations: Sequence[Observation]) -> list[tuple[list[Observation], list[Observation]]]:
+    """(stable's past, the release) for each release: another revision, or the same one from an earlier
+    step on, or after a rest."""
+    parts: list[tuple[list[Observation], list[Observation]]] = []
+    past: list[Observation] = []
+    before: Observation | None = None
+    for observation in observations:
+        if is_rest(observation):
+            past.append(observation)
+        else:
+            again = before is not None and not is_rest(before) and before.revision == observation.revision
+            if before is None or not again or observation.step < before.step:
+                parts.append((past, []))
+                past = []
+            parts[-1][1].append(observation)
+        before = observation
+    return parts
 
 
 def weights(recording: Recording) -> tuple[int, ...]:

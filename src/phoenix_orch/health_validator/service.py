@@ -1,4 +1,5 @@
-"""The health validator: observe every active rollout, judge, publish the verdict with its time.
+"""The health validator: observe every rollout, judge what is released, publish the verdict with its time.
+Between releases stable is observed and logged, since the next release is judged by that past, too.
 
 Each rollout has a task of its own, so that one that is slow or broken delays no other. What a rollout's
 next observation builds on (counters read, the judge's state) is published together with the verdict in
@@ -21,10 +22,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from phoenix_orch.health_validator import judge
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict
+from phoenix_orch.health_validator.resting import at_rest, is_continued
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, Reading, SourceMemory
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
-from phoenix_orch.rollout.status import Rollout, State, Status
+from phoenix_orch.rollout.status import RESTING, Rollout, State, Status
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter, TrafficSeen
 from phoenix_orch.workload.workload import WorkloadState, WorkloadView
@@ -45,7 +47,7 @@ UNLOGGED = 1000
 """Observations kept while the store is away; the oldest go first."""
 
 _JUDGED = frozenset({State.PROGRESSING, State.PAUSED, State.PROMOTING, State.BAKING})
-_WATCHED = _JUDGED | {State.STARTING}
+_WATCHED = _JUDGED | {State.STARTING} | RESTING
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -209,17 +211,22 @@ class HealthValidator:
 
     async def _observe(self, watch: _Watch) -> None:
         rollout = watch.rollout
-        revision = _under_judgement(rollout.status)
+        revision = _watched(rollout.status)
         if revision is None:
             return
         config = JudgeConfig.of(rollout.spec, interval=self._interval(rollout))
         memory = self._memory(watch, config, revision)
+        resting = rollout.status.state in RESTING
+        if resting and memory.at and not is_continued(memory.at, self._clock.now(), config.interval):
+            memory = Memory(release=memory.release, judge=memory.judge)
         first = memory.at is None
         context = await self._context(watch, revision, config.interval, memory.at)
         reading = await self._read(watch, context, memory.source)
         memory = memory.model_copy(update={"at": context.t1, "source": reading.memory})
         if first or rollout.status.state not in _JUDGED:
             watch.memory = memory  # the first reading is where counting begins
+            if resting and not first:
+                watch.unlogged.append(at_rest(reading.observation))
             return
         state, verdict = judge.step(config, memory.judge, reading.observation)
         watch.memory = memory.model_copy(update={"judge": state})
@@ -250,7 +257,7 @@ class HealthValidator:
             rollout=rollout.name,
             route=rollout.route,
             revision=revision,
-            stable=status.stable if status.state is not State.BAKING else None,
+            stable=status.stable if revision != status.stable else None,
             step=status.step,
             weight=_weight(seen, revision),
             t0=since if since is not None else now,
@@ -345,8 +352,9 @@ class HealthValidator:
             _log.info("observing goes on", rollout=watch.rollout.name, after=kind)
 
 
-def _under_judgement(status: Status) -> str | None:
-    return status.stable if status.state is State.BAKING else status.canary
+def _watched(status: Status) -> str | None:
+    """The revision to watch; while there is no release that is stable, for the sake of its history."""
+    return status.stable if status.state in RESTING | {State.BAKING} else status.canary
 
 
 def _weight(seen: TrafficSeen, revision: str) -> int:

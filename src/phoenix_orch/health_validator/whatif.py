@@ -15,6 +15,7 @@ from datetime import timedelta
 from enum import StrEnum
 
 from phoenix_orch.health_validator import placing, recording
+from phoenix_orch.health_validator.history import History, learn
 from phoenix_orch.health_validator.judge import JudgeConfig
 from phoenix_orch.health_validator.observation import Observation, Verdict, VerdictKind
 from phoenix_orch.health_validator.recording import Recording
@@ -80,6 +81,7 @@ class Judged:
     """A record with the policy's verdict after each observation."""
 
     config: JudgeConfig
+    history: History
     observations: tuple[Observation, ...]
     verdicts: tuple[Verdict, ...]
 
@@ -95,7 +97,8 @@ def judged(record: Recording, spec: RolloutSpec) -> Judged:
         )
     walk = recording.weights(record)
     config = JudgeConfig.of(on_walk(spec, walk), interval=_interval(observations))
-    return Judged(config, observations, tuple(replay(config, observations)))
+    history = learn(record.past, config.statistical)
+    return Judged(config, history, observations, tuple(replay(config, observations, history)))
 
 
 def on_walk(spec: RolloutSpec, walk: Sequence[int]) -> RolloutSpec:
