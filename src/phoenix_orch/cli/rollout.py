@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import following, tables
+from phoenix_orch.cli.explaining import explain
 from phoenix_orch.cli.observing import observations
 from phoenix_orch.cli.options import (
     UNSET,
@@ -260,14 +261,7 @@ def history(
     emit(output, found, tables.history(found))
 
 
-@app.command()
-def explain(name: RolloutName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
-    """Why it stands where it stands, with the numbers."""
-    with Client(data_dir) as client:
-        view = client.rollout(name)
-    emit(output, view, tables.explained(view))
-
-
+app.command()(explain)
 app.command()(observations)
 
 

@@ -1,0 +1,167 @@
+"""`phoenix rollout explain`: one sentence, four numbers, one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_orch.cli import chart_terminal, records, tables
+from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, RolloutName
+from phoenix_orch.cli.output import columns, emit, width
+from phoenix_orch.cli.progress import working
+from phoenix_orch.client import Client
+from phoenix_orch.health_validator import explain as words
+from phoenix_orch.health_validator.explanation import Explanation, Metric, explained, odds
+from phoenix_orch.health_validator.observation import Verdict
+from phoenix_orch.kernel.errors import NotFound
+from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.rollout.spec import RolloutSpec
+from phoenix_orch.rollout.status import Cause, State
+
+PLAIN_WIDTH = 100
+"""Columns where standard output is no terminal."""
+
+
+def explain(  # noqa: PLR0917 - one parameter for each option
+    name: RolloutName,
+    release: Annotated[
+        int | None,
+        typer.Option("--release", metavar="N", min=1, help="This release; left out: the last one."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            metavar="M",
+            help="Draw errorRate, latencyP95 or latencyP99.",
+            show_default="the one blamed most",
+        ),
+    ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option("--chart", metavar="FILE", help="Write the picture as .png or .svg."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Why a release stands where it stands: a sentence, numbers, a picture."""
+    if chart is not None:
+        from phoenix_orch.cli import chart_file  # noqa: PLC0415 - draws with an extra
+
+        chart_file.check(chart)
+    with Client(data_dir) as client, working("judging what was recorded"):
+        view = client.rollout(name)
+        try:
+            record = records.of_release(client, name, release)
+        except NotFound:
+            if release is not None or chart is not None:
+                raise
+            emit(output, view, tables.explained(view))  # nothing was observed that could be judged again
+            return
+        decided, cause = _decided(client, view, record.header.release)
+        found = explained(
+            record, record.header.spec or RolloutSpec(), decided=decided, cause=cause, metric=metric
+        )
+    if chart is not None:
+        chart_file.write(chart, found)
+    emit(output, found, _text(found, view))
+    if output is Output.TABLE:
+        _draw(found, chart)
+
+
+def _decided(client: Client, view: RolloutView, number: int) -> tuple[Verdict | None, Cause | None]:
+    """What was published last of the release, and what took it back."""
+    status = view.rollout.status
+    if number == status.release and status.state is not State.ROLLED_BACK:
+        return view.verdict, status.cause if status.state is State.ROLLING_BACK else None
+    for ended in client.history(view.rollout.name, limit=1000):
+        if ended.number == number:
+            return ended.verdict, ended.cause
+    return None, status.cause
+
+
+def _text(found: Explanation, view: RolloutView) -> str:
+    limit = width()
+    lines = [*_wrapped(found.sentence, limit), ""]
+    size = max(len(number.value) for number in found.numbers)
+    lines += [f"  {number.name:<9} {number.value:>{size}}   {number.meaning}" for number in found.numbers]
+    if found.missing:
+        lines += ["", "Missing", *(part for text in found.missing for part in _wrapped(f"  {text}", limit))]
+    if found.counterfactual:
+        lines += ["", *_wrapped(f"Otherwise: {found.counterfactual}", limit)]
+    for note in found.notes:
+        lines += ["", *_wrapped(f"Note: {note}", limit)]
+    lines += ["", _metrics(found.metrics)]
+    state = view.rollout.status
+    if state.state is State.ROLLED_BACK and found.release == state.release:
+        lines += ["", f"`phoenix rollout retry {view.rollout.name}` lifts the latch and tries it again."]
+    return "\n".join(lines)
+
+
+def _metrics(metrics: tuple[Metric, ...]) -> str:
+    header = (
+        "METRIC",
+        "CANARY",
+        "LIMIT",
+        "STABLE",
+        "N",
+        "INTERVAL",
+        "EVIDENCE",
+        "BLAME",
+        "DISPERSION",
+        "TIER",
+    )
+    rows = [
+        (
+            item.title,
+            words.shown(item.metric, item.observed),
+            words.shown(item.metric, item.limit),
+            words.shown(item.metric, item.stable_observed),
+            words.number(item.n) if item.n else "",
+            _interval(item),
+            odds(item.e) if item.e is not None else "",
+            words.percent(item.blame) if item.blame else "",
+            f"{item.dispersion:.2g}" if item.dispersion is not None else "",
+            item.tier.value if item.tier is not None else "",
+        )
+        for item in metrics
+    ]
+    return columns(header, rows, empty="nothing is limited")
+
+
+def _interval(item: Metric) -> str:
+    """Of the share of bad requests, which for latency is another thing than the value."""
+    if item.lower is None or item.upper is None:
+        return ""
+    of = f" of {words.percent(item.share_limit)}" if item.share_limit is not None else ""
+    return f"{item.lower * 100:.2g} to {words.percent(item.upper)}{of}"
+
+
+def _draw(found: Explanation, chart: Path | None) -> None:
+    """In the terminal, with colours where it has them."""
+    if found.picture is None:
+        return
+    lines = chart_terminal.draw(found.picture, width() or PLAIN_WIDTH)
+    if not lines:
+        return
+    from rich.console import Console  # noqa: PLC0415 - only when something is drawn
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False, width=max(chart_terminal.WIDEST, width() or 0))
+    console.print()
+    for line in lines:
+        console.print(Text.assemble(*line), no_wrap=True, overflow="crop")
+    if chart is not None:
+        console.print(f"\nthe picture is in {chart}")
+
+
+def _wrapped(text: str, limit: int | None) -> list[str]:
+    """Broken between words on a terminal; whole in a pipe."""
+    import textwrap  # noqa: PLC0415
+
+    if limit is None:
+        return [text]
+    indent = " " * (len(text) - len(text.lstrip()))
+    return textwrap.wrap(text, limit, subsequent_indent=indent)
