@@ -14,6 +14,7 @@ from phoenix_orch.cli.options import (
     UNSET,
     DataDir,
     DryRun,
+    EvenIfUnattainable,
     Output,
     OutputOption,
     Reason,
@@ -89,6 +90,7 @@ def start(  # noqa: PLR0917 - one parameter for each option
     ] = None,
     reason: Reason = "",
     dry_run: DryRun = False,
+    even_if_unattainable: EvenIfUnattainable = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the release to its end.")] = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
@@ -111,6 +113,7 @@ def start(  # noqa: PLR0917 - one parameter for each option
             command=wanted_command,
             change_cause=reason,
             dry_run=dry_run,
+            even_if_unattainable=even_if_unattainable,
         )
         emit(output, change, changes([change], dry_run=dry_run))
         if not watch or dry_run:

@@ -106,16 +106,17 @@ def share_limit(limits: Limits, metric: str) -> float | None:
     """Share of bad requests that the limit of `metric` allows."""
     if metric == "errorRate":
         return limits.error_rate
-    return LATENCY[metric] if _latency(limits, metric) is not None else None
+    return LATENCY[metric] if cut_of(limits, metric) is not None else None
 
 
-def _latency(limits: Limits, metric: str) -> timedelta | None:
+def cut_of(limits: Limits, metric: str) -> timedelta | None:
+    """Where a request begins to be slow for a metric of latency."""
     return {"latencyP95": limits.latency_p95, "latencyP99": limits.latency_p99}.get(metric)
 
 
 def _cut(step: Step, metric: str) -> float | None:
     """Seconds beyond which a request is slow."""
-    found = _latency(step.limits, metric)
+    found = cut_of(step.limits, metric)
     return found.total_seconds() if found is not None else None
 
 

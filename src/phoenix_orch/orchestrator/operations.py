@@ -18,6 +18,7 @@ from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Latched, NotFound, Retryable
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.orchestrator.applying import Applying
+from phoenix_orch.orchestrator.attainable import refuse_unattainable
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.rates import RateMeter
 from phoenix_orch.orchestrator.views import (
@@ -193,9 +194,13 @@ class OrchestratorOperations:
 
     # -- changing ----------------------------------------------------------------------------------
 
-    async def apply(self, config: PhoenixFile, *, actor: str, dry_run: bool) -> list[Change]:
+    async def apply(
+        self, config: PhoenixFile, *, actor: str, dry_run: bool, even_if_unattainable: bool = False
+    ) -> list[Change]:
         async with self._changing:
-            changes = await self._applying.apply(config, actor=actor, dry_run=dry_run)
+            changes = await self._applying.apply(
+                config, actor=actor, dry_run=dry_run, even_if_unattainable=even_if_unattainable
+            )
         self._wake()
         return changes
 
@@ -209,6 +214,7 @@ class OrchestratorOperations:
         change_cause: str,
         actor: str,
         dry_run: bool,
+        even_if_unattainable: bool = False,
     ) -> Change:
         """Release stable's template with another version, environment or command."""
         async with self._changing:
@@ -229,6 +235,8 @@ class OrchestratorOperations:
                     remedy="change the version, the environment or the command",
                 )
             await self._refuse_target(rollout, target)
+            if not even_if_unattainable:
+                await refuse_unattainable(self._store, self._clock, rollout, rollout.spec)
             if not dry_run:
                 await self._keep_revision(rollout.name, template, change_cause or f"started by {actor}")
                 await self._wanting(rollout, {"target": target, "fast": False})
