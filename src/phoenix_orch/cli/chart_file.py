@@ -6,13 +6,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from phoenix_orch.cli.chart_terminal import WEAKEST, ceiling, of_canary, of_stable, runs, strongest, title
+from phoenix_orch.cli.chart_terminal import (
+    WEAKEST,
+    ceiling,
+    limits,
+    of_canary,
+    of_stable,
+    runs,
+    strongest,
+    title,
+)
 from phoenix_orch.health_validator.explanation import Explanation
+from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.health_validator.picture import Picture, Point
 from phoenix_orch.kernel.errors import Invalid
 
 KINDS = (".png", ".svg")
 _SIZE = (9.0, 5.4)
+_DASHED = (0, (4, 3))
 _CANARY, _STABLE, _LIMIT, _QUIET = "#c2410c", "#1d4ed8", "#111827", "#9ca3af"
 _STYLE = {
     "font.size": 9.5,
@@ -30,9 +41,10 @@ def write(path: Path, explanation: Explanation) -> None:
     picture = explanation.picture
     if picture is None or len(picture.points) < 2:
         raise Invalid("there is nothing to draw yet", remedy="a picture needs two observations of a release")
-    figure = _figure(explanation, picture)
     try:
-        figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+        with _matplotlib().rc_context(_STYLE):
+            figure = _figure(explanation, picture)
+            figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:
         raise Invalid(
             f"{path} cannot be written: {(error.strerror or str(error)).lower()}", remedy="name another place"
@@ -58,22 +70,22 @@ def _matplotlib() -> Any:
 
 
 def _figure(explanation: Explanation, picture: Picture) -> Any:
-    library = _matplotlib()
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     evidence = picture.threshold is not None and any(point.e is not None for point in picture.points)
-    with library.rc_context(_STYLE):
-        figure = Figure(figsize=_SIZE, layout="constrained")
-        ratios = [2.2, 1.0] if evidence else [1.0]
-        panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
-        figure.suptitle(_headline(explanation), fontsize=11, x=0.01, ha="left", fontweight="bold")
-        _shares(panels[0], picture)
-        if evidence and picture.threshold is not None:
-            _evidence(panels[1], picture, picture.threshold)
-        panels[-1].set_xlabel("minutes since the release began")
-        for panel in panels:
-            _steps(panel, picture.points)
-        _weights(panels[0], picture.points)
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    ratios = [2.2, 1.0] if evidence else [1.0]
+    panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+    figure.suptitle(_headline(explanation), fontsize=11, x=0.01, ha="left", fontweight="bold")
+    _shares(panels[0], picture)
+    if evidence and picture.threshold is not None:
+        _evidence(panels[1], picture, picture.threshold)
+    panels[-1].set_xlabel("minutes since the release began")
+    for panel in panels:
+        _steps(panel, picture.points)
+        if explanation.kind is VerdictKind.ROLLBACK and explanation.after is not None:
+            panel.axvline(explanation.after.total_seconds() / 60, color=_CANARY, linewidth=1.0, alpha=0.7)
+    _weights(panels[0], picture.points)
     return figure
 
 
@@ -92,9 +104,10 @@ def _shares(panel: Any, picture: Picture) -> None:
             lower, upper = [k.lower * 100 for k in known], [k.upper * 100 for k in known]
             panel.fill_between(minutes, lower, upper, color=color, alpha=0.18, linewidth=0)
             panel.plot(minutes, [k.observed * 100 for k in known], color=color, linewidth=1.6, label=shown)
-    limits = [point.limit * 100 if point.limit is not None else float("nan") for point in points]
-    minutes = [point.seconds / 60 for point in points]
-    panel.plot(minutes, limits, color=_LIMIT, linewidth=1.2, linestyle=(0, (4, 3)), label="limit")
+    for number, (first, last, limit) in enumerate(limits(points)):
+        ends = [first.seconds / 60, last.seconds / 60]
+        shown = "limit" if number == 0 else None
+        panel.plot(ends, [limit * 100] * 2, color=_LIMIT, linewidth=1.2, linestyle=_DASHED, label=shown)
     panel.set_ylim(0, ceiling(picture) * 100)
     panel.set_ylabel("% of requests")
     panel.set_title(title(picture), fontsize=9.5, loc="left", color="#374151", pad=18)
@@ -104,7 +117,7 @@ def _shares(panel: Any, picture: Picture) -> None:
 def _evidence(panel: Any, picture: Picture, threshold: float) -> None:
     known = [(point.seconds / 60, max(point.e, WEAKEST)) for point in picture.points if point.e is not None]
     panel.plot(*zip(*known, strict=True), color=_CANARY, linewidth=1.6)
-    panel.axhline(threshold, color=_LIMIT, linewidth=1.2, linestyle=(0, (4, 3)))
+    panel.axhline(threshold, color=_LIMIT, linewidth=1.2, linestyle=_DASHED)
     panel.set_yscale("log")
     panel.set_ylim(WEAKEST, strongest(picture, threshold))
     panel.set_ylabel("evidence, x : 1")

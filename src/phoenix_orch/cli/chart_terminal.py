@@ -51,11 +51,11 @@ def title(picture: Picture) -> str:
 def ceiling(picture: Picture) -> float:
     """The highest share worth showing: early intervals reach up to 1 and say nothing."""
     points = picture.points
-    limits = [point.limit for point in points if point.limit is not None]
+    allowed = [point.limit for point in points if point.limit is not None]
     last = points[len(points) * 2 // 3 :]
     uppers = [known.upper for point in last for known in (point.canary, point.stable) if known is not None]
     seen = [known.observed for point in last for known in (point.canary, point.stable) if known is not None]
-    wanted = max([3 * max(limits, default=0), 1.5 * max(seen, default=0), min(uppers, default=0)])
+    wanted = max([3 * max(allowed, default=0), 1.5 * max(seen, default=0), min(uppers, default=0)])
     return min(1.0, wanted) or 0.01
 
 
@@ -82,12 +82,13 @@ def _shares(picture: Picture, columns: int) -> list[list[Span]]:
             lower, middle, upper = sides
             canvas.band(_clipped(lower), _clipped(upper), layer, every=every)
             canvas.line(_clipped(middle), layer)
-    for first, last, limit in _limits(points):
+    for first, last, limit in limits(points):
         if limit <= top:
             canvas.line([(across(first), limit / top), (across(last), limit / top)], LIMIT, gap=2)
-    marks = {0: explain.percent(top), UPPER - 1: "0 %"}
-    for _, _, limit in _limits(points):
+    marks = {0: explain.percent(top)}
+    for _, _, limit in limits(points):
         marks.setdefault(round((1 - min(1.0, limit / top)) * (UPPER - 1)), explain.percent(limit))
+    marks.setdefault(UPPER - 1, "0 %")
     return _framed(canvas, marks)
 
 
@@ -174,7 +175,7 @@ def runs(points: Sequence[Point], pick: Callable[[Point], Known | None]) -> list
     return runs
 
 
-def _limits(points: Sequence[Point]) -> list[tuple[Point, Point, float]]:
+def limits(points: Sequence[Point]) -> list[tuple[Point, Point, float]]:
     """(first, last, limit) of each step that has one."""
     found: list[tuple[Point, Point, float]] = []
     for point in points:

@@ -13,8 +13,15 @@ from phoenix_orch.cli.output import columns, emit, width
 from phoenix_orch.cli.progress import working
 from phoenix_orch.client import Client
 from phoenix_orch.health_validator import explain as words
-from phoenix_orch.health_validator.explanation import Explanation, Metric, explained, odds
+from phoenix_orch.health_validator.explanation import (
+    Explanation,
+    Metric,
+    explained,
+    odds,
+    unrecorded,
+)
 from phoenix_orch.health_validator.observation import Verdict
+from phoenix_orch.health_validator.recording import Header
 from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.spec import RolloutSpec
@@ -58,7 +65,7 @@ def explain(  # noqa: PLR0917 - one parameter for each option
         except NotFound:
             if release is not None or chart is not None:
                 raise
-            emit(output, view, tables.explained(view))  # nothing was observed that could be judged again
+            emit(output, _unrecorded(view), tables.explained(view))
             return
         decided, cause = _decided(client, view, record.header.release)
         found = explained(
@@ -69,6 +76,19 @@ def explain(  # noqa: PLR0917 - one parameter for each option
     emit(output, found, _text(found, view))
     if output is Output.TABLE:
         _draw(found, chart)
+
+
+def _unrecorded(view: RolloutView) -> Explanation:
+    """Nothing was observed that could be judged again: what was said at the time."""
+    status = view.rollout.status
+    revision = status.canary or status.stable or ""
+    header = Header(
+        rollout=view.rollout.name,
+        release=status.release,
+        revision=revision,
+        version=view.versions.get(revision, ""),
+    )
+    return unrecorded(header, view.rollout.spec.policy.gate, view.verdict, status.cause)
 
 
 def _decided(client: Client, view: RolloutView, number: int) -> tuple[Verdict | None, Cause | None]:

@@ -10,19 +10,18 @@ import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from pydantic import Field
-
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.missing import missing
 from phoenix_orch.health_validator.observation import (
     Category,
+    MetricEvidence,
     Observation,
     Tier,
     Verdict,
     VerdictKind,
 )
 from phoenix_orch.health_validator.picture import DRAWN, Known, Picture, Point, picture
-from phoenix_orch.health_validator.recording import Recording
+from phoenix_orch.health_validator.recording import Header, Recording
 from phoenix_orch.health_validator.whatif import Judged, judged
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import Duration
@@ -84,30 +83,31 @@ class Explanation(Model):
     gate: str
     outcome: str
     """How the release ended; empty while it is on its way."""
-    kind: VerdictKind
-    category: Category
-    tier: Tier | None
-    at: datetime
-    after: Duration
-    """From the first observation to the verdict."""
-    phase: str
-    weight: int
+    kind: VerdictKind | None
+    """None: nothing was judged yet."""
+    category: Category | None
+    tier: Tier | None = None
+    at: datetime | None
+    after: Duration | None = None
+    """From the first observation to the verdict; None: no observation is kept."""
+    phase: str = ""
+    weight: int = 0
     sentence: str
-    numbers: tuple[Number, ...]
+    numbers: tuple[Number, ...] = ()
     blame: tuple[str, ...]
     reason: str
     """In the judge's own words."""
     e: float | None
     e_threshold: float | None
     metrics: tuple[Metric, ...]
-    missing: tuple[str, ...]
+    missing: tuple[str, ...] = ()
     """What is still needed before the step can be left."""
     counterfactual: str
     """What a one-minute point rule would have said."""
     notes: tuple[str, ...] = ()
     cause: Cause | None = None
     """What took the release back, if something did."""
-    picture: Picture | None = Field(default=None)
+    picture: Picture | None = None
 
 
 def explained(
@@ -131,7 +131,7 @@ def explained(
     place = found.config.step(observation.step)
     drawn = picture(found.config, found.observations, found.verdicts, metric or _drawn(verdict, found))
     after = timedelta(seconds=round((observation.t1 - found.observations[0].t0).total_seconds(), 1))
-    metrics = tuple(_metrics(verdict))
+    metrics = tuple(_metrics(verdict.evidence))
     numbers = _numbers(verdict, drawn.points[index], drawn, found.observations[: index + 1])
     return Explanation(
         rollout=record.header.rollout,
@@ -164,6 +164,35 @@ def explained(
     )
 
 
+def unrecorded(header: Header, gate: str, verdict: Verdict | None, cause: Cause | None) -> Explanation:
+    """The explanation of a release of which no observation is kept: what was said of it then."""
+    word = verdict.reason if verdict is not None else "nothing was judged yet"
+    told = f"rolled back by {cause.trigger}: {cause.reason}" if cause is not None else word
+    evidence = verdict.evidence if verdict is not None else cause.evidence if cause is not None else ()
+    counterfactual = verdict.counterfactual if verdict is not None else None
+    return Explanation(
+        rollout=header.rollout,
+        release=header.release,
+        revision=header.revision,
+        version=header.version,
+        gate=gate,
+        outcome=header.outcome,
+        kind=verdict.kind if verdict is not None else VerdictKind.ROLLBACK if cause is not None else None,
+        category=verdict.category if verdict is not None else None,
+        tier=verdict.tier if verdict is not None else None,
+        at=verdict.at if verdict is not None else cause.at if cause is not None else None,
+        weight=cause.weight if cause is not None else 0,
+        sentence=f"{told[:1].upper()}{told[1:]}.",
+        blame=verdict.blame if verdict is not None else (),
+        reason=word,
+        e=verdict.e if verdict is not None else None,
+        e_threshold=verdict.e_threshold if verdict is not None else None,
+        metrics=tuple(_metrics(evidence)),
+        counterfactual=counterfactual.sentence if counterfactual is not None else "",
+        cause=cause,
+    )
+
+
 def _deciding(verdicts: Sequence[Verdict]) -> int:
     """The first rollback; without one the last verdict."""
     for index, verdict in enumerate(verdicts):
@@ -184,8 +213,8 @@ def _drawn(verdict: Verdict, found: Judged) -> str:
     return blamed[0] if strongest.share == 0 and blamed else strongest.metric
 
 
-def _metrics(verdict: Verdict) -> Iterator[Metric]:
-    for item in sorted(verdict.evidence, key=lambda item: (-item.share, not item.breached)):
+def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
+    for item in sorted(evidence, key=lambda item: (-item.share, not item.breached)):
         known = [e for e in (item.e_limit, item.e_stable) if e is not None]
         yield Metric(
             metric=item.metric,
