@@ -11,7 +11,7 @@ import pytest
 from tests.unit import recorded
 
 from phoenix_orch.cli import chart_file, chart_terminal
-from phoenix_orch.health_validator.explanation import explained, odds, rarity, spoken, unrecorded
+from phoenix_orch.health_validator.explanation import explained, rarity, spoken, unrecorded
 from phoenix_orch.health_validator.judge import JudgeConfig
 from phoenix_orch.health_validator.missing import about, missing
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
@@ -115,13 +115,6 @@ def test_what_is_missing_is_told_in_requests_and_time():
 
 
 def test_words_for_evidence_and_time():
-    assert [odds(e) for e in (0.31, 9.94, 100, 1855.3, 3e9)] == [
-        "0.31 : 1",
-        "9.9 : 1",
-        "100 : 1",
-        "1,855 : 1",
-        "more than 1,000,000 : 1",
-    ]
     assert [rarity(e) for e in (100, 1855.3, 3e9)] == [
         "fewer than 1 of 100",
         "fewer than 1 of 1,800",

@@ -88,7 +88,7 @@ def _recorded(files: list[Path]) -> Recording:
 
 def _text(found: Calibration) -> str:
     percent = words.percent
-    span = f"{found.lower * 100:.2g} to {percent(found.upper)}"
+    span = words.interval(found.lower, found.upper)
     said = f"{found.rolled_back} of {found.runs} releases of what is stable anyway would have been taken back"
     half = f", half of them within {words.length(found.median)}" if found.median is not None else ""
     lines = [

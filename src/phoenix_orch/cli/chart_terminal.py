@@ -76,12 +76,14 @@ def _legend(picture: Picture) -> list[Span]:
 def _shares(picture: Picture, columns: int) -> list[list[Span]]:
     canvas, points = Canvas(columns, UPPER), picture.points
     top, across = ceiling(picture), _across(points)
-    for layer, pick, every in ((STABLE, of_stable, 7), (CANARY, of_canary, 3)):
+    for layer, pick, every, gap in ((STABLE, of_stable, 11, 4), (CANARY, of_canary, 7, 0)):
         for run in runs(points, pick):
             sides = [[(across(point), side / top) for point, side in _side(run, pick, of)] for of in range(3)]
-            lower, middle, upper = sides
-            canvas.band(_clipped(lower), _clipped(upper), layer, every=every)
-            canvas.line(_clipped(middle), layer)
+            canvas.band(sides[0], sides[2], layer, every=every)
+            lower, middle, upper = map(_clipped, sides)
+            canvas.line(lower, layer, gap=gap)
+            canvas.line(upper, layer, gap=gap)
+            canvas.line(middle, layer)
     for first, last, limit in limits(points):
         if limit <= top:
             canvas.line([(across(first), limit / top), (across(last), limit / top)], LIMIT, gap=2)
@@ -189,4 +191,6 @@ def limits(points: Sequence[Point]) -> list[tuple[Point, Point, float]]:
 
 
 def _clipped(places: Sequence[Place]) -> list[Place]:
-    return [(across, min(1.0, up)) for across, up in places]
+    """Without what lies above the panel, but for the last place before it comes in."""
+    kept = [place for place, after in pairwise(places) if min(place[1], after[1]) < 1.0]
+    return [(across, min(1.0, up)) for across, up in [*kept, *places[-1:]]]

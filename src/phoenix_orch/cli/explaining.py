@@ -17,7 +17,6 @@ from phoenix_orch.health_validator.explanation import (
     Explanation,
     Metric,
     explained,
-    odds,
     unrecorded,
 )
 from phoenix_orch.health_validator.observation import Verdict
@@ -110,17 +109,20 @@ def _text(found: Explanation, view: RolloutView) -> str:
     if found.missing:
         lines += ["", "Missing", *(part for text in found.missing for part in _wrapped(f"  {text}", limit))]
     if found.counterfactual:
-        lines += ["", *_wrapped(f"Otherwise: {found.counterfactual}", limit)]
+        said = found.counterfactual
+        lines += ["", *_wrapped(f"{said[:1].upper()}{said[1:]}.", limit)]
     for note in found.notes:
         lines += ["", *_wrapped(f"Note: {note}", limit)]
-    lines += ["", _metrics(found.metrics)]
+    strong = found.e is not None and found.e_threshold is not None and found.e * 10 >= found.e_threshold
+    lines += ["", _metrics(found.metrics, strong=strong)]
     state = view.rollout.status
     if state.state is State.ROLLED_BACK and found.release == state.release:
         lines += ["", f"`phoenix rollout retry {view.rollout.name}` lifts the latch and tries it again."]
     return "\n".join(lines)
 
 
-def _metrics(metrics: tuple[Metric, ...]) -> str:
+def _metrics(metrics: tuple[Metric, ...], *, strong: bool) -> str:
+    """`strong`: there is so much evidence that it matters which metric brought it."""
     header = (
         "METRIC",
         "CANARY",
@@ -141,8 +143,8 @@ def _metrics(metrics: tuple[Metric, ...]) -> str:
             words.shown(item.metric, item.stable_observed),
             words.number(item.n) if item.n else "",
             _interval(item),
-            odds(item.e) if item.e is not None else "",
-            words.percent(item.blame) if item.blame else "",
+            words.odds(item.e) if item.e is not None else "",
+            words.percent(item.blame) if item.blame and strong else "",
             f"{item.dispersion:.2g}" if item.dispersion is not None else "",
             item.tier.value if item.tier is not None else "",
         )
@@ -156,7 +158,7 @@ def _interval(item: Metric) -> str:
     if item.lower is None or item.upper is None:
         return ""
     of = f" of {words.percent(item.share_limit)}" if item.share_limit is not None else ""
-    return f"{item.lower * 100:.2g} to {words.percent(item.upper)}{of}"
+    return f"{words.interval(item.lower, item.upper)}{of}"
 
 
 def _draw(found: Explanation, chart: Path | None) -> None:

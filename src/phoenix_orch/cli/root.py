@@ -54,7 +54,9 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
     "Judge": {
         "plan": Branch("plan", "plan", "How long each phase needs to prove its limits."),
         "replay": Branch("replay", "replay", "What a policy would have done on recorded releases."),
-        "calibrate": Branch("calibrate", "calibrate", "Release stable against itself: false rollbacks and dispersion."),
+        "calibrate": Branch(
+            "calibrate", "calibrate", "Release stable against itself: false rollbacks and dispersion."
+        ),
     },
     "Tool": {
         "schema": Branch("start", "schema", "Print the JSON Schema of phoenix.yaml."),

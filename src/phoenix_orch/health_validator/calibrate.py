@@ -124,7 +124,8 @@ def _run(config: JudgeConfig, history: History, past: Sequence[Observation], dic
     verdict: Verdict | None = None
     for observation in past:
         step = config.step(index)
-        state, verdict = judge.step(config, state, _pretended(config, history, observation, index, dice))
+        pretended = _pretended(config, history, observation, index, dice)
+        state, verdict = judge.step(config, state, pretended, detail=False)
         after = observation.t1 - begun
         if verdict.kind is VerdictKind.ROLLBACK:
             return _Run(kind="rolledBack", after=after, phase=step.phase, blame=verdict.blame)

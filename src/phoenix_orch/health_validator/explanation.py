@@ -29,7 +29,7 @@ from phoenix_orch.rollout.spec import Model, RolloutSpec
 from phoenix_orch.rollout.status import Cause
 
 STRONGEST = 1_000_000
-"""Odds beyond this are not told to the last digit."""
+"""Rarer than one in so many is not told."""
 
 
 class Metric(Model):
@@ -247,13 +247,6 @@ def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
 # -- words ---------------------------------------------------------------------------------------------
 
 
-def odds(e: float) -> str:
-    """1855.2 as `1,855 : 1`, 0.3 as `0.3 : 1`."""
-    if e > STRONGEST:
-        return f"more than {STRONGEST:,} : 1"
-    return f"{e:,.0f} : 1" if e >= 10 else f"{e:.2g} : 1"
-
-
 def rarity(e: float) -> str:
     """In how many releases that are fine evidence so strong appears."""
     rounded = min(e, STRONGEST)
@@ -281,7 +274,7 @@ def _sentence(verdict: Verdict, cause: Cause | None, after: timedelta, weight: i
         parts.append(told)
     if verdict.kind is VerdictKind.ROLLBACK and verdict.e is not None and verdict.e > 1:
         parts.append(
-            f"if the release were healthy, evidence this strong ({odds(verdict.e)}) would appear in "
+            f"if the release were healthy, evidence this strong ({explain.odds(verdict.e)}) would appear in "
             f"{rarity(verdict.e)} rollouts"
         )
     if verdict.kind in (VerdictKind.HOLD, VerdictKind.EXTEND):
@@ -333,7 +326,7 @@ def _verb(metric: str) -> str:
 
 
 def _interval(known: Known, drawn: Picture) -> str:
-    """`95 % interval 0.13 to 0.65 %`."""
+    """`95 % interval 0.13-0.65 %`."""
     return (
         f"{explain.percent(drawn.confidence)} interval {known.lower * 100:.2g} to {known.upper * 100:.2g} %"
     )
@@ -369,9 +362,9 @@ def _numbers(
         meaning = f"{of} {what}; {_interval(known, drawn)}{rest}"
         found.append(Number(name=name, value=explain.percent(known.observed), meaning=meaning))
     if verdict.e is not None:
-        bar = odds(verdict.e_threshold) if verdict.e_threshold is not None else "-"
+        bar = explain.odds(verdict.e_threshold) if verdict.e_threshold is not None else "-"
         meaning = f"against the release; from {bar} on it is taken back"
-        found.append(Number(name="evidence", value=odds(verdict.e), meaning=meaning))
+        found.append(Number(name="evidence", value=explain.odds(verdict.e), meaning=meaning))
     exposed = sum(observation.canary.requests for observation in until)
     failed = sum(observation.canary.errors for observation in until)
     meaning = f"requests went to the canary in all, {explain.number(failed)} of them failed"

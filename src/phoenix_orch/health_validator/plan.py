@@ -148,7 +148,7 @@ def unattainable(prospect: Prospect) -> str:
     percent = explain.percent
     return (
         f"limit not attainable: stable itself {what} {percent(prospect.observed or 0)} of its requests "
-        f"(interval {(prospect.lower or 0) * 100:.2g} to {percent(prospect.upper or 1)}, "
+        f"(interval {explain.interval(prospect.lower or 0, prospect.upper or 1)}, "
         f"{explain.number(prospect.n)} requests), "
         f"phase {prospect.phase} allows {percent(prospect.share_limit)}"
     )

@@ -10,18 +10,22 @@ from phoenix_orch.health_validator.observation import Observation, Verdict
 
 
 def replay(
-    config: JudgeConfig, observations: Iterable[Observation], history: History | None = None
+    config: JudgeConfig,
+    observations: Iterable[Observation],
+    history: History | None = None,
+    *,
+    detail: bool = True,
 ) -> Iterator[Verdict]:
     """The verdict after each observation of one release, in the order in which they were logged.
 
-    `history`: what was known of stable when the release began.
+    `history`: what was known of stable when the release began; `detail`: see `judge.step`.
     """
     judged = effective(tuple(observations))
     if not judged:
         return
     state = init(config, judged[0].revision, history=history)
     for observation in judged:
-        state, verdict = step(config, state, observation)
+        state, verdict = step(config, state, observation, detail=detail)
         yield verdict
 
 

@@ -86,8 +86,11 @@ class Judged:
     verdicts: tuple[Verdict, ...]
 
 
-def judged(record: Recording, spec: RolloutSpec) -> Judged:
-    """Ask the policy after every observation. Raises Invalid when the record has no walk to follow."""
+def judged(record: Recording, spec: RolloutSpec, *, detail: bool = True) -> Judged:
+    """Ask the policy after every observation. Raises Invalid when the record has no walk to follow.
+
+    Without `detail` verdicts come without their table of evidence, which is quicker.
+    """
     record = placing.placed(record, [step.weight for step in spec.steps()])
     observations = effective(record.observations)
     if not observations:
@@ -98,7 +101,7 @@ def judged(record: Recording, spec: RolloutSpec) -> Judged:
     walk = recording.weights(record)
     config = JudgeConfig.of(on_walk(spec, walk), interval=_interval(observations))
     history = learn(record.past, config.statistical)
-    return Judged(config, history, observations, tuple(replay(config, observations, history)))
+    return Judged(config, history, observations, tuple(replay(config, observations, history, detail=detail)))
 
 
 def on_walk(spec: RolloutSpec, walk: Sequence[int]) -> RolloutSpec:
@@ -121,7 +124,7 @@ def _step_for(steps: Sequence[Step], weight: int) -> Step:
 
 def summary(record: Recording, spec: RolloutSpec, policy: str) -> Replayed:
     """What the policy would have done, in one row and a row for each step."""
-    found = judged(record, spec)
+    found = judged(record, spec, detail=False)
     steps = tuple(_steps(found))
     end = _end(found, steps)
     verdict = found.verdicts[end]
