@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
+from phoenix_orch.health_validator.history import learn
 from phoenix_orch.health_validator.judge import JudgeConfig
 from phoenix_orch.health_validator.observation import Quality, Verdict, VerdictKind
 from phoenix_orch.health_validator.replay import effective, replay
 from phoenix_orch.health_validator.resting import is_rest
-from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator
+from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator, Memory
 from phoenix_orch.kernel.clock import Clock, ManualClock, ScaledClock
 from phoenix_orch.kernel.errors import NotFound, Retryable
 from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec
@@ -133,7 +134,7 @@ async def test_a_good_canary_is_observed_logged_and_judged(world: World) -> None
 async def test_a_bad_canary_is_told(world: World) -> None:
     rollout = await world.rollout()
     world.evidence.serve("new", 100, errors=30)
-    await world.ticks(rollout, 2)
+    await world.ticks(rollout, 3)
     verdict = await world.verdict()
     assert verdict.kind is VerdictKind.ROLLBACK
     assert verdict.blame == ("errorRate",)
@@ -191,6 +192,37 @@ async def test_a_pause_between_releases_is_not_one_long_interval(world: World) -
     world.clock.advance(timedelta(hours=5))
     await world.ticks(rollout, 3)
     assert {o.seconds for o in await world.store.observations("web")} == {10.0}
+
+
+async def test_a_release_is_judged_by_what_stable_did_before_it(world: World) -> None:
+    rollout = await world.rollout(state=State.IDLE)
+    await world.ticks(rollout, 140)
+    now = world.clock.now()
+    await world.change(rollout, state=State.STARTING, release=2, release_started=now)
+    await world.ticks(rollout, 2)
+    await world.change(rollout, state=State.PROGRESSING)
+    await world.ticks(rollout, 3)
+    kept = await world.store.verdict("web")
+    assert kept is not None
+    memory = Memory.model_validate_json(kept[1])
+    assert memory.judge.history.windows >= 10
+    found = await world.store.observations("web", limit=10**6)
+    past, own = [o for o in found if is_rest(o)], [o for o in found if not is_rest(o)]
+    config = JudgeConfig.of(SPEC)
+    history = learn(past, config.statistical)
+    assert history == memory.judge.history
+    assert list(replay(config, own, history))[-1] == kept[0]
+
+
+async def test_a_past_that_cannot_be_read_delays_no_verdict(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any, **__: Any) -> None:
+        raise Retryable("the store is away")
+
+    monkeypatch.setattr(world.store, "observations", away)
+    await world.ticks(await world.rollout(), 3)
+    assert (await world.verdict()).requests == 200
 
 
 async def test_a_release_begins_counting_anew_after_the_rest(world: World) -> None:

@@ -36,7 +36,6 @@ def of_release(client: Client, name: str, number: int | None = None) -> Recordin
     header, since, until = _release(client, view, number)
     span = view.rollout.spec.policy.statistical.history
     found = client.observations(name, since=since - span if since is not None else None, limit=LOG)
-    before = [observation for observation in found if since is not None and observation.t1 <= since]
     own = [
         observation
         for observation in found
@@ -49,6 +48,7 @@ def of_release(client: Client, name: str, number: int | None = None) -> Recordin
             f"no observation of release {header.release} of {name} is kept",
             remedy="the log holds the newest 20,000; the first comes an interval after the release begins",
         )
+    before = [observation for observation in found if observation.t1 <= own[0].t0]
     return Recording(f"{name}#{header.release}", header, tuple(own), past=past(before))
 
 

@@ -20,13 +20,15 @@ import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from phoenix_orch.health_validator import judge
+from phoenix_orch.health_validator.history import History, learn
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState
-from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict
-from phoenix_orch.health_validator.resting import at_rest, is_continued
+from phoenix_orch.health_validator.observation import Observation, Quality, Verdict
+from phoenix_orch.health_validator.resting import at_rest, is_continued, past
+from phoenix_orch.health_validator.seeing import gap, watched, weight
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, Reading, SourceMemory
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
-from phoenix_orch.rollout.status import RESTING, Rollout, State, Status
+from phoenix_orch.rollout.status import RESTING, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter, TrafficSeen
 from phoenix_orch.workload.workload import WorkloadState, WorkloadView
@@ -42,6 +44,9 @@ SOURCE_PATIENCE = 10.0
 
 LOOK = timedelta(seconds=1)
 """Real time after which rollouts are looked for again without a hint."""
+
+HISTORY = 20_000
+"""Observations read of the past at most: as many as the log holds."""
 
 UNLOGGED = 1000
 """Observations kept while the store is away; the oldest go first."""
@@ -211,11 +216,11 @@ class HealthValidator:
 
     async def _observe(self, watch: _Watch) -> None:
         rollout = watch.rollout
-        revision = _watched(rollout.status)
+        revision = watched(rollout.status)
         if revision is None:
             return
         config = JudgeConfig.of(rollout.spec, interval=self._interval(rollout))
-        memory = self._memory(watch, config, revision)
+        memory = await self._memory(watch, config, revision)
         resting = rollout.status.state in RESTING
         if resting and memory.at and not is_continued(memory.at, self._clock.now(), config.interval):
             memory = Memory(release=memory.release, judge=memory.judge)
@@ -235,17 +240,34 @@ class HealthValidator:
         watch.unlogged.append(reading.observation)
         watch.unpublished = (verdict, watch.memory.model_dump_json())
 
-    def _memory(self, watch: _Watch, config: JudgeConfig, revision: str) -> Memory:
-        """What is remembered of this release; an empty one for another."""
+    async def _memory(self, watch: _Watch, config: JudgeConfig, revision: str) -> Memory:
+        """What is remembered of this release; for another one no more than the history of stable."""
         kept, release = watch.memory, watch.rollout.status.release
-        fresh = judge.init(config, revision, release)
         if kept is None or (kept.release, kept.judge.revision) != (release, revision):
-            return Memory(release=release, judge=fresh)
+            history = await self._history(watch, config)
+            return Memory(release=release, judge=judge.init(config, revision, release, history=history))
+        fresh = judge.init(config, revision, release, history=kept.judge.history)
         if kept.at is not None and kept.at > self._clock.now():
             _log.warning("the judge begins anew: the clock was set back", rollout=watch.rollout.name)
             anew = fresh.model_copy(update={"rollback": kept.judge.rollback})
             return kept.model_copy(update={"at": self._clock.now(), "judge": anew})
         return kept
+
+    async def _history(self, watch: _Watch, config: JudgeConfig) -> History | None:
+        """What stable did before this release; None while there is none, or it cannot be read."""
+        rollout = watch.rollout
+        if rollout.status.state in RESTING:
+            return None
+        since = (rollout.status.release_started or self._clock.now()) - config.statistical.history
+        try:
+            found = await _within(
+                PATIENCE, self._store.observations(rollout.name, since=since, limit=HISTORY)
+            )
+        except PhoenixError as error:
+            self._trouble(watch, "history", error.message)
+            return None
+        self._mended(watch, "history")
+        return learn(past(found), config.statistical)
 
     async def _context(
         self, watch: _Watch, revision: str, interval: timedelta, since: datetime | None
@@ -259,7 +281,7 @@ class HealthValidator:
             revision=revision,
             stable=status.stable if revision != status.stable else None,
             step=status.step,
-            weight=_weight(seen, revision),
+            weight=weight(seen, revision),
             t0=since if since is not None else now,
             t1=now,
             interval=interval,
@@ -294,7 +316,7 @@ class HealthValidator:
         except Exception as error:  # noqa: BLE001 - sources are other people's code, too
             reason = error.message if isinstance(error, PhoenixError) else repr(error)
             self._trouble(watch, "source", reason, exc_info=not isinstance(error, PhoenixError))
-            return _gap(context, memory, reason)
+            return gap(context, memory, reason)
         if reading.observation.canary.quality is Quality.GAP:
             self._trouble(watch, "source", "; ".join(reading.observation.notes))
         else:
@@ -350,38 +372,6 @@ class HealthValidator:
     def _mended(self, watch: _Watch, kind: str) -> None:
         if watch.faults.pop(kind, None) is not None:
             _log.info("observing goes on", rollout=watch.rollout.name, after=kind)
-
-
-def _watched(status: Status) -> str | None:
-    """The revision to watch; while there is no release that is stable, for the sake of its history."""
-    return status.stable if status.state in RESTING | {State.BAKING} else status.canary
-
-
-def _weight(seen: TrafficSeen, revision: str) -> int:
-    """The revision's share as the data plane shows it; 0 when it does not."""
-    if seen.weight is None:
-        return 0
-    if seen.canary_revision == revision:
-        return seen.weight
-    return 100 - seen.weight if seen.stable_revision == revision else 0
-
-
-def _gap(context: Context, memory: SourceMemory, reason: str) -> Reading:
-    def arm(revision: str) -> Arm:
-        return Arm(revision=revision, quality=Quality.GAP)
-
-    tracker = memory.tracker.model_copy(update={"missed": True})
-    observation = Observation(
-        t0=context.t0,
-        t1=context.t1,
-        revision=context.revision,
-        step=context.step,
-        weight_applied=context.weight,
-        canary=arm(context.revision),
-        stable=arm(context.stable) if context.stable is not None else None,
-        notes=(*context.notes, reason),
-    )
-    return Reading(observation, memory.model_copy(update={"tracker": tracker}))
 
 
 async def _within(seconds: float, call: Awaitable[T]) -> T:
