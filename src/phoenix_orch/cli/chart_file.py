@@ -123,11 +123,10 @@ def _evidence(panel: Any, picture: Picture, threshold: float) -> None:
     panel.set_ylabel("evidence, x : 1")
     panel.annotate(
         f"{threshold:,.0f} : 1 takes it back",
-        (0.995, threshold),
+        (0.005, threshold),
         xycoords=("axes fraction", "data"),
         xytext=(0, 3),
         textcoords="offset points",
-        ha="right",
         fontsize=8.5,
     )
 

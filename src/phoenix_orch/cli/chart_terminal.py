@@ -49,14 +49,17 @@ def title(picture: Picture) -> str:
 
 
 def ceiling(picture: Picture) -> float:
-    """The highest share worth showing: early intervals reach up to 1 and say nothing."""
+    """The highest share worth showing: early intervals reach up to 1 and say nothing.
+
+    The last intervals are shown whole, unless few requests make them so wide that nothing else is seen.
+    """
     points = picture.points
-    allowed = [point.limit for point in points if point.limit is not None]
-    last = points[len(points) * 2 // 3 :]
-    uppers = [known.upper for point in last for known in (point.canary, point.stable) if known is not None]
-    seen = [known.observed for point in last for known in (point.canary, point.stable) if known is not None]
-    wanted = max([3 * max(allowed, default=0), 1.5 * max(seen, default=0), min(uppers, default=0)])
-    return min(1.0, wanted) or 0.01
+    known = [found for point in points for found in (point.canary, point.stable) if found is not None]
+    last = [found for found in (points[-1].canary, points[-1].stable) if found is not None]
+    allowed = 3 * max((point.limit for point in points if point.limit is not None), default=0.0)
+    seen = 1.3 * max((found.observed for found in last or known), default=0.0)
+    width = 1.15 * max((found.upper for found in last), default=0.0)
+    return min(1.0, max(allowed, seen, min(width, 6 * max(allowed, seen)))) or 0.01
 
 
 def strongest(picture: Picture, threshold: float) -> float:

@@ -123,28 +123,18 @@ def _text(found: Explanation, view: RolloutView) -> str:
 
 def _metrics(metrics: tuple[Metric, ...], *, strong: bool) -> str:
     """`strong`: there is so much evidence that it matters which metric brought it."""
-    header = (
-        "METRIC",
-        "CANARY",
-        "LIMIT",
-        "STABLE",
-        "N",
-        "INTERVAL",
-        "EVIDENCE",
-        "BLAME",
-        "DISPERSION",
-        "TIER",
-    )
+    header = ("METRIC", "CANARY", "LIMIT", "STABLE", "EVIDENCE", "BLAME", "N", "INTERVAL")
+    header = (*header, "DISPERSION", "TIER")
     rows = [
         (
             item.title,
             words.shown(item.metric, item.observed),
             words.shown(item.metric, item.limit),
             words.shown(item.metric, item.stable_observed),
-            words.number(item.n) if item.n else "",
-            _interval(item),
             words.odds(item.e) if item.e is not None else "",
             words.percent(item.blame) if item.blame and strong else "",
+            words.number(item.n) if item.n else "",
+            _interval(item),
             f"{item.dispersion:.2g}" if item.dispersion is not None else "",
             item.tier.value if item.tier is not None else "",
         )
@@ -157,7 +147,7 @@ def _interval(item: Metric) -> str:
     """Of the share of bad requests, which for latency is another thing than the value."""
     if item.lower is None or item.upper is None:
         return ""
-    of = f" of {words.percent(item.share_limit)}" if item.share_limit is not None else ""
+    of = f", {words.percent(item.share_limit)} allowed" if item.share_limit is not None else ""
     return f"{words.interval(item.lower, item.upper)}{of}"
 
 
@@ -186,4 +176,5 @@ def _wrapped(text: str, limit: int | None) -> list[str]:
     if limit is None:
         return [text]
     indent = " " * (len(text) - len(text.lstrip()))
-    return textwrap.wrap(text, limit, subsequent_indent=indent)
+    together = text.replace(" %", "\u00a0%")
+    return [line.replace("\u00a0", " ") for line in textwrap.wrap(together, limit, subsequent_indent=indent)]

@@ -327,9 +327,7 @@ def _verb(metric: str) -> str:
 
 def _interval(known: Known, drawn: Picture) -> str:
     """`95 % interval 0.13-0.65 %`."""
-    return (
-        f"{explain.percent(drawn.confidence)} interval {known.lower * 100:.2g} to {known.upper * 100:.2g} %"
-    )
+    return f"{explain.percent(drawn.confidence)} interval {explain.interval(known.lower, known.upper)}"
 
 
 def spoken(length: timedelta) -> str:
