@@ -59,9 +59,10 @@ def test_bursts_are_measured():
     assert wild.dispersion > 8
 
 
-def test_a_past_that_ends_too_early_leaves_runs_unfinished():
-    found = calibrate(recorded.SPEC, stable(hours=0.05), runs=3, seed=1)
-    assert found.unfinished == 3
+def test_a_past_that_is_shorter_than_the_walk_is_gone_through_again():
+    found = calibrate(recorded.SPEC, stable(hours=0.05, rps=100), runs=3, seed=1)
+    assert found.promoted == 3
+    assert found.rounds == 2.0
     assert found.windows == 0
 
 

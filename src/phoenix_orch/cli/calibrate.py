@@ -94,7 +94,7 @@ def _text(found: Calibration) -> str:
     lines = [
         f"{said} = {percent(found.rate)} (95 % interval {span}), gate {found.gate}",
         f"  promoted {found.promoted}{half}",
-        f"  undecided {found.undecided}, unfinished because the past ended {found.unfinished}",
+        f"  undecided {found.undecided}",
     ]
     if found.blamed:
         rows = [(words.title(item.metric), str(item.runs), percent(item.rate)) for item in found.blamed]
@@ -106,7 +106,11 @@ def _text(found: Calibration) -> str:
     lines.append(
         f"from {length} of stable with {words.number(found.requests)} requests; split: {found.split}"
     )
-    lines.append("runs overlap, so that the interval is too narrow when the past is short")
+    if found.rounds > 1:
+        lines.append(
+            f"one walk is {found.rounds:.1f} times as long as that past, so it was gone through again"
+        )
+    lines.append("runs overlap: when the past is short the interval is narrower than it should be")
     return "\n".join(lines)
 
 

@@ -123,8 +123,8 @@ def _text(found: Explanation, view: RolloutView) -> str:
 
 def _metrics(metrics: tuple[Metric, ...], *, strong: bool) -> str:
     """`strong`: there is so much evidence that it matters which metric brought it."""
-    header = ("METRIC", "CANARY", "LIMIT", "STABLE", "EVIDENCE", "BLAME", "N", "INTERVAL")
-    header = (*header, "DISPERSION", "TIER")
+    values = ("METRIC", "CANARY", "LIMIT", "STABLE")
+    header = (*values, "EVIDENCE", "BLAME", "N", "INTERVAL", "DISPERSION", "TIER")
     rows = [
         (
             item.title,

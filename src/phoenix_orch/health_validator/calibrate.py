@@ -1,21 +1,23 @@
 """Stable released against itself, again and again: how often would the policy take back what is fine?
 
-Each run pretends a release that begins at another moment of stable's past. The past is real, the split
-is drawn (see `thinning`), and the walk is the policy's own: it advances when the policy says so.
+Each run pretends a release that begins at another moment of stable's past; where the past ends it goes on
+at its beginning. The past is real, the split is drawn (see `thinning`), and the walk is the policy's own:
+it advances when the policy says so.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from random import Random
 
 from phoenix_orch.health_validator import judge
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.history import History, learn
-from phoenix_orch.health_validator.observation import Observation, Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Observation, VerdictKind
 from phoenix_orch.health_validator.tally import COUNTED
 from phoenix_orch.health_validator.thinning import split
 from phoenix_orch.kernel.errors import Invalid
@@ -57,9 +59,9 @@ class Calibration(Model):
     rolled_back: int
     promoted: int
     undecided: int
-    """Still held or extended when the walk's longest time was over."""
-    unfinished: int
-    """The past ended before the walk did."""
+    """Still held or extended when a step's longest time was over."""
+    rounds: float
+    """How often the past had to be gone through for one walk: above 1 it is short."""
     rate: float
     """False rollbacks per run."""
     lower: float
@@ -99,18 +101,16 @@ def calibrate(
     history = learn(past, spec.policy.statistical)
     config = JudgeConfig.of(spec, interval=_interval(past))
     dice = Random(seed)  # noqa: S311 - a simulation
-    walk = sum((step.duration for step in config.steps[:-1]), timedelta())
-    latest = _latest_start(past, walk)
     found: list[_Run] = []
     for number in range(runs):
-        found.append(_run(config, history, past[dice.randrange(latest + 1) :], dice))
+        found.append(_run(config, history, past, dice))
         told(number + 1)
     return _summary(config, history, past, found, seed)
 
 
 class _Run(Model):
     kind: str
-    """rolledBack, promoted, undecided or unfinished."""
+    """rolledBack, promoted or undecided."""
     after: timedelta
     phase: str = ""
     blame: tuple[str, ...] = ()
@@ -120,9 +120,8 @@ def _run(config: JudgeConfig, history: History, past: Sequence[Observation], dic
     """One release of what is stable anyway."""
     state = judge.init(config, "canary", history=history)
     index, top = 0, len(config.steps) - 2
-    begun, entered = past[0].t0, past[0].t0
-    verdict: Verdict | None = None
-    for observation in past:
+    begun = entered = past[0].t0
+    for observation in _round(past, dice.randrange(len(past))):
         step = config.step(index)
         pretended = _pretended(config, history, observation, index, dice)
         state, verdict = judge.step(config, state, pretended, detail=False)
@@ -135,7 +134,16 @@ def _run(config: JudgeConfig, history: History, past: Sequence[Observation], dic
             index, entered = index + 1, observation.t1
         elif observation.t1 - entered > step.duration * (config.statistical.hold + 1):
             return _Run(kind="undecided", after=after, phase=step.phase)
-    return _Run(kind="unfinished", after=past[-1].t1 - begun, phase=config.step(index).phase)
+    raise AssertionError("the past goes round for ever")
+
+
+def _round(past: Sequence[Observation], start: int) -> Iterator[Observation]:
+    """The past from one place on, again and again, as if it had no gaps and no end."""
+    now = past[0].t0
+    for observation in itertools.chain(past[start:], itertools.cycle(past)):
+        end = now + (observation.t1 - observation.t0)
+        yield observation.model_copy(update={"t0": now, "t1": end})
+        now = end
 
 
 def _pretended(
@@ -156,11 +164,8 @@ def _pretended(
     )
 
 
-def _latest_start(past: Sequence[Observation], walk: timedelta) -> int:
-    """The last observation from which a whole walk fits in; the first one where none does."""
-    end = past[-1].t1
-    fitting = [index for index, observation in enumerate(past) if end - observation.t0 >= walk * 1.5]
-    return fitting[-1] if fitting else 0
+def _walk(config: JudgeConfig) -> timedelta:
+    return sum((step.duration for step in config.steps[:-1]), timedelta())
 
 
 def _interval(past: Sequence[Observation]) -> timedelta:
@@ -178,16 +183,17 @@ def _summary(
     times = sorted(run.after for run in runs if run.kind == "promoted")
     arms = [observation.stable for observation in past if observation.stable is not None]
     requests = sum(arm.requests for arm in arms)
+    period = sum((observation.t1 - observation.t0 for observation in past), timedelta())
     return Calibration(
         gate=config.gate,
         seed=seed,
-        period=timedelta(seconds=round(sum(observation.seconds for observation in past))),
+        period=timedelta(seconds=round(period.total_seconds())),
         requests=requests,
         runs=len(runs),
         rolled_back=len(bad),
         promoted=kinds["promoted"],
         undecided=kinds["undecided"],
-        unfinished=kinds["unfinished"],
+        rounds=round(_walk(config) / period, 2),
         rate=len(bad) / len(runs),
         lower=lower,
         upper=upper,
