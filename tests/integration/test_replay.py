@@ -75,6 +75,14 @@ def test_several_files_are_a_row_each(phoenix, tmp_path, bad):
     ]
 
 
+def test_a_recording_is_drawn(phoenix, tmp_path, bad):
+    picture = tmp_path / "a.svg"
+    phoenix("replay", bad, "--chart", picture)
+    assert picture.read_text().startswith("<?xml")
+    assert "do not fit" in phoenix("replay", bad, bad, "--chart", picture, status=2)
+    assert "neither" in phoenix("replay", bad, "--chart", tmp_path / "a.txt", status=2)
+
+
 def test_a_rollout_of_a_configuration_is_a_policy(phoenix, tmp_path, bad):
     file = tmp_path / "phoenix.yaml"
     file.write_text(FILE)

@@ -34,16 +34,19 @@ _STYLE = {
 }
 
 
-def write(path: Path, explanation: Explanation) -> None:
-    """Draw it into a file. Raises Invalid for a name that is no picture, a place that cannot be written,
-    without points, and where matplotlib is not installed."""
+def write(path: Path, explanation: Explanation, *, name: str = "") -> None:
+    """Draw it into a file. `name`: of a release that has none of its own.
+
+    Raises Invalid for a name that is no picture, a place that cannot be written, without points, and where
+    matplotlib is not installed.
+    """
     check(path)
     picture = explanation.picture
     if picture is None or len(picture.points) < 2:
         raise Invalid("there is nothing to draw yet", remedy="a picture needs two observations of a release")
     try:
         with _matplotlib().rc_context(_STYLE):
-            figure = _figure(explanation, picture)
+            figure = _figure(explanation, picture, name)
             figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
     except OSError as error:
         raise Invalid(
@@ -69,14 +72,14 @@ def _matplotlib() -> Any:
     return mpl
 
 
-def _figure(explanation: Explanation, picture: Picture) -> Any:
+def _figure(explanation: Explanation, picture: Picture, name: str) -> Any:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     evidence = picture.threshold is not None and any(point.e is not None for point in picture.points)
     figure = Figure(figsize=_SIZE, layout="constrained")
     ratios = [2.2, 1.0] if evidence else [1.0]
     panels = figure.subplots(len(ratios), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
-    figure.suptitle(_headline(explanation), fontsize=11, x=0.01, ha="left", fontweight="bold")
+    figure.suptitle(_headline(explanation, name), fontsize=11, x=0.01, ha="left", fontweight="bold")
     _shares(panels[0], picture)
     if evidence and picture.threshold is not None:
         _evidence(panels[1], picture, picture.threshold)
@@ -89,9 +92,9 @@ def _figure(explanation: Explanation, picture: Picture) -> Any:
     return figure
 
 
-def _headline(explanation: Explanation) -> str:
+def _headline(explanation: Explanation, name: str) -> str:
     version = f" {explanation.version}" if explanation.version else ""
-    return f"{explanation.rollout or 'release'}{version}: {explanation.sentence.split('. ')[0].rstrip('.')}"
+    return f"{explanation.rollout or name}{version}: {explanation.sentence.split('. ')[0].rstrip('.')}"
 
 
 def _shares(panel: Any, picture: Picture) -> None:

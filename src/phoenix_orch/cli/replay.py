@@ -9,12 +9,13 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import records
+from phoenix_orch.cli import chart_file, records
 from phoenix_orch.cli.options import Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.cli.progress import working
 from phoenix_orch.cli.tables import indent
 from phoenix_orch.health_validator import explain
+from phoenix_orch.health_validator.explanation import explained
 from phoenix_orch.health_validator.recording import Recording
 from phoenix_orch.health_validator.sources.prometheus_range import Queries, fetch
 from phoenix_orch.health_validator.whatif import Replayed, summary
@@ -43,6 +44,10 @@ def replay(  # noqa: PLR0917 - one parameter for each option
     against: Annotated[
         str | None, typer.Option("--against", metavar="P", help="A second policy, beside the first.")
     ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option("--chart", metavar="FILE", help="Draw the first policy's view as .png or .svg."),
+    ] = None,
     output: OutputOption = Output.TABLE,
     url: Annotated[
         str | None,
@@ -68,6 +73,8 @@ def replay(  # noqa: PLR0917 - one parameter for each option
     """
     canary = _queries(url, "canary", canary_query, canary_errors, canary_latency)
     stable = _queries(url, "stable", stable_query, stable_errors, stable_latency)
+    if chart is not None:
+        chart_file.check(chart)
     with working("reading") as told:
         found = records.from_files(files or [])
         if url is not None and canary is not None:
@@ -89,6 +96,8 @@ def replay(  # noqa: PLR0917 - one parameter for each option
                 remedy="phoenix rollout observations NAME -o jsonl > release.jsonl, then replay that",
             )
         results = [_replayed(record, text, told) for record in found for text in _policies(policy, against)]
+    if chart is not None:
+        _draw(chart, found, policy)
     emit(output, results, _text(results))
 
 
@@ -100,6 +109,13 @@ def _replayed(record: Recording, text: str | None, told: Callable[[str], None]) 
     name, spec = records.policy(text, record)
     told(f"{record.source} under {name}")
     return summary(record, spec, name)
+
+
+def _draw(chart: Path, found: Sequence[Recording], policy: str | None) -> None:
+    if len(found) > 1:
+        raise Invalid(f"{len(found)} releases do not fit into one picture", remedy="name a file with one")
+    name, spec = records.policy(policy, found[0])
+    chart_file.write(chart, explained(found[0], spec), name=f"{found[0].source} under {name}")
 
 
 def _queries(
