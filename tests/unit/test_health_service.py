@@ -211,7 +211,7 @@ async def test_a_release_is_judged_by_what_stable_did_before_it(world: World) ->
     config = JudgeConfig.of(SPEC)
     history = learn(past, config.statistical)
     assert history == memory.judge.history
-    assert list(replay(config, own, history))[-1] == kept[0]
+    assert list(replay(config, own, history=history))[-1] == kept[0]
 
 
 async def test_a_past_that_cannot_be_read_delays_no_verdict(

@@ -68,9 +68,10 @@ def calibrate(  # noqa: PLR0917 - one parameter for each option
 
 def _live(name: str, since: str, data_dir: Path) -> Recording:
     with Client(data_dir) as client:
-        spec = client.rollout(name).rollout.spec
+        rollout = client.rollout(name).rollout
         found = records.since(client, name, since)
-    return Recording(name, Header(rollout=name, spec=spec), (), past=past(found))
+    header = Header(rollout=name, spec=rollout.spec)
+    return Recording(name, header, (), past=past(found, rollout.status.stable))
 
 
 def _recorded(files: list[Path]) -> Recording:

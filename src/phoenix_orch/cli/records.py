@@ -48,8 +48,9 @@ def of_release(client: Client, name: str, number: int | None = None) -> Recordin
             f"no observation of release {header.release} of {name} is kept",
             remedy="the log holds the newest 20,000; the first comes an interval after the release begins",
         )
+    beside = own[0].stable.revision if own[0].stable is not None else None
     before = [observation for observation in found if observation.t1 <= own[0].t0]
-    return Recording(f"{name}#{header.release}", header, tuple(own), past=past(before))
+    return Recording(f"{name}#{header.release}", header, tuple(own), past=past(before, beside))
 
 
 def _release(

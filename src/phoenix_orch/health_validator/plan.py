@@ -18,7 +18,6 @@ from phoenix_orch.health_validator import explain, histogram
 from phoenix_orch.health_validator.history import learn
 from phoenix_orch.health_validator.observation import Arm, Observation
 from phoenix_orch.health_validator.picture import DRAWN, cut_of, share_limit
-from phoenix_orch.health_validator.resting import past
 from phoenix_orch.health_validator.sequential import interval
 from phoenix_orch.health_validator.tally import COUNTED
 from phoenix_orch.kernel.units import Duration
@@ -115,7 +114,7 @@ def stable_past(observations: Iterable[Observation], revision: str, parameters: 
     together: histogram.Buckets = ()
     for arm, _ in arms:
         together = histogram.merged(together, arm.buckets)
-    history = learn(past(kept), parameters)
+    history = learn(kept, parameters, stable=revision)
     return Past(
         seconds=sum(seconds for _, seconds in arms),
         requests=sum(arm.requests for arm, _ in arms),

@@ -12,13 +12,13 @@ from phoenix_orch.health_validator.observation import Observation, Verdict
 def replay(
     config: JudgeConfig,
     observations: Iterable[Observation],
-    history: History | None = None,
     *,
+    history: History | None = None,
     detail: bool = True,
 ) -> Iterator[Verdict]:
     """The verdict after each observation of one release, in the order in which they were logged.
 
-    `history`: what was known of stable when the release began; `detail`: see `judge.step`.
+    `history`: what was known of stable before the release, see `history.learn`; `detail`: see `judge.step`.
     """
     judged = effective(tuple(observations))
     if not judged:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from phoenix_orch.health_validator import history
 from phoenix_orch.health_validator.config import PATIENCE
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 
@@ -14,13 +15,14 @@ def at_rest(observation: Observation) -> Observation:
     return _nobody_beside(observation, observation.canary)
 
 
-def past(observations: Iterable[Observation]) -> tuple[Observation, ...]:
-    """What is known of stable from earlier observations, those of other releases among them."""
-    return tuple(
-        _nobody_beside(observation, observation.stable)
-        for observation in observations
-        if observation.stable is not None
-    )
+def past(observations: Iterable[Observation], stable: str | None = None) -> tuple[Observation, ...]:
+    """What is known of stable from earlier observations, those of other releases among them.
+
+    Of each the arm that `history.learn` would take: that of the revision `stable`, also from when it was
+    a canary or was baking; where there is none, the arm that was stable then.
+    """
+    arms = [(observation, history.usual(observation, stable)) for observation in observations]
+    return tuple(_nobody_beside(observation, arm) for observation, arm in arms if arm is not None)
 
 
 def _nobody_beside(observation: Observation, stable: Arm) -> Observation:

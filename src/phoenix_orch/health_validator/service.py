@@ -19,15 +19,16 @@ from typing import Literal, TypeVar
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from phoenix_orch.health_validator import judge
-from phoenix_orch.health_validator.history import History, learn
+from phoenix_orch.health_validator import history, judge
+from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState
 from phoenix_orch.health_validator.observation import Observation, Quality, Verdict
-from phoenix_orch.health_validator.resting import at_rest, is_continued, past
+from phoenix_orch.health_validator.resting import at_rest, is_continued
 from phoenix_orch.health_validator.seeing import gap, watched, weight
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, Reading, SourceMemory
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
+from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import RESTING, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter, TrafficSeen
@@ -45,11 +46,11 @@ SOURCE_PATIENCE = 10.0
 LOOK = timedelta(seconds=1)
 """Real time after which rollouts are looked for again without a hint."""
 
-HISTORY = 20_000
-"""Observations read of the past at most: as many as the log holds."""
-
 UNLOGGED = 1000
 """Observations kept while the store is away; the oldest go first."""
+
+HISTORY = 20_000
+"""Past observations read at most before a release is judged."""
 
 _JUDGED = frozenset({State.PROGRESSING, State.PAUSED, State.PROMOTING, State.BAKING})
 _WATCHED = _JUDGED | {State.STARTING} | RESTING
@@ -76,6 +77,8 @@ class _Watch:
     """One rollout while it is watched."""
 
     rollout: Rollout
+    config: tuple[RolloutSpec, JudgeConfig] | None = None
+    """Made for this spec."""
     memory: Memory | None = None
     loaded: bool = False
     verdict: Verdict | None = None
@@ -219,7 +222,7 @@ class HealthValidator:
         revision = watched(rollout.status)
         if revision is None:
             return
-        config = JudgeConfig.of(rollout.spec, interval=self._interval(rollout))
+        config = self._config(watch)
         memory = await self._memory(watch, config, revision)
         resting = rollout.status.state in RESTING
         if resting and memory.at and not is_continued(memory.at, self._clock.now(), config.interval):
@@ -240,34 +243,38 @@ class HealthValidator:
         watch.unlogged.append(reading.observation)
         watch.unpublished = (verdict, watch.memory.model_dump_json())
 
+    def _config(self, watch: _Watch) -> JudgeConfig:
+        spec = watch.rollout.spec
+        if watch.config is None or watch.config[0] != spec:
+            watch.config = (spec, JudgeConfig.of(spec, interval=self._interval(watch.rollout)))
+        return watch.config[1]
+
     async def _memory(self, watch: _Watch, config: JudgeConfig, revision: str) -> Memory:
-        """What is remembered of this release; for another one no more than the history of stable."""
+        """What is remembered of this release; an empty one for another."""
         kept, release = watch.memory, watch.rollout.status.release
         if kept is None or (kept.release, kept.judge.revision) != (release, revision):
-            history = await self._history(watch, config)
-            return Memory(release=release, judge=judge.init(config, revision, release, history=history))
-        fresh = judge.init(config, revision, release, history=kept.judge.history)
+            past = await self._history(watch, config)
+            return Memory(release=release, judge=judge.init(config, revision, release, history=past))
         if kept.at is not None and kept.at > self._clock.now():
             _log.warning("the judge begins anew: the clock was set back", rollout=watch.rollout.name)
+            fresh = judge.init(config, revision, release, history=kept.judge.history)
             anew = fresh.model_copy(update={"rollback": kept.judge.rollback})
             return kept.model_copy(update={"at": self._clock.now(), "judge": anew})
         return kept
 
     async def _history(self, watch: _Watch, config: JudgeConfig) -> History | None:
-        """What stable did before this release; None while there is none, or it cannot be read."""
+        """What was observed of stable before this release; nothing while the log cannot be read."""
         rollout = watch.rollout
-        if rollout.status.state in RESTING:
+        if config.gate != "statistical" or rollout.status.state in RESTING:
             return None
         since = (rollout.status.release_started or self._clock.now()) - config.statistical.history
         try:
-            found = await _within(
-                PATIENCE, self._store.observations(rollout.name, since=since, limit=HISTORY)
-            )
+            past = await _within(PATIENCE, self._store.observations(rollout.name, since=since, limit=HISTORY))
         except PhoenixError as error:
             self._trouble(watch, "history", error.message)
             return None
         self._mended(watch, "history")
-        return learn(past(found), config.statistical)
+        return history.learn(past, config.statistical, stable=rollout.status.stable)
 
     async def _context(
         self, watch: _Watch, revision: str, interval: timedelta, since: datetime | None

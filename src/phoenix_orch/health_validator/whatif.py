@@ -101,7 +101,9 @@ def judged(record: Recording, spec: RolloutSpec, *, detail: bool = True) -> Judg
     walk = recording.weights(record)
     config = JudgeConfig.of(on_walk(spec, walk), interval=_interval(observations))
     history = learn(record.past, config.statistical)
-    return Judged(config, history, observations, tuple(replay(config, observations, history, detail=detail)))
+    return Judged(
+        config, history, observations, tuple(replay(config, observations, history=history, detail=detail))
+    )
 
 
 def on_walk(spec: RolloutSpec, walk: Sequence[int]) -> RolloutSpec:
