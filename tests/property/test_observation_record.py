@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phoenix_orch.health_validator import record
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.record import decode, encode
 
@@ -29,6 +30,7 @@ def arms(draw: st.DrawFn, edges: list[float] | None = None) -> Arm:
         business=draw(st.dictionaries(st.text(max_size=5), COUNTS, max_size=3)),
         cpu=draw(st.none() | st.floats(0, 1)),
         memory=draw(st.none() | COUNTS),
+        values=draw(st.dictionaries(st.text(max_size=5), st.floats(-1e9, 1e9), max_size=3)),
         restarts=draw(st.integers(0, 9)),
         processes=draw(st.integers(0, 9)),
         quality=draw(st.sampled_from(Quality)),
@@ -55,6 +57,10 @@ def observations(draw: st.DrawFn) -> Observation:
 @given(observations())
 def test_nothing_is_lost(observation: Observation) -> None:
     assert decode(encode(observation)) == observation
+
+
+def test_every_field_of_an_arm_is_written() -> None:
+    assert set(record.SCALARS.values()) | {"revision", "buckets", "quality"} == set(Arm.model_fields)
 
 
 @given(observations())

@@ -20,14 +20,18 @@ from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 
 VERSION = 1
 
-_SCALARS = {
+SCALARS = {
     "n": "requests",
     "x": "errors",
     "u": "cpu",
     "m": "memory",
     "a": "restarts",
     "p": "processes",
+    "i": "business",
+    "g": "values",
 }
+"""Fields of an arm that are written as they are, by the letter that stands for them."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 _DEFAULTS = Arm(revision="")
@@ -82,7 +86,7 @@ def decode(text: str | bytes) -> Observation:
 
 def _packed(arm: Arm, edges: list[float], *, besides: str) -> dict[str, Any]:
     found: dict[str, Any] = {} if arm.revision == besides else {"r": arm.revision}
-    for short, name in _SCALARS.items():
+    for short, name in SCALARS.items():
         value = getattr(arm, name)
         if value != getattr(_DEFAULTS, name):
             found[short] = value
@@ -91,8 +95,6 @@ def _packed(arm: Arm, edges: list[float], *, besides: str) -> dict[str, Any]:
         found["b"] = [count for _, count in arm.buckets]
         if own != edges:
             found["e"] = own
-    if arm.business:
-        found["i"] = arm.business
     if arm.quality is not Quality.OK:
         found["q"] = arm.quality.value
     return found
@@ -104,9 +106,8 @@ def _unpacked(found: dict[str, Any], edges: tuple[float, ...], besides: str) -> 
     return Arm(
         revision=found.get("r", besides),
         buckets=tuple(zip(own, counts, strict=True)) if counts else (),
-        business=found.get("i", {}),
         quality=Quality(found.get("q", "ok")),
-        **{name: found[short] for short, name in _SCALARS.items() if short in found},
+        **{name: found[short] for short, name in SCALARS.items() if short in found},
     )
 
 
