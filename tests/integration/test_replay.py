@@ -214,6 +214,19 @@ def test_what_prometheus_refuses_is_told(phoenix, prometheus):
     assert "not of Prometheus" in said
 
 
+def test_both_policies_see_the_same_walk(phoenix, tmp_path, prometheus):
+    policy = tmp_path / "lax.yaml"
+    policy.write_text(POLICY.replace("literal", "statistical"))
+    arguments = ("replay", "--prometheus", prometheus.url, *QUERIES, *prometheus.span, "-o", "json")
+    for chosen in (
+        ("--policy", policy, "--against", "literal"),
+        ("--policy", "literal", "--against", policy),
+    ):
+        found = json.loads(phoenix(*arguments, *chosen))
+        assert {one["gate"] for one in found} == {"statistical", "literal"}
+        assert [[step["weight"] for step in one["steps"]] for one in found] == [[10, 50], [10, 50]]
+
+
 def test_a_token_comes_from_the_environment(phoenix, tmp_path, prometheus, monkeypatch):
     prometheus.token = "s3cret"
     arguments = ("replay", "--prometheus", prometheus.url, *QUERIES, *prometheus.span)

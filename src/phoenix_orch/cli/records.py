@@ -141,13 +141,25 @@ def _text(path: Path) -> tuple[str, str]:
         ) from None
 
 
-def policy(text: str | None, record: Recording) -> tuple[str, RolloutSpec]:
-    """The policy's name and spec: the record's own, that with another gate, or one from a file.
+def policies(record: Recording, first: str | None, second: str | None) -> list[tuple[str, RolloutSpec]]:
+    """The one or two policies to judge a record by. A gate's word alone means the record's own policy with
+    that gate, or where it has none the other one with it."""
+    if second is None:
+        return [policy(first, record)]
+    if first in GATES and second not in GATES:
+        later = policy(second, record)
+        return [policy(first, record, later[1]), later]
+    begin = policy(first, record)
+    return [begin, policy(second, record, begin[1])]
+
+
+def policy(text: str | None, record: Recording, base: RolloutSpec | None = None) -> tuple[str, RolloutSpec]:
+    """The policy's name and spec: the record's own, that (or `base`) with another gate, or from a file.
 
     A file is a phoenix.yaml, of which the rollout counts that is named after `#` or like the record's, or
     it holds the fields of one rollout alone.
     """
-    own = record.header.spec or RolloutSpec()
+    own = record.header.spec or base or RolloutSpec()
     if text is None:
         return (OWN if record.header.spec is not None else "guide"), own
     if text in GATES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from phoenix_orch.cli.options import Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.cli.progress import working
 from phoenix_orch.cli.tables import indent
-from phoenix_orch.health_validator import explain
+from phoenix_orch.health_validator import explain, placing
 from phoenix_orch.health_validator.explanation import explained
 from phoenix_orch.health_validator.recording import Recording
 from phoenix_orch.health_validator.sources.prometheus_range import Queries, fetch
@@ -95,20 +95,21 @@ def replay(  # noqa: PLR0917 - one parameter for each option
                 "nothing to replay: neither a FILE nor --prometheus is given",
                 remedy="phoenix rollout observations NAME -o jsonl > release.jsonl, then replay that",
             )
-        results = [_replayed(record, text, told) for record in found for text in _policies(policy, against)]
+        results = [result for record in found for result in _replayed(record, policy, against, told)]
     if chart is not None:
         _draw(chart, found, policy)
     emit(output, results, _text(results))
 
 
-def _policies(policy: str | None, against: str | None) -> tuple[str | None, ...]:
-    return (policy,) if against is None else (policy, against)
-
-
-def _replayed(record: Recording, text: str | None, told: Callable[[str], None]) -> Replayed:
-    name, spec = records.policy(text, record)
-    told(f"{record.source} under {name}")
-    return summary(record, spec, name)
+def _replayed(
+    record: Recording, policy: str | None, against: str | None, told: Callable[[str], None]
+) -> Iterator[Replayed]:
+    """Under each policy; where the record does not tell its weights, both see those of the first one."""
+    chosen = records.policies(record, policy, against)
+    placed = placing.placed(record, [step.weight for step in chosen[0][1].steps()])
+    for name, spec in chosen:
+        told(f"{record.source} under {name}")
+        yield summary(placed, spec, name)
 
 
 def _draw(chart: Path, found: Sequence[Recording], policy: str | None) -> None:
