@@ -68,6 +68,14 @@ def test_latency_is_drawn_when_asked_for():
         explained(BAD, LITERAL, metric="cpu")
 
 
+def test_a_release_that_has_ended_well_says_so():
+    record = recorded.release()
+    header = record.header.model_copy(update={"outcome": "promoted"})
+    found = explained(type(record)(record.source, header, record.observations), recorded.SPEC)
+    assert found.sentence.startswith("Promoted; observed for 7 min, at last at 50 % traffic")
+    assert "Canary failed 0 of " in found.sentence
+
+
 def test_what_took_it_back_besides_a_verdict_comes_first():
     cause = Cause(
         revision="2222222222", trigger="crash-loop", reason="2 exits in 5m", at=recorded.BEGAN, weight=10

@@ -132,6 +132,7 @@ def explained(
     drawn = picture(found.config, found.observations, found.verdicts, metric or _drawn(verdict, found))
     after = timedelta(seconds=round((observation.t1 - found.observations[0].t0).total_seconds(), 1))
     metrics = tuple(_metrics(verdict.evidence))
+    told = _told(drawn.points[index], drawn)
     numbers = _numbers(verdict, drawn.points[index], drawn, found.observations[: index + 1])
     return Explanation(
         rollout=record.header.rollout,
@@ -147,7 +148,7 @@ def explained(
         after=after,
         phase=place.phase,
         weight=place.weight,
-        sentence=_sentence(verdict, cause, after, place.weight, _told(drawn.points[index], drawn)),
+        sentence=_sentence(verdict, _opening(record.header, verdict, cause, after, place.weight), told),
         numbers=numbers,
         blame=verdict.blame,
         reason=verdict.reason,
@@ -263,10 +264,19 @@ _ENDED = {
 }
 
 
-def _sentence(verdict: Verdict, cause: Cause | None, after: timedelta, weight: int, told: str) -> str:
-    opening = f"{_ENDED[verdict.kind]} {spoken(after)} at {weight} % traffic"
+_OUTCOMES = {"promoted": "Promoted", "cancelled": "Cancelled", "superseded": "Superseded"}
+
+
+def _opening(header: Header, verdict: Verdict, cause: Cause | None, after: timedelta, weight: int) -> str:
+    """What became of the release, and when."""
     if cause is not None and cause.trigger != "verdict":
-        opening = f"Rolled back at {cause.weight} % traffic by {cause.trigger}: {cause.reason}"
+        return f"Rolled back at {cause.weight} % traffic by {cause.trigger}: {cause.reason}"
+    if verdict.kind is not VerdictKind.ROLLBACK and header.outcome in _OUTCOMES:
+        return f"{_OUTCOMES[header.outcome]}; observed for {spoken(after)}, at last at {weight} % traffic"
+    return f"{_ENDED[verdict.kind]} {spoken(after)} at {weight} % traffic"
+
+
+def _sentence(verdict: Verdict, opening: str, told: str) -> str:
     if verdict.kind is VerdictKind.ADVANCE and verdict.tier is not None:
         opening += f", limits {_TIERS[verdict.tier]}"
     parts = [opening]
