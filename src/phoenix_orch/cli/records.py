@@ -10,9 +10,11 @@ from pathlib import Path
 
 from phoenix_orch.client import Client
 from phoenix_orch.health_validator.csv_recording import read_csv
+from phoenix_orch.health_validator.history import wanted
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.health_validator.recording import Header, Recording, read_jsonl
 from phoenix_orch.health_validator.resting import past
+from phoenix_orch.health_validator.seeing import FLOOR
 from phoenix_orch.kernel import config
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.kernel.units import parse_duration
@@ -34,8 +36,11 @@ def of_release(client: Client, name: str, number: int | None = None) -> Recordin
     """
     view = client.rollout(name)
     header, since, until = _release(client, view, number)
+    earlier = _past_wanted(view)
     span = view.rollout.spec.policy.statistical.history
     found = client.observations(name, since=since - span if since is not None else None, limit=LOG)
+    if since is not None and sum(observation.t1 <= since for observation in found) < earlier:
+        found = client.observations(name, limit=LOG)  # there was a pause: the past lies further back
     own = [
         observation
         for observation in found
@@ -49,8 +54,14 @@ def of_release(client: Client, name: str, number: int | None = None) -> Recordin
             remedy="the log holds the newest 20,000; the first comes an interval after the release begins",
         )
     beside = own[0].stable.revision if own[0].stable is not None else None
-    before = [observation for observation in found if observation.t1 <= own[0].t0]
+    before = [observation for observation in found if observation.t1 <= own[0].t0][-earlier:]
     return Recording(f"{name}#{header.release}", header, tuple(own), past=past(before, beside))
+
+
+def _past_wanted(view: RolloutView) -> int:
+    """As many observations of the past as the judge has read."""
+    spec = view.rollout.spec
+    return wanted(spec.policy.statistical, max(spec.evidence.interval, FLOOR * view.speed))
 
 
 def _release(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterable
+from datetime import timedelta
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,6 +23,9 @@ RARE = 1e-4
 
 EDGES = 10
 """Latency edges kept at most: the state of the judge carries them."""
+
+MOST = 20_000
+"""Observations read at most: as many as the log holds."""
 
 FEWEST = 10
 """Fewer windows are no history."""
@@ -80,6 +84,12 @@ class History(BaseModel):
             return None
         logit = (1 - part) * math.log(above / (1 - above)) + part * math.log(below / (1 - below))
         return 1 / (1 + math.exp(-logit))
+
+
+def wanted(parameters: Statistical, interval: timedelta) -> int:
+    """How many of the newest observations are the history, however old they are: an old past tells more
+    than none."""
+    return max(1, min(MOST, math.ceil(parameters.history / interval)))
 
 
 def learn(

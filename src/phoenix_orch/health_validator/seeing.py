@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
 from phoenix_orch.rollout.status import RESTING, State, Status
 from phoenix_orch.traffic.router import TrafficSeen
+
+FLOOR = timedelta(milliseconds=200)
+"""Real time between two observations at least, however compressed the rollout's clock is."""
 
 
 def watched(status: Status) -> str | None:

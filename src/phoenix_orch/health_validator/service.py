@@ -24,7 +24,7 @@ from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState
 from phoenix_orch.health_validator.observation import Observation, Quality, Verdict
 from phoenix_orch.health_validator.resting import at_rest, is_continued
-from phoenix_orch.health_validator.seeing import gap, watched, weight
+from phoenix_orch.health_validator.seeing import FLOOR, gap, watched, weight
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, Reading, SourceMemory
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
@@ -33,9 +33,6 @@ from phoenix_orch.rollout.status import RESTING, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter, TrafficSeen
 from phoenix_orch.workload.workload import WorkloadState, WorkloadView
-
-FLOOR = timedelta(milliseconds=200)
-"""Real time between two observations at least, however compressed the rollout's clock is."""
 
 PATIENCE = 5.0
 """Real seconds for one call to the store, the router or the workload."""
@@ -48,9 +45,6 @@ LOOK = timedelta(seconds=1)
 
 UNLOGGED = 1000
 """Observations kept while the store is away; the oldest go first."""
-
-HISTORY = 20_000
-"""Past observations read at most before a release is judged."""
 
 _JUDGED = frozenset({State.PROGRESSING, State.PAUSED, State.PROMOTING, State.BAKING})
 _WATCHED = _JUDGED | {State.STARTING} | RESTING
@@ -267,9 +261,9 @@ class HealthValidator:
         rollout = watch.rollout
         if config.gate != "statistical" or rollout.status.state in RESTING:
             return None
-        since = (rollout.status.release_started or self._clock.now()) - config.statistical.history
+        number = history.wanted(config.statistical, config.interval)
         try:
-            past = await _within(PATIENCE, self._store.observations(rollout.name, since=since, limit=HISTORY))
+            past = await _within(PATIENCE, self._store.observations(rollout.name, limit=number))
         except PhoenixError as error:
             self._trouble(watch, "history", error.message)
             return None
