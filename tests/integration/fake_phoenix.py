@@ -270,9 +270,12 @@ class FakeOperations:
             )
         ]
 
-    async def apply(self, config: PhoenixFile, *, actor: str, dry_run: bool) -> list[Change]:
+    async def apply(
+        self, config: PhoenixFile, *, actor: str, dry_run: bool, even_if_unattainable: bool = False
+    ) -> list[Change]:
         if not dry_run:
-            self.calls.append(("apply", config, actor))
+            forced = ("even if unattainable",) if even_if_unattainable else ()
+            self.calls.append(("apply", config, actor, *forced))
         return [
             Change(
                 kind=ChangeKind.CREATE,

@@ -104,7 +104,13 @@ def test_what_changes_something_names_the_user_the_kernel_names(client, operatio
         {"services": {"web": {"command": "a {port}"}}, "routes": {"web": {"service": "web"}}}
     )
     assert [change.target for change in client.apply(config)] == ["rollout/web"]
-    wanted = {"version": "2", "env": {"A": "b"}, "command": ("x", "{port}"), "change_cause": "why"}
+    wanted = {
+        "version": "2",
+        "env": {"A": "b"},
+        "command": ("x", "{port}"),
+        "change_cause": "why",
+        "even_if_unattainable": False,
+    }
     assert operations.calls == [
         ("command", "web", CommandKind.PAUSE, me, "lunch"),
         ("start", "web", wanted, me),

@@ -97,8 +97,20 @@ def test_commands_ask_for_what_was_typed(phoenix, operations):
     phoenix("service", "restart", "web")
     me = operations.calls[0][3]
     nothing = {"version": None, "env": None, "command": None, "change_cause": ""}
+    nothing |= {"even_if_unattainable": False}
     assert operations.calls == [
-        ("start", "web", nothing | {"version": "2", "env": {"A": "b=c", "D": ""}, "change_cause": "why"}, me),
+        (
+            "start",
+            "web",
+            nothing
+            | {
+                "version": "2",
+                "env": {"A": "b=c", "D": ""},
+                "change_cause": "why",
+                "even_if_unattainable": False,
+            },
+            me,
+        ),
         ("start", "web", nothing | {"command": ("app", "--name", "a b", "{port}")}, me),
         ("undo", "web", 1, me, "why"),
         ("command", "web", CommandKind.PAUSE, me, "lunch"),

@@ -52,7 +52,7 @@ def test_every_command_of_the_contract_is_there():
 
     assert names("rollout") == {
         *("start", "status", "watch", "pause", "resume", "promote"),
-        *("abort", "retry", "undo", "history", "explain"),
+        *("abort", "retry", "undo", "history", "explain", "observations"),
     }
     assert names("service") == {"list", "logs", "restart"}
     assert names("get") == {"rollouts", "services", "revisions", "events"}

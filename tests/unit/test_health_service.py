@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from phoenix_orch.health_validator.judge import JudgeConfig
-from phoenix_orch.health_validator.observation import Quality, Verdict, VerdictKind
+from phoenix_orch.health_validator.history import learn
+from phoenix_orch.health_validator.judge import History, JudgeConfig
+from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict, VerdictKind
 from phoenix_orch.health_validator.replay import effective, replay
-from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator
+from phoenix_orch.health_validator.resting import is_rest
+from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator, Memory
 from phoenix_orch.kernel.clock import Clock, ManualClock, ScaledClock
 from phoenix_orch.kernel.errors import NotFound, Retryable
 from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec
@@ -132,10 +135,50 @@ async def test_a_good_canary_is_observed_logged_and_judged(world: World) -> None
 async def test_a_bad_canary_is_told(world: World) -> None:
     rollout = await world.rollout()
     world.evidence.serve("new", 100, errors=30)
-    await world.ticks(rollout, 2)
+    await world.ticks(rollout, 3)
     verdict = await world.verdict()
     assert verdict.kind is VerdictKind.ROLLBACK
     assert verdict.blame == ("errorRate",)
+
+
+async def test_what_stable_did_before_is_learnt_once_for_the_release(world: World) -> None:
+    """Errors in clusters and slow requests of the last release are what is usual in this one."""
+    rollout = await world.rollout()
+    for number in range(400):
+        errors = 40 if number % 25 == 0 else 0
+        t0 = world.clock.now() - timedelta(days=1) + number * TICK
+        busy = Arm(
+            revision="old",
+            requests=400,
+            errors=errors,
+            buckets=((0.05, 390), (0.1, 0), (0.3, 10), (math.inf, 0)),
+        )
+        await world.store.append_observation(
+            "web",
+            Observation(
+                t0=t0, t1=t0 + TICK, revision="old", step=2, weight_applied=100, canary=busy, stable=None
+            ),
+        )
+    await world.ticks(rollout, 2)
+    kept = await world.store.verdict("web")
+    assert kept is not None
+    learnt = Memory.model_validate_json(kept[1]).judge.history
+    assert (learnt.windows, learnt.requests, learnt.errors) == (34, 160_000, 640)
+    assert learnt.dispersion is not None
+    assert learnt.dispersion > 5
+    assert learnt.edges
+    await world.ticks(rollout, 3)
+    kept = await world.store.verdict("web")
+    assert kept is not None
+    assert Memory.model_validate_json(kept[1]).judge.history == learnt
+
+
+async def test_without_a_past_the_judge_knows_none(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 2)
+    kept = await world.store.verdict("web")
+    assert kept is not None
+    assert Memory.model_validate_json(kept[1]).judge.history == History()
 
 
 async def test_nothing_is_judged_before_the_canary_carries_traffic(world: World) -> None:
@@ -158,12 +201,78 @@ async def test_the_bake_judges_the_new_stable_alone(world: World) -> None:
     assert (verdict.kind, verdict.revision, verdict.step) == (VerdictKind.ADVANCE, "new", 4)
 
 
-async def test_rest_needs_no_watching(world: World) -> None:
-    rollout = await world.rollout(state=State.PROMOTED)
+async def test_nothing_is_watched_while_a_release_is_taken_away_or_gone(world: World) -> None:
+    rollout = await world.rollout(state=State.ROLLING_BACK)
     assert await world.validator.observe_once(rollout) is False
     await world.store.remove("web")
     assert await world.validator.observe_once(rollout) is False
     assert not world.evidence.asked
+
+
+@pytest.mark.parametrize("state", [State.IDLE, State.PROMOTED, State.ROLLED_BACK])
+async def test_between_releases_the_past_of_stable_is_logged_and_not_judged(
+    world: World, state: State
+) -> None:
+    rollout = await world.rollout(state=state)
+    await world.ticks(rollout, 4)
+    assert await world.store.verdict("web") is None
+    found = await world.store.observations("web")
+    assert len(found) == 3
+    assert all(is_rest(observation) for observation in found)
+    assert [o.stable.revision for o in found if o.stable] == ["old"] * 3
+    assert [o.stable.requests for o in found if o.stable] == [400] * 3
+    assert {(o.canary.requests, o.canary.quality) for o in found} == {(0, Quality.GAP)}
+    context = world.evidence.asked[-1]
+    assert (context.revision, context.stable) == ("old", None)
+
+
+async def test_a_pause_between_releases_is_not_one_long_interval(world: World) -> None:
+    rollout = await world.rollout(state=State.IDLE)
+    await world.ticks(rollout, 3)
+    assert isinstance(world.clock, ManualClock)
+    world.clock.advance(timedelta(hours=5))
+    await world.ticks(rollout, 3)
+    assert {o.seconds for o in await world.store.observations("web")} == {10.0}
+
+
+async def test_a_release_is_judged_by_what_stable_did_before_it(world: World) -> None:
+    rollout = await world.rollout(state=State.IDLE)
+    await world.ticks(rollout, 140)
+    now = world.clock.now()
+    await world.change(rollout, state=State.STARTING, release=2, release_started=now)
+    await world.ticks(rollout, 2)
+    await world.change(rollout, state=State.PROGRESSING)
+    await world.ticks(rollout, 3)
+    kept = await world.store.verdict("web")
+    assert kept is not None
+    memory = Memory.model_validate_json(kept[1])
+    assert memory.judge.history.windows >= 10
+    found = await world.store.observations("web", limit=10**6)
+    past, own = [o for o in found if is_rest(o)], [o for o in found if not is_rest(o)]
+    config = JudgeConfig.of(SPEC)
+    history = learn(past, config.statistical)
+    assert history == memory.judge.history
+    assert list(replay(config, own, history=history))[-1] == kept[0]
+
+
+async def test_a_past_that_cannot_be_read_delays_no_verdict(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any, **__: Any) -> None:
+        raise Retryable("the store is away")
+
+    monkeypatch.setattr(world.store, "observations", away)
+    await world.ticks(await world.rollout(), 3)
+    assert (await world.verdict()).requests == 200
+
+
+async def test_a_release_begins_counting_anew_after_the_rest(world: World) -> None:
+    rollout = await world.rollout(state=State.IDLE)
+    await world.ticks(rollout, 3)
+    await world.change(rollout, state=State.PROGRESSING, release=2)
+    await world.ticks(rollout, 3)
+    verdict = await world.verdict()
+    assert (verdict.revision, verdict.requests) == ("new", 200)
 
 
 async def test_a_restart_goes_on_exactly_there(world: World) -> None:
@@ -382,7 +491,7 @@ async def test_the_loop_finds_rollouts_and_keeps_the_interval() -> None:
         # 200 ms of real time are 20 s on this clock: the floor, not the 10 s of the spec
         assert all(18 <= o.seconds <= 60 for o in observations)
         rollout = await world.store.get("one")
-        await world.change(rollout, state=State.IDLE)
+        await world.change(rollout, state=State.ROLLING_BACK)
 
         async def quiet() -> bool:
             return not world.validator._watches

@@ -23,6 +23,8 @@ class StartRequest(Model):
     command: tuple[str, ...] | None = None
     change_cause: str = ""
     dry_run: bool = False
+    even_if_unattainable: bool = False
+    """Also when stable itself does not keep the limits that the release would be judged by."""
 
 
 class UndoRequest(Model):
@@ -35,3 +37,5 @@ class UndoRequest(Model):
 class ApplyRequest(Model):
     config: PhoenixFile
     dry_run: bool = False
+    even_if_unattainable: bool = False
+    """Also release where stable itself does not keep the limits."""

@@ -74,6 +74,7 @@ def routes(operations: Operations) -> APIRouter:
             change_cause=body.change_cause,
             actor=who,
             dry_run=body.dry_run,
+            even_if_unattainable=body.even_if_unattainable,
         )
 
     @router.post("/rollouts/{name}/undo")
@@ -86,6 +87,11 @@ def routes(operations: Operations) -> APIRouter:
     @router.post("/apply")
     async def apply_configuration(body: ApplyRequest, who: Actor) -> list[Change]:
         """Make a whole phoenix.yaml what is wanted, or none of it."""
-        return await operations.apply(body.config, actor=who, dry_run=body.dry_run)
+        return await operations.apply(
+            body.config,
+            actor=who,
+            dry_run=body.dry_run,
+            even_if_unattainable=body.even_if_unattainable,
+        )
 
     return router

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, DryRun, File, Output, OutputOption
+from phoenix_orch.cli.options import (
+    DEFAULT_FILE,
+    UNSET,
+    DataDir,
+    DryRun,
+    EvenIfUnattainable,
+    File,
+    Output,
+    OutputOption,
+)
 from phoenix_orch.cli.output import changes, emit
 from phoenix_orch.client import Client
 from phoenix_orch.orchestrator.config import load
@@ -11,6 +20,7 @@ from phoenix_orch.orchestrator.config import load
 def apply(
     file: File = DEFAULT_FILE,
     dry_run: DryRun = False,
+    even_if_unattainable: EvenIfUnattainable = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
@@ -21,5 +31,5 @@ def apply(
     """
     config = load(file)
     with Client(data_dir) as client:
-        found = client.apply(config, dry_run=dry_run)
+        found = client.apply(config, dry_run=dry_run, even_if_unattainable=even_if_unattainable)
     emit(output, found, changes(found, dry_run=dry_run))

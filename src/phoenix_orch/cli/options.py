@@ -80,6 +80,10 @@ Reason = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything and tell what would be done; do nothing.")
 ]
+EvenIfUnattainable = Annotated[
+    bool,
+    typer.Option("--even-if-unattainable", help="Also when stable itself does not keep the limits."),
+]
 RolloutName = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the rollout.", autocompletion=_complete("rollouts"))
 ]

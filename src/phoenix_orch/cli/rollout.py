@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import following, pages, tables
+from phoenix_orch.cli.explaining import explain
+from phoenix_orch.cli.observing import observations
 from phoenix_orch.cli.options import (
     UNSET,
     DataDir,
     DryRun,
+    EvenIfUnattainable,
     Output,
     OutputOption,
     Reason,
@@ -88,6 +91,7 @@ def start(  # noqa: PLR0917 - one parameter for each option
     ] = None,
     reason: Reason = "",
     dry_run: DryRun = False,
+    even_if_unattainable: EvenIfUnattainable = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the release to its end.")] = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
@@ -110,6 +114,7 @@ def start(  # noqa: PLR0917 - one parameter for each option
             command=wanted_command,
             change_cause=reason,
             dry_run=dry_run,
+            even_if_unattainable=even_if_unattainable,
         )
         emit(output, change, changes([change], dry_run=dry_run))
         if not watch or dry_run:
@@ -291,12 +296,8 @@ def history(
     emit(output, found, tables.history(found), speed=speed)
 
 
-@app.command()
-def explain(name: RolloutName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
-    """Why it stands where it stands, with the numbers."""
-    with Client(data_dir) as client:
-        view = client.rollout(name)
-    emit(output, view, pages.explained(view), speed=view.speed)
+app.command()(explain)
+app.command()(observations)
 
 
 def _say(

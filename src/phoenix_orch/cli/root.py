@@ -51,6 +51,13 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
         "get": Branch("get", "app", "List rollouts, services, revisions or events."),
         "describe": Branch("describe", "app", "Show everything about one rollout."),
     },
+    "Judge": {
+        "plan": Branch("plan", "plan", "How long each phase needs to prove its limits."),
+        "replay": Branch("replay", "replay", "What a policy would have done on recorded releases."),
+        "calibrate": Branch(
+            "calibrate", "calibrate", "Release stable against itself: false rollbacks and dispersion."
+        ),
+    },
     "Tool": {
         "schema": Branch("start", "schema", "Print the JSON Schema of phoenix.yaml."),
         "completion": Branch("completion", "completion", "Print the completion script of a shell."),

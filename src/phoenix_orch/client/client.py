@@ -112,8 +112,14 @@ class Client:
 
     # -- changing ----------------------------------------------------------------------------------
 
-    def apply(self, config: PhoenixFile, *, dry_run: bool = False) -> list[Change]:
-        body = {"config": config.model_dump(mode="json", by_alias=True), "dryRun": dry_run}
+    def apply(
+        self, config: PhoenixFile, *, dry_run: bool = False, even_if_unattainable: bool = False
+    ) -> list[Change]:
+        body = {
+            "config": config.model_dump(mode="json", by_alias=True),
+            "dryRun": dry_run,
+            "evenIfUnattainable": even_if_unattainable,
+        }
         return self._post(list[Change], body, "apply")
 
     def start(
@@ -125,6 +131,7 @@ class Client:
         command: tuple[str, ...] | None = None,
         change_cause: str = "",
         dry_run: bool = False,
+        even_if_unattainable: bool = False,
     ) -> Change:
         body = {
             "version": version,
@@ -132,6 +139,7 @@ class Client:
             "command": list(command) if command else None,
             "changeCause": change_cause,
             "dryRun": dry_run,
+            "evenIfUnattainable": even_if_unattainable,
         }
         return self._post(Change, body, "rollouts", name, "start")
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from phoenix_orch.health_validator.rules import Rules, compile_rules
 from phoenix_orch.kernel.ids import revision_hash
-from phoenix_orch.rollout.spec import BusinessMetric, RolloutSpec, Step
+from phoenix_orch.rollout.spec import BusinessMetric, PlainValue, RolloutSpec, Statistical, Step
 
 BAKE = "bake"
 
@@ -21,7 +23,7 @@ class JudgeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gate: Literal["literal"]
+    gate: Literal["statistical", "literal"]
     steps: tuple[Step, ...]
     """All steps, and the bake as one more: the new revision at 100 % under the last step's limits."""
     window: timedelta
@@ -31,6 +33,12 @@ class JudgeConfig(BaseModel):
     keep_rollback: bool
     """A rollback verdict stands until another release begins."""
     business: tuple[BusinessMetric, ...] = ()
+    values: tuple[PlainValue, ...] = ()
+    statistical: Statistical = Statistical()
+    on_environment: Literal["hold", "rollback"] = "hold"
+    on_relative_regression: Literal["rollback", "hold"] = "rollback"
+    on_no_decision: Literal["pause", "rollback", "promote"] = "pause"
+    early_advance: bool = False
 
     @classmethod
     def of(cls, spec: RolloutSpec, *, interval: timedelta | None = None) -> Self:
@@ -48,6 +56,38 @@ class JudgeConfig(BaseModel):
             min_requests=spec.policy.min_requests,
             keep_rollback=spec.policy.on_failure == "rollback",
             business=spec.evidence.business,
+            values=spec.evidence.values,
+            statistical=spec.policy.statistical,
+            on_environment=spec.policy.on_environment,
+            on_relative_regression=spec.policy.on_relative_regression,
+            on_no_decision=spec.policy.on_no_decision,
+            early_advance=spec.policy.early_advance,
+        )
+
+    @cached_property
+    def structure(self) -> str:
+        """Differs when evidence gathered under the one configuration is none under the other."""
+        return revision_hash(self.model_dump(mode="json"))
+
+    def rules(self, index: int) -> Rules:
+        """What the statistical gate asks of the step, or of the bake for an index beyond the walk."""
+        return self._rules[min(index, len(self.steps) - 1)]
+
+    @cached_property
+    def _rules(self) -> tuple[Rules, ...]:
+        return tuple(
+            compile_rules(
+                steps=self.steps,
+                index=index,
+                parameters=self.statistical,
+                interval_ms=max(1, round(self.interval.total_seconds() * 1000)),
+                window_ms=max(1, round(self.window.total_seconds() * 1000)),
+                business=self.business,
+                values=self.values,
+                min_requests=self.min_requests,
+                early_advance=self.early_advance,
+            )
+            for index in range(len(self.steps))
         )
 
     def step(self, index: int) -> Step:

@@ -1,4 +1,5 @@
-"""The health validator: observe every active rollout, judge, publish the verdict with its time.
+"""The health validator: observe every rollout, judge what is released, publish the verdict with its time.
+Between releases stable is observed and logged, since the next release is judged by that past, too.
 
 Each rollout has a task of its own, so that one that is slow or broken delays no other. What a rollout's
 next observation builds on (counters read, the judge's state) is published together with the verdict in
@@ -18,19 +19,20 @@ from typing import Literal, TypeVar
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from phoenix_orch.health_validator import judge
+from phoenix_orch.health_validator import history, judge
+from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState
-from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict
+from phoenix_orch.health_validator.observation import Observation, Quality, Verdict
+from phoenix_orch.health_validator.resting import at_rest, is_continued
+from phoenix_orch.health_validator.seeing import FLOOR, gap, watched, weight
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, Reading, SourceMemory
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
-from phoenix_orch.rollout.status import Rollout, State, Status
+from phoenix_orch.rollout.spec import RolloutSpec
+from phoenix_orch.rollout.status import RESTING, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter, TrafficSeen
 from phoenix_orch.workload.workload import WorkloadState, WorkloadView
-
-FLOOR = timedelta(milliseconds=200)
-"""Real time between two observations at least, however compressed the rollout's clock is."""
 
 PATIENCE = 5.0
 """Real seconds for one call to the store, the router or the workload."""
@@ -45,7 +47,7 @@ UNLOGGED = 1000
 """Observations kept while the store is away; the oldest go first."""
 
 _JUDGED = frozenset({State.PROGRESSING, State.PAUSED, State.PROMOTING, State.BAKING})
-_WATCHED = _JUDGED | {State.STARTING}
+_WATCHED = _JUDGED | {State.STARTING} | RESTING
 
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -69,6 +71,8 @@ class _Watch:
     """One rollout while it is watched."""
 
     rollout: Rollout
+    config: tuple[RolloutSpec, JudgeConfig] | None = None
+    """Made for this spec."""
     memory: Memory | None = None
     loaded: bool = False
     verdict: Verdict | None = None
@@ -209,17 +213,22 @@ class HealthValidator:
 
     async def _observe(self, watch: _Watch) -> None:
         rollout = watch.rollout
-        revision = _under_judgement(rollout.status)
+        revision = watched(rollout.status)
         if revision is None:
             return
-        config = JudgeConfig.of(rollout.spec, interval=self._interval(rollout))
-        memory = self._memory(watch, config, revision)
+        config = self._config(watch)
+        memory = await self._memory(watch, config, revision)
+        resting = rollout.status.state in RESTING
+        if resting and memory.at and not is_continued(memory.at, self._clock.now(), config.interval):
+            memory = Memory(release=memory.release, judge=memory.judge)
         first = memory.at is None
         context = await self._context(watch, revision, config.interval, memory.at)
         reading = await self._read(watch, context, memory.source)
         memory = memory.model_copy(update={"at": context.t1, "source": reading.memory})
         if first or rollout.status.state not in _JUDGED:
             watch.memory = memory  # the first reading is where counting begins
+            if resting and not first:
+                watch.unlogged.append(at_rest(reading.observation))
             return
         state, verdict = judge.step(config, memory.judge, reading.observation)
         watch.memory = memory.model_copy(update={"judge": state})
@@ -228,17 +237,38 @@ class HealthValidator:
         watch.unlogged.append(reading.observation)
         watch.unpublished = (verdict, watch.memory.model_dump_json())
 
-    def _memory(self, watch: _Watch, config: JudgeConfig, revision: str) -> Memory:
+    def _config(self, watch: _Watch) -> JudgeConfig:
+        spec = watch.rollout.spec
+        if watch.config is None or watch.config[0] != spec:
+            watch.config = (spec, JudgeConfig.of(spec, interval=self._interval(watch.rollout)))
+        return watch.config[1]
+
+    async def _memory(self, watch: _Watch, config: JudgeConfig, revision: str) -> Memory:
         """What is remembered of this release; an empty one for another."""
         kept, release = watch.memory, watch.rollout.status.release
-        fresh = judge.init(config, revision, release)
         if kept is None or (kept.release, kept.judge.revision) != (release, revision):
-            return Memory(release=release, judge=fresh)
+            past = await self._history(watch, config)
+            return Memory(release=release, judge=judge.init(config, revision, release, history=past))
         if kept.at is not None and kept.at > self._clock.now():
             _log.warning("the judge begins anew: the clock was set back", rollout=watch.rollout.name)
+            fresh = judge.init(config, revision, release, history=kept.judge.history)
             anew = fresh.model_copy(update={"rollback": kept.judge.rollback})
             return kept.model_copy(update={"at": self._clock.now(), "judge": anew})
         return kept
+
+    async def _history(self, watch: _Watch, config: JudgeConfig) -> History | None:
+        """What was observed of stable before this release; nothing while the log cannot be read."""
+        rollout = watch.rollout
+        if config.gate != "statistical" or rollout.status.state in RESTING:
+            return None
+        number = history.wanted(config.statistical, config.interval)
+        try:
+            past = await _within(PATIENCE, self._store.observations(rollout.name, limit=number))
+        except PhoenixError as error:
+            self._trouble(watch, "history", error.message)
+            return None
+        self._mended(watch, "history")
+        return history.learn(past, config.statistical, stable=rollout.status.stable)
 
     async def _context(
         self, watch: _Watch, revision: str, interval: timedelta, since: datetime | None
@@ -250,14 +280,15 @@ class HealthValidator:
             rollout=rollout.name,
             route=rollout.route,
             revision=revision,
-            stable=status.stable if status.state is not State.BAKING else None,
+            stable=status.stable if revision != status.stable else None,
             step=status.step,
-            weight=_weight(seen, revision),
+            weight=weight(seen, revision),
             t0=since if since is not None else now,
             t1=now,
             interval=interval,
             workload=workload,
             business=rollout.spec.evidence.business,
+            values=rollout.spec.evidence.values,
             notes=("the router does not say what it sends",) if seen.weight is None else (),
         )
 
@@ -287,7 +318,7 @@ class HealthValidator:
         except Exception as error:  # noqa: BLE001 - sources are other people's code, too
             reason = error.message if isinstance(error, PhoenixError) else repr(error)
             self._trouble(watch, "source", reason, exc_info=not isinstance(error, PhoenixError))
-            return _gap(context, memory, reason)
+            return gap(context, memory, reason)
         if reading.observation.canary.quality is Quality.GAP:
             self._trouble(watch, "source", "; ".join(reading.observation.notes))
         else:
@@ -343,37 +374,6 @@ class HealthValidator:
     def _mended(self, watch: _Watch, kind: str) -> None:
         if watch.faults.pop(kind, None) is not None:
             _log.info("observing goes on", rollout=watch.rollout.name, after=kind)
-
-
-def _under_judgement(status: Status) -> str | None:
-    return status.stable if status.state is State.BAKING else status.canary
-
-
-def _weight(seen: TrafficSeen, revision: str) -> int:
-    """The revision's share as the data plane shows it; 0 when it does not."""
-    if seen.weight is None:
-        return 0
-    if seen.canary_revision == revision:
-        return seen.weight
-    return 100 - seen.weight if seen.stable_revision == revision else 0
-
-
-def _gap(context: Context, memory: SourceMemory, reason: str) -> Reading:
-    def arm(revision: str) -> Arm:
-        return Arm(revision=revision, quality=Quality.GAP)
-
-    tracker = memory.tracker.model_copy(update={"missed": True})
-    observation = Observation(
-        t0=context.t0,
-        t1=context.t1,
-        revision=context.revision,
-        step=context.step,
-        weight_applied=context.weight,
-        canary=arm(context.revision),
-        stable=arm(context.stable) if context.stable is not None else None,
-        notes=(*context.notes, reason),
-    )
-    return Reading(observation, memory.model_copy(update={"tracker": tracker}))
 
 
 async def _within(seconds: float, call: Awaitable[T]) -> T:

@@ -14,6 +14,7 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Conflict, Invalid, Latched, NotFound, Retryable
+from phoenix_orch.orchestrator.attainable import refuse_unattainable
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.declared import (
     Declared,
@@ -91,11 +92,18 @@ class Applying:
         return route_call(known, route) if known and route in known.routes else Route(self.router_spec.url)
 
     async def apply(
-        self, config: PhoenixFile, *, actor: str, dry_run: bool = False, starting: bool = False
+        self,
+        config: PhoenixFile,
+        *,
+        actor: str,
+        dry_run: bool = False,
+        starting: bool = False,
+        even_if_unattainable: bool = False,
     ) -> list[Change]:
         """Check all, then write all. What the file does not name is left as it is.
 
-        `starting`: the router is not running yet, so its address may change.
+        `starting`: the router is not running yet, so its address may change, and Phoenix starts whatever
+        limits are in the file. `even_if_unattainable`: release although stable does not keep the limits.
         """
         merged = merge(self._config, config)
         every = declared(config)
@@ -108,6 +116,10 @@ class Applying:
             existing[name] = found.rollout
         plans = [(wanted, existing.get(wanted.name)) for wanted in every]
         changes = [await self._plan(wanted, rollout) for wanted, rollout in plans]
+        if not (starting or even_if_unattainable):
+            for (wanted, rollout), change in zip(plans, changes, strict=True):
+                if rollout is not None and _begins_a_release(rollout, change):
+                    await refuse_unattainable(self._store, self._clock, rollout, wanted.spec)
         unnamed = [
             Change(kind=ChangeKind.NONE, target=f"rollout/{name}", detail="not in this file; left as it is")
             for name in sorted(set(existing) - {wanted.name for wanted in every})
@@ -287,3 +299,8 @@ class Applying:
             else:
                 return
         raise Retryable(f"{wanted.name} is being written by others all the time", remedy="try the same again")
+
+
+def _begins_a_release(rollout: Rollout, change: Change) -> bool:
+    """A new revision is going to be judged; a return to stable is not."""
+    return change.kind is ChangeKind.RELEASE and change.revision != rollout.status.stable

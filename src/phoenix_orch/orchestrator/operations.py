@@ -17,6 +17,7 @@ from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Latched, Not
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.applying import Applying
+from phoenix_orch.orchestrator.attainable import refuse_unattainable
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.reading import Logs, Reading, or_none
 from phoenix_orch.orchestrator.views import (
@@ -82,9 +83,13 @@ class OrchestratorOperations(Reading):
         if found:
             self._wake()
 
-    async def apply(self, config: PhoenixFile, *, actor: str, dry_run: bool) -> list[Change]:
+    async def apply(
+        self, config: PhoenixFile, *, actor: str, dry_run: bool, even_if_unattainable: bool = False
+    ) -> list[Change]:
         async with self._changing:
-            changes = await self._applying.apply(config, actor=actor, dry_run=dry_run)
+            changes = await self._applying.apply(
+                config, actor=actor, dry_run=dry_run, even_if_unattainable=even_if_unattainable
+            )
         self._wake()
         return changes
 
@@ -98,6 +103,7 @@ class OrchestratorOperations(Reading):
         change_cause: str,
         actor: str,
         dry_run: bool,
+        even_if_unattainable: bool = False,
     ) -> Change:
         """Release stable's template with another version, environment or command."""
         async with self._changing:
@@ -119,6 +125,8 @@ class OrchestratorOperations(Reading):
                     remedy="change the version, the environment or the command",
                 )
             await self._refuse_target(rollout, target)
+            if not even_if_unattainable:
+                await refuse_unattainable(self._store, self._clock, rollout, rollout.spec)
             if not dry_run:
                 await self._keep_revision(rollout.name, template, change_cause or f"started by {actor}")
                 await self._wanting(rollout, {"target": target, "fast": False})

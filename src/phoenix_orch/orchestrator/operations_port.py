@@ -44,8 +44,13 @@ class Operations(Protocol):
         """The newest `limit` observations since `since`, oldest first."""
         ...
 
-    async def apply(self, config: PhoenixFile, *, actor: str, dry_run: bool) -> list[Change]:
-        """Make the whole configuration the one that is wanted, or none of it."""
+    async def apply(
+        self, config: PhoenixFile, *, actor: str, dry_run: bool, even_if_unattainable: bool = False
+    ) -> list[Change]:
+        """Make the whole configuration the one that is wanted, or none of it.
+
+        `even_if_unattainable`: also release where stable itself does not keep the limits.
+        """
         ...
 
     async def start(
@@ -58,6 +63,7 @@ class Operations(Protocol):
         change_cause: str,
         actor: str,
         dry_run: bool,
+        even_if_unattainable: bool = False,
     ) -> Change:
         """Release stable's template with another version, environment or command."""
         ...

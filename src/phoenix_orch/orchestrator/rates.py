@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from phoenix_orch.health_validator.histogram import quantile
 from phoenix_orch.health_validator.observation import Arm, Observation
+from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.orchestrator.views import Rates
 
 
@@ -33,6 +34,8 @@ class RateMeter:
             if self.last is not None and observation.t1 <= self.last:
                 continue
             self.last = observation.t1
+            if is_rest(observation):
+                continue  # stable between two releases
             self.recent.append(observation)
             _add(self.canary_totals, observation.canary)
             if observation.stable is not None:

@@ -113,7 +113,11 @@ class RolloutStore(Protocol):
         ...
 
     async def append_observation(self, name: str, observation: Observation) -> None:
-        """Append to the observation log, a capped stream (the newest 20,000 of each rollout)."""
+        """Append to the observation log, a capped stream (the newest 20,000 of each rollout).
+
+        At one every 10 s that is 55 hours; with 18 latency buckets a variant one takes about 0.4 kB,
+        so a full log takes about 9 MB.
+        """
         ...
 
     async def observations(

@@ -21,7 +21,7 @@ import asyncio
 import contextlib
 import importlib.resources
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
@@ -32,6 +32,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from phoenix_orch.health_validator.observation import Observation, Verdict
+from phoenix_orch.health_validator.record import decode, encode
 from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError, Terminal
 from phoenix_orch.rollout.status import (
     Cause,
@@ -47,6 +48,7 @@ from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT
 from phoenix_orch.rollout.store.valkey_client import address, answered, connect, translated
 
 M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
 
 EVENTS_KEPT = 10_000
 OBSERVATIONS_KEPT = 20_000
@@ -191,29 +193,29 @@ class ValkeyStore:
     # -- logs --------------------------------------------------------------------------------------
 
     async def events(self, name: str, *, limit: int = 100) -> list[Event]:
-        return await self._newest(Event, self._key("events", name), limit)
+        return await self._newest(Event.model_validate_json, self._key("events", name), limit)
 
     async def append_events(self, name: str, events: Sequence[Event]) -> None:
-        await self._append(self._changes, name, "events", EVENTS_KEPT, events)
+        texts = [event.model_dump_json() for event in events]
+        await self._append(self._changes, name, "events", EVENTS_KEPT, texts)
 
     async def append_observation(self, name: str, observation: Observation) -> None:
-        await self._append("", name, "observations", OBSERVATIONS_KEPT, [observation])
+        await self._append("", name, "observations", OBSERVATIONS_KEPT, [encode(observation)])
 
-    async def _append(
-        self, channel: str, name: str, log: str, kept: int, entries: Sequence[BaseModel]
-    ) -> None:
+    async def _append(self, channel: str, name: str, log: str, kept: int, texts: Sequence[str]) -> None:
         keys = [self._key("record", name), self._key(log, name)]
-        texts = [entry.model_dump_json() for entry in entries]
         await self._write("append", name, keys, [channel, name, kept, *texts])
 
     async def observations(
         self, name: str, *, since: datetime | None = None, limit: int = 1000
     ) -> list[Observation]:
-        return await self._newest(Observation, self._key("observations", name), limit, since)
+        return await self._newest(decode, self._key("observations", name), limit, since)
 
-    async def _newest(self, model: type[M], key: str, limit: int, since: datetime | None = None) -> list[M]:
+    async def _newest(
+        self, read: Callable[[bytes], T], key: str, limit: int, since: datetime | None = None
+    ) -> list[T]:
         """The newest entries, oldest first; with `since` back to the first that ended before it."""
-        found: list[M] = []
+        found: list[T] = []
         end = "+"
         while len(found) < limit:
             count = min(_PAGE, limit - len(found))
@@ -221,7 +223,7 @@ class ValkeyStore:
                 page: Any = await self._client.xrevrange(key, end, "-", count=count)
             for entry, fields in page:
                 end = f"({_text(entry)}"
-                value = _decoded(model, next(iter(fields.values()), b""), f"{key} at {_text(entry)}")
+                value = _read(read, next(iter(fields.values()), b""), f"{key} at {_text(entry)}")
                 if since is not None and isinstance(value, Observation) and value.t1 < since:
                     return found[::-1]
                 found.append(value)
@@ -392,12 +394,16 @@ def _text(value: Any) -> str:
 
 
 def _decoded(model: type[M], text: Any, where: str) -> M:
+    return _read(model.model_validate_json, text or b"", where)
+
+
+def _read(read: Callable[[bytes], T], text: Any, where: str) -> T:
     try:
-        return model.model_validate_json(text or b"")
-    except (ValidationError, TypeError) as error:
+        return read(text)
+    except (ValueError, TypeError) as error:  # ValidationError is a ValueError
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise Terminal(
-            f"the stored {model.__name__.lower()} in {where} cannot be read: {reason}",
+            f"what is stored in {where} cannot be read: {reason}",
             remedy="another release of Phoenix or another program wrote it: "
             "use that release, restore a backup, or remove the key",
         ) from None

@@ -1,0 +1,182 @@
+"""`phoenix rollout explain`: one sentence, four numbers, one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_orch.cli import chart_terminal, pages, records
+from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, RolloutName
+from phoenix_orch.cli.output import columns, emit, width
+from phoenix_orch.cli.progress import working
+from phoenix_orch.client import Client
+from phoenix_orch.health_validator import explain as words
+from phoenix_orch.health_validator.explanation import (
+    Explanation,
+    Metric,
+    explained,
+    unrecorded,
+)
+from phoenix_orch.health_validator.observation import Verdict
+from phoenix_orch.health_validator.recording import Header
+from phoenix_orch.kernel.errors import NotFound
+from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.rollout.spec import RolloutSpec
+from phoenix_orch.rollout.status import Cause, State
+
+PLAIN_WIDTH = 100
+"""Columns where standard output is no terminal."""
+
+
+def explain(  # noqa: PLR0917 - one parameter for each option
+    name: RolloutName,
+    release: Annotated[
+        int | None,
+        typer.Option("--release", metavar="N", min=1, help="This release; left out: the last one."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric",
+            metavar="M",
+            help="Draw errorRate, latencyP95 or latencyP99.",
+            show_default="the one blamed most",
+        ),
+    ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option("--chart", metavar="FILE", help="Write the picture as .png or .svg."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Why a release stands where it stands: a sentence, numbers, a picture."""
+    if chart is not None:
+        from phoenix_orch.cli import chart_file  # noqa: PLC0415 - draws with an extra
+
+        chart_file.check(chart)
+    with Client(data_dir) as client, working("judging what was recorded"):
+        view = client.rollout(name)
+        try:
+            record = records.of_release(client, name, release)
+        except NotFound:
+            if release is not None or chart is not None:
+                raise
+            emit(output, _unrecorded(view), pages.explained(view), speed=view.speed)
+            return
+        decided, cause = _decided(client, view, record.header.release)
+        found = explained(
+            record, record.header.spec or RolloutSpec(), decided=decided, cause=cause, metric=metric
+        )
+    if chart is not None:
+        chart_file.write(chart, found)
+    emit(output, found, _text(found, view), speed=view.speed)
+    if output is Output.TABLE:
+        _draw(found, chart)
+
+
+def _unrecorded(view: RolloutView) -> Explanation:
+    """Nothing was observed that could be judged again: what was said at the time."""
+    status = view.rollout.status
+    revision = status.canary or status.stable or ""
+    header = Header(
+        rollout=view.rollout.name,
+        release=status.release,
+        revision=revision,
+        version=view.versions.get(revision, ""),
+    )
+    return unrecorded(header, view.rollout.spec.policy.gate, view.verdict, status.cause)
+
+
+def _decided(client: Client, view: RolloutView, number: int) -> tuple[Verdict | None, Cause | None]:
+    """What was published last of the release, and what took it back."""
+    status = view.rollout.status
+    if number == status.release and status.state is not State.ROLLED_BACK:
+        return view.verdict, status.cause if status.state is State.ROLLING_BACK else None
+    for ended in client.history(view.rollout.name, limit=1000):
+        if ended.number == number:
+            return ended.verdict, ended.cause
+    return None, status.cause
+
+
+def _text(found: Explanation, view: RolloutView) -> str:
+    limit = width()
+    lines = [*_wrapped(found.sentence, limit), ""]
+    size = max(len(number.value) for number in found.numbers)
+    lines += [f"  {number.name:<9} {number.value:>{size}}   {number.meaning}" for number in found.numbers]
+    if found.missing:
+        lines += ["", "Missing", *(part for text in found.missing for part in _wrapped(f"  {text}", limit))]
+    if found.counterfactual:
+        said = found.counterfactual
+        lines += ["", *_wrapped(f"{said[:1].upper()}{said[1:]}.", limit)]
+    for note in found.notes:
+        lines += ["", *_wrapped(f"Note: {note}", limit)]
+    strong = found.e is not None and found.e_threshold is not None and found.e * 10 >= found.e_threshold
+    lines += ["", _metrics(found.metrics, strong=strong)]
+    state = view.rollout.status
+    if state.verification is not None and state.verification.release == found.release:
+        lines += ["", *pages.verification(state.verification)]
+    if state.state is State.ROLLED_BACK and found.release == state.release:
+        lines += ["", f"`phoenix rollout retry {view.rollout.name}` lifts the latch and tries it again."]
+    return "\n".join(lines)
+
+
+def _metrics(metrics: tuple[Metric, ...], *, strong: bool) -> str:
+    """`strong`: there is so much evidence that it matters which metric brought it."""
+    values = ("METRIC", "CANARY", "LIMIT", "STABLE")
+    header = (*values, "EVIDENCE", "BLAME", "N", "INTERVAL", "DISPERSION", "TIER")
+    rows = [
+        (
+            item.title,
+            words.shown(item.metric, item.observed),
+            words.shown(item.metric, item.limit),
+            words.shown(item.metric, item.stable_observed),
+            words.odds(item.e) if item.e is not None else "",
+            words.percent(item.blame) if item.blame and strong else "",
+            words.number(item.n) if item.n else "",
+            _interval(item),
+            f"{item.dispersion:.2g}" if item.dispersion is not None else "",
+            item.tier.value if item.tier is not None else "",
+        )
+        for item in metrics
+    ]
+    return columns(header, rows, empty="nothing is limited")
+
+
+def _interval(item: Metric) -> str:
+    """Of the share of bad requests, which for latency is another thing than the value."""
+    if item.lower is None or item.upper is None:
+        return ""
+    of = f", {words.percent(item.share_limit)} allowed" if item.share_limit is not None else ""
+    return f"{words.interval(item.lower, item.upper)}{of}"
+
+
+def _draw(found: Explanation, chart: Path | None) -> None:
+    """In the terminal, with colours where it has them."""
+    if found.picture is None:
+        return
+    lines = chart_terminal.draw(found.picture, width() or PLAIN_WIDTH)
+    if not lines:
+        return
+    from rich.console import Console  # noqa: PLC0415 - only when something is drawn
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console(highlight=False, width=max(chart_terminal.WIDEST, width() or 0))
+    console.print()
+    for line in lines:
+        console.print(Text.assemble(*line), no_wrap=True, overflow="crop")
+    if chart is not None:
+        console.print(f"\nthe picture is in {chart}")
+
+
+def _wrapped(text: str, limit: int | None) -> list[str]:
+    """Broken between words on a terminal; whole in a pipe."""
+    import textwrap  # noqa: PLC0415
+
+    if limit is None:
+        return [text]
+    indent = " " * (len(text) - len(text.lstrip()))
+    together = text.replace(" %", "\u00a0%")
+    return [line.replace("\u00a0", " ") for line in textwrap.wrap(together, limit, subsequent_indent=indent)]

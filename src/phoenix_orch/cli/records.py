@@ -1,0 +1,203 @@
+"""Recordings for the commands that look at recorded observations: from a running Phoenix or from files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from phoenix_orch.client import Client
+from phoenix_orch.health_validator.csv_recording import read_csv
+from phoenix_orch.health_validator.history import wanted
+from phoenix_orch.health_validator.observation import Observation
+from phoenix_orch.health_validator.recording import Header, Recording, read_jsonl
+from phoenix_orch.health_validator.resting import past
+from phoenix_orch.health_validator.seeing import FLOOR
+from phoenix_orch.kernel import config
+from phoenix_orch.kernel.errors import Invalid, NotFound
+from phoenix_orch.kernel.units import parse_duration
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.rollout.spec import RolloutSpec
+from phoenix_orch.rollout.status import ACTIVE, Release, State
+
+LOG = 20_000
+"""Observations that the log holds at most."""
+OWN, GATES = "own", ("statistical", "literal")
+_UNDER_WAY = ACTIVE | {State.BAKING, State.ROLLING_BACK, State.CANCELLING}
+
+
+def of_release(client: Client, name: str, number: int | None = None) -> Recording:
+    """What was observed of one release: the one on its way, the last one, or the one of that number.
+
+    Raises NotFound when there is no such release, or nothing of it is kept any more.
+    """
+    view = client.rollout(name)
+    header, since, until = _release(client, view, number)
+    earlier = _past_wanted(view)
+    span = view.rollout.spec.policy.statistical.history
+    found = client.observations(name, since=since - span if since is not None else None, limit=LOG)
+    if since is not None and sum(observation.t1 <= since for observation in found) < earlier:
+        found = client.observations(name, limit=LOG)  # there was a pause: the past lies further back
+    own = [
+        observation
+        for observation in found
+        if observation.revision == header.revision
+        and (since is None or observation.t1 > since)
+        and (until is None or observation.t1 <= until)
+    ]
+    if not own:
+        raise NotFound(
+            f"no observation of release {header.release} of {name} is kept",
+            remedy="the log holds the newest 20,000; the first comes an interval after the release begins",
+        )
+    beside = own[0].stable.revision if own[0].stable is not None else None
+    before = [observation for observation in found if observation.t1 <= own[0].t0][-earlier:]
+    return Recording(f"{name}#{header.release}", header, tuple(own), past=past(before, beside))
+
+
+def _past_wanted(view: RolloutView) -> int:
+    """As many observations of the past as the judge has read."""
+    spec = view.rollout.spec
+    return wanted(spec.policy.statistical, max(spec.evidence.interval, FLOOR * view.speed))
+
+
+def _release(
+    client: Client, view: RolloutView, number: int | None
+) -> tuple[Header, datetime | None, datetime | None]:
+    """The release's header, when it began and when it ended."""
+    status, spec = view.rollout.status, view.rollout.spec
+    name = view.rollout.name
+    if status.state in _UNDER_WAY and number in (None, status.release):
+        revision = (status.stable if status.state is State.BAKING else status.canary) or ""
+        version = view.versions.get(revision, "")
+        header = Header(rollout=name, release=status.release, revision=revision, version=version, spec=spec)
+        return header, status.release_started, None
+    ended = client.history(name, limit=1000)
+    for release in ended:
+        if number is None or release.number == number:
+            return _header(name, release, spec), release.started, release.ended
+    if number is None:
+        raise NotFound(
+            f"{name} has not released anything yet", remedy="`phoenix rollout start` starts a release"
+        )
+    known = ", ".join(str(release.number) for release in ended[:10]) or "none"
+    raise NotFound(f"{name} has no release {number}", remedy=f"releases that have ended: {known}")
+
+
+def _header(name: str, release: Release, spec: RolloutSpec) -> Header:
+    return Header(
+        rollout=name,
+        release=release.number,
+        revision=release.revision,
+        version=release.version,
+        spec=spec,
+        outcome=release.outcome.value,
+        reason=release.cause.reason if release.cause is not None else release.reason,
+        ended=release.ended,
+    )
+
+
+def since(client: Client, name: str, text: str) -> list[Observation]:
+    """All that was observed since a moment, or for so long."""
+    now = client.rollout(name).at
+    return client.observations(name, since=moment(text, now), limit=LOG)
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """`2h` (ago) or an ISO 8601 moment. Raises Invalid."""
+    try:
+        return now - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise Invalid(
+            f"{text!r} is neither a moment nor a length of time",
+            remedy="write 2026-03-01T12:00:00Z, or 2h for two hours ago",
+        ) from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def from_files(paths: Sequence[Path]) -> list[Recording]:
+    """The releases in JSON lines and CSV files. Raises ConfigError with line and column."""
+    found: list[Recording] = []
+    for path in paths:
+        name, text = _text(path)
+        read = read_jsonl if text.lstrip()[:1] in ("{", "") and path.suffix != ".csv" else read_csv
+        several = read(name, text)
+        found += (
+            several
+            if len(several) == 1
+            else [replace(one, source=f"{name}#{number}") for number, one in enumerate(several, start=1)]
+        )
+    return found
+
+
+def _text(path: Path) -> tuple[str, str]:
+    if str(path) == "-":
+        return "standard input", sys.stdin.read()
+    try:
+        return str(path), path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise Invalid(f"{path} cannot be read: {reason}", remedy="name a recording") from None
+    except UnicodeDecodeError as error:
+        raise Invalid(
+            f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}",
+            remedy="name a JSON lines or CSV file",
+        ) from None
+
+
+def policies(record: Recording, first: str | None, second: str | None) -> list[tuple[str, RolloutSpec]]:
+    """The one or two policies to judge a record by. A gate's word alone means the record's own policy with
+    that gate, or where it has none the other one with it."""
+    if second is None:
+        return [policy(first, record)]
+    if first in GATES and second not in GATES:
+        later = policy(second, record)
+        return [policy(first, record, later[1]), later]
+    begin = policy(first, record)
+    return [begin, policy(second, record, begin[1])]
+
+
+def policy(text: str | None, record: Recording, base: RolloutSpec | None = None) -> tuple[str, RolloutSpec]:
+    """The policy's name and spec: the record's own, that (or `base`) with another gate, or from a file.
+
+    A file is a phoenix.yaml, of which the rollout counts that is named after `#` or like the record's, or
+    it holds the fields of one rollout alone.
+    """
+    own = record.header.spec or base or RolloutSpec()
+    if text is None:
+        return (OWN if record.header.spec is not None else "guide"), own
+    if text in GATES:
+        return text, own.model_copy(update={"policy": own.policy.model_copy(update={"gate": text})})
+    file, _, wanted = text.partition("#")
+    source = config.read(Path(file))
+    content = source.root.content
+    if isinstance(content, dict) and "services" in content:
+        return text, _of_file(config.validate(source, PhoenixFile), file, wanted or record.header.rollout)
+    return text, config.validate(source, RolloutSpec)
+
+
+def _of_file(found: PhoenixFile, file: str, wanted: str) -> RolloutSpec:
+    rollouts = found.effective_rollouts()
+    if wanted in rollouts:
+        return rollouts[wanted].spec()
+    if len(rollouts) == 1 and not wanted:
+        return next(iter(rollouts.values())).spec()
+    raise NotFound(
+        f"{file} has no rollout {wanted!r}" if wanted else f"{file} has {len(rollouts)} rollouts",
+        remedy=f"name one: {', '.join(f'{file}#{name}' for name in rollouts)}",
+    )
+
+
+def length(text: str, option: str) -> timedelta:
+    """A duration from an option. Raises Invalid."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise Invalid(f"{option}: {error}", remedy=f"for example {option} 10s") from None

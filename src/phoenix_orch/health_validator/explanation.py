@@ -1,0 +1,393 @@
+"""Why a release stands where it stands: one sentence, four numbers, and every metric. Pure.
+
+The release is judged again from what was recorded of it, which gives the verdict after every
+observation and so the picture as well. What was decided then is kept beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from phoenix_orch.health_validator import explain
+from phoenix_orch.health_validator.missing import missing
+from phoenix_orch.health_validator.observation import (
+    Category,
+    MetricEvidence,
+    Observation,
+    Tier,
+    Verdict,
+    VerdictKind,
+)
+from phoenix_orch.health_validator.picture import DRAWN, Known, Picture, Point, picture
+from phoenix_orch.health_validator.recording import Header, Recording
+from phoenix_orch.health_validator.whatif import Judged, judged
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.units import Duration
+from phoenix_orch.rollout.spec import Model, RolloutSpec
+from phoenix_orch.rollout.status import Cause
+
+STRONGEST = 1_000_000
+"""Rarer than one in so many is not told."""
+
+
+class Metric(Model):
+    """One metric of the verdict. Shares are 0..1, latency in seconds, memory in bytes."""
+
+    metric: str
+    title: str
+    observed: float | None
+    limit: float
+    n: int
+    """Samples of the canary."""
+    bad: int
+    lower: float | None
+    upper: float | None
+    """Interval of the canary's share of bad samples."""
+    share_limit: float | None
+    stable_observed: float | None
+    stable_n: int
+    stable_bad: int
+    stable_lower: float | None
+    stable_upper: float | None
+    e: float | None
+    """The stronger of the next two."""
+    e_limit: float | None
+    e_stable: float | None
+    e_healthy: float | None
+    blame: float
+    """Part of the whole evidence that this metric brought, 0..1."""
+    dispersion: float | None
+    tolerance: float | None
+    tier: Tier | None
+    breached: bool
+    window: Duration
+
+
+class Number(Model):
+    """One of the four numbers, ready to print."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+class Explanation(Model):
+    """All of it, for people and programs."""
+
+    rollout: str
+    release: int
+    revision: str
+    version: str
+    gate: str
+    outcome: str
+    """How the release ended; empty while it is on its way."""
+    kind: VerdictKind | None
+    """None: nothing was judged yet."""
+    category: Category | None
+    tier: Tier | None = None
+    at: datetime | None
+    after: Duration | None = None
+    """From the first observation to the verdict; None: no observation is kept."""
+    phase: str = ""
+    weight: int = 0
+    sentence: str
+    numbers: tuple[Number, ...] = ()
+    blame: tuple[str, ...]
+    reason: str
+    """In the judge's own words."""
+    e: float | None
+    e_threshold: float | None
+    metrics: tuple[Metric, ...]
+    missing: tuple[str, ...] = ()
+    """What is still needed before the step can be left."""
+    counterfactual: str
+    """What a one-minute point rule would have said."""
+    notes: tuple[str, ...] = ()
+    cause: Cause | None = None
+    """What took the release back, if something did."""
+    picture: Picture | None = None
+
+
+def explained(
+    record: Recording,
+    spec: RolloutSpec,
+    *,
+    decided: Verdict | None = None,
+    cause: Cause | None = None,
+    metric: str | None = None,
+) -> Explanation:
+    """The explanation of a recorded release.
+
+    `decided`: the verdict that was published last; `cause`: what took it back; `metric`: the one to draw,
+    instead of the one that is blamed most. Raises Invalid for a metric that cannot be drawn.
+    """
+    if metric is not None and metric not in DRAWN:
+        raise Invalid(f"{metric!r} cannot be drawn", remedy=f"one of {', '.join(DRAWN)}")
+    found = judged(record, spec)
+    index = _deciding(found.verdicts)
+    verdict, observation = found.verdicts[index], found.observations[index]
+    place = found.config.step(observation.step)
+    drawn = picture(found.config, found.observations, found.verdicts, metric or _drawn(verdict, found))
+    after = timedelta(seconds=round((observation.t1 - found.observations[0].t0).total_seconds(), 1))
+    metrics = tuple(_metrics(verdict.evidence))
+    told = _told(drawn.points[index], drawn)
+    numbers = _numbers(verdict, drawn.points[index], drawn, found.observations[: index + 1])
+    return Explanation(
+        rollout=record.header.rollout,
+        release=record.header.release,
+        revision=observation.revision,
+        version=record.header.version,
+        gate=found.config.gate,
+        outcome=record.header.outcome,
+        kind=verdict.kind,
+        category=verdict.category,
+        tier=verdict.tier,
+        at=verdict.at,
+        after=after,
+        phase=place.phase,
+        weight=place.weight,
+        sentence=_sentence(verdict, _opening(record.header, verdict, cause, after, place.weight), told),
+        numbers=numbers,
+        blame=verdict.blame,
+        reason=verdict.reason,
+        e=verdict.e,
+        e_threshold=verdict.e_threshold,
+        metrics=metrics,
+        missing=missing(found.config, place, verdict, found.observations[: index + 1])
+        if verdict.kind in (VerdictKind.EXTEND, VerdictKind.CONTINUE, VerdictKind.HOLD)
+        else (),
+        counterfactual=verdict.counterfactual.sentence if verdict.counterfactual is not None else "",
+        notes=tuple(_notes(verdict, decided, cause)),
+        cause=cause,
+        picture=drawn,
+    )
+
+
+def unrecorded(header: Header, gate: str, verdict: Verdict | None, cause: Cause | None) -> Explanation:
+    """The explanation of a release of which no observation is kept: what was said of it then."""
+    word = verdict.reason if verdict is not None else "nothing was judged yet"
+    told = f"rolled back by {cause.trigger}: {cause.reason}" if cause is not None else word
+    evidence = verdict.evidence if verdict is not None else cause.evidence if cause is not None else ()
+    counterfactual = verdict.counterfactual if verdict is not None else None
+    return Explanation(
+        rollout=header.rollout,
+        release=header.release,
+        revision=header.revision,
+        version=header.version,
+        gate=gate,
+        outcome=header.outcome,
+        kind=verdict.kind if verdict is not None else VerdictKind.ROLLBACK if cause is not None else None,
+        category=verdict.category if verdict is not None else None,
+        tier=verdict.tier if verdict is not None else None,
+        at=verdict.at if verdict is not None else cause.at if cause is not None else None,
+        weight=cause.weight if cause is not None else 0,
+        sentence=f"{told[:1].upper()}{told[1:]}.",
+        blame=verdict.blame if verdict is not None else (),
+        reason=word,
+        e=verdict.e if verdict is not None else None,
+        e_threshold=verdict.e_threshold if verdict is not None else None,
+        metrics=tuple(_metrics(evidence)),
+        counterfactual=counterfactual.sentence if counterfactual is not None else "",
+        cause=cause,
+    )
+
+
+def _deciding(verdicts: Sequence[Verdict]) -> int:
+    """The first rollback; without one the last verdict."""
+    for index, verdict in enumerate(verdicts):
+        if verdict.kind is VerdictKind.ROLLBACK:
+            return index
+    return len(verdicts) - 1
+
+
+def _drawn(verdict: Verdict, found: Judged) -> str:
+    """The metric that brought most of the evidence among those that can be drawn."""
+    options = [item for item in verdict.evidence if item.metric in DRAWN]
+    blamed = [name for name in verdict.blame if name in DRAWN]
+    if not options:
+        return DRAWN[0]
+    if blamed and found.config.gate == "literal":
+        return blamed[0]
+    strongest = max(options, key=lambda item: item.share)
+    return blamed[0] if strongest.share == 0 and blamed else strongest.metric
+
+
+def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
+    for item in sorted(evidence, key=lambda item: (-item.share, not item.breached)):
+        known = [e for e in (item.e_limit, item.e_stable) if e is not None]
+        yield Metric(
+            metric=item.metric,
+            title=explain.title(item.metric),
+            observed=item.observed,
+            limit=item.limit,
+            n=item.samples,
+            bad=item.bad,
+            lower=item.lower,
+            upper=item.upper,
+            share_limit=item.share_limit,
+            stable_observed=item.stable,
+            stable_n=item.stable_samples,
+            stable_bad=item.stable_bad,
+            stable_lower=item.stable_lower,
+            stable_upper=item.stable_upper,
+            e=max(known) if known else None,
+            e_limit=item.e_limit,
+            e_stable=item.e_stable,
+            e_healthy=item.e_healthy,
+            blame=item.share,
+            dispersion=item.dispersion,
+            tolerance=item.tolerance,
+            tier=item.tier,
+            breached=item.breached,
+            window=item.window,
+        )
+
+
+# -- words ---------------------------------------------------------------------------------------------
+
+
+def rarity(e: float) -> str:
+    """In how many releases that are fine evidence so strong appears."""
+    rounded = min(e, STRONGEST)
+    digits = max(0, math.floor(math.log10(max(rounded, 1))) - 1)
+    return f"fewer than 1 of {math.floor(rounded / 10**digits) * 10**digits:,}"
+
+
+_ENDED = {
+    VerdictKind.ROLLBACK: "Rolled back at",
+    VerdictKind.ADVANCE: "May advance at",
+    VerdictKind.EXTEND: "Needs more evidence at",
+    VerdictKind.HOLD: "Held at",
+    VerdictKind.CONTINUE: "Healthy so far at",
+}
+
+
+_OUTCOMES = {"promoted": "Promoted", "cancelled": "Cancelled", "superseded": "Superseded"}
+
+
+def _opening(header: Header, verdict: Verdict, cause: Cause | None, after: timedelta, weight: int) -> str:
+    """What became of the release, and when."""
+    if cause is not None and cause.trigger != "verdict":
+        return f"Rolled back at {cause.weight} % traffic by {cause.trigger}: {cause.reason}"
+    if verdict.kind is not VerdictKind.ROLLBACK and header.outcome in _OUTCOMES:
+        return f"{_OUTCOMES[header.outcome]}; observed for {spoken(after)}, at last at {weight} % traffic"
+    return f"{_ENDED[verdict.kind]} {spoken(after)} at {weight} % traffic"
+
+
+def _sentence(verdict: Verdict, opening: str, told: str) -> str:
+    if verdict.kind is VerdictKind.ADVANCE and verdict.tier is not None:
+        opening += f", limits {_TIERS[verdict.tier]}"
+    parts = [opening]
+    if told:
+        parts.append(told)
+    if verdict.kind is VerdictKind.ROLLBACK and verdict.e is not None and verdict.e > 1:
+        parts.append(
+            f"if the release were healthy, evidence this strong ({explain.odds(verdict.e)}) would appear in "
+            f"{rarity(verdict.e)} rollouts"
+        )
+    if verdict.kind in (VerdictKind.HOLD, VerdictKind.EXTEND):
+        parts.append(verdict.reason)
+    if verdict.blame:
+        parts.append(f"blamed: {', '.join(_against(name, verdict) for name in verdict.blame)}")
+    return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in parts) + "."
+
+
+_TIERS = {
+    Tier.PROVEN: "proven to be kept",
+    Tier.LIKELY: "likely kept",
+    Tier.THIN: "judged on few requests",
+}
+
+
+def _against(metric: str, verdict: Verdict) -> str:
+    """`error rate (against the limit and stable)`: what of a metric brought the evidence."""
+    item = next((item for item in verdict.evidence if item.metric == metric), None)
+    title = explain.title(metric)
+    if item is None or item.e_limit is None or item.e_stable is None:
+        return title
+    floor = max(10.0, max(item.e_limit, item.e_stable) / 10)
+    sides = [name for name, e in (("limit", item.e_limit), ("stable", item.e_stable)) if e >= floor]
+    return f"{title} against {' and '.join(sides)}" if sides else title
+
+
+def _told(point: Point, drawn: Picture) -> str:
+    """Both variants in the present step, in words."""
+    if point.canary is None:
+        return ""
+    known, percent = point.canary, explain.percent
+    counted = _what(drawn.metric).format(bad=explain.number(known.bad), n=explain.number(known.requests))
+    limit = f", limit {percent(point.limit)}" if point.limit is not None else ""
+    text = f"canary {counted} = {percent(known.observed)} ({_interval(known, drawn)}{limit})"
+    if point.stable is None:
+        return text
+    return f"{text}; stable {_verb(drawn.metric)} {percent(point.stable.observed)} in the same minutes"
+
+
+def _what(metric: str) -> str:
+    if metric == "errorRate":
+        return "failed {bad} of {n} requests"
+    return "was slower than the limit in {bad} of {n} requests"
+
+
+def _verb(metric: str) -> str:
+    return "failed" if metric == "errorRate" else "was in"
+
+
+def _interval(known: Known, drawn: Picture) -> str:
+    """`95 % interval 0.13-0.65 %`."""
+    return f"{explain.percent(drawn.confidence)} interval {explain.interval(known.lower, known.upper)}"
+
+
+def spoken(length: timedelta) -> str:
+    """`3 min 30 s`."""
+    seconds = round(length.total_seconds())
+    parts = [
+        f"{count} {unit}"
+        for count, unit in (
+            (seconds // 3600, "h"),
+            (seconds // 60 % 60, "min"),
+            (seconds % 60 if seconds < 3600 else 0, "s"),
+        )
+        if count
+    ]
+    return " ".join(parts) or "0 s"
+
+
+def _numbers(
+    verdict: Verdict, point: Point, drawn: Picture, until: Sequence[Observation]
+) -> tuple[Number, ...]:
+    """Canary, stable, evidence, exposed requests."""
+    what = {"errorRate": "failed"}.get(drawn.metric, "slower than the limit")
+    limit = f", limit {explain.percent(point.limit)}" if point.limit is not None else ""
+    found = []
+    for name, known, rest in (("canary", point.canary, limit), ("stable", point.stable, "")):
+        if known is None:
+            found.append(Number(name=name, value="-", meaning="no requests in this step"))
+            continue
+        of = f"{explain.number(known.bad)} of {explain.number(known.requests)}"
+        meaning = f"{of} {what}; {_interval(known, drawn)}{rest}"
+        found.append(Number(name=name, value=explain.percent(known.observed), meaning=meaning))
+    if verdict.e is not None:
+        bar = explain.odds(verdict.e_threshold) if verdict.e_threshold is not None else "-"
+        meaning = f"against the release; from {bar} on it is taken back"
+        found.append(Number(name="evidence", value=explain.odds(verdict.e), meaning=meaning))
+    exposed = sum(observation.canary.requests for observation in until)
+    failed = sum(observation.canary.errors for observation in until)
+    meaning = f"requests went to the canary in all, {explain.number(failed)} of them failed"
+    found.append(Number(name="exposed", value=explain.number(exposed), meaning=meaning))
+    return tuple(found)
+
+
+def _notes(verdict: Verdict, decided: Verdict | None, cause: Cause | None) -> Iterator[str]:
+    if cause is not None and cause.trigger == "verdict" and verdict.kind is not VerdictKind.ROLLBACK:
+        yield (
+            f"it was taken back because {cause.reason}; judged again with the present policy the record "
+            f"says {verdict.kind.value}"
+        )
+    elif decided is not None and decided.at == verdict.at and decided.kind is not verdict.kind:
+        yield (
+            f"{decided.kind.value} was said then; judged again the record says {verdict.kind.value}: the "
+            "policy has changed, or older observations are not kept any more"
+        )

@@ -1,0 +1,150 @@
+"""The picture of a verdict as numbers: what was known of both variants, and how strong the evidence was,
+after every observation. Pure; whoever draws it needs nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from phoenix_orch.health_validator import histogram
+from phoenix_orch.health_validator.config import JudgeConfig
+from phoenix_orch.health_validator.observation import Arm, MetricEvidence, Observation, Verdict
+from phoenix_orch.health_validator.sequential import interval
+from phoenix_orch.health_validator.tally import COUNTED
+from phoenix_orch.rollout.spec import Limits, Model, Step
+
+LATENCY = {"latencyP95": 0.05, "latencyP99": 0.01}
+DRAWN = ("errorRate", *LATENCY)
+"""Metrics that are shares of requests, in the order in which one is chosen."""
+
+
+class Known(Model):
+    """A share of requests in the present step, and the interval that may be watched."""
+
+    bad: int
+    requests: int
+    observed: float
+    lower: float
+    upper: float
+
+
+class Point(Model):
+    """What was known after one observation."""
+
+    seconds: float
+    """Since the release began to be observed."""
+    step: int
+    weight: int
+    limit: float | None
+    """Share that is allowed in this step; None: not limited."""
+    canary: Known | None
+    stable: Known | None
+    e: float | None
+    """Evidence against the canary, 100 is 100 : 1; None under the literal gate."""
+
+
+class Picture(Model):
+    """Points in the order of time, of one metric."""
+
+    metric: str
+    """errorRate: failed requests; latencyP95, latencyP99: requests slower than the limit."""
+    confidence: float
+    """Of the intervals, 0..1, at all looks together."""
+    threshold: float | None
+    """Evidence from which on a release is taken back; None under the literal gate."""
+    points: tuple[Point, ...]
+
+
+def picture(
+    config: JudgeConfig, observations: Sequence[Observation], verdicts: Sequence[Verdict], metric: str
+) -> Picture:
+    """Of one of `DRAWN`. A step begins counting anew, since it may have another limit."""
+    return Picture(
+        metric=metric,
+        confidence=1 - config.statistical.alpha_pass,
+        threshold=1 / config.statistical.alpha if config.gate == "statistical" else None,
+        points=tuple(_points(config, observations, verdicts, metric)),
+    )
+
+
+def _points(
+    config: JudgeConfig, observations: Sequence[Observation], verdicts: Sequence[Verdict], metric: str
+) -> Iterator[Point]:
+    begun = observations[0].t0 if observations else None
+    step, canary, stable = -1, (0, 0), (0, 0)
+    for observation, verdict in zip(observations, verdicts, strict=True):
+        place = config.step(observation.step)
+        if observation.step != step:
+            step, canary, stable = observation.step, (0, 0), (0, 0)
+        cut = _cut(place, metric)
+        canary = _added(canary, observation.canary, metric, cut)
+        if observation.stable is not None:
+            stable = _added(stable, observation.stable, metric, cut)
+        limit = share_limit(place.limits, metric)
+        dispersion = _dispersion(verdict, metric)
+        yield Point(
+            seconds=(observation.t1 - (begun or observation.t0)).total_seconds(),
+            step=observation.step,
+            weight=place.weight,
+            limit=limit,
+            canary=_known(config, canary, limit, dispersion),
+            stable=_known(config, stable, limit, dispersion),
+            e=verdict.e,
+        )
+
+
+def sums(observations: Sequence[Observation], step: Step, metric: str) -> tuple[int, int]:
+    """(bad, all) requests of the canary in observations of one step."""
+    found = (0, 0)
+    for observation in observations:
+        found = _added(found, observation.canary, metric, _cut(step, metric))
+    return found
+
+
+def share_limit(limits: Limits, metric: str) -> float | None:
+    """Share of bad requests that the limit of `metric` allows."""
+    if metric == "errorRate":
+        return limits.error_rate
+    return LATENCY[metric] if cut_of(limits, metric) is not None else None
+
+
+def cut_of(limits: Limits, metric: str) -> timedelta | None:
+    """Where a request begins to be slow for a metric of latency."""
+    return {"latencyP95": limits.latency_p95, "latencyP99": limits.latency_p99}.get(metric)
+
+
+def _cut(step: Step, metric: str) -> float | None:
+    """Seconds beyond which a request is slow."""
+    found = cut_of(step.limits, metric)
+    return found.total_seconds() if found is not None else None
+
+
+def _added(sums: tuple[int, int], arm: Arm, metric: str, cut: float | None) -> tuple[int, int]:
+    if arm.quality not in COUNTED:
+        return sums
+    if metric == "errorRate":
+        return sums[0] + arm.errors, sums[1] + arm.requests
+    slow = histogram.certainly_above(arm.buckets, cut) if cut is not None else 0
+    return sums[0] + slow, sums[1] + histogram.total(arm.buckets)
+
+
+def _known(
+    config: JudgeConfig, sums: tuple[int, int], limit: float | None, dispersion: float
+) -> Known | None:
+    bad, total = sums
+    if total == 0:
+        return None
+    alpha = config.statistical.alpha_pass
+    lower, upper = interval.bounds(bad, total, limit=limit or 0.01, alpha=alpha, dispersion=dispersion)
+    return Known(bad=bad, requests=total, observed=bad / total, lower=lower, upper=upper)
+
+
+def _dispersion(verdict: Verdict, metric: str) -> float:
+    """What the judge took it to be."""
+    found = evidence_of(verdict, metric)
+    return found.dispersion if found is not None and found.dispersion is not None else 1.0
+
+
+def evidence_of(verdict: Verdict, metric: str) -> MetricEvidence | None:
+    return next((item for item in verdict.evidence if item.metric == metric), None)

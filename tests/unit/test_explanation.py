@@ -1,0 +1,204 @@
+"""A release explained: the sentence, the four numbers, what is missing, the picture."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from tests.unit import recorded
+
+from phoenix_orch.cli import chart_file, chart_terminal
+from phoenix_orch.health_validator.explanation import explained, rarity, spoken, unrecorded
+from phoenix_orch.health_validator.judge import JudgeConfig
+from phoenix_orch.health_validator.missing import about, missing
+from phoenix_orch.health_validator.observation import Verdict, VerdictKind
+from phoenix_orch.health_validator.picture import picture
+from phoenix_orch.health_validator.recording import Header
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec
+from phoenix_orch.rollout.status import Cause
+
+LITERAL = recorded.SPEC.model_copy(update={"policy": Policy(gate="literal")})
+BAD = recorded.release(failing=0.2, fails_from=timedelta(minutes=1), stable_failing=0.002)
+
+
+def rows(found):
+    return {number.name: number for number in found.numbers}
+
+
+def test_a_rollback_is_told_in_a_sentence_and_numbers():
+    found = explained(BAD, LITERAL)
+    assert found.kind is VerdictKind.ROLLBACK
+    assert found.sentence.startswith(f"Rolled back at {spoken(found.after)} at 10 % traffic. Canary failed ")
+    assert "(95 % interval " in found.sentence
+    assert ", limit 1 %); stable failed 0." in found.sentence
+    assert found.sentence.endswith("Blamed: error rate.")
+    assert "%%" not in found.sentence
+    until = [o for o in BAD.observations if o.t1 <= found.at]
+    assert rows(found)["exposed"].value == f"{sum(o.canary.requests for o in until):,}"
+    assert rows(found)["canary"].meaning.startswith(f"{sum(o.canary.errors for o in until)} of ")
+    (metric, *_) = found.metrics
+    assert (metric.metric, metric.breached, metric.title) == ("errorRate", True, "error rate")
+
+
+def test_the_picture_has_a_point_for_each_observation():
+    found = explained(BAD, LITERAL).picture
+    assert found is not None
+    assert [point.seconds for point in found.points] == [10.0 * (n + 1) for n in range(42)]
+    for point, observation in zip(found.points, BAD.observations, strict=True):
+        assert (point.step, point.limit) == (observation.step, 0.01)
+        assert point.canary is not None
+        assert point.canary.lower <= point.canary.observed <= point.canary.upper
+        assert point.stable is not None
+        assert point.stable.upper - point.stable.lower < point.canary.upper - point.canary.lower
+    first_of_second = next(point for point in found.points if point.step == 1)
+    assert first_of_second.canary.requests == BAD.observations[21].canary.requests
+
+
+def test_latency_is_drawn_when_asked_for():
+    found = explained(BAD, LITERAL, metric="latencyP95").picture
+    assert found is not None
+    assert found.metric == "latencyP95"
+    assert found.points[-1].limit == 0.05
+    assert 0 < found.points[-1].canary.observed < 0.03
+    with pytest.raises(Invalid, match="cannot be drawn"):
+        explained(BAD, LITERAL, metric="cpu")
+
+
+def test_a_release_that_has_ended_well_says_so():
+    record = recorded.release()
+    header = record.header.model_copy(update={"outcome": "promoted"})
+    found = explained(type(record)(record.source, header, record.observations), recorded.SPEC)
+    assert found.sentence.startswith("Promoted; observed for 7 min, at last at 50 % traffic")
+    assert "Canary failed 0 of " in found.sentence
+
+
+def test_what_took_it_back_besides_a_verdict_comes_first():
+    cause = Cause(
+        revision="2222222222", trigger="crash-loop", reason="2 exits in 5m", at=recorded.BEGAN, weight=10
+    )
+    found = explained(recorded.release(walk=((10, timedelta(minutes=2)),)), LITERAL, cause=cause)
+    assert found.sentence.startswith(
+        "Rolled back at 10 % traffic by crash-loop: 2 exits in 5m. Canary failed 0"
+    )
+
+
+def test_a_record_that_says_something_else_now_says_so():
+    cause = Cause(revision="2222222222", trigger="verdict", reason="too bad", at=recorded.BEGAN, weight=10)
+    (note,) = explained(recorded.release(), LITERAL, cause=cause).notes
+    assert note.startswith("it was taken back because too bad; judged again")
+
+
+def test_without_observations_what_was_said_is_told():
+    header = Header(rollout="web", release=3, revision="2222222222")
+    assert unrecorded(header, "literal", None, None).sentence == "Nothing was judged yet."
+    cause = Cause(revision="2222222222", trigger="person", reason="abort", at=recorded.BEGAN)
+    found = unrecorded(header, "literal", None, cause)
+    assert (found.sentence, found.picture) == ("Rolled back by person: abort.", None)
+
+
+def test_what_is_missing_is_told_in_requests_and_time():
+    limits = Limits(error_rate="0.1%")
+    spec = RolloutSpec(phases=(Phase(name="a", weight=5, duration=timedelta(minutes=10), limits=limits),))
+    record = recorded.release(rps=50, walk=((5, timedelta(minutes=10)),))
+    verdict = Verdict(
+        kind=VerdictKind.EXTEND, revision="2222222222", step=0, at=record.observations[-1].t1, reason="more"
+    )
+    config = JudgeConfig.of(spec)
+    seen = sum(o.canary.requests for o in record.observations)
+    (text,) = missing(config, config.step(0), verdict, record.observations)
+    minutes = round((4104 - seen) / (seen / 600) / 60)
+    assert text == (
+        f"4,104 error-free requests are needed to prove 0.1 %; {seen:,} so far; "
+        f"at {seen / 600:.3g} requests/s about {minutes} min more"
+    )
+    failed = recorded.release(rps=50, failing=0.002, walk=((5, timedelta(minutes=10)),))
+    bad = sum(o.canary.errors for o in failed.observations)
+    (text,) = missing(config, config.step(0), verdict, failed.observations)
+    assert f"{bad} of {seen:,} failed so far" in text or f"{bad} of " in text
+    assert missing(config, config.step(0), verdict, recorded.release(rps=500).observations) == ()
+
+
+def test_words_for_evidence_and_time():
+    assert [rarity(e) for e in (100, 1855.3, 3e9)] == [
+        "fewer than 1 of 100",
+        "fewer than 1 of 1,800",
+        "fewer than 1 of 1,000,000",
+    ]
+    assert spoken(timedelta(minutes=3, seconds=30)) == "3 min 30 s"
+    assert spoken(timedelta(hours=2, minutes=5, seconds=9)) == "2 h 5 min"
+    assert [about(s) for s in (0.2, 59, 1020, 7200, 200_000)] == ["1 s", "59 s", "17 min", "2 h", "2.3 d"]
+
+
+# -- drawing -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [10, 40, 80, 120, 500])
+def test_the_terminal_picture_fits(width):
+    lines = chart_terminal.draw(explained(BAD, LITERAL).picture, width)
+    shown = chart_terminal.plain(lines)
+    body = shown.splitlines()[1:]
+    assert all(len(line) <= min(max(width, 40), 160) for line in body)
+    assert "canary" in shown.splitlines()[0]
+    assert "1 % │" in shown
+    assert "10%" in shown.splitlines()[-1]
+    assert "50%" in shown.splitlines()[-1]
+
+
+def test_evidence_is_drawn_where_there_is_some():
+    drawn = explained(BAD, LITERAL).picture
+    assert "evidence" not in chart_terminal.plain(chart_terminal.draw(drawn, 80))
+    strong = drawn.model_copy(
+        update={
+            "threshold": 100.0,
+            "points": tuple(p.model_copy(update={"e": 10 ** (n / 5)}) for n, p in enumerate(drawn.points)),
+        }
+    )
+    shown = chart_terminal.plain(chart_terminal.draw(strong, 80))
+    assert "evidence" in shown
+    assert "100:1 │" in shown
+
+
+def test_one_observation_is_no_picture():
+    record = recorded.release(walk=((10, timedelta(seconds=10)),))
+    found = explained(record, LITERAL)
+    assert chart_terminal.draw(found.picture, 80) == []
+    with pytest.raises(Invalid, match="nothing to draw"):
+        chart_file.write(Path("x.png"), found)
+
+
+def test_it_is_drawn_without_a_stable_variant():
+    record = recorded.changed(BAD, lambda o: o.model_copy(update={"stable": None}))
+    config = JudgeConfig.of(LITERAL)
+    verdicts = [
+        Verdict(kind=VerdictKind.CONTINUE, revision="2222222222", step=o.step, at=o.t1, reason="")
+        for o in record.observations
+    ]
+    drawn = picture(config, record.observations, verdicts, "errorRate")
+    assert {point.stable for point in drawn.points} == {None}
+    assert "│" in chart_terminal.plain(chart_terminal.draw(drawn, 80))
+
+
+def test_files_are_pictures_and_the_same_again(tmp_path):
+    found = explained(BAD, LITERAL)
+    png, svg, again = tmp_path / "a.png", tmp_path / "a.svg", tmp_path / "b.svg"
+    for path in (png, svg, again):
+        chart_file.write(path, found)
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert ET.parse(svg).getroot().tag.endswith("svg")
+    assert svg.read_bytes() == again.read_bytes()
+
+
+def test_a_picture_that_cannot_be_is_refused(tmp_path, monkeypatch):
+    found = explained(BAD, LITERAL)
+    with pytest.raises(Invalid, match=r"neither \.png nor \.svg"):
+        chart_file.check(tmp_path / "a.pdf")
+    with pytest.raises(Invalid, match="cannot be written: no such file or directory"):
+        chart_file.write(tmp_path / "no" / "a.png", found)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(Invalid) as raised:
+        chart_file.check(tmp_path / "a.png")
+    assert "pip install 'phoenix-orchestrator[charts]'" in raised.value.remedy
