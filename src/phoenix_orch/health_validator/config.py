@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from phoenix_orch.kernel.ids import revision_hash
-from phoenix_orch.rollout.spec import BusinessMetric, RolloutSpec, Step
+from phoenix_orch.rollout.spec import BusinessMetric, PlainValue, RolloutSpec, Statistical, Step
 
 BAKE = "bake"
 
@@ -21,7 +21,7 @@ class JudgeConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    gate: Literal["literal"]
+    gate: Literal["statistical", "literal"]
     steps: tuple[Step, ...]
     """All steps, and the bake as one more: the new revision at 100 % under the last step's limits."""
     window: timedelta
@@ -31,6 +31,12 @@ class JudgeConfig(BaseModel):
     keep_rollback: bool
     """A rollback verdict stands until another release begins."""
     business: tuple[BusinessMetric, ...] = ()
+    values: tuple[PlainValue, ...] = ()
+    statistical: Statistical = Statistical()
+    on_environment: Literal["hold", "rollback"] = "hold"
+    on_relative_regression: Literal["rollback", "hold"] = "rollback"
+    on_no_decision: Literal["pause", "rollback", "promote"] = "pause"
+    early_advance: bool = False
 
     @classmethod
     def of(cls, spec: RolloutSpec, *, interval: timedelta | None = None) -> Self:
@@ -48,6 +54,12 @@ class JudgeConfig(BaseModel):
             min_requests=spec.policy.min_requests,
             keep_rollback=spec.policy.on_failure == "rollback",
             business=spec.evidence.business,
+            values=spec.evidence.values,
+            statistical=spec.policy.statistical,
+            on_environment=spec.policy.on_environment,
+            on_relative_regression=spec.policy.on_relative_regression,
+            on_no_decision=spec.policy.on_no_decision,
+            early_advance=spec.policy.early_advance,
         )
 
     def step(self, index: int) -> Step:

@@ -19,13 +19,17 @@ from pydantic import BaseModel, ConfigDict
 
 from phoenix_orch.health_validator import literal, tally
 from phoenix_orch.health_validator.config import JudgeConfig
+from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.observation import Observation, Verdict, VerdictKind
 from phoenix_orch.health_validator.tally import Tally
 from phoenix_orch.rollout.spec import Step
 
 __all__ = ["JudgeConfig", "JudgeState", "init", "step"]
 
-_GATES: Mapping[str, Callable[[JudgeConfig, Step, Tally], literal.Opinion]] = {"literal": literal.judge}
+_GATES: Mapping[str, Callable[[JudgeConfig, Step, Tally], literal.Opinion]] = {
+    "literal": literal.judge,
+    "statistical": literal.judge,
+}
 
 
 class JudgeState(BaseModel):
@@ -44,8 +48,17 @@ class JudgeState(BaseModel):
     """Given once, it stands for the rest of the release."""
 
 
-def init(config: JudgeConfig, revision: str, release: int = 0) -> JudgeState:  # noqa: ARG001 - other gates read it
-    """The state before the first observation. A retry of the same revision is another `release`."""
+def init(
+    config: JudgeConfig,  # noqa: ARG001 - other gates read it
+    revision: str,
+    release: int = 0,
+    *,
+    history: History | None = None,  # noqa: ARG001 - other gates read it
+) -> JudgeState:
+    """The state before the first observation. A retry of the same revision is another `release`.
+
+    `history`: what stable did before it, fixed for the release; None: nothing is known.
+    """
     return JudgeState(revision=revision, release=release)
 
 

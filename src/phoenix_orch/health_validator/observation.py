@@ -50,6 +50,8 @@ class Arm(_Value):
     """Highest share of the machine's cores that one process used, 0..1."""
     memory: int | None = None
     """Highest resident size of one process in bytes."""
+    values: dict[str, float] = {}
+    """Plain numbers without counts by their name in the spec; one that was not read is left out."""
     restarts: int = 0
     processes: int = 0
     quality: Quality = Quality.OK
@@ -82,11 +84,46 @@ class VerdictKind(StrEnum):
     ROLLBACK = "rollback"
 
 
+class Category(StrEnum):
+    """Why a verdict is what it is, for machines. Only `evidence` and `gate` blame the revision."""
+
+    PROGRESS = "progress"  # nothing to say but that time goes on, or is over
+    EVIDENCE = "evidence"  # e-values beyond their threshold
+    GATE = "gate"  # at the end of a step the observed value is beyond its limit
+    REGRESSION = "regression"  # worse than stable, which by policy is for a person to decide
+    SAMPLE = "sample"  # too few requests, or nothing known about a limit
+    NO_DECISION = "no-decision"  # still undecided after all extensions
+    ENVIRONMENT = "environment"  # stable is beyond the same limits
+    NO_DATA = "no-data"  # the source does not answer
+    STALE = "stale"  # counters stand still although requests are expected
+    ROUTING = "routing"  # requests do not arrive as the weight says
+
+
+class Tier(StrEnum):
+    """How well a step is known to have kept its limits when it is left."""
+
+    PROVEN = "proven"  # the limits hold with 95 % confidence
+    LIKELY = "likely"  # values within limits, and a multiple of each limit is excluded
+    THIN = "thin"  # too few requests; so few that little can be lost in the next step
+
+
+class Counterfactual(_Value):
+    """What a one-minute point rule would have said of the same observations."""
+
+    kind: VerdictKind
+    """rollback, once and for all; or what the rule says just now: continue, extend, hold, advance."""
+    at: datetime | None = None
+    """When it would have rolled back first."""
+    sentence: str
+    """In words."""
+
+
 class MetricEvidence(_Value):
     """One metric of one verdict: what was seen, of how many, against which limit."""
 
     metric: str
-    """errorRate, latencyP95, latencyP99, cpu, memory, or business/<name>."""
+    """errorRate, latencyP95, latencyP99, latency (all of it against stable), cpu, memory,
+    business/<name> or value/<name>."""
     observed: float | None
     """None: not enough data. Shares are 0..1, latency is in seconds, memory in bytes."""
     limit: float
@@ -97,6 +134,32 @@ class MetricEvidence(_Value):
     """Time the number covers."""
     at_least: bool = False
     """The limit is a floor: fewer is the breach."""
+    bad: int = 0
+    """Of the samples: failed, or certainly slower than the limit. The intervals are about their share."""
+    share_limit: float | None = None
+    """Share of bad samples that is allowed: the error rate's limit, 0.05 for a p95, 0.01 for a p99."""
+    lower: float | None = None
+    upper: float | None = None
+    """Interval of the canary's share of bad samples, valid at every look; None for gauges."""
+    stable_bad: int = 0
+    stable_samples: int = 0
+    stable_lower: float | None = None
+    stable_upper: float | None = None
+    """The same for stable."""
+    e_limit: float | None = None
+    """Evidence that the canary is beyond its limit: odds against a healthy one, so 100 is 100 : 1."""
+    e_stable: float | None = None
+    """Evidence that the canary is worse than stable."""
+    e_healthy: float | None = None
+    """Evidence in this step that the canary keeps its limit."""
+    share: float = 0.0
+    """Part of the whole evidence that this metric brought, 0..1."""
+    dispersion: float | None = None
+    """How much more such events vary than independent ones; 1 for independent requests."""
+    tolerance: float | None = None
+    """Odds ratio to stable that is no regression."""
+    tier: Tier | None = None
+    """How well this metric is known to keep its limit just now."""
 
 
 class Verdict(_Value):
@@ -115,3 +178,11 @@ class Verdict(_Value):
     """Canary requests seen in this step."""
     observed_for: Duration = timedelta(0)
     """Time of this step that is covered by good observations."""
+    category: Category = Category.PROGRESS
+    tier: Tier | None = None
+    """Of a pass: how well the step is known to have kept its limits."""
+    e: float | None = None
+    """All evidence against the revision so far, as odds: 100 is 100 : 1. None: the literal gate."""
+    e_threshold: float | None = None
+    """From this on it is a rollback."""
+    counterfactual: Counterfactual | None = None

@@ -23,6 +23,10 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0
 """A DNS label, so that embedded names stay valid when a team moves to Kubernetes."""
 
 
+Weight = Annotated[float, Field(ge=0, le=100)]
+"""Share of one kind of test in the evidence."""
+
+
 class Model(BaseModel):
     """A frozen value with camelCase keys in files and JSON, that refuses keys it does not know."""
 
@@ -64,6 +68,11 @@ class Phase(Model):
     """How long each step of the staircase is watched."""
     limits: Limits = Limits()
     """What the canary may do at most in this phase."""
+    budget: Annotated[int, Field(ge=0)] | None = None
+    """Requests that may be lost in the next step when this one could not be judged in full; left out:
+    the policy's."""
+    early_advance: bool | None = None
+    """Leave this phase as soon as its limits are proven; left out: the policy's."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -86,6 +95,8 @@ class Step(Model):
     weight: int
     duration: Duration
     limits: Limits
+    budget: int | None = None
+    early_advance: bool | None = None
 
 
 class HttpCheck(Model):
@@ -154,6 +165,27 @@ class BusinessMetric(Model):
         return self
 
 
+class PlainValue(Model):
+    """A gauge on `/metrics` that is a finding by itself, such as a queue's length or a success rate."""
+
+    name: Name
+    """Shown as `value/<name>` in verdicts."""
+    gauge: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    """Name of the gauge on `/metrics`."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Only series with these labels are read."""
+    at_least: float | None = None
+    """A lower value is a breach; of several processes the lowest counts."""
+    at_most: float | None = None
+    """A higher value is a breach; of several processes the highest counts."""
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("a plain value needs one of 'atLeast' and 'atMost'")
+        return self
+
+
 class Evidence(Model):
     """Where the numbers of both variants come from, and how often they are read."""
 
@@ -165,6 +197,8 @@ class Evidence(Model):
     """The point rule looks at this much of the past."""
     business: tuple[BusinessMetric, ...] = ()
     """Counters of your own that are judged per request."""
+    values: tuple[PlainValue, ...] = ()
+    """Gauges of your own that are judged by the minute."""
 
     @model_validator(mode="after")
     def _window_holds_an_interval(self) -> Self:
@@ -182,11 +216,124 @@ class CrashLoop(Model):
     """Exits longer ago do not count."""
 
 
+class Shares(Model):
+    """How much of the evidence each kind of test may bring: weights of a mean, brought to a sum of 1."""
+
+    errors_against_limit: Weight = 0.25
+    """Failed requests against the limit."""
+    errors_against_stable: Weight = 0.25
+    """Failed requests against stable in the same seconds."""
+    latency_against_limit: Weight = 0.2
+    """Slow requests against the limits of p95 and p99."""
+    latency_against_stable: Weight = 0.3
+    """The whole distribution of latency against stable in the same seconds."""
+    resources: Weight = 0.1
+    """CPU and memory, each."""
+    business: Weight = 0.1
+    """Each limit of a business metric or of a plain value."""
+
+    @model_validator(mode="after")
+    def _something_counts(self) -> Self:
+        if self.errors_against_limit + self.errors_against_stable + self.latency_against_limit == 0:
+            raise ValueError("some share of errors or latency has to be above 0")
+        return self
+
+
+class Onset(Model):
+    """When a fault is expected to begin: the part of what is left that is staked on each look."""
+
+    first: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """On the first look at the release."""
+    step: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    """On the first look after the weight was raised."""
+    later: Annotated[float, Field(ge=0, lt=1)] = 0.005
+    """On every other look."""
+
+
+class Statistical(Model):
+    """Parameters of the statistical gate. The defaults are explained in docs/explanation."""
+
+    alpha: Annotated[float, Field(ge=1e-9, le=0.2)] = 0.01
+    """A healthy release is taken back by evidence with at most this probability."""
+    alpha_pass: Annotated[float, Field(ge=1e-9, le=0.5)] = 0.05
+    """A limit counts as proven at this level; intervals are shown at it, too."""
+    shares: Shares = Shares()
+    """How much each kind of test counts."""
+    onset: Onset = Onset()
+    """When a fault is expected to begin."""
+    error_odds: Annotated[float, Field(ge=1, le=100)] = 1.1
+    """Odds of failure up to so many times those of stable are no regression."""
+    materiality: Ratio = 0.0002
+    """Nor is an error rate that is higher than stable's by fewer percentage points than this."""
+    latency_tolerance: Ratio = 0.1
+    """Requests that take longer than stable's by up to this share are no regression."""
+    latency_odds: Annotated[float, Field(ge=1, le=100)] = 1.1
+    """Odds of being slow up to so many times those of stable are no regression at any edge."""
+    business_odds: Annotated[float, Field(ge=1, le=100)] = 1.05
+    """Business events up to so many times rarer or more frequent than stable's are no regression."""
+    resource_tolerance: Ratio = 0.2
+    """CPU and memory up to this share above stable's are no regression."""
+    resource_odds: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of minutes in which a healthy variant may be above its limit of CPU, memory or a value."""
+    resource_dispersion: Annotated[float, Field(ge=1, le=100)] = 2.0
+    """How strongly such minutes hang together."""
+    min_bad: Annotated[int, Field(ge=1)] = 3
+    """Fewer failed requests convict nobody."""
+    min_looks: Annotated[int, Field(ge=1)] = 2
+    """They have to come in so many intervals, unless half of 20 requests or more failed in one."""
+    min_timed: Annotated[int, Field(ge=1)] = 50
+    """Latency convicts nobody before so many requests."""
+    min_slow: Annotated[int, Field(ge=1)] = 5
+    """Nor before so many of them were slow."""
+    warm_up: Duration = timedelta(seconds=30)
+    """Latency of new processes is not counted for so long; errors are."""
+    likely_factor: Annotated[float, Field(ge=1)] = 5.0
+    """A step is passed as likely when so many times the limit can be excluded."""
+    tier: Literal["proven", "likely"] = "likely"
+    """What a step has to reach at its end: the limit proven, or likely kept."""
+    extension: Annotated[float, Field(ge=1)] = 2.0
+    """A step may be extended to so many times its duration."""
+    hold: Annotated[float, Field(ge=1)] = 3.0
+    """A step that still cannot be judged is held up to so many times its duration."""
+    z: Annotated[float, Field(ge=0)] = 2.0
+    """Standard errors above the limit that take a release back at the end of a step."""
+    z_extended: Annotated[float, Field(ge=0)] = 1.0
+    """Standard errors that do so after the extension."""
+    budget: Annotated[int, Field(ge=0)] = 25
+    """Requests that may be lost in the next step when this one could not be judged in full."""
+    dispersion_prior_errors: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """Dispersion of errors that is expected before any history is read."""
+    dispersion_prior_latency: Annotated[float, Field(ge=1, le=100)] = 1.5
+    """Dispersion of slow requests that is expected before any history is read."""
+    dispersion_safety: Annotated[float, Field(ge=1, le=10)] = 1.5
+    """What was measured in the past is taken so many times."""
+    dispersion_cap: Annotated[float, Field(ge=1, le=1000)] = 30.0
+    """No dispersion is taken to be larger."""
+    dispersion_unknown: Annotated[float, Field(ge=1, le=100)] = 3.0
+    """Taken where there is no history of at least ten windows."""
+    history: Duration = timedelta(hours=6)
+    """How much of stable's past is read."""
+    history_window: Duration = timedelta(minutes=2)
+    """Windows that the past is cut into."""
+
+
 class Policy(Model):
     """What to do when the answer is not a plain yes."""
 
-    gate: Literal["literal"] = "literal"
-    """The rule of the verdict: `literal` is the guide's own point rule."""
+    gate: Literal["statistical", "literal"] = "statistical"
+    """The rule of the verdict: `statistical` decides by evidence that may be looked at after every
+    interval; `literal` is the guide's own point rule."""
+    statistical: Statistical = Statistical()
+    """Parameters of the statistical gate."""
+    on_environment: Literal["hold", "rollback"] = "hold"
+    """When stable breaks its limits as well: wait until it recovers, or take the release back."""
+    on_relative_regression: Literal["rollback", "hold"] = "rollback"
+    """When the canary is worse than stable and yet within its limits."""
+    on_no_decision: Literal["pause", "rollback", "promote"] = "pause"
+    """When a step cannot be judged after all extensions: wait for a person (until holdTimeout), take the
+    release back, or go on if enough requests were seen and all values are within their limits."""
+    early_advance: bool = False
+    """Leave a phase before its time as soon as its limits are proven."""
     min_requests: Annotated[int, Field(ge=1)] = 10
     """Fewer canary requests than this are no evidence."""
     no_data: Literal["hold", "rollback"] = "hold"
@@ -309,7 +456,15 @@ class RolloutSpec(Model):
     def steps(self) -> tuple[Step, ...]:
         """The phases as one flat walk of strictly rising weights."""
         return tuple(
-            Step(index=index, phase=phase.name, weight=weight, duration=duration, limits=phase.limits)
+            Step(
+                index=index,
+                phase=phase.name,
+                weight=weight,
+                duration=duration,
+                limits=phase.limits,
+                budget=phase.budget,
+                early_advance=phase.early_advance,
+            )
             for index, (phase, weight, duration) in enumerate(_walk(self.phases))
         )
 

@@ -1,0 +1,94 @@
+"""Intervals of a share that may be watched: they hold at all looks at once.
+
+Source: Robbins' method of mixtures with a beta prior; the interval is every share that the mixture of
+likelihood ratios does not reject.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+SMALLEST = 1e-6
+
+
+def bounds(
+    bad: float, total: float, *, limit: float, alpha: float, dispersion: float = 1.0
+) -> tuple[float, float]:
+    """(lower, upper) of the share of bad requests, 0..1, after `bad` of `total`.
+
+    Guarantee: with probability 1 - alpha the true share lies within, at all looks together. The prior
+    Beta(1/2, 1/(2 limit)) makes it narrowest near the limit and costs no validity. `dispersion`: 1 or
+    more; counts are taken so many times smaller (see `mixture.linear`).
+    """
+    if total <= 0:
+        return 0.0, 1.0
+    x, n = bad / dispersion, total / dispersion
+    y = n - x
+    room = -math.log(alpha) - _evidence(x, y, limit)
+    if x <= 0:
+        return 0.0, -math.expm1(-room / n)
+    if y <= 0:
+        return math.exp(-room / n), 1.0
+    return _root(x, n, room, -1.0), _root(x, n, room, 1.0)
+
+
+def upper(bad: float, total: float, *, limit: float, alpha: float, dispersion: float = 1.0) -> float:
+    """The upper one of `bounds` alone, which is what a pass needs."""
+    if total <= 0:
+        return 1.0
+    x, n = bad / dispersion, total / dispersion
+    room = -math.log(alpha) - _evidence(x, n - x, limit)
+    if x <= 0:
+        return -math.expm1(-room / n)
+    return 1.0 if n - x <= 0 else _root(x, n, room, 1.0)
+
+
+@lru_cache(maxsize=4096)
+def needed(bad: int, target: float, *, limit: float, alpha: float, dispersion: float = 1.0) -> int | None:
+    """How many requests in all, with no bad one more than `bad`, bring the upper bound down to `target`.
+
+    None: not within 10^12.
+    """
+    most = 10**12
+    if target <= 0 or upper(bad, most, limit=limit, alpha=alpha, dispersion=dispersion) > target:
+        return None
+    low, high = bad, most
+    while high - low > 1:
+        middle = (low + high) // 2
+        if upper(bad, middle, limit=limit, alpha=alpha, dispersion=dispersion) <= target:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def _evidence(x: float, y: float, limit: float) -> float:
+    """Logarithm of the mixture's likelihood: B(a + x, b + y) / B(a, b)."""
+    a, b = 0.5, 0.5 / max(limit, SMALLEST)
+    lgamma = math.lgamma
+    return lgamma(a + x) + lgamma(b + y) - lgamma(a + b + x + y) - lgamma(a) - lgamma(b) + lgamma(a + b)
+
+
+def _root(x: float, n: float, room: float, side: float) -> float:
+    """Where -x ln p - (n-x) ln(1-p) = room, on one side of x/n.
+
+    In t = logit p that is n ln(1+e^t) - x t = room: convex, so that Newton's method comes from outside
+    and never crosses the root again.
+    """
+    share = x / n
+    centre = math.log(share / (1 - share))
+    lowest = -x * math.log(share) - (n - x) * math.log1p(-share)
+    t = centre + side * math.sqrt(max(1e-12, 2 * (room - lowest) / (x * (1 - share))))
+    for _ in range(60):
+        e = math.exp(-abs(t))
+        p = 1 / (1 + e) if t >= 0 else e / (1 + e)
+        value = n * (max(t, 0.0) + math.log1p(e)) - x * t - room
+        slope = n * p - x
+        if slope * side <= 0:
+            break
+        move = value / slope
+        t -= move
+        if abs(move) < 1e-7:
+            break
+    return 1 / (1 + math.exp(-t)) if t >= 0 else math.exp(t) / (1 + math.exp(t))

@@ -1,0 +1,80 @@
+"""A mixture over the unknown beginning of a fault, and over how bad it is.
+
+Source: the e-detectors of Shin, Ramdas and Rinaldo, with a total stake of 1, so that the probability of
+a false alarm is bounded and not only its frequency.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+CAP = 1e100
+"""Evidence is cut off here, which keeps it an e-process and every product finite."""
+
+_LARGEST = math.log(CAP)
+
+
+class Mixture(NamedTuple):
+    """Stakes of one test. `reserve` is what is not staked yet, `weights` one number per alternative."""
+
+    reserve: float
+    weights: tuple[float, ...]
+
+    @property
+    def value(self) -> float:
+        """The e-process: 1 before the first look."""
+        return self.reserve + sum(self.weights)
+
+
+def fresh(alternatives: int, reserve: float = 1.0) -> Mixture:
+    """Nothing staked. A `reserve` below 1 is the fresh start after an outage that was nobody's fault."""
+    return Mixture(reserve, (0.0,) * alternatives)
+
+
+def linear(
+    mixture: Mixture, staked: float, x: float, y: float, lines: Sequence[tuple[float, float]]
+) -> Mixture:
+    """One block of a test whose log-likelihood ratios are a*x + b*y for each `(a, b)` of `lines`.
+
+    Null: that of the test; each exp(a*x + b*y) has a conditional expectation of at most 1 under it.
+    Guarantee: with `staked` (0..1, part of the reserve) fixed before the block is seen, the value stays an
+    e-process: W_k <- (W_k + staked*reserve/K) * L_k, reserve <- reserve * (1 - staked).
+    Shapes: as many lines as weights. Units: x and y are counts, divided by the dispersion (Jensen: L to a
+    power of at most 1 is an e-variable if L is).
+    """
+    reserve, weights = mixture
+    stake = reserve * staked
+    each = stake / len(weights)
+    try:
+        moved = tuple(
+            [(weight + each) * math.exp(a * x + b * y) for weight, (a, b) in zip(weights, lines, strict=True)]
+        )
+    except OverflowError:
+        logs = [a * x + b * y for a, b in lines]
+        return grown(mixture, staked, logs)
+    return Mixture(reserve - stake, moved if sum(moved) < CAP else _capped(moved))
+
+
+def grown(mixture: Mixture, staked: float, logs: Sequence[float]) -> Mixture:
+    """One block of a test, given the logarithms of its likelihood ratios. As `linear`; logs may be huge."""
+    reserve, weights = mixture
+    stake = reserve * staked
+    each = stake / len(weights)
+    moved = tuple(
+        [(weight + each) * math.exp(min(log, _LARGEST)) for weight, log in zip(weights, logs, strict=True)]
+    )
+    return Mixture(reserve - stake, moved if sum(moved) < CAP else _capped(moved))
+
+
+def idle(mixture: Mixture, staked: float) -> Mixture:
+    """A block that says nothing: every likelihood ratio is 1, the stakes are placed all the same."""
+    reserve, weights = mixture
+    stake = reserve * staked
+    each = stake / len(weights)
+    return Mixture(reserve - stake, tuple([weight + each for weight in weights]))
+
+
+def _capped(weights: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(min(weight, CAP) for weight in weights)
