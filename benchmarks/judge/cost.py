@@ -40,7 +40,7 @@ def _planned(stream: Stream) -> list[Observation]:
 
 
 def _speed(config: JudgeConfig, repeats: int, seed: int) -> float:
-    """Updates per second of processor time: the best of `repeats`, which others on the machine disturb least."""
+    """Updates per second of processor time: the best of `repeats`, least disturbed by others."""
     healthy = [one for one in SCENARIOS if one.kind in ("healthy", "outage")]
     streams = [_planned(Stream(one, RATE, (seed, 9, n), HORIZON)) for n, one in enumerate(healthy)]
     best = 0.0
@@ -69,7 +69,7 @@ def _widest() -> RolloutSpec:
     """The guide's walk with every limit there is and three business metrics."""
     phases = RolloutSpec().model_dump(mode="json")["phases"]
     for phase in phases:
-        phase["limits"] |= {"latencyP99": "500ms", "cpu": "90%", "memory": "2GiB"}
+        phase["limits"] |= {"latencyP99": "500ms", "cpu": "90%", "memory": "2Gi"}
     business = [{"name": name, "counter": f"{name}_total", "minPerRequest": 0.01} for name in _COUNTERS]
     settings = {"phases": phases, "evidence": {"business": business}, "policy": {"gate": "statistical"}}
     return RolloutSpec.model_validate(settings)

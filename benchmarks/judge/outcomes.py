@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmarks.judge.peers import PEERS
-from benchmarks.judge.phoenix import HORIZON, Ending, Run, spec
+from benchmarks.judge.phoenix import HORIZON, Ending, Run, past, spec
 from benchmarks.judge.scenarios import CANARY, SCENARIOS, TICK, Scenario
 from benchmarks.judge.streams import Stream
 from benchmarks.judge.walk import TICKS, Release
@@ -24,6 +24,10 @@ Cells = dict[str, dict[str, Any]]
 """By scenario, then by rule."""
 
 
+HISTORIES = 16
+"""Pasts of stable per scenario and rate; the releases take turns."""
+
+
 def measured(rate: float, runs: int, scenarios: Iterable[Scenario], seed: int, say: Say) -> Cells:
     """All rules on the same `runs` streams of each scenario at `rate` requests per second."""
     configs = {rule: JudgeConfig.of(spec(gate)) for rule, gate in GATES.items()}
@@ -31,16 +35,20 @@ def measured(rate: float, runs: int, scenarios: Iterable[Scenario], seed: int, s
     for scenario in scenarios:
         endings: dict[str, list[Ending]] = {rule: [] for rule in (*configs, *PEERS)}
         onsets = []
+        # The name, not the place in the list: another scenario more changes no other one.
+        numbers = (seed, zlib.crc32(scenario.name.encode()), round(rate * 1000))
+        pasts = [
+            past(scenario, rate, (*numbers, number, 2), configs[PHOENIX])
+            for number in range(min(runs, HISTORIES))
+        ]
         for run in range(runs):
-            # The name, not the place in the list: another scenario more changes no other one.
-            numbers = (seed, zlib.crc32(scenario.name.encode()), round(rate * 1000), run)
-            stream = Stream(scenario, rate, numbers, HORIZON)
+            stream = Stream(scenario, rate, (*numbers, run), HORIZON)
             onsets.append(stream.onset)
             release = Release.of(stream)
             for rule, decide in PEERS.items():
                 endings[rule].append(_peer(decide(release), release))
             for rule, config in configs.items():
-                endings[rule].append(Run(config, stream).ending())
+                endings[rule].append(Run(config, stream, pasts[run % len(pasts)]).ending())
         cells[scenario.name] = {rule: _cell(found, onsets) for rule, found in endings.items()}
         say(f"{rate:g}/s {scenario.name}")
     return cells
@@ -50,7 +58,7 @@ def _peer(tick: int | None, release: Release) -> Ending:
     until = TICKS if tick is None else tick
     requests, errors, _ = release.counted(0, until)
     kind = "promoted" if tick is None else "rollback"
-    return Ending(kind, until, int(requests[CANARY]), int(errors[CANARY]), ("canary",))
+    return Ending(kind, until, int(requests[CANARY]), int(errors[CANARY]), blamed=tick is not None)
 
 
 def _cell(endings: list[Ending], onsets: list[int]) -> dict[str, Any]:
@@ -60,7 +68,7 @@ def _cell(endings: list[Ending], onsets: list[int]) -> dict[str, Any]:
     number = len(endings)
     return {
         "rollback": _percent(len(back), number),
-        "blamed": _percent(sum(bool(one.blame) for one, _ in back), number),
+        "blamed": _percent(sum(one.blamed for one, _ in back), number),
         "found": _percent(len(found), number),
         "early": _percent(len(back) - len(found), number),
         "held": _percent(sum(one.kind == "hold" for one in endings), number),

@@ -12,21 +12,28 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from benchmarks.judge.latency import EDGES
-from benchmarks.judge.scenarios import CANARY, MINUTE, STABLE, TICK
+from benchmarks.judge.scenarios import CANARY, MINUTE, SCENARIOS, STABLE, TICK, Scenario
 from benchmarks.judge.streams import Block, Stream
 from benchmarks.judge.walk import STAGES
 
 from phoenix_orch.health_validator.config import JudgeConfig
+from phoenix_orch.health_validator.history import History, learn
 from phoenix_orch.health_validator.judge import JudgeState, init, step
-from phoenix_orch.health_validator.observation import Arm, Observation, Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Arm, Category, Observation, Verdict, VerdictKind
 from phoenix_orch.rollout.spec import RolloutSpec
 
 BEGIN = datetime(2026, 1, 5, 9, 0, tzinfo=UTC)
+HEALTHY = SCENARIOS[0]
 NEW, OLD = "revision-new", "revision-old"
 FURTHER = 10 * MINUTE
 """Ticks read at once when a step takes longer than planned."""
 PATIENCE = 60 * MINUTE
 """`holdTimeout`: what has been held or extended for so long beyond a step's plan is not waited for."""
+
+EXCUSES = frozenset(
+    {Category.ENVIRONMENT, Category.NO_DATA, Category.STALE, Category.ROUTING, Category.NO_DECISION}
+)
+"""Reasons to take a release back that are not the new revision's fault."""
 
 _EDGES = tuple(float(edge) for edge in EDGES)
 
@@ -40,7 +47,8 @@ class Ending:
     exposed: int
     """Requests to the canary until then, and those of them that failed."""
     failed: int
-    blame: tuple[str, ...] = ()
+    blamed: bool = False
+    """The rollback was said to be the new revision's fault."""
     reason: str = ""
 
 
@@ -72,13 +80,45 @@ def observations(block: Block, tick: int, step_index: int, weight: int) -> Itera
         )
 
 
+def past(scenario: Scenario, rate: float, seed: tuple[int, ...], config: JudgeConfig) -> History:
+    """What the judge is told of stable's last six hours: all traffic, in the windows that it is cut into."""
+    window = round(config.statistical.history_window.total_seconds() / TICK)
+    windows = round(config.statistical.history.total_seconds() / TICK) // window
+    usual = scenario if scenario.usual else HEALTHY
+    block = Stream(usual, rate, seed, windows * window).read(0, windows * window, 0)
+
+    def observed() -> Iterator[Observation]:
+        for place in range(windows):
+            part = slice(place * window, (place + 1) * window)
+            counts = block.buckets[STABLE, part].sum(axis=0).tolist()
+            stable = Arm.model_construct(
+                revision=OLD,
+                requests=int(block.requests[STABLE, part].sum()),
+                errors=int(block.errors[STABLE, part].sum()),
+                buckets=tuple(zip(_EDGES, counts, strict=True)),
+                processes=1,
+            )
+            begin = BEGIN - timedelta(seconds=(windows - place) * window * TICK)
+            yield Observation.model_construct(
+                t0=begin,
+                t1=begin + timedelta(seconds=window * TICK - 1),
+                revision=NEW,
+                step=0,
+                weight_applied=0,
+                canary=Arm(revision=NEW),
+                stable=stable,
+            )
+
+    return learn(observed(), config.statistical)
+
+
 class Run:
     """One release under the judge's hands."""
 
-    def __init__(self, config: JudgeConfig, stream: Stream) -> None:
+    def __init__(self, config: JudgeConfig, stream: Stream, history: History | None) -> None:
         self.config = config
         self.stream = stream
-        self.state: JudgeState = init(config, NEW)
+        self.state: JudgeState = init(config, NEW, history=history)
         self.tick = 0
         self.exposed = 0
         self.failed = 0
@@ -112,7 +152,8 @@ class Run:
         return verdict
 
     def _ended(self, kind: Literal["rollback", "promoted", "hold"], verdict: Verdict) -> Ending:
-        return Ending(kind, self.tick, self.exposed, self.failed, verdict.blame, verdict.reason)
+        blamed = kind == "rollback" and verdict.category not in EXCUSES
+        return Ending(kind, self.tick, self.exposed, self.failed, blamed, verdict.reason)
 
 
 HORIZON = STAGES[-1].end + len(STAGES) * PATIENCE

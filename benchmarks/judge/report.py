@@ -25,7 +25,7 @@ ROWS = (
 
 
 def _number(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
+    return "-" if value is None else f"{value:,.{digits}f}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

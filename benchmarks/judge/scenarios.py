@@ -58,6 +58,8 @@ class Scenario:
     kind: Kind
     says: str
     draw: Draw
+    usual: bool = False
+    """The service is always like that: stable's past shows it as well."""
     about_errors: bool = False
     """The fault is failed requests: what was lost until the decision is compared."""
 
@@ -195,11 +197,15 @@ def _crash(scene: Scene, random: np.random.Generator) -> int:
 
 SCENARIOS: tuple[Scenario, ...] = (
     Scenario("healthy", "healthy", "both versions equal", _plain),
-    Scenario("bursty", "healthy", "errors in clusters of 6 (Fano factor 11), in both versions", _bursty),
+    Scenario(
+        "bursty", "healthy", "errors in clusters of 6 (Fano factor 11), in both versions", _bursty, usual=True
+    ),
     Scenario("diurnal", "healthy", "error rate 0.02 to 0.08 %, traffic +67 %, in both", _diurnal),
-    Scenario("heavy_tail", "healthy", "1 % of requests from a Pareto tail, in both", _heavy_tail),
+    Scenario("heavy_tail", "healthy", "1 % of requests from a Pareto tail, in both", _heavy_tail, usual=True),
     Scenario("cold_start", "healthy", "the canary's first seconds take four times as long", _cold_start),
-    Scenario("latency_noise", "healthy", "latency of both +-15 % together, +-3 % each", _latency_noise),
+    Scenario(
+        "latency_noise", "healthy", "latency of both +-15 % together, +-3 % each", _latency_noise, usual=True
+    ),
     Scenario("slow_drift", "healthy", "latency of both +20 % over 45 min", _slow_drift),
     Scenario("latency_10", "tolerated", "canary 10 % slower, within the tolerance", _slower(1.1)),
     Scenario("outage", "outage", "3 % errors in both for 5 min", _outage((3.0, 8.0), 5.0, 0.03, 1.0)),

@@ -29,7 +29,7 @@ KINDS = ("silent", "trickle", "outage", "stale", "anything")
 _WALK = [
     {"name": "one", "weight": 5, "duration": "1m", "limits": {"errorRate": "0.1%", "latencyP95": "100ms"}},
     {"name": "two", "weight": 50, "duration": "2m", "limits": {"errorRate": "5%", "cpu": "90%"}},
-    {"name": "all", "weight": 100, "duration": "1m", "limits": {"latencyP99": "1s", "memory": "1GiB"}},
+    {"name": "all", "weight": 100, "duration": "1m", "limits": {"latencyP99": "1s", "memory": "1Gi"}},
 ]
 
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from benchmarks.judge.latency import Floats
-from phoenix_orch.health_validator.sequential import absolute, interval, mixture, relative
+from benchmarks.judge.streams import Ints
 
+from phoenix_orch.health_validator.sequential import absolute, interval, mixture, relative
 from phoenix_orch.rollout.spec import Onset
 
 SAMPLE = 8
@@ -59,44 +60,55 @@ class Absolute:
     limit: float
     requests: int
     share: Share
-    passing: bool = False
+    test: Literal["fail", "pass", "many", "few"] = "fail"
+    """fail, pass: bad ones among requests. many, few: events per request beyond a limit, Poisson."""
+
+    @property
+    def lines(self) -> absolute.Lines:
+        if self.test == "many":
+            return absolute.rate_lines(self.limit)
+        if self.test == "few":
+            return absolute.rate_lines(self.limit, absolute.BETTER)
+        return absolute.fail_lines(self.limit) if self.test == "fail" else absolute.pass_lines(self.limit)
+
+    def _block(self, random: np.random.Generator, look: int, runs: int) -> tuple[Ints, Ints]:
+        """What the lines are multiplied with: bad and good requests, or events and requests."""
+        if self.test in ("many", "few"):
+            events = random.poisson(self.requests * self.share(look), runs)
+            return events, np.full(runs, self.requests)
+        bad = random.binomial(self.requests, self.share(look), runs)
+        return bad, self.requests - bad
 
     def highest(self, random: np.random.Generator, runs: int, looks: int) -> tuple[Floats, Floats]:
         """The largest evidence of every run, and that of SAMPLE of them by the package's functions."""
-        return self._pass(random, runs, looks) if self.passing else self._fail(random, runs, looks)
+        return self._sums(random, runs, looks) if self.test == "pass" else self._mixed(random, runs, looks)
 
-    def _fail(self, random: np.random.Generator, runs: int, looks: int) -> tuple[Floats, Floats]:
-        lines = np.array(absolute.fail_lines(self.limit))
+    def _mixed(self, random: np.random.Generator, runs: int, looks: int) -> tuple[Floats, Floats]:
+        lines = np.array(self.lines)
         stakes = Stakes(runs, len(lines))
         own = [mixture.fresh(len(lines)) for _ in range(SAMPLE)]
         own_highest = np.ones(SAMPLE)
         for look in range(looks):
-            bad = random.binomial(self.requests, self.share(look), runs)
-            good = self.requests - bad
-            stakes.grow(staked(look), bad[:, None] * lines[:, 0] + good[:, None] * lines[:, 1])
+            x, y = self._block(random, look, runs)
+            stakes.grow(staked(look), x[:, None] * lines[:, 0] + y[:, None] * lines[:, 1])
             for place in range(SAMPLE):
-                own[place] = absolute.update(
-                    own[place],
-                    staked(look),
-                    int(bad[place]),
-                    int(good[place]),
-                    absolute.fail_lines(self.limit),
-                )
+                block = staked(look), int(x[place]), int(y[place])
+                own[place] = absolute.update(own[place], *block, self.lines)
                 own_highest[place] = max(own_highest[place], own[place].value)
         return stakes.highest, own_highest
 
-    def _pass(self, random: np.random.Generator, runs: int, looks: int) -> tuple[Floats, Floats]:
-        lines = np.array(absolute.pass_lines(self.limit))
+    def _sums(self, random: np.random.Generator, runs: int, looks: int) -> tuple[Floats, Floats]:
+        lines = np.array(self.lines)
         bad, good = np.zeros(runs), np.zeros(runs)
         highest, own = np.zeros(runs), np.zeros(SAMPLE)
         for look in range(looks):
-            new = random.binomial(self.requests, self.share(look), runs)
-            bad += new
-            good += self.requests - new
+            x, y = self._block(random, look, runs)
+            bad += x
+            good += y
             logs = bad[:, None] * lines[:, 0] + good[:, None] * lines[:, 1]
             np.maximum(highest, np.exp(np.minimum(logs, 700.0)).mean(axis=1), out=highest)
             for place in range(SAMPLE):
-                value = absolute.evidence(bad[place], good[place], absolute.pass_lines(self.limit))
+                value = absolute.evidence(bad[place], good[place], self.lines)
                 own[place] = max(own[place], value)
         return highest, own
 
@@ -111,6 +123,8 @@ class Relative:
     """Of both together, per look."""
     share: Share
     """Of stable."""
+    poisson: bool = False
+    """Events, of which a request may have several, instead of bad requests."""
 
     def highest(self, random: np.random.Generator, runs: int, looks: int) -> tuple[Floats, Floats]:
         logs_of = np.log(np.array(relative.RATIOS))
@@ -122,19 +136,25 @@ class Relative:
             n_c = random.binomial(self.requests, _weight(look, looks), runs)
             n_s = self.requests - n_c
             stable = self.share(look)
-            x_c = random.binomial(n_c, _worse(stable, self.odds))
-            bad = x_c + random.binomial(n_s, stable)
-            m, q = _bounds(n_c, n_s, bad, self.odds)
+            if self.poisson:
+                x_c = random.poisson(n_c * stable * self.odds)
+                bad = x_c + random.poisson(n_s * stable)
+                m, q = bad, self.odds * n_c / (self.odds * n_c + n_s)
+            else:
+                x_c = random.binomial(n_c, _worse(stable, self.odds))
+                bad = x_c + random.binomial(n_s, stable)
+                m, q = _bounds(n_c, n_s, bad, self.odds)
             logs = x_c[:, None] * logs_of - m[:, None] * np.log1p(q[:, None] * excess)
             stakes.grow(staked(look), logs)
             for place in range(SAMPLE):
-                bound = relative.bound(int(n_c[place]), int(n_s[place]), int(bad[place]), self.odds)
+                table = int(n_c[place]), int(n_s[place]), int(bad[place]), self.odds
+                bound = relative.poisson_bound(*table) if self.poisson else relative.bound(*table)
                 own[place] = relative.update(own[place], staked(look), int(x_c[place]), *bound)
                 own_highest[place] = max(own_highest[place], own[place].value)
         return stakes.highest, own_highest
 
 
-def _bounds(n_c: Floats, n_s: Floats, bad: Floats, odds: float) -> tuple[Floats, Floats]:
+def _bounds(n_c: Ints, n_s: Ints, bad: Ints, odds: float) -> tuple[Ints, Floats]:
     """`relative.bound` of many tables."""
     m = np.minimum(n_c, bad)
     some = np.maximum(m, 1)
@@ -185,9 +205,12 @@ NULLS: tuple[Absolute | Relative, ...] = (
     Absolute("beyond the limit: 5 %, 25 a look", 0.05, 25, _constant(0.05)),
     Absolute("beyond the limit: 5 %, 250 a look", 0.05, 250, _constant(0.05)),
     Absolute("beyond the limit: drifting below 0.1 %, 250 a look", 0.001, 250, _below(0.001)),
-    Absolute("within the limit: 0.1 %, 250 a look", 0.001, 250, _constant(0.001), passing=True),
-    Absolute("within the limit: 5 %, 25 a look", 0.05, 25, _constant(0.05), passing=True),
-    Absolute("within the limit: drifting above 0.1 %, 250 a look", 0.001, 250, _above(0.001), passing=True),
+    Absolute("within the limit: 0.1 %, 250 a look", 0.001, 250, _constant(0.001), test="pass"),
+    Absolute("within the limit: 5 %, 25 a look", 0.05, 25, _constant(0.05), test="pass"),
+    Absolute("within the limit: drifting above 0.1 %, 250 a look", 0.001, 250, _above(0.001), test="pass"),
+    Absolute("a business counter beyond 0.3 per request, 250 a look", 0.3, 250, _constant(0.3), test="many"),
+    Absolute("a business counter below 0.05 per request, 250 a look", 0.05, 250, _constant(0.05), test="few"),
+    Absolute("bad minutes of a gauge: 20 %, one a look", 0.2, 1, _constant(0.2)),
     Relative("worse than stable: odds 1, 0.04 %, 5,000 a look", 1.0, 5000, _constant(0.0004)),
     Relative("worse than stable: odds 1, drifting, 5,000 a look", 1.0, 5000, _drifting),
     Relative("worse than stable: odds 1, outages of both, 5,000 a look", 1.0, 5000, _outages),
@@ -196,6 +219,9 @@ NULLS: tuple[Absolute | Relative, ...] = (
     Relative("worse than stable: odds 1.1, outages of both, 5,000 a look", 1.1, 5000, _outages),
     Relative("worse than stable: odds 1.1, 30 % (a latency edge), 500 a look", 1.1, 500, _constant(0.3)),
     Relative("worse than stable: odds 1.37, 5 % (a latency edge), 500 a look", 1.37, 500, _constant(0.05)),
+    Relative(
+        "business events against stable: odds 1.05, 500 a look", 1.05, 500, _constant(0.3), poisson=True
+    ),
 )
 
 

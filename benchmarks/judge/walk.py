@@ -85,7 +85,7 @@ def _running(counts: Ints) -> Ints:
 
 
 def quantile(buckets: Ints, share: float) -> float:
-    """As PromQL's histogram_quantile: straight inside a bucket, the last finite edge above; NaN of nothing."""
+    """As PromQL's histogram_quantile: straight inside a bucket, above all the last finite edge; else NaN."""
     below = np.cumsum(buckets)
     if below[-1] == 0:
         return float("nan")
