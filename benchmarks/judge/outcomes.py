@@ -76,7 +76,7 @@ def _cell(endings: list[Ending], onsets: list[int]) -> dict[str, Any]:
         if found
         else None,
         "meanMinutes": round(statistics.fmean(one.tick for one in endings) * TICK / 60.0, 1),
-        "exposed": round(statistics.fmean(one.exposed for one in endings), 1),
+        "exposed": round(statistics.fmean(one.exposed for one in endings), 2),
         "failed": round(statistics.fmean(one.failed for one in endings), 2),
     }
 

@@ -1,16 +1,20 @@
 """The benchmark of the judge: its streams are what they say, and the peers' rules are the published ones."""
 
+import json
 import math
 
 import numpy as np
 import pytest
-from benchmarks.judge import phoenix
+from benchmarks.judge import outcomes, page, phoenix, type_one
+from benchmarks.judge.__main__ import RESULT
+from benchmarks.judge.bars import held
 from benchmarks.judge.latency import EDGES, HEAVY, SLOW_TAIL, USUAL, normal_cdf
 from benchmarks.judge.peers import PEERS, argo, bayes, flagger, kayenta, lindon, msprt
 from benchmarks.judge.scenarios import BASE, CANARY, SCENARIOS, STABLE, TICK
 from benchmarks.judge.streams import CLUSTER, Stream
 from benchmarks.judge.walk import STAGES, TICKS, Release, quantile
 
+from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.observation import Observation
 
 BY_NAME = {one.name: one for one in SCENARIOS}
@@ -188,3 +192,46 @@ def test_only_the_canary_is_worse_in_a_bad_scene() -> None:
         )
         if scenario.name != "cold_start":
             assert worse == (scenario.kind == "bad"), scenario.name
+
+
+def test_the_vectorised_formulas_are_the_packages_own() -> None:
+    """`measured` itself compares some runs with the functions of the package and fails when they differ."""
+    found = type_one.measured(runs=type_one.SAMPLE, looks=200, seed=3, say=lambda _words: None)
+    assert len(found["nulls"]) == len(type_one.NULLS)
+
+
+def test_a_bar_about_what_was_not_measured_is_not_held() -> None:
+    assert not any(held({}).values())
+
+
+def test_a_release_ends_and_its_cell_adds_up() -> None:
+    chosen = [BY_NAME["errors_100"], BY_NAME["late_onset"]]
+    cells = outcomes.measured(5.0, 4, chosen, seed=2, say=lambda _words: None)
+    for name, rules in cells.items():
+        assert set(rules) == {outcomes.PHOENIX, outcomes.LITERAL, *PEERS}
+        for cell in rules.values():
+            assert cell["found"] + cell["early"] == cell["rollback"] <= 100.0
+            assert cell["failed"] <= cell["exposed"]
+        assert name == "late_onset" or rules["argo-fl0"] == {
+            **rules["argo-fl0"],
+            "found": 100.0,
+            "medianSeconds": 60.0,
+        }
+    # Alarms before the fault began have found nothing.
+    assert cells["late_onset"]["argo-fl0"]["early"] > 0
+    assert outcomes.summary(cells, "argo-fl3")["detection"] is not None
+    assert outcomes.summary(cells, "argo-fl3")["falseRollback"] is None
+
+
+def test_the_past_of_a_bursty_service_is_seen_to_be_bursty() -> None:
+    config = JudgeConfig.of(phoenix.spec("statistical"))
+    calm = phoenix.past(BY_NAME["errors_x2"], 500.0, (1,), config)
+    bursty = phoenix.past(BY_NAME["bursty"], 500.0, (1,), config)
+    assert calm.dispersion is not None
+    assert bursty.dispersion is not None
+    assert calm.dispersion < 2.0 < 5.0 < bursty.dispersion
+    assert calm.windows == 180
+
+
+def test_the_page_is_made_from_the_result_that_is_kept() -> None:
+    assert page.text(json.loads(RESULT.read_text("utf-8"))) == page.PAGE.read_text("utf-8"), "run `make docs`"
