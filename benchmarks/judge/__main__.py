@@ -64,10 +64,11 @@ def _quiet(_words: str) -> None:
     pass
 
 
-def shown(result: dict[str, Any]) -> str:
+def shown(result: dict[str, Any], *, each: bool) -> str:
     parts = []
     if "rates" in result:
         parts.append(report.overview(result))
+        parts += [f"{rate}/s\n" + report.scenarios(result, rate) for rate in result["rates"] if each]
     if "typeOne" in result:
         parts.append(report.nulls(result))
     if "cost" in result and "silence" in result:
@@ -86,6 +87,7 @@ def main() -> int:
     options.add_argument("--silent-streams", type=int, default=10_000)
     options.add_argument("--repeats", type=int, default=5, help="of the measurement of cost")
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--each", action="store_true", help="show every scenario")
     options.add_argument("--progress", action="store_true", help="say on stderr what is done")
     options.add_argument("--json", type=Path, default=RESULT)
     options.add_argument("--page", action="store_true", help="only write the page from the JSON")
@@ -96,7 +98,7 @@ def main() -> int:
     end_in_order()
     result = run(wanted)
     write(wanted.json, result)
-    print(shown(result))
+    print(shown(result, each=wanted.each))
     return 0 if all(result["held"].values()) else 1
 
 

@@ -96,7 +96,8 @@ def _arm(draws: random.Random, revision: str, requests: int, quality: Quality) -
     return Arm(
         revision=revision,
         requests=requests,
-        errors=draws.choice((0, 0, min(1, requests), requests)),
+        # Rarely any: what has been taken back cannot be promoted any more.
+        errors=draws.choices((0, min(1, requests), requests), (30, 1, 1))[0],
         buckets=histogram,
         cpu=draws.choice((None, float("nan"), 0.1, 0.5)),
         memory=draws.choice((None, 10**8)),
