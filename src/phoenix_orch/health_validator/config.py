@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cached_property
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from phoenix_orch.health_validator.rules import Rules, compile_rules
 from phoenix_orch.kernel.ids import revision_hash
 from phoenix_orch.rollout.spec import BusinessMetric, PlainValue, RolloutSpec, Statistical, Step
 
@@ -60,6 +62,32 @@ class JudgeConfig(BaseModel):
             on_relative_regression=spec.policy.on_relative_regression,
             on_no_decision=spec.policy.on_no_decision,
             early_advance=spec.policy.early_advance,
+        )
+
+    @cached_property
+    def structure(self) -> str:
+        """Differs when evidence gathered under the one configuration is none under the other."""
+        return revision_hash(self.model_dump(mode="json"))
+
+    def rules(self, index: int) -> Rules:
+        """What the statistical gate asks of the step, or of the bake for an index beyond the walk."""
+        return self._rules[min(index, len(self.steps) - 1)]
+
+    @cached_property
+    def _rules(self) -> tuple[Rules, ...]:
+        return tuple(
+            compile_rules(
+                steps=self.steps,
+                index=index,
+                parameters=self.statistical,
+                interval_ms=max(1, round(self.interval.total_seconds() * 1000)),
+                window_ms=max(1, round(self.window.total_seconds() * 1000)),
+                business=self.business,
+                values=self.values,
+                min_requests=self.min_requests,
+                early_advance=self.early_advance,
+            )
+            for index in range(len(self.steps))
         )
 
     def step(self, index: int) -> Step:

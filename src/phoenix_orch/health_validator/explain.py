@@ -6,8 +6,10 @@ judges use the small ones below them to write their reasons.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 
 from phoenix_orch.health_validator.observation import MetricEvidence, Verdict, VerdictKind
 from phoenix_orch.kernel.units import format_duration
@@ -67,6 +69,8 @@ def _row(item: MetricEvidence) -> Row:
 
 def title(metric: str) -> str:
     """`latencyP95` as people say it."""
+    if metric.startswith("value/"):
+        return metric.removeprefix("value/")
     return _TITLES.get(metric, f"{metric.removeprefix('business/')} per request")
 
 
@@ -105,6 +109,20 @@ def number(value: int) -> str:
     return f"{value:,}"
 
 
+def odds(e: float) -> str:
+    """Evidence of 1855.3 as `1,855 : 1`; beyond a million only the power of ten is told."""
+    if e >= 1e6:
+        return f"10^{math.floor(math.log10(e))} : 1"
+    return f"{e:,.0f} : 1" if e >= 10 else f"{e:.2g} : 1"
+
+
+def interval(lower: float, upper: float) -> str:
+    """0.0013 and 0.0065 as `0.13-0.65 %`."""
+    ends = [f"{share * 100:.2g}" if share < 0.1 else f"{share * 100:.0f}" for share in (lower, upper)]
+    return f"{ends[0]}-{ends[1]} %"
+
+
+@lru_cache(maxsize=4096)
 def length(duration: timedelta) -> str:
     """A duration to the second, `600s` as `10m`; below ten seconds to the tenth."""
     places = 1 if duration < timedelta(seconds=10) else 0

@@ -17,7 +17,10 @@ from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.sequential import dispersion
 from phoenix_orch.rollout.spec import Statistical
 
-EDGES = 12
+RARE = 1e-4
+"""A share of requests below which a tail is not known well."""
+
+EDGES = 14
 """Latency edges kept at most: the state of the judge carries them."""
 
 FEWEST = 10
@@ -53,25 +56,30 @@ class History(BaseModel):
     def odds(self, edge: float, tolerance: float, floor: float, cap: float) -> float:
         """By how much the odds of being slower than `edge` rise when everything takes `tolerance` longer.
 
-        Read from the tail between edges on logarithmic scales; `floor` without a history.
+        Read from the tail between edges on logarithmic scales, `floor` at least and `cap` at most; `cap`
+        where the tail is not known.
         """
         before, after = self._slower(edge / (1 + tolerance)), self._slower(edge)
         if before is None or after is None or not 0 < after <= before < 1:
-            return floor
+            return cap
         ratio = before / (1 - before) / (after / (1 - after))
         return min(max(ratio, floor), cap)
 
     def _slower(self, edge: float) -> float | None:
-        place = bisect_right(self.edges, edge)
+        """The share slower than `edge`, from the odds at the edges around it."""
+        place = bisect_right(self.edges, edge * (1 + 1e-9))
         if place == 0 or place == len(self.edges):
-            exact = place > 0 and self.edges[-1] == edge
+            exact = place > 0 and math.isclose(self.edges[-1], edge, rel_tol=1e-9)
             return self.slower[-1] if exact else None
         low, high = self.edges[place - 1], self.edges[place]
         above, below = self.slower[place - 1], self.slower[place]
-        if above <= 0 or below <= 0:
-            return above if edge == low else None
         part = math.log(edge / low) / math.log(high / low)
-        return math.exp(math.log(above) + part * (math.log(below) - math.log(above)))
+        if part <= 1e-6:
+            return above
+        if not 0 < below <= above < 1:
+            return None
+        logit = (1 - part) * math.log(above / (1 - above)) + part * math.log(below / (1 - below))
+        return 1 / (1 + math.exp(-logit))
 
 
 def learn(observations: Iterable[Observation], parameters: Statistical) -> History:
@@ -109,10 +117,8 @@ def _history(windows: list[Arm], parameters: Statistical) -> History:
     together: histogram.Buckets = ()
     for arm in windows:
         together = histogram.merged(together, arm.buckets)
-    edges = histogram.thinned((edge for edge, _ in together), EDGES + 1)[:-1] if together else ()
     timed = histogram.total(together)
-    if not timed:
-        edges = ()
+    edges = _telling(together, timed)
     return History(
         windows=len(windows),
         requests=sum(arm.requests for arm in windows),
@@ -122,6 +128,18 @@ def _history(windows: list[Arm], parameters: Statistical) -> History:
         slower=tuple(_rounded(histogram.certainly_above(together, edge) / timed) for edge in edges),
         spread=tuple(round(_spread(windows, edge, parameters), 3) for edge in edges),
     )
+
+
+def _telling(together: histogram.Buckets, timed: int) -> tuple[float, ...]:
+    """The edges between which latency lies: from the last that nearly all exceed to the first that nearly
+    none does."""
+    finite = [edge for edge, _ in together[:-1]]
+    shares = [histogram.certainly_above(together, edge) / timed for edge in finite] if timed else []
+    inside = [place for place, share in enumerate(shares) if RARE < share < 1 - RARE]
+    if not inside:
+        return ()
+    near = finite[max(0, inside[0] - 1) : inside[-1] + 2]
+    return histogram.thinned(near, EDGES + 1)[:-1]
 
 
 def _spread(windows: list[Arm], edge: float, parameters: Statistical) -> float:

@@ -1,35 +1,46 @@
 """The judge: one observation in, one verdict out, and a small state in between. Pure (rule R6).
 
-    state = init(config, revision)
+    state = init(config, revision, history=history)
     for observation in observations:
         state, verdict = step(config, state, observation)
 
 The state is at most 4 kB of JSON, whatever the traffic and however long the step. Storing it and going
 on from the stored one gives the same verdicts, and so does replaying recorded observations. The rule
-itself is behind `JudgeConfig.gate`; this module keeps the books that any rule needs.
+itself is behind `JudgeConfig.gate`; this module keeps what any rule needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from datetime import datetime
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
 
-from phoenix_orch.health_validator import literal, tally
+from phoenix_orch.health_validator import books, counting, literal, tally
+from phoenix_orch.health_validator.books import Books
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.history import History
-from phoenix_orch.health_validator.observation import Observation, Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Observation, Verdict, VerdictKind, trusted
+from phoenix_orch.health_validator.statistical import Judgement
 from phoenix_orch.health_validator.tally import Tally
-from phoenix_orch.rollout.spec import Step
 
-__all__ = ["JudgeConfig", "JudgeState", "init", "step"]
+__all__ = ["History", "JudgeConfig", "JudgeState", "init", "step"]
 
-_GATES: Mapping[str, Callable[[JudgeConfig, Step, Tally], literal.Opinion]] = {
-    "literal": literal.judge,
-    "statistical": literal.judge,
-}
+
+def _stored(value: Any) -> Books | None:
+    if value is None or isinstance(value, Books):
+        return value
+    try:
+        return books.decode(value)
+    except (LookupError, TypeError, ArithmeticError, StopIteration) as error:
+        raise ValueError(f"these are no books of the judge: {error!r}") from None
+
+
+Kept = Annotated[
+    Books | None,
+    PlainValidator(_stored),
+    PlainSerializer(lambda value: None if value is None else books.encode(value), when_used="json"),
+]
 
 
 class JudgeState(BaseModel):
@@ -37,76 +48,146 @@ class JudgeState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     revision: str
     release: int = 0
     step: int = 0
+    history: History = History()
+    """What stable did before the release."""
     fingerprint: str = ""
     """The step and the limits that the tally was gathered for; empty before the first observation."""
     tally: Tally = Tally()
+    """Of the literal gate."""
+    books: Kept = None
+    """Of the statistical gate."""
     rollback: Verdict | None = None
     """Given once, it stands for the rest of the release."""
 
+    @property
+    def at(self) -> datetime | int | None:
+        """End of the last observation, as the gate keeps it."""
+        return self.books.at if self.books is not None else self.tally.at
+
 
 def init(
-    config: JudgeConfig,  # noqa: ARG001 - other gates read it
+    config: JudgeConfig,
     revision: str,
     release: int = 0,
     *,
-    history: History | None = None,  # noqa: ARG001 - other gates read it
+    history: History | None = None,
 ) -> JudgeState:
     """The state before the first observation. A retry of the same revision is another `release`.
 
     `history`: what stable did before it, fixed for the release; None: nothing is known.
     """
-    return JudgeState(revision=revision, release=release)
+    known = history if history is not None and config.gate == "statistical" else History()
+    return JudgeState(revision=revision, release=release, history=known)
 
 
-def step(config: JudgeConfig, state: JudgeState, observation: Observation) -> tuple[JudgeState, Verdict]:
+def step(
+    config: JudgeConfig, state: JudgeState, observation: Observation, *, detail: bool = True
+) -> tuple[JudgeState, Verdict]:
     """Take one observation and say what it amounts to.
 
-    Another revision, step or limit begins counting anew. An observation that does not end after the
-    last one changes nothing: the verdict is the one given then.
+    Without `detail` the same verdict comes without its table of evidence and the intervals in it, unless
+    it is a rollback: a replay of a million observations needs no more.
+
+    Another revision or other limits begin counting anew. An observation that does not end after the last
+    one changes nothing: the verdict is the one given then.
     """
     if observation.revision != state.revision:
-        state = init(config, observation.revision, state.release)
+        state = init(config, observation.revision, state.release, history=state.history)
     if state.rollback is not None:
         again = state.rollback.model_copy(update={"at": observation.t1, "step": observation.step})
         return state, again
-    if state.tally.at is None or observation.t1 > state.tally.at:
+    if config.gate == "statistical":
         state = _counted(config, state, observation)
-    place = config.step(state.step)
-    verdict = _verdict(config, place, state, observation.t1)
-    if verdict.kind is VerdictKind.ROLLBACK and (config.keep_rollback or config.is_bake(place)):
-        empty = Tally(at=state.tally.at)
-        state = state.model_copy(update={"rollback": verdict, "tally": empty})
+        verdict = _judged(config, state, observation.t1, detail=detail)
+    else:
+        state = _tallied(config, state, observation)
+        verdict = _judged_literally(config, state, observation.t1)
+    if verdict.kind is VerdictKind.ROLLBACK:
+        place = config.step(state.step)
+        if config.keep_rollback or config.is_bake(place):
+            empty = Tally(at=state.tally.at)
+            state = state.model_copy(update={"rollback": verdict, "tally": empty, "books": None})
     return state, verdict
 
 
+# -- the statistical gate --------------------------------------------------------------------------
+
+
 def _counted(config: JudgeConfig, state: JudgeState, observation: Observation) -> JudgeState:
+    kept = state.books
+    if kept is not None and kept.structure != config.structure:
+        kept = None
+    if kept is not None and observation.t1.timestamp() * 1000 < kept.at + 0.5:
+        return state
+    if kept is None:
+        kept = counting.begin(config, state.history, observation)
+    elif observation.step != state.step:
+        kept = counting.next_step(config, state.history, kept, state.step, observation.step)
+    kept = counting.add_observation(config, state.history, kept, observation)
+    values = {**state.__dict__, "step": observation.step, "books": kept}
+    return trusted(JudgeState, values)
+
+
+def _judged(config: JudgeConfig, state: JudgeState, now: datetime, *, detail: bool) -> Verdict:
+    kept = state.books
+    assert kept is not None
+    rules = config.rules(state.step)
+    ledger = counting.closed(config, kept, state.step)
+    look = Judgement(config, rules, kept, ledger)
+    opinion = look.opinion()
+    shown = detail or opinion.kind is VerdictKind.ROLLBACK
+    return Verdict.trusted(
+        kind=opinion.kind,
+        revision=state.revision,
+        step=state.step,
+        at=now,
+        reason=opinion.reason,
+        blame=opinion.blame,
+        evidence=look.evidence() if shown else (),
+        requests=ledger.requests,
+        observed_for=timedelta(milliseconds=ledger.observed_ms),
+        category=opinion.category,
+        tier=opinion.tier,
+        e=look.e,
+        e_threshold=rules.threshold,
+        counterfactual=look.counterfactual(),
+    )
+
+
+# -- the literal gate ------------------------------------------------------------------------------
+
+
+def _tallied(config: JudgeConfig, state: JudgeState, observation: Observation) -> JudgeState:
+    if state.tally.at is not None and observation.t1 <= state.tally.at:
+        return state
     place = config.step(observation.step)
     fingerprint = config.fingerprint(place)
-    books = state.tally if fingerprint == state.fingerprint else tally.next_step(state.tally)
+    kept = state.tally if fingerprint == state.fingerprint else tally.next_step(state.tally)
     return state.model_copy(
         update={
             "step": observation.step,
             "fingerprint": fingerprint,
-            "tally": tally.add(config, place, books, observation),
+            "tally": tally.add(config, place, kept, observation),
         }
     )
 
 
-def _verdict(config: JudgeConfig, place: Step, state: JudgeState, now: datetime) -> Verdict:
-    books = state.tally
-    opinion = _GATES[config.gate](config, place, books)
+def _judged_literally(config: JudgeConfig, state: JudgeState, now: datetime) -> Verdict:
+    kept = state.tally
+    opinion = literal.judge(config, config.step(state.step), kept)
     return Verdict(
         kind=opinion.kind,
         revision=state.revision,
         step=state.step,
-        at=books.at or now,
+        at=kept.at or now,
         reason=opinion.reason,
         blame=opinion.blame,
         evidence=opinion.evidence,
-        requests=books.total.canary.requests,
-        observed_for=books.observed_for,
+        requests=kept.total.canary.requests,
+        observed_for=kept.observed_for,
+        category=opinion.category,
     )

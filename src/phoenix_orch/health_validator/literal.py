@@ -10,12 +10,12 @@ in the same seconds says nothing about the version: that holds the release inste
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 
 from phoenix_orch.health_validator import explain, histogram
 from phoenix_orch.health_validator.config import JudgeConfig
-from phoenix_orch.health_validator.observation import MetricEvidence, Quality, VerdictKind
+from phoenix_orch.health_validator.observation import Category, MetricEvidence, Quality, VerdictKind
+from phoenix_orch.health_validator.opinion import Opinion
 from phoenix_orch.health_validator.tally import Counts, Slot, Tally
 from phoenix_orch.rollout.spec import BusinessMetric, Step
 
@@ -23,16 +23,6 @@ ROUTED = 20
 """So many canary requests have to be expected before their absence, or their share, says something."""
 MUCH_WORSE = 2
 """A canary that is this many times worse than a sick stable is to blame all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Opinion:
-    """A verdict without its address."""
-
-    kind: VerdictKind
-    reason: str
-    evidence: tuple[MetricEvidence, ...] = ()
-    blame: tuple[str, ...] = ()
 
 
 def judge(config: JudgeConfig, step: Step, tally: Tally) -> Opinion:
@@ -43,7 +33,7 @@ def judge(config: JudgeConfig, step: Step, tally: Tally) -> Opinion:
     if any(item.breached for item in now):
         return scene.environment(recent, now) or scene.breach(recent, now)
     if doubt := scene.doubt(recent):
-        return Opinion(VerdictKind.HOLD, doubt, now)
+        return Opinion(VerdictKind.HOLD, doubt, now, category=scene.kind_of_doubt())
     if tally.weight != step.weight:
         return Opinion(VerdictKind.CONTINUE, scene.waiting(), now)
     if tally.observed_for < step.duration:
@@ -53,7 +43,7 @@ def judge(config: JudgeConfig, step: Step, tally: Tally) -> Opinion:
         return scene.environment(tally.total, whole) or scene.breach(tally.total, whole)
     if missing := scene.missing(whole):
         over = f"{explain.length(step.duration)} are over, but {missing}"
-        return Opinion(VerdictKind.EXTEND, over, whole)
+        return Opinion(VerdictKind.EXTEND, over, whole, category=Category.SAMPLE)
     return Opinion(VerdictKind.ADVANCE, scene.passed(), whole)
 
 
@@ -161,7 +151,7 @@ class _Scene:
             f"({explain.shown(item.metric, item.stable)}; {self.who} "
             f"{explain.shown(item.metric, item.observed)}, limit {explain.shown(item.metric, item.limit)})"
         )
-        return Opinion(VerdictKind.HOLD, reason, evidence)
+        return Opinion(VerdictKind.HOLD, reason, evidence, category=Category.ENVIRONMENT)
 
     def breach(self, slot: Slot, evidence: tuple[MetricEvidence, ...]) -> Opinion:
         """A rollback, worst metric first."""
@@ -170,7 +160,7 @@ class _Scene:
         reason = f"{self._fault(worst[0], slot)}, {self._where(slot)}{_beside(worst[0])}"
         if len(blame) > 1:
             reason += f"; also beyond its limit: {', '.join(explain.title(name) for name in blame[1:])}"
-        return Opinion(VerdictKind.ROLLBACK, reason, evidence, blame)
+        return Opinion(VerdictKind.ROLLBACK, reason, evidence, blame, category=Category.GATE)
 
     def _fault(self, item: MetricEvidence, slot: Slot) -> str:
         value, limit = explain.shown(item.metric, item.observed), explain.shown(item.metric, item.limit)
@@ -212,6 +202,15 @@ class _Scene:
         if tally.quality is Quality.PARTIAL:
             return f"not every process of {self.who} answered{note}"
         return self._misrouted(*recent.routed)
+
+    def kind_of_doubt(self) -> Category:
+        match self.tally.quality:
+            case Quality.GAP | Quality.PARTIAL:
+                return Category.NO_DATA
+            case Quality.STALE:
+                return Category.STALE
+            case _:
+                return Category.ROUTING
 
     def _misrouted(self, canary: int, stable: int) -> str:
         weight = self.step.weight

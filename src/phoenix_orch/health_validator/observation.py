@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
+from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from phoenix_orch.kernel.units import Duration
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Quality(StrEnum):
@@ -34,6 +38,28 @@ class _Value(BaseModel):
         alias_generator=to_camel,
         validate_by_name=True,
     )
+
+    @classmethod
+    def trusted(cls, **values: Any) -> Self:
+        """One whose values are of the right types, made without looking: some 15 times as fast."""
+        return trusted(cls, values)
+
+
+def trusted(cls: type[M], values: dict[str, Any]) -> M:
+    """A frozen model from values that need no validation; those left out have their defaults."""
+    made = cls.__new__(cls)
+    set_ = object.__setattr__
+    set_(made, "__dict__", {**_defaults(cls), **values})
+    set_(made, "__pydantic_fields_set__", set(values))
+    set_(made, "__pydantic_extra__", None)
+    set_(made, "__pydantic_private__", None)
+    return made
+
+
+@cache
+def _defaults(cls: type[BaseModel]) -> dict[str, Any]:
+    fields = cls.model_fields.items()
+    return {name: field.get_default() for name, field in fields if not field.is_required()}
 
 
 class Arm(_Value):

@@ -269,6 +269,10 @@ class Statistical(Model):
     """Requests that take longer than stable's by up to this share are no regression."""
     latency_odds: Annotated[float, Field(ge=1, le=100)] = 1.1
     """Odds of being slow up to so many times those of stable are no regression at any edge."""
+    latency_odds_cap: Annotated[float, Field(ge=1, le=100)] = 3.0
+    """Nor are they ever tolerated beyond so many times."""
+    latency_odds_unknown: Annotated[float, Field(ge=1, le=100)] = 2.0
+    """Tolerated where there is no history to translate `latencyTolerance` into odds."""
     business_odds: Annotated[float, Field(ge=1, le=100)] = 1.05
     """Business events up to so many times rarer or more frequent than stable's are no regression."""
     resource_tolerance: Ratio = 0.2
@@ -276,7 +280,7 @@ class Statistical(Model):
     resource_odds: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of minutes in which a healthy variant may be above its limit of CPU, memory or a value."""
     resource_dispersion: Annotated[float, Field(ge=1, le=100)] = 2.0
-    """How strongly such minutes hang together."""
+    """How strongly such minutes, and business events, hang together."""
     min_bad: Annotated[int, Field(ge=1)] = 3
     """Fewer failed requests convict nobody."""
     min_looks: Annotated[int, Field(ge=1)] = 2

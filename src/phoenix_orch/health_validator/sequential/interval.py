@@ -11,6 +11,9 @@ from functools import lru_cache
 
 SMALLEST = 1e-6
 
+_CLOSE = 1e-6
+"""Newton stops at steps of this size, on the scale of logits and logarithms."""
+
 
 def bounds(
     bad: float, total: float, *, limit: float, alpha: float, dispersion: float = 1.0
@@ -89,6 +92,41 @@ def _root(x: float, n: float, room: float, side: float) -> float:
             break
         move = value / slope
         t -= move
-        if abs(move) < 1e-7:
+        if abs(move) < _CLOSE:
             break
     return 1 / (1 + math.exp(-t)) if t >= 0 else math.exp(t) / (1 + math.exp(t))
+
+
+def rate_bounds(
+    events: float, total: float, *, limit: float, alpha: float, dispersion: float = 1.0
+) -> tuple[float, float]:
+    """(lower, upper) of events per request after `events` in `total` requests (Poisson).
+
+    As `bounds`, with the prior Gamma(1/2, 1/(2 limit)); several events per request are allowed.
+    """
+    if total <= 0:
+        return 0.0, math.inf
+    x, n = events / dispersion, total / dispersion
+    a = 0.5
+    b = a / max(limit, SMALLEST)
+    evidence = math.lgamma(a + x) - math.lgamma(a) + a * math.log(b) - (a + x) * math.log(b + n)
+    room = -math.log(alpha) - evidence
+    if x <= 0:
+        return 0.0, room / n
+    return _rate_root(x, n, room, -1.0), _rate_root(x, n, room, 1.0)
+
+
+def _rate_root(x: float, n: float, room: float, side: float) -> float:
+    """Where n*rate - x*ln(rate) = room, on one side of x/n; convex in the logarithm of the rate."""
+    rate = x / n
+    lowest = x - x * math.log(rate)
+    t = math.log(rate) + side * math.sqrt(max(1e-12, 2 * (room - lowest) / x))
+    for _ in range(100):
+        e = n * math.exp(min(t, 600.0))
+        if (e - x) * side <= 0:
+            break
+        move = (e - x * t - room) / (e - x)
+        t -= move
+        if abs(move) < _CLOSE:
+            break
+    return math.exp(t)

@@ -43,20 +43,28 @@ def poisson_bound(n_c: float, n_s: float, events: float, odds: float) -> tuple[f
     return events, odds * n_c / (odds * n_c + n_s) if n_c > 0 else 0.0
 
 
-def update(
-    test: Mixture, staked: float, x_c: float, m: float, q: float, *, dispersion: float = 1.0
+def compare(
+    test: Mixture, staked: float, counts: tuple[int, int, int, int], odds: float, dispersion: float
 ) -> Mixture:
-    """One block: `x_c` bad requests of the canary, `m` and `q` from `bound` or `poisson_bound`.
+    """One block: `counts` are requests and bad ones of the canary, then of stable.
 
-    Null, guarantee: those of the bound, in every block; base rate and weights may change from block to
-    block. Units: counts; as many weights as RATIOS.
+    Null, guarantee: those of `bound`, in every block; base rate and weights may change from block to
+    block. As many weights as RATIOS; `staked`: see `mixture.linear`.
     """
-    if m <= 0:
+    n_c, x_c, n_s, x_s = counts
+    bad = x_c + x_s
+    if bad <= 0 or n_c <= 0:
         return mixture.idle(test, staked)
+    m, q = bound(n_c, n_s, bad, odds)
+    return update(test, staked, x_c / dispersion, m / dispersion, q)
+
+
+def update(test: Mixture, staked: float, x: float, trials: float, q: float) -> Mixture:
+    """One block: x bad ones of the canary, where `trials` and `q` are those of `bound` or
+    `poisson_bound`; x and trials divided by the dispersion."""
     reserve, weights = test
     stake = reserve * staked
     each = stake / len(weights)
-    x, trials = x_c / dispersion, m / dispersion
     exp, log1p = math.exp, math.log1p
     try:
         moved = tuple(
@@ -69,5 +77,5 @@ def update(
         logs = [x * log - trials * log1p(q * excess) for log, excess in zip(_LOGS, _EXCESS, strict=True)]
         return mixture.grown(test, staked, logs)
     if sum(moved) >= mixture.CAP:
-        moved = tuple(min(weight, mixture.CAP) for weight in moved)
+        moved = tuple([min(weight, mixture.CAP) for weight in moved])
     return Mixture(reserve - stake, moved)

@@ -1,0 +1,449 @@
+"""Closing a cell: what its numbers add to the evidence and to the step's sums. Pure."""
+
+from __future__ import annotations
+
+import math
+from operator import add
+
+from phoenix_orch.health_validator.books import (
+    EDGES,
+    FAIL,
+    LOW,
+    NOTHING,
+    VERSUS,
+    Block,
+    Four,
+    GaugeBook,
+    Guard,
+    Lanes,
+    Ledger,
+    N,
+    Numbers,
+    Recent,
+    T,
+    X,
+)
+from phoenix_orch.health_validator.rules import QUANTILES, Bound, Gauge, Rules
+from phoenix_orch.health_validator.sequential import absolute, mixture, relative
+from phoenix_orch.health_validator.sequential.mixture import Mixture
+
+RECOVERED = 0.25
+"""Stake of a test against a limit that begins anew after an outage."""
+
+SICK = 20.0
+"""Evidence from which stable counts as beyond its limit."""
+
+RECENT = 5
+"""Windows over which the recent rates fade."""
+
+BURST = 20
+"""Requests in one cell of which half have to fail to be enough for a conviction."""
+
+NEAR = 0.5
+"""A gauge below this part of its limit is fine, however low stable's is."""
+
+FLOORS = 10
+"""Windows that a leak is looked for in."""
+
+
+Phi = tuple[float, float, float]
+"""Dispersion of errors, and of requests slower than the limits of p95 and p99."""
+
+FOUR: Four = (0.0, 0.0, 0.0, 0.0)
+
+
+def opened(rules: Rules, lanes: Lanes) -> Ledger:
+    """Before anything was seen."""
+    three = (mixture.fresh(FAIL), mixture.fresh(FAIL), mixture.fresh(VERSUS))
+    two = (mixture.fresh(FAIL), mixture.fresh(FAIL))
+    return Ledger(
+        cell=0,
+        fresh=True,
+        observed_ms=0,
+        step_cell=-1,
+        canary=NOTHING,
+        stable=NOTHING,
+        requests=0,
+        business=(FOUR,) * len(rules.counters),
+        recent=FOUR,
+        guard=Guard(),
+        sick=(-1,) * (1 + len(QUANTILES) + len(rules.business)),
+        errors=three,
+        latency=(two, two),
+        shape=(mixture.fresh(VERSUS),) * len(lanes.edges),
+        bounds=(three,) * len(rules.business),
+        gauges=tuple(GaugeBook(mixture.fresh(FAIL)) for _ in rules.gauges),
+        minute=0,
+        floors=(),
+    )
+
+
+def next_step(rules: Rules, ledger: Ledger) -> Ledger:
+    """The step's sums are zero again; evidence goes on."""
+    return ledger._replace(
+        fresh=True,
+        observed_ms=0,
+        step_cell=-1,
+        canary=NOTHING,
+        stable=NOTHING,
+        requests=0,
+        business=(FOUR,) * len(rules.counters),
+        gauges=tuple(book._replace(minutes=0, bad=0) for book in ledger.gauges),
+        floors=(),
+    )
+
+
+def settle(rules: Rules, ledger: Ledger, block: Block, recent: Recent, *, lanes: Lanes, phi: Phi) -> Ledger:
+    """The ledger with `block` closed. `recent`: sums of the rolling window that ends with the block."""
+    canary, stable, pair, totals = block.canary, block.stable, block.pair, block.total
+    counted = canary[N] > 0 or stable[N] > 0
+    errors, latency, shape, guard, fading = (
+        ledger.errors,
+        ledger.latency,
+        ledger.shape,
+        ledger.guard,
+        ledger.recent,
+    )
+    staked = 0.0
+    if counted:
+        staked = _staked(rules, ledger, block.cell)
+        if rules.error_lines is not None:
+            errors = _errors(rules, phi, errors, block, staked)
+        if canary[T] or stable[T]:
+            latency = _latency(rules, phi, latency, block, staked)
+        if pair is not None and pair[0][T] and pair[1][T]:
+            shape = _shape(rules, lanes, shape, pair, staked)
+        guard = _guard(guard, canary)
+        fading = _faded(rules, ledger, block)
+    watched = block.good and shared_fault(rules, ledger.sick, recent.canary, ledger.business) < 0
+    settled = Ledger(
+        cell=block.cell if counted else ledger.cell,
+        fresh=ledger.fresh and (canary[N] == 0 or totals is None),
+        observed_ms=ledger.observed_ms + (block.ms if watched else 0),
+        step_cell=block.cell if totals is not None and ledger.step_cell < 0 else ledger.step_cell,
+        canary=sums(ledger.canary, totals[0]) if totals is not None else ledger.canary,
+        stable=sums(ledger.stable, totals[1]) if totals is not None else ledger.stable,
+        requests=ledger.requests + (totals[0][N] if totals is not None else 0),
+        business=ledger.business,
+        recent=fading,
+        guard=guard,
+        sick=_sickness(rules, ledger.sick, block.cell, (errors[1], latency), recent),
+        errors=errors,
+        latency=latency,
+        shape=shape,
+        bounds=ledger.bounds,
+        gauges=ledger.gauges,
+        minute=ledger.minute,
+        floors=ledger.floors,
+    )
+    if rules.business and block.business:
+        settled = _with_business(rules, settled, block, staked)
+    if rules.gauges:
+        settled = _with_gauges(rules, settled, block)
+    return settled if settled.sick == ledger.sick else _recovered(ledger.sick, settled)
+
+
+def sums(first: Numbers, second: Numbers) -> Numbers:
+    """Place by place; the shorter one stood before the lanes were known."""
+    if len(first) == len(second):
+        return tuple(map(add, first, second))
+    longer, shorter = (first, second) if len(first) > len(second) else (second, first)
+    return tuple(map(add, longer, (*shorter, *[0] * (len(longer) - len(shorter)))))
+
+
+# -- evidence --------------------------------------------------------------------------------------
+
+
+def _staked(rules: Rules, ledger: Ledger, cell: int) -> float:
+    """The part of what is left that is staked on a fault beginning since the last numbers."""
+    onset = rules.parameters.onset
+    if ledger.fresh:
+        return onset.step
+    gone = cell - ledger.cell
+    return onset.later if gone <= 1 else -math.expm1(gone * math.log1p(-onset.later))
+
+
+def _stake(test: Mixture, rules: Rules, staked: float) -> float:
+    """More on a test's own first look."""
+    return staked if test[1][0] else rules.parameters.onset.first
+
+
+def _errors(
+    rules: Rules, phi: Phi, tests: tuple[Mixture, Mixture, Mixture], block: Block, staked: float
+) -> tuple[Mixture, Mixture, Mixture]:
+    lines = rules.error_lines or ()
+    spread = phi[0]
+    first, second, third = tests
+    n, x = block.canary[N], block.canary[X]
+    if n:
+        first = mixture.linear(first, _stake(first, rules, staked), x / spread, (n - x) / spread, lines)
+    n, x = block.stable[N], block.stable[X]
+    if n:
+        second = mixture.linear(second, _stake(second, rules, staked), x / spread, (n - x) / spread, lines)
+    if block.pair is not None:
+        canary, stable = block.pair
+        if canary[N] and stable[N]:
+            counts = (canary[N], canary[X], stable[N], stable[X])
+            odds = rules.parameters.error_odds
+            third = relative.compare(third, _stake(third, rules, staked), counts, odds, spread)
+    return first, second, third
+
+
+def _latency(
+    rules: Rules, phi: Phi, tests: tuple[tuple[Mixture, Mixture], ...], block: Block, staked: float
+) -> tuple[tuple[Mixture, Mixture], ...]:
+    found = list(tests)
+    for place in rules.quantiles:
+        if rules.latency_limits[place] is None:
+            continue
+        lines, low, spread = rules.latency_lines[place], LOW + 2 * place, phi[1 + place]
+        first, second = found[place]
+        n, x = block.canary[T], block.canary[low]
+        if n:
+            first = mixture.linear(first, _stake(first, rules, staked), x / spread, (n - x) / spread, lines)
+        n, x = block.stable[T], block.stable[low]
+        if n:
+            second = mixture.linear(
+                second, _stake(second, rules, staked), x / spread, (n - x) / spread, lines
+            )
+        found[place] = (first, second)
+    return tuple(found)
+
+
+def _shape(
+    rules: Rules, lanes: Lanes, tests: tuple[Mixture, ...], pair: tuple[Numbers, Numbers], staked: float
+) -> tuple[Mixture, ...]:
+    canary, stable = pair
+    if len(canary) != len(stable):
+        return tests
+    own = rules.parameters.onset.first
+    return tuple(
+        [
+            relative.compare(
+                test,
+                staked if test[1][0] else own,
+                (canary[T], x_c, stable[T], x_s),
+                odds,
+                spread,
+            )
+            for test, x_c, x_s, odds, spread in zip(
+                tests, canary[EDGES:], stable[EDGES:], lanes.odds, lanes.spread, strict=True
+            )
+        ]
+    )
+
+
+def _guard(guard: Guard, canary: Numbers) -> Guard:
+    bad, n = canary[X], canary[N]
+    if not bad:
+        return guard if not canary[T] else guard._replace(timed=guard.timed + canary[T])
+    burst = guard.burst or (n >= BURST and 2 * bad >= n)
+    return Guard(guard.bad + bad, guard.cells + 1, burst, guard.timed + canary[T])
+
+
+def _faded(rules: Rules, ledger: Ledger, block: Block) -> Four:
+    keep = math.exp(-(block.cell - ledger.cell) / (RECENT * rules.window_cells))
+    first, second, third, fourth = ledger.recent
+    if block.pair is None:
+        return first * keep, second * keep, third * keep, fourth * keep
+    canary, stable = block.pair
+    return (
+        first * keep + canary[N],
+        second * keep + canary[X],
+        third * keep + stable[N],
+        fourth * keep + stable[X],
+    )
+
+
+# -- the environment -------------------------------------------------------------------------------
+
+
+def _sickness(
+    rules: Rules,
+    before: tuple[int, ...],
+    cell: int,
+    tests: tuple[Mixture, tuple[tuple[Mixture, Mixture], ...]],
+    recent: Recent,
+) -> tuple[int, ...]:
+    """Since when stable has been beyond each of its limits, for errors and latency."""
+    stable = recent.stable
+    if not stable[N] and max(before) < 0:
+        return before
+    errors, latency = tests
+    found = list(before)
+    if rules.error_limit is not None:
+        many, well = _window_says(stable[X], stable[N], rules.error_limit)
+        found[0] = _sick(before[0], cell, well=well, many=many or errors.value >= SICK)
+    for place in rules.quantiles:
+        if rules.latency_limits[place] is not None:
+            many, well = _window_says(stable[LOW + 2 * place], stable[T], QUANTILES[place][1])
+            many = many or latency[place][1].value >= SICK
+            found[1 + place] = _sick(before[1 + place], cell, well=well, many=many)
+    return tuple(found)
+
+
+def _window_says(bad: int, total: int, limit: float) -> tuple[bool, bool]:
+    """Whether there are far too many bad ones, and whether there are no more than usual."""
+    usual = total * limit
+    return bad >= 3 + usual + 4 * math.sqrt(usual), total > 0 and bad <= usual + math.sqrt(usual)
+
+
+def _sick(since: int, cell: int, *, well: bool, many: bool) -> int:
+    """Evidence of an outage does not go away with it, so only the window says that it is over."""
+    if since >= 0:
+        return -1 if well else since
+    return cell if many else -1
+
+
+def shared_fault(rules: Rules, sick: tuple[int, ...], recent: Numbers, business: tuple[Four, ...]) -> int:
+    """The place of a limit that stable and the canary are beyond at the same time; -1: there is none.
+
+    `recent`: the canary in the rolling window; business metrics are compared over the step.
+    """
+    if max(sick) < 0:
+        return -1
+    for place, since in enumerate(sick):
+        if since < 0:
+            continue
+        if place == 0:
+            broken = rules.error_limit is not None and recent[X] > rules.error_limit * recent[N]
+        elif place <= len(QUANTILES):
+            slow, share = recent[LOW + 2 * (place - 1)], QUANTILES[place - 1][1]
+            broken = rules.latency_limits[place - 1] is not None and slow > share * recent[T]
+        else:
+            bound = rules.business[place - 1 - len(QUANTILES)]
+            events, total, _, _ = business[bound.place]
+            allowed = bound.limit * total
+            broken = events < allowed if bound.at_least else events > allowed
+        if broken:
+            return place
+    return -1
+
+
+def _recovered(before: tuple[int, ...], ledger: Ledger) -> Ledger:
+    """Begin anew where stable is well again: what was counted in the outage says nothing of the version."""
+    canary, stable = list(ledger.canary), list(ledger.stable)
+    errors, latency, bounds, business = ledger.errors, list(ledger.latency), list(ledger.bounds), None
+    for place, (was, now) in enumerate(zip(before, ledger.sick, strict=True)):
+        if was < 0 or now >= 0:
+            continue
+        begun = mixture.fresh(FAIL, RECOVERED)
+        if place == 0:
+            errors = (begun, begun, errors[2])
+            canary[N] = canary[X] = stable[N] = stable[X] = 0
+        elif place <= len(QUANTILES):
+            latency[place - 1] = (begun, begun)
+            canary[T:] = [0] * (len(canary) - T)
+            stable[T:] = [0] * (len(stable) - T)
+        else:
+            bound = place - 1 - len(QUANTILES)
+            bounds[bound] = (begun, begun, bounds[bound][2])
+            business = (FOUR,) * len(ledger.business)
+    return ledger._replace(
+        canary=tuple(canary),
+        stable=tuple(stable),
+        errors=errors,
+        latency=tuple(latency),
+        bounds=tuple(bounds),
+        business=ledger.business if business is None else business,
+    )
+
+
+# -- business metrics and gauges -------------------------------------------------------------------
+
+
+def _with_business(rules: Rules, ledger: Ledger, block: Block, staked: float) -> Ledger:
+    spread = rules.parameters.resource_dispersion
+    sick, bounds = list(ledger.sick), list(ledger.bounds)
+    for place, bound in enumerate(rules.business):
+        count_c, n_c, count_s, n_s = block.business[bound.place]
+        first, second, third = bounds[place]
+        if n_c:
+            first = mixture.linear(
+                first, _stake(first, rules, staked), count_c / spread, n_c / spread, bound.lines
+            )
+        if n_s:
+            second = mixture.linear(
+                second, _stake(second, rules, staked), count_s / spread, n_s / spread, bound.lines
+            )
+        if n_c and n_s and block.pair is not None:
+            third = _bound_beside_stable(rules, bound, third, block.business[bound.place], staked)
+        bounds[place] = (first, second, third)
+        seat = 1 + len(QUANTILES) + place
+        sick[seat] = _sick_bound(sick[seat], block.cell, second, bound, ledger.business[bound.place])
+    total = tuple(
+        (a + e, b + f, c + g, d + h)
+        for (a, b, c, d), (e, f, g, h) in zip(ledger.business, block.business, strict=True)
+    )
+    return ledger._replace(
+        bounds=tuple(bounds),
+        sick=tuple(sick),
+        business=total if block.total is not None else ledger.business,
+    )
+
+
+def _bound_beside_stable(rules: Rules, bound: Bound, test: Mixture, four: Four, staked: float) -> Mixture:
+    """A floor is broken by fewer events: the variants change places."""
+    count_c, n_c, count_s, n_s = four
+    if bound.at_least:
+        count_c, n_c, count_s, n_s = count_s, n_s, count_c, n_c
+    m, q = relative.poisson_bound(n_c, n_s, count_c + count_s, rules.parameters.business_odds)
+    spread = rules.parameters.resource_dispersion
+    return relative.update(test, _stake(test, rules, staked), count_c / spread, m / spread, q)
+
+
+def _sick_bound(since: int, cell: int, test: Mixture, bound: Bound, seen: Four) -> int:
+    """Business events have no rolling window: stable is well again when the step's sums say so."""
+    if since < 0:
+        return cell if test.value >= SICK else -1
+    rate = seen[2] / seen[3] if seen[3] else None
+    if rate is None:
+        return since
+    return -1 if (rate >= bound.limit if bound.at_least else rate <= bound.limit) else since
+
+
+def _with_gauges(rules: Rules, ledger: Ledger, block: Block) -> Ledger:
+    minute = block.cell // rules.window_cells
+    books = list(ledger.gauges)
+    floors = ledger.floors
+    if minute != ledger.minute:
+        for place, gauge in enumerate(rules.gauges):
+            book = books[place]
+            if gauge.metric == "memory" and book.now[1] > 0:
+                floors = (*floors, round(book.now[0] / book.now[1]))[-FLOORS:]
+            books[place] = _minute_over(rules, gauge, book)
+    for place, four in enumerate(block.gauges):
+        a, b, c, d = books[place].now
+        books[place] = books[place]._replace(now=(a + four[0], b + four[1], c + four[2], d + four[3]))
+    return ledger._replace(gauges=tuple(books), minute=minute, floors=floors)
+
+
+def _minute_over(rules: Rules, gauge: Gauge, book: GaugeBook) -> GaugeBook:
+    sum_c, ms_c, sum_s, ms_s = book.now
+    if ms_c <= 0:
+        return book._replace(now=FOUR)
+    value = sum_c / ms_c
+    beside = sum_s / ms_s if ms_s > 0 else None
+    bad = is_bad(rules, gauge, value, beside)
+    if bad is None:
+        return book._replace(now=FOUR, last=value)
+    spread = rules.parameters.resource_dispersion
+    onset = rules.parameters.onset
+    staked = onset.later if book.test.weights[0] else onset.first
+    test = absolute.update(book.test, staked, bad, 1 - bad, rules.gauge_lines, dispersion=spread)
+    return GaugeBook(test, book.minutes + 1, book.bad + bad, FOUR, value)
+
+
+def is_bad(rules: Rules, gauge: Gauge, value: float, beside: float | None) -> bool | None:
+    """Whether one minute's mean speaks against the canary. None: it says nothing of the version."""
+    if gauge.limit is None:
+        return None
+    if gauge.at_least:
+        if value >= gauge.limit:
+            return False
+        return None if beside is not None and beside < gauge.limit else True
+    if value > gauge.limit:
+        return None if beside is not None and beside > gauge.limit else True
+    if not gauge.beside_stable or beside is None or value <= NEAR * gauge.limit:
+        return False
+    return value > (1 + rules.parameters.resource_tolerance) * beside

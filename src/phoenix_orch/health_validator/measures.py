@@ -1,0 +1,213 @@
+"""What has been counted against each limit of a step, and how strongly it speaks. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from phoenix_orch.health_validator.books import LOW, Books, Ledger, N, T, X
+from phoenix_orch.health_validator.observation import Tier
+from phoenix_orch.health_validator.rules import QUANTILES, Rules
+from phoenix_orch.health_validator.sequential import interval
+
+
+class Measure(NamedTuple):
+    """Counts of one limit in this step."""
+
+    metric: str
+    key: str
+    """Of its share in the evidence against the limit."""
+    bad: float
+    """Certainly bad ones; events for a business metric."""
+    maybe: float
+    """Possibly bad ones: what a pass has to count."""
+    total: float
+    limit: float
+    """Allowed share of bad ones, or events per request."""
+    stable_bad: float
+    stable_total: float
+    dispersion: float
+    """For what has to be significant."""
+    width: float
+    """Dispersion for intervals: what was measured, 1 where nothing was."""
+    rate: bool = False
+    """Events per request rather than a share."""
+    at_least: bool = False
+
+    @property
+    def beyond(self) -> bool:
+        """The observed value is certainly beyond the limit."""
+        if self.total <= 0:
+            return False
+        if self.at_least:
+            return self.bad < self.limit * self.total
+        return self.bad > self.limit * self.total
+
+    @property
+    def stable_beyond(self) -> bool:
+        if self.stable_total <= 0:
+            return False
+        if self.at_least:
+            return self.stable_bad < self.limit * self.stable_total
+        return self.stable_bad > self.limit * self.stable_total
+
+    def z(self) -> float:
+        """Standard errors by which the limit is missed; below 0 where it is kept."""
+        expected = self.limit * self.total
+        if expected <= 0:
+            return float("inf") if self.bad > 0 and not self.at_least else 0.0
+        gap = expected - self.bad if self.at_least else self.bad - expected
+        return float(gap / (self.dispersion * expected) ** 0.5)
+
+    def bounds(self, alpha: float) -> tuple[float, float]:
+        """Interval of the canary's value for a pass: possibly bad ones count as bad."""
+        return _bounds(self, self.maybe, self.total, alpha)
+
+    def shown(self, alpha: float) -> tuple[float, float]:
+        """Interval of the canary's share of certainly bad ones."""
+        return _bounds(self, self.bad, self.total, alpha)
+
+    def stable_shown(self, alpha: float) -> tuple[float, float]:
+        return _bounds(self, self.stable_bad, self.stable_total, alpha)
+
+    def tier(self, alpha: float, factor: float) -> Tier | None:
+        """How well the limit is known to be kept; None: not even that `factor` times of it is excluded."""
+        return self.tier_of(self.bounds(alpha), factor)
+
+    def tier_of(self, bounds: tuple[float, float], factor: float) -> Tier | None:
+        """The same, given the interval for a pass."""
+        lower, upper = bounds
+        if self.at_least:
+            if lower >= self.limit:
+                return Tier.PROVEN
+            kept = self.bad >= self.limit * self.total
+            return Tier.LIKELY if kept and lower >= self.limit / factor else None
+        if upper <= self.limit:
+            return Tier.PROVEN
+        kept = self.maybe <= self.limit * self.total
+        return Tier.LIKELY if kept and upper <= self.limit * factor else None
+
+
+def _bounds(measure: Measure, bad: float, total: float, alpha: float) -> tuple[float, float]:
+    find = interval.rate_bounds if measure.rate else interval.bounds
+    return find(bad, total, limit=measure.limit, alpha=alpha, dispersion=measure.width)
+
+
+def measures(rules: Rules, books: Books, ledger: Ledger) -> list[Measure]:
+    """Everything that this step limits by counts."""
+    canary, stable, phi, known = ledger.canary, ledger.stable, books.phi, books.known
+    found = []
+    if rules.error_limit is not None:
+        found.append(
+            Measure(
+                "errorRate",
+                "errors/limit",
+                canary[X],
+                canary[X],
+                canary[N],
+                rules.error_limit,
+                stable[X],
+                stable[N],
+                phi[0],
+                phi[0] if known else 1.0,
+            )
+        )
+    for place in rules.quantiles:
+        if rules.latency_limits[place] is None:
+            continue
+        metric, share = QUANTILES[place]
+        low, spread = LOW + 2 * place, phi[1 + place]
+        found.append(
+            Measure(
+                metric,
+                metric,
+                canary[low],
+                canary[low + 1],
+                canary[T],
+                share,
+                stable[low],
+                stable[T],
+                spread,
+                spread if known else 1.0,
+            )
+        )
+    for place, bound in enumerate(rules.business):
+        events, total, stable_events, stable_total = ledger.business[bound.place]
+        found.append(
+            Measure(
+                bound.metric,
+                f"bound/{place}/limit",
+                events,
+                events,
+                total,
+                bound.limit,
+                stable_events,
+                stable_total,
+                rules.parameters.resource_dispersion,
+                1.0,
+                rate=True,
+                at_least=bound.at_least,
+            )
+        )
+    return found
+
+
+class Component(NamedTuple):
+    """One part of the weighted evidence."""
+
+    metric: str
+    versus: str
+    """limit or stable."""
+    share: float
+    e: float
+    counts: bool
+    """Its guards are kept, and stable is not beyond the same limit."""
+    worth: float
+    """What it brings to the whole: what does not count brings 1 at most."""
+
+
+def _component(metric: str, versus: str, share: float, e: float, *, counts: bool) -> Component:
+    return Component(metric, versus, share, e, counts, share * (e if counts or e < 1.0 else 1.0))
+
+
+def components(rules: Rules, ledger: Ledger) -> list[Component]:
+    """All parts of the evidence; the sum of their worth is an e-process, whatever depends on what."""
+    shares, sick, given, guard = rules.shares, ledger.sick, rules.parameters, ledger.guard
+    found = []
+    if "errors/limit" in shares:
+        enough = guard.burst or (guard.bad >= given.min_bad and guard.cells >= given.min_looks)
+        first, _, third = ledger.errors
+        well = enough and sick[0] < 0
+        worse = enough and _material(given.materiality, ledger)
+        found = [
+            _component("errorRate", "limit", shares["errors/limit"], first.value, counts=well),
+            _component("errorRate", "stable", shares["errors/stable"], third.value, counts=worse),
+        ]
+    if rules.quantiles:
+        enough = guard.timed >= given.min_timed
+        for place in rules.quantiles:
+            metric, e = QUANTILES[place][0], ledger.latency[place][0].value
+            slow = enough and ledger.canary[LOW + 2 * place] >= given.min_slow and sick[1 + place] < 0
+            found.append(_component(metric, "limit", shares[metric], e, counts=slow))
+        if ledger.shape:
+            e = sum([test[0] + sum(test[1]) for test in ledger.shape]) / len(ledger.shape)
+            found.append(_component(rules.spokesman, "stable", shares["latency/stable"], e, counts=enough))
+    for place, bound in enumerate(rules.business):
+        first, _, third = ledger.bounds[place]
+        well, key = sick[1 + len(QUANTILES) + place] < 0, f"bound/{place}/"
+        found.append(_component(bound.metric, "limit", shares[key + "limit"], first.value, counts=well))
+        found.append(_component(bound.metric, "stable", shares[key + "stable"], third.value, counts=True))
+    for gauge, book in zip(rules.gauges, ledger.gauges, strict=True):
+        e = book.test.value
+        found.append(_component(gauge.metric, "limit", shares[gauge.metric], e, counts=True))
+    return found
+
+
+def _material(materiality: float, ledger: Ledger) -> bool:
+    """The error rate is higher than stable's by enough percentage points, lately or in the whole step."""
+    n_c, x_c, n_s, x_s = ledger.recent
+    if n_c > 0 and n_s > 0 and x_c / n_c - x_s / n_s >= materiality:
+        return True
+    canary, stable = ledger.canary, ledger.stable
+    if not canary[N] or not stable[N]:
+        return False
+    return canary[X] / canary[N] - stable[X] / stable[N] >= materiality

@@ -1,0 +1,251 @@
+"""The statistical gate in words: one sentence a person can act on. Pure."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from phoenix_orch.health_validator import explain
+from phoenix_orch.health_validator.books import LOW, Books, Ledger, N, T, X
+from phoenix_orch.health_validator.findings import QUANTILE, quantile
+from phoenix_orch.health_validator.measures import Component, Measure
+from phoenix_orch.health_validator.observation import Tier
+from phoenix_orch.health_validator.rules import QUANTILES, Rules
+from phoenix_orch.health_validator.sequential import interval
+
+_TIERS = {
+    Tier.PROVEN: "limits proven",
+    Tier.LIKELY: "within limits",
+    Tier.THIN: "within limits as far as few requests can tell",
+}
+
+
+class Reasons:
+    """One verdict: the numbers, and what is said about them."""
+
+    def __init__(self, rules: Rules, books: Books, ledger: Ledger, on_no_decision: str) -> None:
+        self.rules = rules
+        self.books = books
+        self.ledger = ledger
+        self.on_no_decision = on_no_decision
+
+    # -- bad news ------------------------------------------------------------------------------
+
+    def convicted(self, blamed: list[Component], found: list[Measure], e: float) -> str:
+        """The fault that weighs most, both variants' numbers, and how strong the evidence is."""
+        by_metric = {measure.metric: measure for measure in reversed(found)}
+        worst = blamed[0]
+        measure = by_metric.get(worst.metric)
+        if worst.metric in QUANTILE and worst.versus == "stable":
+            fault = self._slower()
+        elif measure is not None:
+            fault = self._fault(measure)
+        else:
+            fault = self._gauge(worst.metric)
+        words = (
+            f"{fault}. If the version were as good as it has to be, evidence this strong "
+            f"({explain.odds(e)}) would appear in fewer than 1 of {_rounded(e)} rollouts"
+        )
+        names = dict.fromkeys(f"{explain.title(part.metric)} against {part.versus}" for part in blamed)
+        return f"{words}; blamed: {', '.join(names)}"
+
+    def _fault(self, measure: Measure) -> str:
+        alpha = self.rules.parameters.alpha_pass
+        who, weight = self.rules.who, self.rules.step.weight
+        of = explain.number(round(measure.total))
+        if measure.rate:
+            what = measure.metric.removeprefix("business/")
+            bound = "at least" if measure.at_least else "at most"
+            return (
+                f"{who} had {_rate(measure.bad, measure.total)} {what} per request in {of} requests, "
+                f"{bound} {measure.limit:.3g} wanted{self._beside_rate(measure)}, at {weight} % traffic"
+            )
+        if measure.total <= 0:
+            return f"{who} was beyond the limit of {explain.title(measure.metric)} in earlier steps"
+        lower, upper = measure.shown(alpha)
+        share = explain.percent(measure.bad / measure.total)
+        span = f"{round((1 - alpha) * 100)} % interval {explain.interval(lower, upper)}"
+        count = explain.number(round(measure.bad))
+        if measure.metric in QUANTILE:
+            limit = explain.shown(measure.metric, self.limit(measure))
+            words = (
+                f"{count} of {of} requests to {who} took longer than {limit} = {share} "
+                f"({span}, {explain.percent(measure.limit)} allowed)"
+            )
+            verb = "were that slow"
+        else:
+            words = (
+                f"{who} failed {count} of {of} requests = {share} "
+                f"({span}, limit {explain.percent(measure.limit)})"
+            )
+            verb = "failed"
+        if measure.stable_total > 0:
+            stable = explain.percent(measure.stable_bad / measure.stable_total)
+            words += f"; of stable's {stable} {verb} in the same minutes"
+        return f"{words}, at {weight} % traffic"
+
+    def _beside_rate(self, measure: Measure) -> str:
+        if measure.stable_total <= 0:
+            return ""
+        return f"; stable {_rate(measure.stable_bad, measure.stable_total)}"
+
+    def _slower(self) -> str:
+        """Where the two distributions of latency differ most, weighed by the evidence."""
+        lanes, shape = self.books.lanes, self.ledger.shape
+        lane = max(range(len(shape)), key=lambda place: shape[place].value)
+        canary, stable = self.ledger.canary, self.ledger.stable
+        edge = explain.seconds(lanes.edges[lane])
+        place = LOW + 4 + lane
+        words = f"{self.rules.who} is slower than stable"
+        if not (canary[T] and stable[T] and place < min(len(canary), len(stable))):
+            return words
+        mine, theirs = canary[place] / canary[T], stable[place] / stable[T]
+        return (
+            f"{words}: {explain.percent(mine)} of its {explain.number(canary[T])} requests took longer than "
+            f"{edge}, of stable's {explain.percent(theirs)} in the same minutes, "
+            f"at {self.rules.step.weight} % traffic"
+        )
+
+    def _gauge(self, metric: str) -> str:
+        place = next(i for i, gauge in enumerate(self.rules.gauges) if gauge.metric == metric)
+        gauge, book = self.rules.gauges[place], self.ledger.gauges[place]
+        value = book.last if book.now[1] <= 0 else book.now[0] / book.now[1]
+        limit = "" if gauge.limit is None else f", limit {explain.shown(metric, gauge.limit)}"
+        return (
+            f"{explain.title(metric)} of {self.rules.who} was too {'low' if gauge.at_least else 'high'} "
+            f"in {book.bad} of {book.minutes} minutes: {explain.shown(metric, value)}{limit}"
+        )
+
+    def missed(self, measure: Measure) -> str:
+        """The gate's own rollback: more than chance, though not yet evidence of the strong kind."""
+        return f"{self._fault(measure)}; that is {measure.z():.1f} standard errors beyond the limit"
+
+    # -- doubts --------------------------------------------------------------------------------
+
+    def environment(self, metric: str, found: list[Measure]) -> str:
+        measure = next((item for item in found if item.metric == metric), None)
+        words = f"environment: {explain.title(metric)} of stable is beyond the limit as well"
+        if measure is None or measure.rate:
+            return words
+        recent = self.recent(metric)
+        return f"{words} ({recent})" if recent else words
+
+    def recent(self, metric: str) -> str:
+        """Both variants' shares of bad requests in the step."""
+        canary, stable = self.ledger.canary, self.ledger.stable
+        place, total = (X, N) if metric == "errorRate" else (LOW + 2 * _place(metric), T)
+        if not canary[total] or not stable[total]:
+            return ""
+        mine, theirs = canary[place] / canary[total], stable[place] / stable[total]
+        return f"stable {explain.percent(theirs)}, {self.rules.who} {explain.percent(mine)} of this step"
+
+    def both(self, measure: Measure) -> str:
+        return self.over(
+            f"environment: {explain.title(measure.metric)} is beyond the limit for both variants "
+            f"({_share(measure.bad, measure.total)}, "
+            f"stable {_share(measure.stable_bad, measure.stable_total)})"
+        )
+
+    def close(self, measure: Measure) -> str:
+        limit = (
+            explain.shown(measure.metric, measure.limit) if measure.rate else explain.percent(measure.limit)
+        )
+        return (
+            f"{explain.title(measure.metric)} is beyond its limit by no more than chance "
+            f"({_share(measure.bad, measure.total)} of {explain.number(round(measure.total))} requests, "
+            f"{limit} allowed)"
+        )
+
+    def needed(self, measure: Measure) -> str:
+        """How many requests are missing, and how long they will take."""
+        given, name = self.rules.parameters, explain.title(measure.metric)
+        factor = 1.0 if given.tier == "proven" else given.likely_factor
+        so_far = explain.number(round(measure.total))
+        if measure.rate:
+            return f"{name} is not known well enough from {so_far} requests"
+        target = min(1.0, measure.limit * factor)
+        need = interval.needed(
+            round(measure.maybe),
+            target,
+            limit=measure.limit,
+            alpha=given.alpha_pass,
+            dispersion=measure.width,
+        )
+        aim = f"to prove {explain.percent(target)}"
+        if factor != 1.0:
+            aim = f"to exclude {explain.percent(target)}"
+        if need is None:
+            return f"no number of requests can show that {name} keeps {explain.percent(measure.limit)}"
+        words = "error-free requests" if measure.metric == "errorRate" else f"requests within {name}"
+        if measure.maybe:
+            words = f"requests, no further one {'failed' if measure.metric == 'errorRate' else 'slow'},"
+        time = self._eta(need - measure.total)
+        return f"{explain.number(need)} {words} are needed {aim}, {so_far} so far{time}"
+
+    def _eta(self, missing: float) -> str:
+        seconds = self.ledger.observed_ms / 1000
+        if seconds <= 0 or self.ledger.requests <= 0 or missing <= 0:
+            return ""
+        rate = self.ledger.requests / seconds
+        minutes = math.ceil(missing / rate / 60)
+        if minutes > 60 * 24 * 365:
+            return ", which takes more than a year at this rate"
+        return f", about {explain.number(minutes)} min at {rate:.3g} requests per second"
+
+    def over(self, but: str) -> str:
+        return f"{explain.length(self.rules.step.duration)} are over, but {but}"
+
+    # -- good news -----------------------------------------------------------------------------
+
+    def waiting(self) -> str:
+        """Not a doubt: whoever steers the weight knows best what keeps it from the data plane."""
+        note = f" ({self.books.note})" if self.books.note else ""
+        weight = self.rules.step.weight
+        return f"waiting for {weight} % on the data plane, which sends {self.books.weight} %{note}"
+
+    def progress(self, e: float) -> str:
+        done = _length(self.ledger.observed_ms)
+        state = "no evidence of a fault" if e < self.rules.threshold / 10 else f"evidence {explain.odds(e)}"
+        return f"{state} in {done} of {explain.length(self.rules.step.duration)}{self._summary()}"
+
+    def passed(self, tier: Tier) -> str:
+        return f"{_TIERS[tier]} for {_length(self.ledger.observed_ms)}{self._summary()}"
+
+    def _summary(self) -> str:
+        canary, weight, who = self.ledger.canary, self.rules.step.weight, self.rules.who
+        if canary[N] == 0:
+            return f" at {weight} % traffic; no request to {who} yet"
+        errors = explain.percent(canary[X] / canary[N])
+        words = f" at {weight} % traffic: {canary[N]:,} requests to {who}, {errors} errors"
+        p95 = quantile(canary, self.books.lanes.edges, 0.95)
+        return words if p95 is None else f"{words}, p95 about {explain.seconds(p95)}"
+
+    def limit(self, measure: Measure) -> float:
+        """As a person wrote it: seconds for latency."""
+        if measure.metric in QUANTILE:
+            return self.rules.latency_limits[_place(measure.metric)] or 0.0
+        return measure.limit
+
+
+def _place(metric: str) -> int:
+    return next((place for place, (name, _) in enumerate(QUANTILES) if name == metric), 0)
+
+
+def _share(bad: float, total: float) -> str:
+    return explain.percent(bad / total) if total else "-"
+
+
+def _rate(events: float, total: float) -> str:
+    return f"{events / total:.3g}" if total else "-"
+
+
+def _rounded(e: float) -> str:
+    """Downwards to two digits: 1855 as 1,800."""
+    if e >= 1e6:
+        return f"10^{math.floor(math.log10(e))}"
+    step = 10 ** max(0, math.floor(math.log10(max(e, 1.0))) - 1)
+    return f"{math.floor(e / step) * step:,}"
+
+
+def _length(ms: int) -> str:
+    return explain.length(timedelta(milliseconds=ms))
