@@ -33,18 +33,16 @@ def run(wanted: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {
         **conditions(),
         "seed": wanted.seed,
-        "runs": wanted.runs,
-        # Standard error of one share of 50 % in one cell; of a mean of seven of 1 %: a ninth of it.
-        "monteCarloErrorPercent": round(50.0 / wanted.runs**0.5, 2),
         "bars": BARS,
     }
     if "outcomes" in wanted.parts:
         result["rates"] = {}
-        for rate in wanted.rate:
-            cells = outcomes.measured(rate, wanted.runs, chosen, wanted.seed, say)
+        numbers = wanted.runs if len(wanted.runs) > 1 else wanted.runs * len(wanted.rate)
+        for rate, runs in zip(wanted.rate, numbers, strict=True):
+            cells = outcomes.measured(rate, runs, chosen, wanted.seed, say)
             rules = (PHOENIX, LITERAL, *PEERS)
             summaries = {rule: outcomes.summary(cells, rule) for rule in rules}
-            result["rates"][f"{rate:g}"] = {"summary": summaries, "scenarios": cells}
+            result["rates"][f"{rate:g}"] = {"runs": runs, "summary": summaries, "scenarios": cells}
     if "type-one" in wanted.parts:
         result["typeOne"] = type_one.measured(wanted.type_one_runs, wanted.looks, wanted.seed, say)
     if "silence" in wanted.parts:
@@ -78,8 +76,14 @@ def shown(result: dict[str, Any], *, each: bool) -> str:
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    options.add_argument("--runs", type=int, default=400, help="releases per scenario and rate")
     options.add_argument("--rate", type=float, nargs="+", default=[500.0, 50.0, 5.0, 0.5], help="per second")
+    options.add_argument(
+        "--runs",
+        type=int,
+        nargs="+",
+        default=[400],
+        help="releases per scenario: one number, or one per rate",
+    )
     options.add_argument("--scenario", nargs="+", choices=[one.name for one in SCENARIOS], default=[])
     options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     options.add_argument("--type-one-runs", type=int, default=20_000)
