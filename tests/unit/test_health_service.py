@@ -132,7 +132,7 @@ async def test_a_good_canary_is_observed_logged_and_judged(world: World) -> None
 async def test_a_bad_canary_is_told(world: World) -> None:
     rollout = await world.rollout()
     world.evidence.serve("new", 100, errors=30)
-    await world.ticks(rollout, 2)
+    await world.ticks(rollout, 3)
     verdict = await world.verdict()
     assert verdict.kind is VerdictKind.ROLLBACK
     assert verdict.blame == ("errorRate",)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from phoenix_orch.health_validator.observation import Quality
+from phoenix_orch.health_validator.sequential import absolute, relative
 from phoenix_orch.health_validator.sequential.mixture import Mixture
 
 N, X, T, LOW, EDGES = 0, 1, 2, 3, 7
@@ -46,6 +47,8 @@ class Block(NamedTuple):
     """The open cell."""
 
     cell: int
+    before: int = -1
+    """Weight that was seen when it began."""
     parts: int = 0
     """Observations that it is made of."""
     ms: int = 0
@@ -186,7 +189,7 @@ class Books:
 
 
 def encode(books: Books) -> dict[str, Any]:
-    """Plain values for JSON; all stakes as one base64 text of little-endian doubles."""
+    """Plain values for JSON; all stakes as one base85 text of little-endian doubles."""
     ledger = books.ledger
     floats = [value for test in _tests(ledger) for value in (test.reserve, *test.weights)]
     return {
@@ -199,7 +202,7 @@ def encode(books: Books) -> dict[str, Any]:
         "phi": books.phi,
         "known": books.known,
         "lanes": books.lanes,
-        "block": books.block,
+        "block": _packed(books.block),
         "window": books.window,
         "pending": books.pending,
         "warm": books.warm,
@@ -216,15 +219,14 @@ def encode(books: Books) -> dict[str, Any]:
             ledger.minute,
             ledger.floors,
         ],
-        "stakes": base64.b64encode(struct.pack(f"<{len(floats)}d", *floats)).decode(),
+        "stakes": base64.b85encode(struct.pack(f"<{len(floats)}d", *floats)).decode(),
     }
 
 
 def decode(data: Any) -> Books:
     """The opposite. Raises ValueError, TypeError, KeyError or struct.error for anything else."""
-    raw = base64.b64decode(data["stakes"], validate=True)
+    raw = base64.b85decode(data["stakes"])
     stakes = iter(struct.unpack(f"<{len(raw) // 8}d", raw))
-    block = data["block"]
     return Books(
         structure=str(data["structure"]),
         anchor=int(data["anchor"]),
@@ -236,12 +238,7 @@ def decode(data: Any) -> Books:
         known=bool(data["known"]),
         lanes=Lanes(*map(_floats, data["lanes"])),
         ledger=_ledger(data["ledger"], stakes),
-        block=Block(
-            *block[:4],
-            *map(_ints, block[4:6]),
-            *map(_pair, block[6:8]),
-            *map(_fours, block[8:10]),
-        ),
+        block=_unpacked(data["block"]),
         window=tuple(Slot(number, _ints(sums)) for number, sums in data["window"]),
         pending=_pending(data["pending"]),
         warm=_two(data["warm"]),
@@ -250,9 +247,27 @@ def decode(data: Any) -> Books:
     )
 
 
-FAIL = 8
-VERSUS = 7
-"""Alternatives of a test against a limit, and against stable."""
+FAIL = len(absolute.WORSE)
+FEW = len(absolute.FEW)
+"""Alternatives of a test of the canary against a limit, and of stable or a gauge."""
+VERSUS = len(relative.RATIOS)
+SHAPE = len(relative.FEW)
+"""Alternatives of a comparison with stable, and of one at a single edge."""
+
+
+def _packed(block: Block) -> list[Any]:
+    """Counts over the same seconds, and those that count for the step, are mostly all there are."""
+    everything = (block.canary, block.stable)
+    pair = True if block.pair == everything else block.pair
+    total = True if block.total == everything else block.total
+    return [*block[:7], pair, total, *block[9:]]
+
+
+def _unpacked(data: Sequence[Any]) -> Block:
+    everything = _ints(data[5]), _ints(data[6])
+    pair, total = (everything if found is True else _pair(found) for found in data[7:9])
+    cell, before, parts, ms, good = data[:5]
+    return Block(cell, before, parts, ms, good, *everything, pair, total, *map(_fours, data[9:11]))
 
 
 def _tests(ledger: Ledger) -> Iterator[Mixture]:
@@ -272,11 +287,11 @@ def _ledger(data: Sequence[Any], stakes: Iterator[float]) -> Ledger:
         return Mixture(next(stakes), tuple(next(stakes) for _ in range(alternatives)))
 
     def three() -> tuple[Mixture, Mixture, Mixture]:
-        return test(FAIL), test(FAIL), test(VERSUS)
+        return test(FAIL), test(FEW), test(VERSUS)
 
     shapes, bounds = data[11]
     errors = three()
-    latency = ((test(FAIL), test(FAIL)), (test(FAIL), test(FAIL)))
+    latency = ((test(FAIL), test(FEW)), (test(FAIL), test(FEW)))
     return Ledger(
         cell=data[0],
         fresh=data[1],
@@ -291,10 +306,10 @@ def _ledger(data: Sequence[Any], stakes: Iterator[float]) -> Ledger:
         sick=_ints(data[10]),
         errors=errors,
         latency=latency,
-        shape=tuple(test(VERSUS) for _ in range(shapes)),
+        shape=tuple(test(SHAPE) for _ in range(shapes)),
         bounds=tuple(three() for _ in range(bounds)),
         gauges=tuple(
-            GaugeBook(test(FAIL), minutes, bad, _four(now), last) for minutes, bad, now, last in data[12]
+            GaugeBook(test(FEW), minutes, bad, _four(now), last) for minutes, bad, now, last in data[12]
         ),
         minute=data[13],
         floors=_ints(data[14]),

@@ -38,7 +38,7 @@ from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.rules import Rules
 from phoenix_orch.rollout.spec import Statistical
 
-LANES = 9
+LANES = 7
 """Edges at which latency is compared with stable."""
 
 ROUTED = 20
@@ -108,7 +108,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     cell = max(1, -((books.anchor - t1) // place.interval_ms))
     lanes, before, block = books.lanes, books.ledger, books.block
     if cell != block.cell:
-        before, block = closed(config, books, observation.step), Block(cell)
+        before, block = closed(config, books, observation.step), Block(cell, books.weight)
     if not lanes.edges and (canary.buckets or (stable is not None and stable.buckets)):
         lanes = choose_lanes(config, history, canary, stable)
         before = before._replace(shape=ledger.opened(place, lanes).shape)
@@ -124,8 +124,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     good = (
         matched
         and canary.quality is Quality.OK
-        and books.weight == place.step.weight
-        and books.at >= 0
+        and block.before == place.step.weight
         and t0 <= books.at
         and t1 - t0 <= PATIENCE * place.interval_ms
     )
@@ -138,6 +137,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
         block,
         Block(
             cell=cell,
+            before=block.before,
             parts=1,
             ms=t1 - max(t0, books.at) if good else 0,
             good=good,
@@ -253,6 +253,7 @@ def _into(block: Block, more: Block) -> Block:
         return more
     return Block(
         cell=block.cell,
+        before=block.before,
         parts=block.parts + 1,
         ms=block.ms + more.ms,
         good=block.good and more.good,

@@ -20,7 +20,7 @@ from phoenix_orch.rollout.spec import Statistical
 RARE = 1e-4
 """A share of requests below which a tail is not known well."""
 
-EDGES = 14
+EDGES = 10
 """Latency edges kept at most: the state of the judge carries them."""
 
 FEWEST = 10
@@ -82,15 +82,18 @@ class History(BaseModel):
         return 1 / (1 + math.exp(-logit))
 
 
-def learn(observations: Iterable[Observation], parameters: Statistical) -> History:
-    """The history from past observations in the order of time, whichever of their arms was stable.
+def learn(
+    observations: Iterable[Observation], parameters: Statistical, *, stable: str | None = None
+) -> History:
+    """The history from past observations in the order of time.
 
-    Of less than ten windows nothing is learnt: the answer is empty.
+    Of each the arm of the revision `stable` counts, also from when that was the canary or was baking; where
+    there is none, the arm that was stable then. Of less than ten windows nothing is learnt.
     """
     seconds = parameters.history_window.total_seconds()
     windows: dict[int, Arm] = {}
     for observation in observations:
-        arm = stable_of(observation)
+        arm = _usual(observation, stable)
         if arm is None or arm.quality not in _COUNTED:
             continue
         stretch = math.floor(observation.t1.timestamp() / seconds)
@@ -102,8 +105,9 @@ def learn(observations: Iterable[Observation], parameters: Statistical) -> Histo
     return _history(kept, parameters)
 
 
-def stable_of(observation: Observation) -> Arm | None:
-    """The arm that shows what is usual: stable beside a canary; a bake tells nothing of before it."""
+def _usual(observation: Observation, stable: str | None) -> Arm | None:
+    if stable is not None and observation.canary.revision == stable:
+        return observation.canary
     return observation.stable
 
 
@@ -167,7 +171,7 @@ def _sum(first: Arm, second: Arm) -> Arm:
 
 
 def _rounded(share: float) -> float:
-    return float(f"{share:.6g}")
+    return float(f"{share:.4g}")
 
 
 def _apart(first: float, second: float) -> float:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, PlainValidator
 
 from phoenix_orch.health_validator import books, counting, literal, tally
 from phoenix_orch.health_validator.books import Books
@@ -43,6 +43,14 @@ Kept = Annotated[
 ]
 
 
+def _short(verdict: Verdict | None) -> dict[str, Any] | None:
+    return None if verdict is None else verdict.model_dump(mode="json", exclude_defaults=True)
+
+
+def _unless_empty(kept: Tally) -> dict[str, Any] | None:
+    return None if kept == Tally() else kept.model_dump(mode="json")
+
+
 class JudgeState(BaseModel):
     """Everything the judge remembers about one release of one revision."""
 
@@ -56,11 +64,15 @@ class JudgeState(BaseModel):
     """What stable did before the release."""
     fingerprint: str = ""
     """The step and the limits that the tally was gathered for; empty before the first observation."""
-    tally: Tally = Tally()
+    tally: Annotated[
+        Tally,
+        BeforeValidator(lambda kept: Tally() if kept is None else kept),
+        PlainSerializer(_unless_empty, when_used="json"),
+    ] = Tally()
     """Of the literal gate."""
     books: Kept = None
     """Of the statistical gate."""
-    rollback: Verdict | None = None
+    rollback: Annotated[Verdict | None, PlainSerializer(_short, when_used="json")] = None
     """Given once, it stands for the rest of the release."""
 
     @property
@@ -109,6 +121,7 @@ def step(
     if verdict.kind is VerdictKind.ROLLBACK:
         place = config.step(state.step)
         if config.keep_rollback or config.is_bake(place):
+            verdict = verdict.rounded()
             empty = Tally(at=state.tally.at)
             state = state.model_copy(update={"rollback": verdict, "tally": empty, "books": None})
     return state, verdict

@@ -8,8 +8,10 @@ from operator import add
 from phoenix_orch.health_validator.books import (
     EDGES,
     FAIL,
+    FEW,
     LOW,
     NOTHING,
+    SHAPE,
     VERSUS,
     Block,
     Four,
@@ -54,8 +56,8 @@ FOUR: Four = (0.0, 0.0, 0.0, 0.0)
 
 def opened(rules: Rules, lanes: Lanes) -> Ledger:
     """Before anything was seen."""
-    three = (mixture.fresh(FAIL), mixture.fresh(FAIL), mixture.fresh(VERSUS))
-    two = (mixture.fresh(FAIL), mixture.fresh(FAIL))
+    three = (mixture.fresh(FAIL), mixture.fresh(FEW), mixture.fresh(VERSUS))
+    two = (mixture.fresh(FAIL), mixture.fresh(FEW))
     return Ledger(
         cell=0,
         fresh=True,
@@ -70,9 +72,9 @@ def opened(rules: Rules, lanes: Lanes) -> Ledger:
         sick=(-1,) * (1 + len(QUANTILES) + len(rules.business)),
         errors=three,
         latency=(two, two),
-        shape=(mixture.fresh(VERSUS),) * len(lanes.edges),
+        shape=(mixture.fresh(SHAPE),) * len(lanes.edges),
         bounds=(three,) * len(rules.business),
-        gauges=tuple(GaugeBook(mixture.fresh(FAIL)) for _ in rules.gauges),
+        gauges=tuple(GaugeBook(mixture.fresh(FEW)) for _ in rules.gauges),
         minute=0,
         floors=(),
     )
@@ -179,13 +181,14 @@ def _errors(
         first = mixture.linear(first, _stake(first, rules, staked), x / spread, (n - x) / spread, lines)
     n, x = block.stable[N], block.stable[X]
     if n:
-        second = mixture.linear(second, _stake(second, rules, staked), x / spread, (n - x) / spread, lines)
+        beside = rules.stable_error_lines or ()
+        second = mixture.linear(second, _stake(second, rules, staked), x / spread, (n - x) / spread, beside)
     if block.pair is not None:
         canary, stable = block.pair
         if canary[N] and stable[N]:
             counts = (canary[N], canary[X], stable[N], stable[X])
             odds = rules.parameters.error_odds
-            third = relative.compare(third, _stake(third, rules, staked), counts, odds, spread)
+            third = relative.compare(third, _stake(third, rules, staked), counts, odds, dispersion=spread)
     return first, second, third
 
 
@@ -203,6 +206,7 @@ def _latency(
             first = mixture.linear(first, _stake(first, rules, staked), x / spread, (n - x) / spread, lines)
         n, x = block.stable[T], block.stable[low]
         if n:
+            lines = rules.stable_latency_lines[place]
             second = mixture.linear(
                 second, _stake(second, rules, staked), x / spread, (n - x) / spread, lines
             )
@@ -216,20 +220,11 @@ def _shape(
     canary, stable = pair
     if len(canary) != len(stable):
         return tests
-    own = rules.parameters.onset.first
-    return tuple(
-        [
-            relative.compare(
-                test,
-                staked if test[1][0] else own,
-                (canary[T], x_c, stable[T], x_s),
-                odds,
-                spread,
-            )
-            for test, x_c, x_s, odds, spread in zip(
-                tests, canary[EDGES:], stable[EDGES:], lanes.odds, lanes.spread, strict=True
-            )
-        ]
+    return relative.compare_edges(
+        tests,
+        (staked, rules.parameters.onset.first),
+        (canary[T], stable[T]),
+        zip(canary[EDGES:], stable[EDGES:], lanes.odds, lanes.spread, strict=True),
     )
 
 
@@ -327,17 +322,17 @@ def _recovered(before: tuple[int, ...], ledger: Ledger) -> Ledger:
     for place, (was, now) in enumerate(zip(before, ledger.sick, strict=True)):
         if was < 0 or now >= 0:
             continue
-        begun = mixture.fresh(FAIL, RECOVERED)
+        begun, beside = mixture.fresh(FAIL, RECOVERED), mixture.fresh(FEW, RECOVERED)
         if place == 0:
-            errors = (begun, begun, errors[2])
+            errors = (begun, beside, errors[2])
             canary[N] = canary[X] = stable[N] = stable[X] = 0
         elif place <= len(QUANTILES):
-            latency[place - 1] = (begun, begun)
+            latency[place - 1] = (begun, beside)
             canary[T:] = [0] * (len(canary) - T)
             stable[T:] = [0] * (len(stable) - T)
         else:
             bound = place - 1 - len(QUANTILES)
-            bounds[bound] = (begun, begun, bounds[bound][2])
+            bounds[bound] = (begun, beside, bounds[bound][2])
             business = (FOUR,) * len(ledger.business)
     return ledger._replace(
         canary=tuple(canary),
@@ -364,7 +359,7 @@ def _with_business(rules: Rules, ledger: Ledger, block: Block, staked: float) ->
             )
         if n_s:
             second = mixture.linear(
-                second, _stake(second, rules, staked), count_s / spread, n_s / spread, bound.lines
+                second, _stake(second, rules, staked), count_s / spread, n_s / spread, bound.stable_lines
             )
         if n_c and n_s and block.pair is not None:
             third = _bound_beside_stable(rules, bound, third, block.business[bound.place], staked)
@@ -389,7 +384,7 @@ def _bound_beside_stable(rules: Rules, bound: Bound, test: Mixture, four: Four, 
         count_c, n_c, count_s, n_s = count_s, n_s, count_c, n_c
     m, q = relative.poisson_bound(n_c, n_s, count_c + count_s, rules.parameters.business_odds)
     spread = rules.parameters.resource_dispersion
-    return relative.update(test, _stake(test, rules, staked), count_c / spread, m / spread, q)
+    return relative.update(test, _stake(test, rules, staked), (count_c / spread, m / spread, q))
 
 
 def _sick_bound(since: int, cell: int, test: Mixture, bound: Bound, seen: Four) -> int:

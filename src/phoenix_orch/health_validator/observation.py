@@ -187,6 +187,11 @@ class MetricEvidence(_Value):
     tier: Tier | None = None
     """How well this metric is known to keep its limit just now."""
 
+    def rounded(self) -> MetricEvidence:
+        """With six significant digits."""
+        long = {name: value for name, value in self.__dict__.items() if isinstance(value, float)}
+        return self.model_copy(update={name: float(f"{value:.6g}") for name, value in long.items()})
+
 
 class Verdict(_Value):
     """The health validator's answer for one revision at one step at one time."""
@@ -212,3 +217,7 @@ class Verdict(_Value):
     e_threshold: float | None = None
     """From this on it is a rollback."""
     counterfactual: Counterfactual | None = None
+
+    def rounded(self) -> Verdict:
+        """With six significant digits in its evidence, for keeping."""
+        return self.model_copy(update={"evidence": tuple(item.rounded() for item in self.evidence)})

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.judge import JudgeConfig, init, step
 from phoenix_orch.health_validator.observation import Observation, Verdict
 
 
-def replay(config: JudgeConfig, observations: Iterable[Observation]) -> Iterator[Verdict]:
-    """The verdict after each observation of one release, in the order in which they were logged."""
+def replay(
+    config: JudgeConfig, observations: Iterable[Observation], *, history: History | None = None
+) -> Iterator[Verdict]:
+    """The verdict after each observation of one release, in the order in which they were logged.
+
+    `history`: what was known of stable before the release, see `history.learn`.
+    """
     judged = effective(tuple(observations))
     if not judged:
         return
-    state = init(config, judged[0].revision)
+    state = init(config, judged[0].revision, history=history)
     for observation in judged:
         state, verdict = step(config, state, observation)
         yield verdict

@@ -17,8 +17,14 @@ SLOTS = 6
 QUANTILES = (("latencyP95", 0.05), ("latencyP99", 0.01))
 """Metric, and the share of requests that may be slower than its limit."""
 
+MINUTES = (2.5, 8.0, 20.0, 80.0)
+"""Alternatives of FAIL for the share of bad minutes."""
+
 RARER = (1 / 1.3, 1 / 1.7, 1 / 2.5, 1 / 4.0, 1 / 8.0, 1 / 20.0, 1 / 80.0, 1 / 400.0)
 """Alternatives of FAIL for a floor: so many times the limit."""
+
+
+FEW_RARER = tuple(1 / multiple for multiple in absolute.FEW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,7 @@ class Bound:
     limit: float
     at_least: bool
     lines: Lines
+    stable_lines: Lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +70,11 @@ class Rules:
     duration_ms: float
     error_limit: float | None
     error_lines: Lines | None
+    stable_error_lines: Lines | None
     latency_limits: tuple[float | None, float | None]
     """Seconds, of p95 and p99."""
     latency_lines: tuple[Lines, Lines]
+    stable_latency_lines: tuple[Lines, Lines]
     quantiles: tuple[int, ...]
     """Those of QUANTILES that any step limits."""
     business: tuple[Bound, ...]
@@ -120,14 +129,19 @@ def compile_rules(
         slots=-(-window_cells // slot_cells),
         duration_ms=step.duration.total_seconds() * 1000,
         error_limit=limits.error_rate,
-        error_lines=_share_lines(limits.error_rate),
+        error_lines=_share_lines(limits.error_rate, absolute.WORSE),
+        stable_error_lines=_share_lines(limits.error_rate, absolute.FEW),
         latency_limits=(seconds[0], seconds[1]),
         latency_lines=(absolute.fail_lines(0.05), absolute.fail_lines(0.01)),
+        stable_latency_lines=(
+            absolute.fail_lines(0.05, absolute.FEW),
+            absolute.fail_lines(0.01, absolute.FEW),
+        ),
         quantiles=_limited_quantiles(steps),
         business=bounds,
         counters=tuple(metric.name for metric in business),
         gauges=gauges,
-        gauge_lines=absolute.fail_lines(parameters.resource_odds),
+        gauge_lines=absolute.fail_lines(parameters.resource_odds, MINUTES),
         shares=_shares(steps, parameters, bounds, gauges),
         min_requests=max(min_requests, 1),
         budget=parameters.budget if step.budget is None else step.budget,
@@ -145,8 +159,8 @@ def reference(steps: tuple[Step, ...]) -> float | None:
     return min((limit.total_seconds() for limit in limits if limit), default=None)
 
 
-def _share_lines(limit: float | None) -> Lines | None:
-    return None if limit is None or limit >= 1 else absolute.fail_lines(limit)
+def _share_lines(limit: float | None, multiples: tuple[float, ...]) -> Lines | None:
+    return None if limit is None or limit >= 1 else absolute.fail_lines(limit, multiples)
 
 
 def _limited_quantiles(steps: tuple[Step, ...]) -> tuple[int, ...]:
@@ -168,12 +182,21 @@ def _bounds(business: tuple[BusinessMetric, ...]) -> list[Bound]:
     for place, metric in enumerate(business):
         name = f"business/{metric.name}"
         if metric.min_per_request is not None:
-            lines = absolute.rate_lines(metric.min_per_request, RARER)
-            found.append(Bound(name, place, metric.min_per_request, at_least=True, lines=lines))
+            found.append(_bound(name, place, metric.min_per_request, at_least=True))
         if metric.max_per_request is not None:
-            lines = absolute.rate_lines(metric.max_per_request)
-            found.append(Bound(name, place, metric.max_per_request, at_least=False, lines=lines))
+            found.append(_bound(name, place, metric.max_per_request, at_least=False))
     return found
+
+
+def _bound(metric: str, place: int, limit: float, *, at_least: bool) -> Bound:
+    return Bound(
+        metric=metric,
+        place=place,
+        limit=limit,
+        at_least=at_least,
+        lines=absolute.rate_lines(limit, RARER if at_least else absolute.WORSE),
+        stable_lines=absolute.rate_lines(limit, FEW_RARER if at_least else absolute.FEW),
+    )
 
 
 def _gauges(steps: tuple[Step, ...], limits: Limits, values: tuple[PlainValue, ...]) -> list[Gauge]:

@@ -9,6 +9,7 @@ store is away, judging goes on in memory and everything is published when it is 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
@@ -18,12 +19,14 @@ from typing import Literal, TypeVar
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from phoenix_orch.health_validator import judge
+from phoenix_orch.health_validator import history, judge
+from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, Reading, SourceMemory
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
+from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import Rollout, State, Status
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter, TrafficSeen
@@ -43,6 +46,9 @@ LOOK = timedelta(seconds=1)
 
 UNLOGGED = 1000
 """Observations kept while the store is away; the oldest go first."""
+
+HISTORY = 5000
+"""Past observations read at most before a release is judged."""
 
 _JUDGED = frozenset({State.PROGRESSING, State.PAUSED, State.PROMOTING, State.BAKING})
 _WATCHED = _JUDGED | {State.STARTING}
@@ -69,6 +75,8 @@ class _Watch:
     """One rollout while it is watched."""
 
     rollout: Rollout
+    config: tuple[RolloutSpec, JudgeConfig] | None = None
+    """Made for this spec."""
     memory: Memory | None = None
     loaded: bool = False
     verdict: Verdict | None = None
@@ -212,8 +220,8 @@ class HealthValidator:
         revision = _under_judgement(rollout.status)
         if revision is None:
             return
-        config = JudgeConfig.of(rollout.spec, interval=self._interval(rollout))
-        memory = self._memory(watch, config, revision)
+        config = self._config(watch)
+        memory = await self._memory(watch, config, revision)
         first = memory.at is None
         context = await self._context(watch, revision, config.interval, memory.at)
         reading = await self._read(watch, context, memory.source)
@@ -228,17 +236,38 @@ class HealthValidator:
         watch.unlogged.append(reading.observation)
         watch.unpublished = (verdict, watch.memory.model_dump_json())
 
-    def _memory(self, watch: _Watch, config: JudgeConfig, revision: str) -> Memory:
+    def _config(self, watch: _Watch) -> JudgeConfig:
+        spec = watch.rollout.spec
+        if watch.config is None or watch.config[0] != spec:
+            watch.config = (spec, JudgeConfig.of(spec, interval=self._interval(watch.rollout)))
+        return watch.config[1]
+
+    async def _memory(self, watch: _Watch, config: JudgeConfig, revision: str) -> Memory:
         """What is remembered of this release; an empty one for another."""
         kept, release = watch.memory, watch.rollout.status.release
-        fresh = judge.init(config, revision, release)
         if kept is None or (kept.release, kept.judge.revision) != (release, revision):
-            return Memory(release=release, judge=fresh)
+            past = await self._history(watch, config)
+            return Memory(release=release, judge=judge.init(config, revision, release, history=past))
         if kept.at is not None and kept.at > self._clock.now():
             _log.warning("the judge begins anew: the clock was set back", rollout=watch.rollout.name)
+            fresh = judge.init(config, revision, release, history=kept.judge.history)
             anew = fresh.model_copy(update={"rollback": kept.judge.rollback})
             return kept.model_copy(update={"at": self._clock.now(), "judge": anew})
         return kept
+
+    async def _history(self, watch: _Watch, config: JudgeConfig) -> History | None:
+        """What was observed of stable before this release; nothing while the log cannot be read."""
+        if config.gate != "statistical":
+            return None
+        number = min(HISTORY, math.ceil(config.statistical.history / config.interval))
+        name = watch.rollout.name
+        try:
+            past = await _within(PATIENCE, self._store.observations(name, limit=max(1, number)))
+        except PhoenixError as error:
+            self._trouble(watch, "history", error.message)
+            return None
+        self._mended(watch, "history")
+        return history.learn(past, config.statistical, stable=watch.rollout.status.stable)
 
     async def _context(
         self, watch: _Watch, revision: str, interval: timedelta, since: datetime | None

@@ -139,5 +139,8 @@ class Judgement:
         return self.rules.business[place - 1 - len(QUANTILES)].metric
 
     def _began_with_the_step(self, since: int) -> bool:
+        """Stable was well before: so says its past, or the step before this one."""
         begun = self.ledger.step_cell
+        if self.rules.step.index == 0 and not self.books.known:
+            return False
         return begun >= 0 and begun <= since <= begun + AFTER_STEP * self.rules.window_cells

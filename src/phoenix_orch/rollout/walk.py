@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from phoenix_orch.health_validator.observation import Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Category, Tier, Verdict, VerdictKind
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.rollout.interrupts import condemned, latched, retargeted, stable_lost
 from phoenix_orch.rollout.status import Outcome, State, Verification
@@ -113,7 +113,7 @@ def _progressing(turn: Turn) -> None:
         _hold(turn, f"waiting to see {step.weight} % on the data plane", told=False)
         return
     verdict = _follow_verdict(turn)
-    if verdict is not None and _lasted(turn, step.duration):
+    if verdict is not None and (_lasted(turn, step.duration) or _early(turn, verdict)):
         next_step(turn, verdict.reason)
 
 
@@ -138,6 +138,18 @@ def _lasted(turn: Turn, duration: timedelta) -> bool:
     return clock is not None and turn.now - clock >= duration
 
 
+def _early(turn: Turn, verdict: Verdict) -> bool:
+    """A phase whose limits are proven may be left before its time, where that is wanted."""
+    wanted = turn.step.early_advance
+    if wanted is None:
+        wanted = turn.spec.policy.early_advance
+    return wanted and verdict.tier is Tier.PROVEN
+
+
+_KNOWN = frozenset({Category.ENVIRONMENT, Category.REGRESSION, Category.SAMPLE, Category.NO_DECISION})
+"""Holds for another reason than that there is no data."""
+
+
 def _follow_verdict(turn: Turn) -> Verdict | None:
     """Hold as the verdict says. The verdict is returned when it is to advance."""
     verdict = turn.verdict()
@@ -145,7 +157,8 @@ def _follow_verdict(turn: Turn) -> Verdict | None:
         _silent(turn)
         return None
     if verdict.kind in (VerdictKind.HOLD, VerdictKind.EXTEND):
-        _hold(turn, verdict.reason, no_data=verdict.kind is VerdictKind.HOLD)
+        no_data = verdict.kind is VerdictKind.HOLD and verdict.category not in _KNOWN
+        _hold(turn, verdict.reason, no_data=no_data)
     elif turn.status.hold_since is not None or turn.status.message != verdict.reason:
         turn.update(hold_since=None, message=verdict.reason)
     return verdict if verdict.kind is VerdictKind.ADVANCE else None

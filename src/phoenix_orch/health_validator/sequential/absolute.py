@@ -19,6 +19,9 @@ Lines = tuple[tuple[float, float], ...]
 WORSE = (1.3, 1.7, 2.5, 4.0, 8.0, 20.0, 80.0, 400.0)
 """Alternatives of FAIL: odds so many times those of the limit."""
 
+FEW = (1.7, 4.0, 20.0, 400.0)
+"""Alternatives where less will do."""
+
 BETTER = (0.02, 0.1, 0.25, 0.45, 0.65)
 """Alternatives of PASS: shares so many times the limit."""
 

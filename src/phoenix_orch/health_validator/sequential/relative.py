@@ -9,6 +9,7 @@ tests of Turner, Ly and Grünwald are the nearest relatives; they learn a base r
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 
 from phoenix_orch.health_validator.sequential import mixture
 from phoenix_orch.health_validator.sequential.mixture import Mixture
@@ -16,8 +17,20 @@ from phoenix_orch.health_validator.sequential.mixture import Mixture
 RATIOS = (1.3, 1.7, 2.5, 4.0, 8.0, 20.0, 80.0)
 """Alternatives: odds ratios beyond the tolerated one."""
 
-_LOGS = tuple(math.log(ratio) for ratio in RATIOS)
-_EXCESS = tuple(ratio - 1 for ratio in RATIOS)
+FEW = (1.5, 2.5, 5.0, 15.0, 80.0)
+"""Alternatives where many comparisons are made at once."""
+
+Terms = tuple[tuple[float, float], ...]
+"""(ln(rho), rho - 1) per alternative."""
+
+
+def terms(ratios: Sequence[float]) -> Terms:
+    """What a comparison needs to know of its alternatives."""
+    return tuple((math.log(ratio), ratio - 1) for ratio in ratios)
+
+
+FULL_TERMS = terms(RATIOS)
+FEW_TERMS = terms(FEW)
 
 
 def bound(n_c: float, n_s: float, bad: float, odds: float) -> tuple[float, float]:
@@ -44,24 +57,33 @@ def poisson_bound(n_c: float, n_s: float, events: float, odds: float) -> tuple[f
 
 
 def compare(
-    test: Mixture, staked: float, counts: tuple[int, int, int, int], odds: float, dispersion: float
+    test: Mixture,
+    staked: float,
+    counts: tuple[int, int, int, int],
+    odds: float,
+    *,
+    dispersion: float = 1.0,
+    terms: Terms = FULL_TERMS,
 ) -> Mixture:
     """One block: `counts` are requests and bad ones of the canary, then of stable.
 
     Null, guarantee: those of `bound`, in every block; base rate and weights may change from block to
-    block. As many weights as RATIOS; `staked`: see `mixture.linear`.
+    block. As many weights as `terms`; `staked`: see `mixture.linear`.
     """
     n_c, x_c, n_s, x_s = counts
     bad = x_c + x_s
     if bad <= 0 or n_c <= 0:
         return mixture.idle(test, staked)
     m, q = bound(n_c, n_s, bad, odds)
-    return update(test, staked, x_c / dispersion, m / dispersion, q)
+    return update(test, staked, (x_c / dispersion, m / dispersion, q), terms)
 
 
-def update(test: Mixture, staked: float, x: float, trials: float, q: float) -> Mixture:
-    """One block: x bad ones of the canary, where `trials` and `q` are those of `bound` or
-    `poisson_bound`; x and trials divided by the dispersion."""
+def update(
+    test: Mixture, staked: float, block: tuple[float, float, float], terms: Terms = FULL_TERMS
+) -> Mixture:
+    """One `block`: bad ones of the canary, and the trials and q of `bound` or `poisson_bound`; counts and
+    trials are divided by the dispersion."""
+    x, trials, q = block
     reserve, weights = test
     stake = reserve * staked
     each = stake / len(weights)
@@ -70,12 +92,51 @@ def update(test: Mixture, staked: float, x: float, trials: float, q: float) -> M
         moved = tuple(
             [
                 (weight + each) * exp(x * log - trials * log1p(q * excess))
-                for weight, log, excess in zip(weights, _LOGS, _EXCESS, strict=True)
+                for weight, (log, excess) in zip(weights, terms, strict=True)
             ]
         )
     except OverflowError:
-        logs = [x * log - trials * log1p(q * excess) for log, excess in zip(_LOGS, _EXCESS, strict=True)]
-        return mixture.grown(test, staked, logs)
+        return mixture.grown(test, staked, [x * log - trials * log1p(q * excess) for log, excess in terms])
     if sum(moved) >= mixture.CAP:
         moved = tuple([min(weight, mixture.CAP) for weight in moved])
     return Mixture(reserve - stake, moved)
+
+
+def compare_edges(
+    tests: tuple[Mixture, ...],
+    staked: tuple[float, float],
+    totals: tuple[int, int],
+    edges: Iterable[tuple[int, int, float, float]],
+) -> tuple[Mixture, ...]:
+    """One block at many edges: `compare` with FEW_TERMS for each test, in half its time.
+
+    `totals` are the requests of canary and stable; an edge is (slow ones of the canary, of stable, odds,
+    dispersion). `staked`: from now on, and on a test's first look.
+    """
+    n_c, n_s = totals
+    exp, log1p = math.exp, math.log1p
+    found = []
+    for test, (x_c, x_s, odds, dispersion) in zip(tests, edges, strict=True):
+        reserve, weights = test
+        stake = reserve * staked[0 if weights[0] else 1]
+        each = stake / len(weights)
+        bad = x_c + x_s
+        if bad:
+            m, q = bound(n_c, n_s, bad, odds)
+            x, trials = x_c / dispersion, m / dispersion
+            try:
+                weights = tuple(
+                    [
+                        (weight + each) * exp(x * log - trials * log1p(q * excess))
+                        for weight, (log, excess) in zip(weights, FEW_TERMS, strict=True)
+                    ]
+                )
+            except OverflowError:
+                found.append(update(test, stake / reserve if reserve else 0.0, (x, trials, q), FEW_TERMS))
+                continue
+            if sum(weights) >= mixture.CAP:
+                weights = tuple([min(weight, mixture.CAP) for weight in weights])
+        else:
+            weights = tuple([weight + each for weight in weights])
+        found.append(Mixture(reserve - stake, weights))
+    return tuple(found)

@@ -24,7 +24,7 @@ def spec(*, limits: Limits | None = None, policy: Policy | None = None, **eviden
             Phase(name="first", weight=20, duration="1m", limits=given),
             Phase(name="second", weight=50, duration="1m", limits=given),
         ),
-        policy=policy or Policy(bake="2m"),
+        policy=policy or Policy(bake="2m", gate="literal"),
         evidence=Evidence(**evidence),
     )
 
@@ -243,7 +243,7 @@ def test_few_errors_add_up_over_the_step() -> None:
 
 def test_the_window_forgets_what_is_older() -> None:
     """1.4 % errors in the first minute are diluted by the whole step, not seen by a later window."""
-    tolerant = spec(policy=Policy(on_failure="pause"))
+    tolerant = spec(policy=Policy(on_failure="pause", gate="literal"))
     _, first = judged([observe(0, arm(100, 2))], tolerant)
     assert first.kind is VerdictKind.ROLLBACK
     _, later = judged([observe(0, arm(100, 2)), *[observe(n) for n in range(1, 7)]], tolerant)
@@ -267,7 +267,7 @@ def test_a_rollback_stands_for_the_release() -> None:
 
 
 def test_a_policy_that_pauses_lets_a_cured_canary_go_on() -> None:
-    pausing = spec(policy=Policy(on_failure="pause"))
+    pausing = spec(policy=Policy(on_failure="pause", gate="literal"))
     long = pausing.model_copy(
         update={"phases": (Phase(name="first", weight=20, duration="10m", limits=Limits(error_rate="1%")),)}
     )
