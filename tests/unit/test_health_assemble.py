@@ -13,7 +13,7 @@ from phoenix_orch.health_validator.sources.assemble import Snapshot, assemble
 from phoenix_orch.health_validator.sources.exposition import Key
 from phoenix_orch.health_validator.sources.processes import Processes, kernel_name
 from phoenix_orch.health_validator.sources.source import Context, SourceMemory
-from phoenix_orch.rollout.spec import BusinessMetric
+from phoenix_orch.rollout.spec import BusinessMetric, PlainValue
 from phoenix_orch.workload.workload import Exit, Instance, InstanceState, WorkloadState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,6 +35,7 @@ class Scene:
         after: float = 10,
         exits: tuple[Exit, ...] = (),
         usage: dict[str, tuple[float, int]] | None = None,
+        values: dict[str, dict[str, float]] | None = None,
     ) -> Observation:
         """`counted`: by process (its revision, (kind, name, value) of each series)."""
         before, self.now = self.now, self.now + after
@@ -55,7 +56,7 @@ class Scene:
             business=(ORDERS,),
             **self.more,
         )
-        processes = Processes()
+        processes = Processes(values=values or {})
         samples = [
             Sample(name, 1.0, tuple((str(Key(revision, k, n, "")), v) for k, n, v in series))
             for name, (revision, series) in counted.items()
@@ -206,3 +207,17 @@ def test_processes_with_different_layouts_meet_on_common_edges() -> None:
     scene.scrape(layouts(0), wanted=wanted)
     seen = scene.scrape(layouts(10), wanted=wanted)
     assert seen.canary.buckets == ((0.1, 20), (math.inf, 0))
+
+
+def test_a_plain_value_is_the_worst_of_all_processes_or_unknown() -> None:
+    kept = (
+        PlainValue(name="queue", gauge="queue", at_most=50),
+        PlainValue(name="success", gauge="success", at_least=0.9),
+    )
+    scene = Scene(values=kept)
+    wanted = (("new-1", "new"), ("new-2", "new"), ("old-1", "old"))
+    told = {"new-1": {"queue": 3.0, "success": 0.9}, "new-2": {"queue": 7.0}, "old-1": {"queue": 1.0}}
+    seen = scene.scrape({}, wanted=wanted, values=told)
+    assert seen.canary.values == {"queue": 7.0}
+    assert seen.stable is not None
+    assert seen.stable.values == {"queue": 1.0}

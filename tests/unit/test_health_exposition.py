@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_orch.health_validator.sources.exposition import Key, Page, process_page, router_page, split
-from phoenix_orch.rollout.spec import BusinessMetric
+from phoenix_orch.health_validator.sources.exposition import (
+    Key,
+    Page,
+    plain_values,
+    process_page,
+    router_page,
+    split,
+)
+from phoenix_orch.rollout.spec import BusinessMetric, PlainValue
 
 DATA = Path(__file__).parent / "data"
 TRAEFIK = (DATA / "traefik_3_7_15.prom").read_text()
@@ -103,3 +110,22 @@ def test_what_is_not_a_page_of_metrics_is_refused(text: str) -> None:
 def test_keys_can_be_taken_apart_again() -> None:
     key = Key("r1", "le", "0.1", "GET,a|b,200")
     assert split(str(key)) == key
+
+
+def test_plain_values_are_the_worst_of_their_series() -> None:
+    page = """# TYPE queue_length gauge
+queue_length{queue="mail"} 12
+queue_length{queue="orders"} 40
+queue_length_max 900
+# TYPE success_ratio gauge
+success_ratio{shard="1"} 0.99
+success_ratio{shard="2"} 0.42
+success_ratio{shard="3"} NaN
+"""
+    values = (
+        PlainValue(name="queue", gauge="queue_length", at_most=50),
+        PlainValue(name="mail", gauge="queue_length", labels={"queue": "mail"}, at_most=50),
+        PlainValue(name="success", gauge="success_ratio", at_least=0.9),
+        PlainValue(name="other", gauge="other", at_most=1),
+    )
+    assert plain_values(page, values) == {"queue": 40, "mail": 12, "success": 0.42}

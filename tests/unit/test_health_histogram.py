@@ -11,6 +11,8 @@ from phoenix_orch.health_validator.histogram import (
     certainly_above,
     common_edges,
     from_cumulative,
+    from_native,
+    from_samples,
     merged,
     possibly_above,
     project,
@@ -79,3 +81,20 @@ def test_thinning_keeps_both_ends() -> None:
     assert len(few) == 8
     assert (few[0], few[-2], few[-1]) == (0.1, 3.0, math.inf)
     assert thinned((0.1, math.inf), 8) == (0.1, math.inf)
+
+
+def test_raw_samples_are_counted_at_the_edges_given() -> None:
+    samples = [0.01, 0.1, 0.1001, 3.0, math.nan, math.inf, -1.0]
+    assert from_samples(samples, (0.1, 1.0)) == ((0.1, 2), (1.0, 1), (math.inf, 1))
+    assert from_samples([], ()) == ((math.inf, 0),)
+
+
+def test_a_native_histogram_is_a_fine_classic_one() -> None:
+    buckets = from_native(3, {-26: 5, -24: 2}, zero=1, zero_edge=0.001)
+    edges = [edge for edge, _ in buckets]
+    assert edges == sorted(edges)
+    assert total(buckets) == 8
+    assert math.isclose(edges[-2], 2 ** (-24 / 8))
+    assert certainly_above(buckets, 2 ** (-26 / 8)) == 2
+    assert (certainly_above(buckets, 0.12), possibly_above(buckets, 0.12)) == (0, 2)
+    assert from_native(3, {}) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -11,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from phoenix_orch.health_validator.judge import JudgeConfig
-from phoenix_orch.health_validator.observation import Quality, Verdict, VerdictKind
+from phoenix_orch.health_validator.judge import History, JudgeConfig
+from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict, VerdictKind
 from phoenix_orch.health_validator.replay import effective, replay
-from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator
+from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator, Memory
 from phoenix_orch.kernel.clock import Clock, ManualClock, ScaledClock
 from phoenix_orch.kernel.errors import NotFound, Retryable
 from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec
@@ -136,6 +137,46 @@ async def test_a_bad_canary_is_told(world: World) -> None:
     verdict = await world.verdict()
     assert verdict.kind is VerdictKind.ROLLBACK
     assert verdict.blame == ("errorRate",)
+
+
+async def test_what_stable_did_before_is_learnt_once_for_the_release(world: World) -> None:
+    """Errors in clusters and slow requests of the last release are what is usual in this one."""
+    rollout = await world.rollout()
+    for number in range(400):
+        errors = 40 if number % 25 == 0 else 0
+        t0 = world.clock.now() - timedelta(days=1) + number * TICK
+        busy = Arm(
+            revision="old",
+            requests=400,
+            errors=errors,
+            buckets=((0.05, 390), (0.1, 0), (0.3, 10), (math.inf, 0)),
+        )
+        await world.store.append_observation(
+            "web",
+            Observation(
+                t0=t0, t1=t0 + TICK, revision="old", step=2, weight_applied=100, canary=busy, stable=None
+            ),
+        )
+    await world.ticks(rollout, 2)
+    kept = await world.store.verdict("web")
+    assert kept is not None
+    learnt = Memory.model_validate_json(kept[1]).judge.history
+    assert (learnt.windows, learnt.requests, learnt.errors) == (34, 160_000, 640)
+    assert learnt.dispersion is not None
+    assert learnt.dispersion > 5
+    assert learnt.edges
+    await world.ticks(rollout, 3)
+    kept = await world.store.verdict("web")
+    assert kept is not None
+    assert Memory.model_validate_json(kept[1]).judge.history == learnt
+
+
+async def test_without_a_past_the_judge_knows_none(world: World) -> None:
+    rollout = await world.rollout()
+    await world.ticks(rollout, 2)
+    kept = await world.store.verdict("web")
+    assert kept is not None
+    assert Memory.model_validate_json(kept[1]).judge.history == History()
 
 
 async def test_nothing_is_judged_before_the_canary_carries_traffic(world: World) -> None:

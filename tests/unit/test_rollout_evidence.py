@@ -27,7 +27,7 @@ from tests.unit.rollout_setting import (
     world,
 )
 
-from phoenix_orch.health_validator.observation import VerdictKind
+from phoenix_orch.health_validator.observation import Category, Tier, VerdictKind
 from phoenix_orch.rollout.facts import GroupFacts
 from phoenix_orch.rollout.spec import Phase, RolloutSpec
 from phoenix_orch.rollout.status import CommandKind, State
@@ -192,6 +192,31 @@ def test_case_15_no_data_by_policy() -> None:
     assert (taken.state, taken.cause.trigger) == (State.ROLLING_BACK, "no-data")
     extended = turn(held, late, verdict=verdict(EXTEND, late), spec=spec).status
     assert extended.state is State.PROGRESSING  # too little is not nothing
+
+
+@pytest.mark.parametrize(
+    "category", [Category.ENVIRONMENT, Category.REGRESSION, Category.SAMPLE, Category.NO_DECISION]
+)
+def test_holding_for_another_reason_is_not_having_no_data(category: Category) -> None:
+    spec, late = policy(no_data="rollback"), T0 + 10 * MINUTE
+    held = status_in(State.PROGRESSING, hold_since=T0 + MINUTE)
+    known = verdict(HOLD, late).model_copy(update={"category": category})
+    assert turn(held, late, verdict=known, spec=spec).status.state is State.PROGRESSING
+    assert turn(held, late, verdict=verdict(HOLD, late), spec=spec).status.state is State.ROLLING_BACK
+
+
+def test_a_phase_is_left_before_its_time_when_its_limits_are_proven_and_that_is_wanted() -> None:
+    at = T0 + 3 * MINUTE
+    proven = verdict(ADVANCE, at).model_copy(update={"tier": Tier.PROVEN})
+    likely = verdict(ADVANCE, at).model_copy(update={"tier": Tier.LIKELY})
+    early = policy(early_advance=True)
+    assert turn(status_in(State.PROGRESSING), at, verdict=proven, spec=early).status.step == 1
+    assert turn(status_in(State.PROGRESSING), at, verdict=likely, spec=early).status.step == 0
+    assert turn(status_in(State.PROGRESSING), at, verdict=proven).status.step == 0
+    patient = early.model_copy(
+        update={"phases": tuple(phase.model_copy(update={"early_advance": False}) for phase in early.phases)}
+    )
+    assert turn(status_in(State.PROGRESSING), at, verdict=proven, spec=patient).status.step == 0
 
 
 @pytest.mark.parametrize("kind", [CONTINUE, ADVANCE])

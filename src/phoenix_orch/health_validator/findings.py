@@ -72,7 +72,7 @@ def _counted(
         bad=round(measure.bad),
         share_limit=allowed,
         lower=lower,
-        upper=upper,
+        upper=upper if upper < math.inf else None,
         stable_bad=round(measure.stable_bad),
         stable_samples=round(measure.stable_total),
         stable_lower=stable_lower,

@@ -11,6 +11,7 @@ in, `about_above` spreads them evenly, which is good enough to show and not to c
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
@@ -29,6 +30,35 @@ def from_cumulative(counts: Mapping[float, int]) -> Buckets:
     if buckets and buckets[-1][0] != math.inf:
         buckets.append((math.inf, 0))
     return tuple(buckets)
+
+
+def from_samples(samples: Iterable[float], edges: Iterable[float]) -> Buckets:
+    """Raw latencies in seconds, counted into buckets with these upper edges; infinity is added.
+
+    Nothing is lost for the judge when the limits are among the edges. Values that are no finite numbers
+    of 0 or more are no latencies and are left out.
+    """
+    uppers = (*sorted({edge for edge in edges if edge != math.inf}), math.inf)
+    counts = [0] * len(uppers)
+    for sample in samples:
+        if math.isfinite(sample) and sample >= 0:
+            counts[bisect_left(uppers, sample)] += 1
+    return tuple(zip(uppers, counts, strict=True))
+
+
+def from_native(schema: int, counts: Mapping[int, int], *, zero: int = 0, zero_edge: float = 0.0) -> Buckets:
+    """A native histogram of Prometheus as buckets. `counts`: increase by bucket index; the bucket of index
+    i ends at 2^(i * 2^-schema) seconds; `zero` requests took `zero_edge` seconds at most.
+
+    Buckets are fine (9 % wide at schema 3), so a limit inside one leaves little open.
+    """
+    base = 2.0 ** (2.0**-schema)
+    buckets: list[tuple[float, int]] = [(zero_edge, zero)] if zero or zero_edge > 0 else []
+    for index in range(min(counts), max(counts) + 1) if counts else ():
+        if not buckets or buckets[-1][0] < base ** (index - 1) * (1 - 1e-12):
+            buckets.append((base ** (index - 1), 0))  # nothing lies below the first bucket
+        buckets.append((base**index, counts.get(index, 0)))
+    return (*buckets, (math.inf, 0)) if buckets else ()
 
 
 def total(buckets: Buckets) -> int:

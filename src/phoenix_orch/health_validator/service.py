@@ -287,6 +287,7 @@ class HealthValidator:
             interval=interval,
             workload=workload,
             business=rollout.spec.evidence.business,
+            values=rollout.spec.evidence.values,
             notes=("the router does not say what it sends",) if seen.weight is None else (),
         )
 

@@ -70,6 +70,7 @@ def _arm(context: Context, snapshot: Snapshot, deltas: Deltas, known: set[str], 
         business=_business(context, deltas, snapshot.processes, instances),
         cpu=_cpu(deltas, snapshot, instances),
         memory=max(memory, default=None),
+        values=_values(context, snapshot.processes, instances),
         restarts=sum(1 for gone in exits if gone.revision == revision and context.t0 < gone.at <= context.t1),
         processes=len(instances),
         quality=_quality(context, deltas, known, counting, increases),
@@ -123,6 +124,17 @@ def _business(
             if key.kind == "business" and key.name in sums:
                 sums[key.name] += number
     return sums
+
+
+def _values(context: Context, processes: Processes, instances: Sequence[str]) -> dict[str, float]:
+    """The worst reading of all processes of the arm. A value that one of them does not tell is left out."""
+    found: dict[str, float] = {}
+    for value in context.values:
+        readings = [processes.values.get(name, {}).get(value.name) for name in instances]
+        known = [reading for reading in readings if reading is not None]
+        if known and len(known) == len(readings):
+            found[value.name] = min(known) if value.at_least is not None else max(known)
+    return found
 
 
 def _cpu(deltas: Deltas, snapshot: Snapshot, instances: Sequence[str]) -> float | None:

@@ -9,12 +9,13 @@ prometheus_client takes some 20 microseconds a line; so lines that are of no int
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from phoenix_orch.rollout.spec import BusinessMetric
+from phoenix_orch.rollout.spec import BusinessMetric, PlainValue
 from phoenix_orch.traffic.traefik_config import parse_service_name
 
 Series = tuple[str, float]
@@ -100,6 +101,26 @@ def process_page(text: str, revision: str, business: tuple[BusinessMetric, ...])
                 yield Key(revision, "business", metric.name, rest)
 
     return _pages(text, lambda line: line.startswith(tuple(names)), wanted)
+
+
+def plain_values(text: str, values: tuple[PlainValue, ...]) -> dict[str, float]:
+    """The gauges of a process by their name in the spec; of several series the worst. Values that are no
+    finite numbers are none. Raises ValueError for a text that is not the format."""
+    names = tuple({value.gauge for value in values})
+    found: dict[str, float] = {}
+    for name, labels, number in _samples(text, lambda line: line.startswith(names)):
+        for value in values:
+            fits = name == value.gauge and value.labels.items() <= labels.items()
+            if fits and math.isfinite(number):
+                found[value.name] = worse(value, number, found.get(value.name))
+    return found
+
+
+def worse(value: PlainValue, first: float, second: float | None) -> float:
+    """The one of two readings that is nearer to a breach."""
+    if second is None:
+        return first
+    return min(first, second) if value.at_least is not None else max(first, second)
 
 
 def _page(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from phoenix_orch.health_validator.counters import Sample
-from phoenix_orch.health_validator.sources.exposition import Key, process_page
+from phoenix_orch.health_validator.sources.exposition import Key, plain_values, process_page
 from phoenix_orch.health_validator.sources.resources import ProcessResources, Resources
 from phoenix_orch.health_validator.sources.scrape import Scraper
 from phoenix_orch.health_validator.sources.source import Context
@@ -28,6 +28,8 @@ class Processes:
     """Instances whose page could be read."""
     memory: dict[str, int] = field(default_factory=dict)
     """Resident bytes by instance."""
+    values: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Plain values by instance and their name in the spec."""
     faults: list[str] = field(default_factory=list)
 
 
@@ -59,6 +61,8 @@ class ProcessReader:
             return
         try:
             page = process_page(answer.text, instance.revision, context.business)
+            if context.values:
+                result.values[instance.name] = plain_values(answer.text, context.values)
         except ValueError as error:
             result.faults.append(f"{instance.name} {instance.metrics_path}: {error}")
             return

@@ -48,7 +48,9 @@ class RouterMetrics:
         wall = self._wall()
         async with asyncio.TaskGroup() as group:
             router = group.create_task(self._router(context.route))
-            processes = group.create_task(self._processes.read(context, pages=bool(context.business)))
+            processes = group.create_task(
+                self._processes.read(context, pages=bool(context.business or context.values))
+            )
         sample, fault = router.result()
         snapshot = Snapshot(
             wall=wall,

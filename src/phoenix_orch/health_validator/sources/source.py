@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from phoenix_orch.health_validator.counters import Stillness, TrackerState
 from phoenix_orch.health_validator.observation import Observation
-from phoenix_orch.rollout.spec import BusinessMetric
+from phoenix_orch.rollout.spec import BusinessMetric, PlainValue
 from phoenix_orch.workload.workload import Instance, WorkloadState
 
 
@@ -46,6 +46,7 @@ class Context:
     """How far apart observations are meant to be."""
     workload: WorkloadState | None = None
     business: tuple[BusinessMetric, ...] = ()
+    values: tuple[PlainValue, ...] = ()
     notes: tuple[str, ...] = ()
 
     def instances(self, revision: str) -> tuple[Instance, ...]:
