@@ -189,7 +189,7 @@ def components(rules: Rules, ledger: Ledger) -> list[Component]:
             slow = enough and ledger.canary[LOW + 2 * place] >= given.min_slow and sick[1 + place] < 0
             found.append(_component(metric, "limit", shares[metric], e, counts=slow))
         if ledger.shape:
-            e = sum([test[0] + sum(test[1]) for test in ledger.shape]) / len(ledger.shape)
+            e = sum([test[2] for test in ledger.shape]) / len(ledger.shape)
             found.append(_component(rules.spokesman, "stable", shares["latency/stable"], e, counts=enough))
     for place, bound in enumerate(rules.business):
         first, _, third = ledger.bounds[place]

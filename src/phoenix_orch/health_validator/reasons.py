@@ -218,7 +218,10 @@ class Reasons:
         errors = explain.percent(canary[X] / canary[N])
         words = f" at {weight} % traffic: {canary[N]:,} requests to {who}, {errors} errors"
         p95 = quantile(canary, self.books.lanes.edges, 0.95)
-        return words if p95 is None else f"{words}, p95 about {explain.seconds(p95)}"
+        if p95 is None:
+            return words
+        about = "at most" if p95 <= self.books.lanes.edges[0] else "about"
+        return f"{words}, p95 {about} {explain.seconds(p95)}"
 
     def limit(self, measure: Measure) -> float:
         """As a person wrote it: seconds for latency."""

@@ -84,7 +84,7 @@ def update(
     """One `block`: bad ones of the canary, and the trials and q of `bound` or `poisson_bound`; counts and
     trials are divided by the dispersion."""
     x, trials, q = block
-    reserve, weights = test
+    reserve, weights, _ = test
     stake = reserve * staked
     each = stake / len(weights)
     exp, log1p = math.exp, math.log1p
@@ -97,9 +97,7 @@ def update(
         )
     except OverflowError:
         return mixture.grown(test, staked, [x * log - trials * log1p(q * excess) for log, excess in terms])
-    if sum(moved) >= mixture.CAP:
-        moved = tuple([min(weight, mixture.CAP) for weight in moved])
-    return Mixture(reserve - stake, moved)
+    return mixture.closed(reserve - stake, moved)
 
 
 def compare_edges(
@@ -114,10 +112,10 @@ def compare_edges(
     dispersion). `staked`: from now on, and on a test's first look.
     """
     n_c, n_s = totals
-    exp, log1p = math.exp, math.log1p
+    exp, log1p, closed = math.exp, math.log1p, mixture.closed
     found = []
     for test, (x_c, x_s, odds, dispersion) in zip(tests, edges, strict=True):
-        reserve, weights = test
+        reserve, weights, _ = test
         stake = reserve * staked[0 if weights[0] else 1]
         each = stake / len(weights)
         bad = x_c + x_s
@@ -134,9 +132,7 @@ def compare_edges(
             except OverflowError:
                 found.append(update(test, stake / reserve if reserve else 0.0, (x, trials, q), FEW_TERMS))
                 continue
-            if sum(weights) >= mixture.CAP:
-                weights = tuple([min(weight, mixture.CAP) for weight in weights])
         else:
             weights = tuple([weight + each for weight in weights])
-        found.append(Mixture(reserve - stake, weights))
+        found.append(closed(reserve - stake, weights))
     return tuple(found)
