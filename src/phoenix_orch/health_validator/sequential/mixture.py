@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from phoenix_orch.health_validator.sequential import unrolled
+
 CAP = 1e100
 """Evidence is cut off here, which keeps it an e-process and every product finite."""
 
@@ -52,11 +54,16 @@ def linear(
     reserve, weights, _ = mixture
     stake = reserve * staked
     each = stake / len(weights)
-    exp = math.exp
     try:
-        moved = tuple(
-            [(weight + each) * exp(a * x + b * y) for weight, (a, b) in zip(weights, lines, strict=True)]
-        )
+        if len(weights) == 8:
+            moved = unrolled.linear_8(weights, each, x, y, lines)
+        elif len(weights) == 4:
+            moved = unrolled.linear_4(weights, each, x, y, lines)
+        else:
+            logs = [a * x + b * y for a, b in lines]
+            moved = tuple(
+                [(weight + each) * math.exp(log) for weight, log in zip(weights, logs, strict=True)]
+            )
     except OverflowError:
         return grown(mixture, staked, [a * x + b * y for a, b in lines])
     return closed(reserve - stake, moved)
