@@ -43,15 +43,23 @@ def run(wanted: argparse.Namespace) -> dict[str, Any]:
             rules = (PHOENIX, LITERAL, *PEERS)
             summaries = {rule: outcomes.summary(cells, rule) for rule in rules}
             result["rates"][f"{rate:g}"] = {"runs": runs, "summary": summaries, "scenarios": cells}
+            _keep(wanted.json, result, begin)
     if "type-one" in wanted.parts:
         result["typeOne"] = type_one.measured(wanted.type_one_runs, wanted.looks, wanted.seed, say)
+        _keep(wanted.json, result, begin)
     if "silence" in wanted.parts:
         result["silence"] = silence.measured(wanted.silent_streams, wanted.seed)
     if "cost" in wanted.parts:
         result["cost"] = cost.measured(wanted.repeats, wanted.seed)
+    _keep(wanted.json, result, begin)
+    return result
+
+
+def _keep(path: Path, result: dict[str, Any], begin: float) -> None:
+    """After every part: what was measured is not lost with what was not."""
     result["minutes"] = round((time.monotonic() - begin) / 60.0, 1)
     result["held"] = held(result)
-    return result
+    write(path, result)
 
 
 def _progress(words: str) -> None:
@@ -101,7 +109,6 @@ def main() -> int:
         return 0
     end_in_order()
     result = run(wanted)
-    write(wanted.json, result)
     print(shown(result, each=wanted.each))
     return 0 if all(result["held"].values()) else 1
 
