@@ -8,7 +8,14 @@ from itertools import product
 
 import pytest
 
-from phoenix_orch.health_validator.sequential import absolute, dispersion, interval, mixture, relative
+from phoenix_orch.health_validator.sequential import (
+    absolute,
+    dispersion,
+    interval,
+    mixture,
+    relative,
+    unrolled,
+)
 
 SIZES = (0, 1, 2, 10**3, 10**6, 10**9)
 
@@ -179,6 +186,24 @@ def test_fail_and_pass_are_finite_at_any_size(n: int, limit: float) -> None:
         assert math.isfinite(test.value)
         assert test.value >= 0
         assert math.isfinite(absolute.evidence(bad, n - bad, absolute.pass_lines(limit)))
+
+
+@pytest.mark.parametrize("alternatives", [4, 5, 7, 8])
+def test_what_is_written_out_is_what_the_loops_say(alternatives: int) -> None:
+    chance = random.Random(alternatives)
+    weights = tuple(chance.random() for _ in range(alternatives))
+    pairs = tuple((chance.random(), -chance.random()) for _ in range(alternatives))
+    if alternatives in (4, 8):
+        written = unrolled.linear_4 if alternatives == 4 else unrolled.linear_8
+        found = written(weights, 0.1, 3.0, 5.0, pairs)
+        logs = [3.0 * a + 5.0 * b for a, b in pairs]
+    else:
+        terms = relative.terms([1.5 + place for place in range(alternatives)])
+        odds = unrolled.odds_5 if alternatives == 5 else unrolled.odds_7
+        found = odds(weights, 0.1, (3.0, 8.0, 0.2), terms)
+        logs = [3.0 * log - 8.0 * math.log1p(0.2 * excess) for log, excess in terms]
+    wanted = [(weight + 0.1) * math.exp(log) for weight, log in zip(weights, logs, strict=True)]
+    assert list(found) == pytest.approx(wanted, rel=1e-12)
 
 
 # -- intervals -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from phoenix_orch.health_validator.observation import Quality
 from phoenix_orch.health_validator.sequential import absolute, relative
-from phoenix_orch.health_validator.sequential.mixture import Mixture
+from phoenix_orch.health_validator.sequential.mixture import Mixture, kept
 
 N, X, T, LOW, EDGES = 0, 1, 2, 3, 7
 """Places in `Numbers`: requests, errors, requests of known latency; from LOW on, for p95 and p99, those
@@ -284,7 +284,7 @@ def _tests(ledger: Ledger) -> Iterator[Mixture]:
 
 def _ledger(data: Sequence[Any], stakes: Iterator[float]) -> Ledger:
     def test(alternatives: int) -> Mixture:
-        return Mixture(next(stakes), tuple(next(stakes) for _ in range(alternatives)))
+        return kept(next(stakes), tuple(next(stakes) for _ in range(alternatives)))
 
     def three() -> tuple[Mixture, Mixture, Mixture]:
         return test(FAIL), test(FEW), test(VERSUS)

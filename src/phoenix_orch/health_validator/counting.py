@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import accumulate
-from operator import itemgetter
+from operator import add, itemgetter, sub
 
 from phoenix_orch.health_validator import histogram, ledger, pointrule, rules
 from phoenix_orch.health_validator.books import (
@@ -27,6 +27,7 @@ from phoenix_orch.health_validator.books import (
     Ledger,
     N,
     Numbers,
+    Recent,
     Slot,
     T,
     together,
@@ -151,7 +152,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     )
     routed = (raw[N], theirs[N]) if good else (0, 0)
     slots = _slotted(place, books.window, cell, (*raw[:EDGES], *theirs[:EDGES], *routed))
-    recent = together(slots)
+    recent = _moved(books, slots)
     return Books(
         structure=books.structure,
         anchor=books.anchor,
@@ -370,6 +371,17 @@ def _slotted(place: Rules, slots: tuple[Slot, ...], cell: int, more: tuple[int, 
     if slots and slots[0][0] <= oldest:
         slots = tuple([slot for slot in slots if slot[0] > oldest])
     return (*slots, Slot(number, more))
+
+
+def _moved(books: Books, slots: tuple[Slot, ...]) -> Recent:
+    """The window's sums, from those before where only one slot came and one went."""
+    before = books.window
+    if books.recent is None or len(slots) != len(before) or len(slots) < 2 or slots[0] is not before[1]:
+        return together(slots)
+    canary, stable, routed = books.recent
+    old, new = before[0][1], slots[-1][1]
+    sums_ = tuple(map(sub, map(add, (*canary, *stable, *routed), new), old))
+    return Recent(sums_[:EDGES], sums_[EDGES : 2 * EDGES], (sums_[-2], sums_[-1]))
 
 
 def _ms(moment: datetime) -> int:

@@ -11,7 +11,7 @@ from phoenix_orch.health_validator.books import Books, Ledger, together
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.findings import findings
 from phoenix_orch.health_validator.ledger import shared_fault
-from phoenix_orch.health_validator.measures import components, measures
+from phoenix_orch.health_validator.measures import Measure, components, measures
 from phoenix_orch.health_validator.observation import (
     Category,
     Counterfactual,
@@ -35,8 +35,6 @@ AFTER_STEP = 2
 class Judgement:
     """One look at the books: the numbers, and what follows from them."""
 
-    __slots__ = ("books", "config", "e", "ledger", "measures", "parts", "recent", "rules", "words")
-
     def __init__(self, config: JudgeConfig, rules: Rules, books: Books, ledger: Ledger) -> None:
         """`ledger`: with the open cell closed."""
         self.config = config
@@ -45,9 +43,16 @@ class Judgement:
         self.ledger = ledger
         self.recent = books.recent if books.recent is not None else together(books.window)
         self.words = Reasons(rules, books, ledger, config.on_no_decision)
-        self.measures = measures(rules, books, ledger)
+        self._measures: list[Measure] | None = None
         self.parts = components(rules, ledger)
         self.e = sum([part.worth for part in self.parts])
+
+    @property
+    def measures(self) -> list[Measure]:
+        """Made when they are wanted first: most looks need none."""
+        if self._measures is None:
+            self._measures = measures(self.rules, self.books, self.ledger)
+        return self._measures
 
     def evidence(self) -> tuple[MetricEvidence, ...]:
         """Metric by metric, with intervals."""

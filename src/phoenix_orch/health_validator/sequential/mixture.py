@@ -10,10 +10,15 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from phoenix_orch.health_validator.sequential import unrolled
+
 CAP = 1e100
 """Evidence is cut off here, which keeps it an e-process and every product finite."""
 
 _LARGEST = math.log(CAP)
+
+_new = tuple.__new__
+"""Makes a Mixture at half the price of its name."""
 
 
 class Mixture(NamedTuple):
@@ -21,16 +26,18 @@ class Mixture(NamedTuple):
 
     reserve: float
     weights: tuple[float, ...]
-
-    @property
-    def value(self) -> float:
-        """The e-process: 1 before the first look."""
-        return self.reserve + sum(self.weights)
+    value: float
+    """The e-process, their sum: 1 before the first look."""
 
 
 def fresh(alternatives: int, reserve: float = 1.0) -> Mixture:
     """Nothing staked. A `reserve` below 1 is the fresh start after an outage that was nobody's fault."""
-    return Mixture(reserve, (0.0,) * alternatives)
+    return Mixture(reserve, (0.0,) * alternatives, reserve)
+
+
+def kept(reserve: float, weights: tuple[float, ...]) -> Mixture:
+    """A test as it was stored."""
+    return Mixture(reserve, weights, reserve + sum(weights))
 
 
 def linear(
@@ -44,37 +51,47 @@ def linear(
     Shapes: as many lines as weights. Units: x and y are counts, divided by the dispersion (Jensen: L to a
     power of at most 1 is an e-variable if L is).
     """
-    reserve, weights = mixture
+    reserve, weights, _ = mixture
     stake = reserve * staked
     each = stake / len(weights)
     try:
-        moved = tuple(
-            [(weight + each) * math.exp(a * x + b * y) for weight, (a, b) in zip(weights, lines, strict=True)]
-        )
+        if len(weights) == 8:
+            moved = unrolled.linear_8(weights, each, x, y, lines)
+        elif len(weights) == 4:
+            moved = unrolled.linear_4(weights, each, x, y, lines)
+        else:
+            logs = [a * x + b * y for a, b in lines]
+            moved = tuple(
+                [(weight + each) * math.exp(log) for weight, log in zip(weights, logs, strict=True)]
+            )
     except OverflowError:
-        logs = [a * x + b * y for a, b in lines]
-        return grown(mixture, staked, logs)
-    return Mixture(reserve - stake, moved if sum(moved) < CAP else _capped(moved))
+        return grown(mixture, staked, [a * x + b * y for a, b in lines])
+    return closed(reserve - stake, moved)
 
 
 def grown(mixture: Mixture, staked: float, logs: Sequence[float]) -> Mixture:
     """One block of a test, given the logarithms of its likelihood ratios. As `linear`; logs may be huge."""
-    reserve, weights = mixture
+    reserve, weights, _ = mixture
     stake = reserve * staked
     each = stake / len(weights)
     moved = tuple(
         [(weight + each) * math.exp(min(log, _LARGEST)) for weight, log in zip(weights, logs, strict=True)]
     )
-    return Mixture(reserve - stake, moved if sum(moved) < CAP else _capped(moved))
+    return closed(reserve - stake, moved)
 
 
 def idle(mixture: Mixture, staked: float) -> Mixture:
     """A block that says nothing: every likelihood ratio is 1, the stakes are placed all the same."""
-    reserve, weights = mixture
+    reserve, weights, _ = mixture
     stake = reserve * staked
     each = stake / len(weights)
-    return Mixture(reserve - stake, tuple([weight + each for weight in weights]))
+    return closed(reserve - stake, tuple([weight + each for weight in weights]))
 
 
-def _capped(weights: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(min(weight, CAP) for weight in weights)
+def closed(reserve: float, weights: tuple[float, ...]) -> Mixture:
+    """A block's result, cut off where it is beyond all measure."""
+    total = sum(weights)
+    if total < CAP:
+        return _new(Mixture, (reserve, weights, reserve + total))
+    weights = tuple([min(weight, CAP) for weight in weights])
+    return Mixture(reserve, weights, reserve + sum(weights))

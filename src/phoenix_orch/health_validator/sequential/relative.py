@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from phoenix_orch.health_validator.sequential import mixture
+from phoenix_orch.health_validator.sequential import mixture, unrolled
 from phoenix_orch.health_validator.sequential.mixture import Mixture
 
 RATIOS = (1.3, 1.7, 2.5, 4.0, 8.0, 20.0, 80.0)
@@ -84,22 +84,19 @@ def update(
     """One `block`: bad ones of the canary, and the trials and q of `bound` or `poisson_bound`; counts and
     trials are divided by the dispersion."""
     x, trials, q = block
-    reserve, weights = test
+    reserve, weights, _ = test
     stake = reserve * staked
     each = stake / len(weights)
-    exp, log1p = math.exp, math.log1p
     try:
-        moved = tuple(
-            [
-                (weight + each) * exp(x * log - trials * log1p(q * excess))
-                for weight, (log, excess) in zip(weights, terms, strict=True)
-            ]
-        )
+        if len(weights) == 5:
+            moved = unrolled.odds_5(weights, each, block, terms)
+        else:
+            moved = unrolled.odds_7(weights, each, block, terms)
     except OverflowError:
-        return mixture.grown(test, staked, [x * log - trials * log1p(q * excess) for log, excess in terms])
-    if sum(moved) >= mixture.CAP:
-        moved = tuple([min(weight, mixture.CAP) for weight in moved])
-    return Mixture(reserve - stake, moved)
+        return mixture.grown(
+            test, staked, [x * log - trials * math.log1p(q * excess) for log, excess in terms]
+        )
+    return mixture.closed(reserve - stake, moved)
 
 
 def compare_edges(
@@ -114,10 +111,10 @@ def compare_edges(
     dispersion). `staked`: from now on, and on a test's first look.
     """
     n_c, n_s = totals
-    exp, log1p = math.exp, math.log1p
+    closed, odds_5 = mixture.closed, unrolled.odds_5
     found = []
     for test, (x_c, x_s, odds, dispersion) in zip(tests, edges, strict=True):
-        reserve, weights = test
+        reserve, weights, _ = test
         stake = reserve * staked[0 if weights[0] else 1]
         each = stake / len(weights)
         bad = x_c + x_s
@@ -125,18 +122,11 @@ def compare_edges(
             m, q = bound(n_c, n_s, bad, odds)
             x, trials = x_c / dispersion, m / dispersion
             try:
-                weights = tuple(
-                    [
-                        (weight + each) * exp(x * log - trials * log1p(q * excess))
-                        for weight, (log, excess) in zip(weights, FEW_TERMS, strict=True)
-                    ]
-                )
+                weights = odds_5(weights, each, (x, trials, q), FEW_TERMS)
             except OverflowError:
                 found.append(update(test, stake / reserve if reserve else 0.0, (x, trials, q), FEW_TERMS))
                 continue
-            if sum(weights) >= mixture.CAP:
-                weights = tuple([min(weight, mixture.CAP) for weight in weights])
         else:
             weights = tuple([weight + each for weight in weights])
-        found.append(Mixture(reserve - stake, weights))
+        found.append(closed(reserve - stake, weights))
     return tuple(found)
