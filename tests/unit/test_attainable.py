@@ -23,7 +23,7 @@ from phoenix_orch.testing.fake_workload import FakeWorkload
 
 
 class Router(FakeRouter):
-    async def declare(self, route: str, spec: Any) -> None: ...
+    async def declare_all(self, specs: Any) -> None: ...
 
 
 def file(version: str) -> PhoenixFile:

@@ -553,7 +553,7 @@ def test_business_metrics_in_both_directions(orders: int, *, blamed: bool) -> No
 
 
 def test_a_plain_value_is_judged_by_the_minute() -> None:
-    rate = PlainValue(name="success", gauge="success_rate", at_least=0.95)
+    rate = PlainValue(name="success", gauge="success_rate", minimum=0.95)
     good = verdicts(steady(31, arm(values={"success": 0.99})), spec(values=(rate,)))
     assert good[-1].kind is VerdictKind.ADVANCE
     bad = verdicts(steady(70, arm(values={"success": 0.5})), spec(values=(rate,)))
