@@ -211,8 +211,8 @@ def test_processes_with_different_layouts_meet_on_common_edges() -> None:
 
 def test_a_plain_value_is_the_worst_of_all_processes_or_unknown() -> None:
     kept = (
-        PlainValue(name="queue", gauge="queue", at_most=50),
-        PlainValue(name="success", gauge="success", at_least=0.9),
+        PlainValue(name="queue", gauge="queue", maximum=50),
+        PlainValue(name="success", gauge="success", minimum=0.9),
     )
     scene = Scene(values=kept)
     wanted = (("new-1", "new"), ("new-2", "new"), ("old-1", "old"))

@@ -123,9 +123,9 @@ success_ratio{shard="2"} 0.42
 success_ratio{shard="3"} NaN
 """
     values = (
-        PlainValue(name="queue", gauge="queue_length", at_most=50),
-        PlainValue(name="mail", gauge="queue_length", labels={"queue": "mail"}, at_most=50),
-        PlainValue(name="success", gauge="success_ratio", at_least=0.9),
-        PlainValue(name="other", gauge="other", at_most=1),
+        PlainValue(name="queue", gauge="queue_length", maximum=50),
+        PlainValue(name="mail", gauge="queue_length", labels={"queue": "mail"}, maximum=50),
+        PlainValue(name="success", gauge="success_ratio", minimum=0.9),
+        PlainValue(name="other", gauge="other", maximum=1),
     )
     assert plain_values(page, values) == {"queue": 40, "mail": 12, "success": 0.42}

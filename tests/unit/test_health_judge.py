@@ -335,11 +335,11 @@ def test_a_rollback_stands_and_its_state_is_small() -> None:
 
 
 def test_the_gate_takes_back_what_is_clearly_beyond_its_limit_at_the_end() -> None:
-    """Too few for strong evidence, too many for chance; stable is within the limit, though not by much."""
+    """Too few for strong evidence, too many for chance; stable is within the limit."""
     story = [
-        observe(n, arm(100, int(n % 6 == 3)), arm(400, int(n % 3 == 0), revision="old")) for n in range(61)
+        observe(n, arm(100, int(n % 6 == 3)), arm(400, int(n % 15 == 0), revision="old")) for n in range(61)
     ]
-    quiet = spec(policy=Policy(bake="2m", statistical=Statistical(alpha=0.0001)))
+    quiet = spec(policy=Policy(bake="2m", statistical=Statistical(alpha=1e-6)))
     found = verdicts(story, quiet)
     assert found[29].kind is VerdictKind.CONTINUE
     assert (found[30].kind, found[30].category) == (VerdictKind.EXTEND, Category.SAMPLE)
@@ -382,6 +382,20 @@ def test_a_canary_much_worse_than_a_sick_stable_is_taken_back() -> None:
     assert found[-1].blame == ("errorRate",)
 
 
+def test_an_outage_at_a_high_weight_shows_in_the_canary_first_and_is_not_its_fault() -> None:
+    """Of 400 and 100 requests in an interval 3 % fail: stable alone would not yet be sure of it."""
+    good = [observe(n, arm(400), arm(100, revision="old"), weight=80) for n in range(31)]
+    bad = [observe(n, arm(400, 12), arm(100, 3, revision="old"), weight=80) for n in range(31, 37)]
+    walk = RolloutSpec(
+        phases=(Phase(name="most", weight=80, duration="20m", limits=Limits(error_rate="0.5%")),)
+    )
+    found = verdicts([*good, *bad], walk)
+    assert VerdictKind.ROLLBACK not in {verdict.kind for verdict in found}
+    assert {verdict.category for verdict in found[33:]} == {Category.ENVIRONMENT}
+    own = [observe(n, arm(400, 12), arm(100, revision="old"), weight=80) for n in range(31, 37)]
+    assert first(verdicts([*good, *own], walk), VerdictKind.ROLLBACK) <= 33
+
+
 def test_an_outage_that_begins_with_a_step_is_not_waited_for() -> None:
     story = [observe(0), *(outage(number) for number in range(1, 8))]
     found = verdicts(story)
@@ -390,6 +404,19 @@ def test_an_outage_that_begins_with_a_step_is_not_waited_for() -> None:
     assert verdict.reason.endswith("it began with this step, so it may be the release's doing")
     unknown = verdicts(story, history=None)
     assert VerdictKind.ROLLBACK not in {v.kind for v in unknown}, "nobody knows how stable was before"
+
+
+def test_a_step_whose_errors_stable_may_share_is_not_blamed_at_its_end() -> None:
+    story = [
+        observe(n, arm(100, int(n % 6 == 3)), arm(400, int(n % 3 == 0), revision="old")) for n in range(62)
+    ]
+    found = verdicts(story, spec(policy=Policy(statistical=Statistical(alpha=0.0001))))
+    assert (found[30].kind, found[30].category) == (VerdictKind.EXTEND, Category.ENVIRONMENT)
+    assert found[30].reason.endswith(
+        "error rate is beyond its limit, and as far as can be told stable is as bad "
+        "(0.161 % of canary, 0.0887 % of stable)"
+    )
+    assert VerdictKind.ROLLBACK not in {verdict.kind for verdict in found[:60]}
 
 
 def test_what_an_outage_does_is_the_policys_choice() -> None:
@@ -526,7 +553,7 @@ def test_business_metrics_in_both_directions(orders: int, *, blamed: bool) -> No
 
 
 def test_a_plain_value_is_judged_by_the_minute() -> None:
-    rate = PlainValue(name="success", gauge="success_rate", at_least=0.95)
+    rate = PlainValue(name="success", gauge="success_rate", minimum=0.95)
     good = verdicts(steady(31, arm(values={"success": 0.99})), spec(values=(rate,)))
     assert good[-1].kind is VerdictKind.ADVANCE
     bad = verdicts(steady(70, arm(values={"success": 0.5})), spec(values=(rate,)))

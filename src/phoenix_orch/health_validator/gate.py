@@ -99,14 +99,12 @@ def _beyond(
 ) -> Opinion | None:
     """What an observed value beyond its limit amounts to; None when it is no obstacle."""
     beyond = [measure for measure in found if measure.beyond]
-    guilty = [
-        measure for measure in beyond if not measure.stable_beyond and _clearly(measure, rules, extended)
-    ]
+    guilty = [measure for measure in beyond if not measure.shared and _clearly(measure, rules, extended)]
     if guilty:
         worst = max(guilty, key=Measure.z)
         blame = tuple(dict.fromkeys(m.metric for m in sorted(guilty, key=Measure.z, reverse=True)))
         return Opinion(VerdictKind.ROLLBACK, words.missed(worst), blame=blame, category=Category.GATE)
-    if sick := [measure for measure in beyond if measure.stable_beyond]:
+    if sick := [measure for measure in beyond if measure.shared]:
         if not extended:
             return Opinion(VerdictKind.EXTEND, words.both(sick[0]), category=Category.ENVIRONMENT)
         return Opinion(VerdictKind.HOLD, words.both(sick[0]), category=Category.ENVIRONMENT)

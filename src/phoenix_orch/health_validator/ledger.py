@@ -129,7 +129,7 @@ def settle(rules: Rules, ledger: Ledger, block: Block, recent: Recent, *, lanes:
         business=ledger.business,
         recent=fading,
         guard=guard,
-        sick=_sickness(rules, ledger.sick, block.cell, (errors[1], latency), recent),
+        sick=_sickness(rules, ledger.sick, block.cell, (errors, latency), recent),
         errors=errors,
         latency=latency,
         shape=shape,
@@ -257,37 +257,53 @@ def _sickness(
     rules: Rules,
     before: tuple[int, ...],
     cell: int,
-    tests: tuple[Mixture, tuple[tuple[Mixture, Mixture], ...]],
+    tests: tuple[tuple[Mixture, ...], tuple[tuple[Mixture, Mixture], ...]],
     recent: Recent,
 ) -> tuple[int, ...]:
     """Since when stable has been beyond each of its limits, for errors and latency."""
-    stable = recent.stable
-    if not stable[N] and max(before) < 0:
+    if not recent.stable[N] and max(before) < 0:
         return before
     errors, latency = tests
     found = list(before)
     if rules.error_limit is not None:
-        many, well = _window_says(stable[X], stable[N], rules.error_limit)
-        found[0] = _sick(before[0], cell, well=well, many=many or errors.value >= SICK)
+        found[0] = _sick(before[0], cell, (errors[0], errors[1]), recent, (X, N, rules.error_limit))
     for place in rules.quantiles:
         if rules.latency_limits[place] is not None:
-            many, well = _window_says(stable[LOW + 2 * place], stable[T], QUANTILES[place][1])
-            many = many or latency[place][1].value >= SICK
-            found[1 + place] = _sick(before[1 + place], cell, well=well, many=many)
+            counted = (LOW + 2 * place, T, QUANTILES[place][1])
+            found[1 + place] = _sick(before[1 + place], cell, latency[place], recent, counted)
     return tuple(found)
 
 
-def _window_says(bad: int, total: int, limit: float) -> tuple[bool, bool]:
-    """Whether there are far too many bad ones, and whether there are no more than usual."""
-    usual = total * limit
-    return bad >= 3 + usual + 4 * math.sqrt(usual), total > 0 and bad <= usual + math.sqrt(usual)
-
-
-def _sick(since: int, cell: int, *, well: bool, many: bool) -> int:
+def _sick(
+    since: int, cell: int, tests: tuple[Mixture, Mixture], recent: Recent, counted: tuple[int, int, float]
+) -> int:
     """Evidence of an outage does not go away with it, so only the window says that it is over."""
+    place, of, limit = counted
+    bad, total = recent.stable[place], recent.stable[of]
+    usual = total * limit
+    many = bad >= 3 + usual + 4 * math.sqrt(usual)
     if since >= 0:
-        return -1 if well else since
-    return cell if many else -1
+        return -1 if total > 0 and not many and bad <= usual + math.sqrt(usual) else since
+    if many or tests[1][2] >= SICK:
+        return cell
+    if tests[0][2] < SICK or not bad:
+        return -1
+    # The canary is broken. At high weights an outage shows in it first, while stable has few requests.
+    seen = (recent.canary[place], recent.canary[of], bad, total)
+    return cell if alike(seen, limit) else -1
+
+
+def alike(seen: tuple[float, float, float, float], limit: float) -> bool:
+    """Whether stable may be as bad as a canary beyond its limit: bad and all requests of both.
+
+    It has to be within three standard errors of the canary's rate, and half as bad as the limit, so that
+    good minutes in the same sums do not hide it.
+    """
+    x_c, n_c, x_s, n_s = seen
+    if n_c <= 0 or x_s <= 0:
+        return False
+    expected = n_s * x_c / n_c
+    return 2 * x_s >= min(limit * n_s, expected) and x_s >= expected - 3 * math.sqrt(expected)
 
 
 def shared_fault(rules: Rules, sick: tuple[int, ...], recent: Numbers, business: tuple[Four, ...]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from phoenix_orch.health_validator.books import LOW, Books, Ledger, N, T, X
+from phoenix_orch.health_validator.ledger import alike
 from phoenix_orch.health_validator.observation import Tier
 from phoenix_orch.health_validator.rules import QUANTILES, Rules
 from phoenix_orch.health_validator.sequential import interval
@@ -43,12 +44,15 @@ class Measure(NamedTuple):
         return self.bad > self.limit * self.total
 
     @property
-    def stable_beyond(self) -> bool:
+    def shared(self) -> bool:
+        """Stable is beyond the limit as well, or may be as bad as the canary for all one can tell."""
         if self.stable_total <= 0:
             return False
         if self.at_least:
             return self.stable_bad < self.limit * self.stable_total
-        return self.stable_bad > self.limit * self.stable_total
+        if self.stable_bad > self.limit * self.stable_total:
+            return True
+        return alike((self.bad, self.total, self.stable_bad, self.stable_total), self.limit)
 
     def z(self) -> float:
         """Standard errors by which the limit is missed; below 0 where it is kept."""

@@ -140,10 +140,10 @@ class Reasons:
         return f"stable {explain.percent(theirs)}, {self.rules.who} {explain.percent(mine)} of this step"
 
     def both(self, measure: Measure) -> str:
+        mine, theirs = _share(measure.bad, measure.total), _share(measure.stable_bad, measure.stable_total)
         return self.over(
-            f"environment: {explain.title(measure.metric)} is beyond the limit for both variants "
-            f"({_share(measure.bad, measure.total)}, "
-            f"stable {_share(measure.stable_bad, measure.stable_total)})"
+            f"environment: {explain.title(measure.metric)} is beyond its limit, and as far as can be told "
+            f"stable is as bad ({mine} of {self.rules.who}, {theirs} of stable)"
         )
 
     def close(self, measure: Measure) -> str:

@@ -207,10 +207,10 @@ def _gauges(steps: tuple[Step, ...], limits: Limits, values: tuple[PlainValue, .
         found.append(Gauge("memory", limits.memory, beside_stable=True))
     for value in values:
         name = f"value/{value.name}"
-        if value.at_least is not None:
-            found.append(Gauge(name, value.at_least, at_least=True))
+        if value.minimum is not None:
+            found.append(Gauge(name, value.minimum, at_least=True))
         else:
-            found.append(Gauge(name, value.at_most))
+            found.append(Gauge(name, value.maximum))
     return found
 
 

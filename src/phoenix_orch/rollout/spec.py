@@ -174,15 +174,15 @@ class PlainValue(Model):
     """Name of the gauge on `/metrics`."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Only series with these labels are read."""
-    at_least: float | None = None
+    minimum: float | None = None
     """A lower value is a breach; of several processes the lowest counts."""
-    at_most: float | None = None
+    maximum: float | None = None
     """A higher value is a breach; of several processes the highest counts."""
 
     @model_validator(mode="after")
     def _bounded(self) -> Self:
-        if (self.at_least is None) == (self.at_most is None):
-            raise ValueError("a plain value needs one of 'atLeast' and 'atMost'")
+        if (self.minimum is None) == (self.maximum is None):
+            raise ValueError("a plain value needs one of 'minimum' and 'maximum'")
         return self
 
 

@@ -133,7 +133,7 @@ def _values(context: Context, processes: Processes, instances: Sequence[str]) ->
         readings = [processes.values.get(name, {}).get(value.name) for name in instances]
         known = [reading for reading in readings if reading is not None]
         if known and len(known) == len(readings):
-            found[value.name] = min(known) if value.at_least is not None else max(known)
+            found[value.name] = min(known) if value.minimum is not None else max(known)
     return found
 
 

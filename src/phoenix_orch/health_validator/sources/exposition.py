@@ -120,7 +120,7 @@ def worse(value: PlainValue, first: float, second: float | None) -> float:
     """The one of two readings that is nearer to a breach."""
     if second is None:
         return first
-    return min(first, second) if value.at_least is not None else max(first, second)
+    return min(first, second) if value.minimum is not None else max(first, second)
 
 
 def _page(
