@@ -34,15 +34,15 @@ def look(rules: Rules, point: Point, recent: Recent, now: int) -> Point:
     return point
 
 
-def counterfactual(rules: Rules, books: Books, *, over: bool) -> Counterfactual:
-    """In words, for a verdict. `over`: the step's time has passed."""
+def counterfactual(rules: Rules, books: Books, *, requests: int, over: bool) -> Counterfactual:
+    """In words, for a verdict. `requests` of the canary in this step; `over`: the step's time has passed."""
     minutes = rules.window_cells * rules.interval_ms
     if books.point != NO_POINT:
         at, metric, bad, total = books.point
         return _rolled_back(minutes, at - books.anchor, at, metric, bad, total)
     if not over:
         return _goes_on(minutes, VerdictKind.CONTINUE)
-    enough = books.view is not None and books.view.canary[N] >= rules.min_requests
+    enough = requests >= rules.min_requests
     return _goes_on(minutes, VerdictKind.ADVANCE if enough else VerdictKind.EXTEND)
 
 

@@ -7,7 +7,7 @@ docs/explanation; the mathematics is in `sequential`.
 from __future__ import annotations
 
 from phoenix_orch.health_validator import gate, pointrule
-from phoenix_orch.health_validator.books import Books, Ledger, together
+from phoenix_orch.health_validator.books import Books, Ledger, N, together
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.findings import findings
 from phoenix_orch.health_validator.ledger import shared_fault
@@ -60,7 +60,8 @@ class Judgement:
 
     def counterfactual(self) -> Counterfactual:
         over = self.ledger.observed_ms >= self.rules.duration_ms
-        return pointrule.counterfactual(self.rules, self.books, over=over)
+        requests = self.ledger.canary[N]
+        return pointrule.counterfactual(self.rules, self.books, requests=requests, over=over)
 
     def opinion(self) -> Opinion:
         """What is thought of the release just now."""
