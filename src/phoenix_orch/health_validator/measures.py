@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from phoenix_orch.health_validator.books import LOW, Books, Ledger, N, T, X
-from phoenix_orch.health_validator.ledger import alike
+from phoenix_orch.health_validator.environment import alike
 from phoenix_orch.health_validator.observation import Tier
 from phoenix_orch.health_validator.rules import QUANTILES, Rules
 from phoenix_orch.health_validator.sequential import interval

@@ -9,8 +9,8 @@ from __future__ import annotations
 from phoenix_orch.health_validator import gate, pointrule
 from phoenix_orch.health_validator.books import Books, Ledger, N, together
 from phoenix_orch.health_validator.config import JudgeConfig
+from phoenix_orch.health_validator.environment import shared_fault
 from phoenix_orch.health_validator.findings import findings
-from phoenix_orch.health_validator.ledger import shared_fault
 from phoenix_orch.health_validator.measures import Measure, components, measures
 from phoenix_orch.health_validator.observation import (
     Category,
