@@ -10,6 +10,7 @@ without evidence, and what a verdict costs. Everything is seeded; the same optio
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from pathlib import Path
@@ -30,11 +31,9 @@ def run(wanted: argparse.Namespace) -> dict[str, Any]:
     begin = time.monotonic()
     say = _progress if wanted.progress else _quiet
     chosen = [one for one in SCENARIOS if not wanted.scenario or one.name in wanted.scenario]
-    result: dict[str, Any] = {
-        **conditions(),
-        "seed": wanted.seed,
-        "bars": BARS,
-    }
+    before = json.loads(wanted.json.read_text("utf-8")) if wanted.keep else {}
+    result: dict[str, Any] = {**before, "seed": wanted.seed, "bars": BARS}
+    result["conditions"] = {**before.get("conditions", {}), **dict.fromkeys(wanted.parts, conditions())}
     if "outcomes" in wanted.parts:
         result["rates"] = {}
         numbers = wanted.runs if len(wanted.runs) > 1 else wanted.runs * len(wanted.rate)
@@ -57,7 +56,7 @@ def run(wanted: argparse.Namespace) -> dict[str, Any]:
 
 def _keep(path: Path, result: dict[str, Any], begin: float) -> None:
     """After every part: what was measured is not lost with what was not."""
-    result["minutes"] = round((time.monotonic() - begin) / 60.0, 1)
+    result["minutesOfTheLastRun"] = round((time.monotonic() - begin) / 60.0, 1)
     result["held"] = held(result)
     write(path, result)
 
@@ -102,6 +101,7 @@ def main() -> int:
     options.add_argument("--each", action="store_true", help="show every scenario")
     options.add_argument("--progress", action="store_true", help="say on stderr what is done")
     options.add_argument("--json", type=Path, default=RESULT)
+    options.add_argument("--keep", action="store_true", help="keep what the JSON has of other parts")
     options.add_argument("--page", action="store_true", help="only write the page from the JSON")
     wanted = options.parse_args()
     if wanted.page:

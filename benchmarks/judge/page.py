@@ -18,13 +18,17 @@ def write(source: Path) -> None:
 
 def text(result: dict[str, Any]) -> str:
     numbers = ", ".join(f"{found['runs']} at {rate}/s" for rate, found in result["rates"].items())
-    parts = [_HEAD.format(**result, numbers=numbers), report.overview(result), _READING]
+    parts = [
+        _HEAD.format(**result["conditions"]["outcomes"], seed=result["seed"], numbers=numbers),
+        report.overview(result),
+        _READING,
+    ]
     for rate in result["rates"]:
         parts += [f"### {rate} requests per second", report.scenarios(result, rate)]
     parts += [_SCENARIOS, "\n".join(f"- `{one.name}` ({one.kind}): {one.says}" for one in SCENARIOS)]
     evidence = result["typeOne"]
     parts += [_EVIDENCE.format(**evidence), report.nulls(result)]
-    parts += ["## Cost, and streams without evidence", report.cost(result)]
+    parts += [_COST.format(**result["conditions"]["cost"]), report.cost(result)]
     parts += ["## Bars", report.bars(result)]
     return "\n\n".join(parts) + "\n"
 
@@ -36,7 +40,7 @@ _HEAD = """\
 
 How often a rule takes back a good release, and how often and how soon a bad one. The same simulated
 releases are given to Phoenix's judge and to the rules of other tools as their source or paper states them.
-Figures of {date}, {machine}, load average {loadAverageBefore} at the start, seed {seed}, {minutes} minutes.
+Figures of {date}, {machine}, load average {loadAverageBefore} at the start, seed {seed}.
 Releases per scenario: {numbers}. The standard error of one share p of n releases is sqrt(p(1-p)/n), of a mean
 over seven scenarios near 1 % and 200 releases each 0.3 points.
 
@@ -65,6 +69,12 @@ mixture test of A/B tools. Each is a file in `benchmarks/judge/peers` that names
 
 Rollbacks in per cent of releases; for bad releases the share found, and the median of the time from the
 begin of the fault to the rollback."""
+
+_COST = """\
+## Cost, and streams without evidence
+
+Processor time of `judge.step` alone, the best of five; load average {loadAverageBefore} at the start. Other
+programs on the same cores slow it down."""
 
 _SCENARIOS = "### The scenarios"
 

@@ -15,7 +15,9 @@ import numpy as np
 from benchmarks.judge.latency import Floats
 from benchmarks.judge.streams import Ints
 
+from phoenix_orch.health_validator.rules import MINUTES, RARER
 from phoenix_orch.health_validator.sequential import absolute, interval, mixture, relative
+from phoenix_orch.health_validator.sequential.mixture import Mixture
 from phoenix_orch.rollout.spec import Onset
 
 SAMPLE = 8
@@ -60,20 +62,21 @@ class Absolute:
     limit: float
     requests: int
     share: Share
-    test: Literal["fail", "pass", "many", "few"] = "fail"
-    """fail, pass: bad ones among requests. many, few: events per request beyond a limit, Poisson."""
+    test: Literal["fail", "pass", "rate"] = "fail"
+    """fail, pass: bad ones among requests. rate: events per request, Poisson."""
+    multiples: tuple[float, ...] = absolute.WORSE
+    """Alternatives of fail and rate; below 1: too few events."""
 
     @property
     def lines(self) -> absolute.Lines:
-        if self.test == "many":
-            return absolute.rate_lines(self.limit)
-        if self.test == "few":
-            return absolute.rate_lines(self.limit, absolute.BETTER)
-        return absolute.fail_lines(self.limit) if self.test == "fail" else absolute.pass_lines(self.limit)
+        if self.test == "pass":
+            return absolute.pass_lines(self.limit)
+        lines_of = absolute.fail_lines if self.test == "fail" else absolute.rate_lines
+        return lines_of(self.limit, self.multiples)
 
     def _block(self, random: np.random.Generator, look: int, runs: int) -> tuple[Ints, Ints]:
         """What the lines are multiplied with: bad and good requests, or events and requests."""
-        if self.test in ("many", "few"):
+        if self.test == "rate":
             events = random.poisson(self.requests * self.share(look), runs)
             return events, np.full(runs, self.requests)
         bad = random.binomial(self.requests, self.share(look), runs)
@@ -123,14 +126,15 @@ class Relative:
     """Of both together, per look."""
     share: Share
     """Of stable."""
+    ratios: tuple[float, ...] = relative.RATIOS
     poisson: bool = False
     """Events, of which a request may have several, instead of bad requests."""
 
     def highest(self, random: np.random.Generator, runs: int, looks: int) -> tuple[Floats, Floats]:
-        logs_of = np.log(np.array(relative.RATIOS))
-        excess = np.array(relative.RATIOS) - 1.0
-        stakes = Stakes(runs, len(relative.RATIOS))
-        own = [mixture.fresh(len(relative.RATIOS)) for _ in range(SAMPLE)]
+        logs_of = np.log(np.array(self.ratios))
+        excess = np.array(self.ratios) - 1.0
+        stakes = Stakes(runs, len(self.ratios))
+        own = [mixture.fresh(len(self.ratios)) for _ in range(SAMPLE)]
         own_highest = np.ones(SAMPLE)
         for look in range(looks):
             n_c = random.binomial(self.requests, _weight(look, looks), runs)
@@ -147,11 +151,19 @@ class Relative:
             logs = x_c[:, None] * logs_of - m[:, None] * np.log1p(q[:, None] * excess)
             stakes.grow(staked(look), logs)
             for place in range(SAMPLE):
-                table = int(n_c[place]), int(n_s[place]), int(bad[place]), self.odds
-                bound = relative.poisson_bound(*table) if self.poisson else relative.bound(*table)
-                own[place] = relative.update(own[place], staked(look), int(x_c[place]), *bound)
+                table = int(n_c[place]), int(n_s[place]), int(bad[place])
+                own[place] = self._package(own[place], staked(look), int(x_c[place]), *table)
                 own_highest[place] = max(own_highest[place], own[place].value)
         return stakes.highest, own_highest
+
+    def _package(self, test: Mixture, part: float, x_c: int, n_c: int, n_s: int, bad: int) -> Mixture:
+        """The package's own function for this kind of comparison."""
+        if self.poisson:
+            return relative.update(test, part, (x_c, *relative.poisson_bound(n_c, n_s, bad, self.odds)))
+        if self.ratios == relative.FEW:
+            edge = (x_c, bad - x_c, self.odds, 1.0)
+            return relative.compare_edges((test,), (part, part), (n_c, n_s), (edge,))[0]
+        return relative.compare(test, part, (n_c, x_c, n_s, bad - x_c), self.odds)
 
 
 def _bounds(n_c: Ints, n_s: Ints, bad: Ints, odds: float) -> tuple[Ints, Floats]:
@@ -208,17 +220,39 @@ NULLS: tuple[Absolute | Relative, ...] = (
     Absolute("within the limit: 0.1 %, 250 a look", 0.001, 250, _constant(0.001), test="pass"),
     Absolute("within the limit: 5 %, 25 a look", 0.05, 25, _constant(0.05), test="pass"),
     Absolute("within the limit: drifting above 0.1 %, 250 a look", 0.001, 250, _above(0.001), test="pass"),
-    Absolute("a business counter beyond 0.3 per request, 250 a look", 0.3, 250, _constant(0.3), test="many"),
-    Absolute("a business counter below 0.05 per request, 250 a look", 0.05, 250, _constant(0.05), test="few"),
-    Absolute("bad minutes of a gauge: 20 %, one a look", 0.2, 1, _constant(0.2)),
+    Absolute("a business counter beyond 0.3 per request, 250 a look", 0.3, 250, _constant(0.3), test="rate"),
+    Absolute(
+        "a business counter below 0.05 per request, 250 a look",
+        0.05,
+        250,
+        _constant(0.05),
+        test="rate",
+        multiples=RARER,
+    ),
+    Absolute("bad minutes of a gauge: 20 %, one a look", 0.2, 1, _constant(0.2), multiples=MINUTES),
+    Absolute(
+        "stable beyond the limit: 0.1 %, 250 a look", 0.001, 250, _constant(0.001), multiples=absolute.FEW
+    ),
     Relative("worse than stable: odds 1, 0.04 %, 5,000 a look", 1.0, 5000, _constant(0.0004)),
     Relative("worse than stable: odds 1, drifting, 5,000 a look", 1.0, 5000, _drifting),
     Relative("worse than stable: odds 1, outages of both, 5,000 a look", 1.0, 5000, _outages),
     Relative("worse than stable: odds 1.1, 0.04 %, 5,000 a look", 1.1, 5000, _constant(0.0004)),
     Relative("worse than stable: odds 1.1, drifting, 500 a look", 1.1, 500, _drifting),
     Relative("worse than stable: odds 1.1, outages of both, 5,000 a look", 1.1, 5000, _outages),
-    Relative("worse than stable: odds 1.1, 30 % (a latency edge), 500 a look", 1.1, 500, _constant(0.3)),
-    Relative("worse than stable: odds 1.37, 5 % (a latency edge), 500 a look", 1.37, 500, _constant(0.05)),
+    Relative(
+        "worse than stable: odds 1.1, 30 % (a latency edge), 500 a look",
+        1.1,
+        500,
+        _constant(0.3),
+        relative.FEW,
+    ),
+    Relative(
+        "worse than stable: odds 1.37, 5 % (a latency edge), 500 a look",
+        1.37,
+        500,
+        _constant(0.05),
+        relative.FEW,
+    ),
     Relative(
         "business events against stable: odds 1.05, 500 a look", 1.05, 500, _constant(0.3), poisson=True
     ),
