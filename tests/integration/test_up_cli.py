@@ -57,7 +57,7 @@ def test_a_bad_release_ends_with_status_4_and_says_why(running: Story) -> None:
         "rollout", "start", NAME, "--version", "bad", "--env", "SHOP_FAULT=errors:0.9", "--watch"
     )
     assert done.returncode == 4, done.stdout + done.stderr
-    assert said(running, "rollout", "explain", NAME).startswith("Rolled back at ")
+    assert "\nRolled back at " in said(running, "rollout", "explain", NAME)
     refused = said(
         running, "rollout", "start", NAME, "--version", "bad", "--env", "SHOP_FAULT=errors:0.9", status=2
     )
