@@ -72,16 +72,16 @@ class Reasons:
                 f"{count} of {of} requests to {who} took longer than {limit} = {share} "
                 f"({span}, {explain.percent(measure.limit)} allowed)"
             )
-            verb = "were that slow"
+            beside = "of stable's requests {} were that slow"
         else:
             words = (
                 f"{who} failed {count} of {of} requests = {share} "
                 f"({span}, limit {explain.percent(measure.limit)})"
             )
-            verb = "failed"
+            beside = "stable failed {}"
         if measure.stable_total > 0:
             stable = explain.percent(measure.stable_bad / measure.stable_total)
-            words += f"; of stable's {stable} {verb} in the same minutes"
+            words += f"; {beside.format(stable)} in the same minutes"
         return f"{words}, at {weight} % traffic"
 
     def _beside_rate(self, measure: Measure) -> str:
@@ -102,7 +102,7 @@ class Reasons:
         mine, theirs = canary[place] / canary[T], stable[place] / stable[T]
         return (
             f"{words}: {explain.percent(mine)} of its {explain.number(canary[T])} requests took longer than "
-            f"{edge}, of stable's {explain.percent(theirs)} in the same minutes, "
+            f"{edge}, of stable's requests {explain.percent(theirs)} in the same minutes, "
             f"at {self.rules.step.weight} % traffic"
         )
 
