@@ -291,3 +291,10 @@ def test_following_is_patient_but_not_for_ever(monkeypatch, capsys):
     assert following.follow(Client(), "web", timeout=0.01) == 5
     pictures[:] = [view(State.ROLLED_BACK)]
     assert following.follow(Client(), "web", timeout=None) == 4
+
+
+def test_a_list_shows_the_first_clause_of_a_long_reason():
+    reason = "canary failed 12 of 3,000 requests = 0.4 % (limit 0.1 %); stable failed 0.05 %. If the version"
+    assert tables.gist(reason) == "canary failed 12 of 3,000 requests = 0.4 % (limit 0.1 %)"
+    assert tables.gist("promoted; the bake is over") == "promoted"
+    assert tables.gist("the canary is ready") == "the canary is ready"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
@@ -39,8 +40,13 @@ def _rollout(view: RolloutView) -> Sequence[str]:
         wanted(view),
         seen(view),
         view.verdict.kind.value if view.verdict and status.state in ACTIVE else "",
-        status.message,
+        gist(status.message),
     )
+
+
+def gist(text: str) -> str:
+    """The first clause, for a line of a list; `describe` and `explain` have all of it."""
+    return re.split(r"[;.] ", text, maxsplit=1)[0]
 
 
 def services(views: Sequence[ServiceView]) -> str:
