@@ -273,7 +273,8 @@ def run(rate: float, runs: int, changes: int, promotions: int) -> dict[str, Any]
         # Attempts at a dead canary are errors: with less evidence a verdict would be first in a crash loop.
         "evidence": {"interval": "5s", "window": "1m"},
     }
-    settings = {"rollout": rollout, "policy": {"minRequests": round(0.3 * rate)}}
+    # The statistical gate convicts a version by its first crash, before there is a loop to be measured.
+    settings = {"rollout": rollout, "policy": {"gate": "literal", "minRequests": round(0.3 * rate)}}
     with Story(settings=settings, speed=SPEED, rate=1.0) as story, Watch(story).looking() as watch:
         load = Load(story.port, rate)
         try:
