@@ -373,7 +373,7 @@ def test_a_few_clusters_are_no_clear_miss_after_the_extension_either(
 ) -> None:
     """18 errors where 6 are allowed; of clusters of twelve those are one or two where half of one is."""
     story = [
-        observe(n, arm(100, 9 * (n in {20, 50})), arm(4000, int(n % 5 == 0), revision="old"))
+        observe(n, arm(100, 9 * (n in {20, 50})), arm(400, int(n % 15 == 0), revision="old"))
         for n in range(62)
     ]
     past = PAST.model_copy(update={"dispersion": spread})

@@ -33,6 +33,7 @@ def sickness(
     cell: int,
     tests: tuple[tuple[Mixture, ...], tuple[tuple[Mixture, Mixture], ...]],
     recent: Recent,
+    *,
     phi: tuple[float, float, float],
 ) -> tuple[int, ...]:
     """Since when stable has been beyond each of its limits, for errors and latency.
