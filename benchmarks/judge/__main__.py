@@ -39,6 +39,7 @@ def run(wanted: argparse.Namespace) -> dict[str, Any]:
         numbers = wanted.runs if len(wanted.runs) > 1 else wanted.runs * len(wanted.rate)
         for rate, runs in zip(wanted.rate, numbers, strict=True):
             cells = outcomes.measured(rate, runs, chosen, wanted.seed, say)
+            cells = beside(before, rate, runs, cells)
             rules = (PHOENIX, LITERAL, *PEERS)
             summaries = {rule: outcomes.summary(cells, rule) for rule in rules}
             result["rates"][f"{rate:g}"] = {"runs": runs, "summary": summaries, "scenarios": cells}
@@ -52,6 +53,13 @@ def run(wanted: argparse.Namespace) -> dict[str, Any]:
         result["cost"] = cost.measured(wanted.repeats, wanted.seed)
     _keep(wanted.json, result, begin)
     return result
+
+
+def beside(before: dict[str, Any], rate: float, runs: int, cells: outcomes.Cells) -> outcomes.Cells:
+    """With what was measured of other scenarios in as many runs, in the order of the scenarios."""
+    known = before.get("rates", {}).get(f"{rate:g}", {})
+    every = {**known["scenarios"], **cells} if known.get("runs") == runs else cells
+    return {one.name: every[one.name] for one in SCENARIOS if one.name in every}
 
 
 def _keep(path: Path, result: dict[str, Any], begin: float) -> None:

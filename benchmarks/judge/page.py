@@ -29,8 +29,15 @@ def text(result: dict[str, Any]) -> str:
     evidence = result["typeOne"]
     parts += [_EVIDENCE.format(**evidence), report.nulls(result)]
     parts += [_COST.format(**result["conditions"]["cost"]), report.cost(result)]
-    parts += ["## Bars", report.bars(result)]
+    parts += [_bars(result, numbers), report.bars(result)]
     return "\n\n".join(parts) + "\n"
+
+
+def _bars(result: dict[str, Any], numbers: str) -> str:
+    missed = [name for name, ok in result["held"].items() if not ok]
+    but = f"; missed: {', '.join(f'`{name}`' for name in missed)}" if missed else ""
+    every = len(result["held"])
+    return _BARS.format(holding=every - len(missed), all=every, but=but, numbers=numbers)
 
 
 _HEAD = """\
@@ -73,8 +80,15 @@ begin of the fault to the rollback."""
 _COST = """\
 ## Cost, and streams without evidence
 
-Processor time of `judge.step` alone, the best of five; load average {loadAverageBefore} at the start. Other
-programs on the same cores slow it down."""
+Processor time of `judge.step` alone, the best of five; load average {loadAverageBefore} at the start of the
+measurement of cost. Other programs on the same cores slow it down, and were there. The bar is about updates
+without the chart: the decision, its reason and its evidence at every look, and the metrics' intervals only
+with a rollback (`detail=False`, as a replay asks). The second line is what a running release does."""
+
+_BARS = """\
+## Bars
+
+{holding} of {all} hold{but}. Shares have the standard errors given above: of {numbers}."""
 
 _SCENARIOS = "### The scenarios"
 

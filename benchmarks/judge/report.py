@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.judge.bars import ASKED, figures
 from benchmarks.judge.outcomes import LITERAL, PHOENIX
 from benchmarks.judge.peers import PEERS
 from benchmarks.judge.scenarios import SCENARIOS
@@ -73,7 +74,8 @@ def nulls(result: dict[str, Any]) -> str:
 def cost(result: dict[str, Any]) -> str:
     found, silence = result["cost"], result["silence"]
     rows = [
-        ["verdict updates per second, one core", _number(found["updatesPerSecond"], 0)],
+        ["verdict updates per second, one core, without the chart", _number(found["updatesPerSecond"], 0)],
+        ["the same with the intervals of the chart", _number(found["updatesPerSecondWithTheChart"], 0)],
         ["10,000 rollouts, a scrape every 10 s", f"{_number(found['shareOfACorePercent'])} % of a core"],
         ["state, the guide's walk", f"{found['stateBytes']:,} bytes"],
         ["state, every kind of metric", f"{found['stateBytesWithEveryMetric']:,} bytes"],
@@ -83,4 +85,8 @@ def cost(result: dict[str, Any]) -> str:
 
 
 def bars(result: dict[str, Any]) -> str:
-    return _table(["bar", "held"], [[name, "yes" if ok else "**no**"] for name, ok in result["held"].items()])
+    found = figures(result)
+    rows = [
+        [name, ASKED[name], found[name], "yes" if ok else "**no**"] for name, ok in result["held"].items()
+    ]
+    return _table(["bar", "asked", "measured", "held"], rows)

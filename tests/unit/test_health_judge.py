@@ -11,6 +11,7 @@ import pytest
 
 from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState, init, step
+from phoenix_orch.health_validator.measures import Measure
 from phoenix_orch.health_validator.observation import (
     Arm,
     Category,
@@ -350,6 +351,36 @@ def test_the_gate_takes_back_what_is_clearly_beyond_its_limit_at_the_end() -> No
     assert "standard errors beyond the limit" in found[-1].reason
 
 
+def counted(bad: float, total: float, limit: float, spread: float, *, at_least: bool = False) -> Measure:
+    return Measure(
+        "m", "m", bad, bad, total, limit, 0, 0, dispersion=spread, width=spread, rate=at_least,
+        at_least=at_least,
+    )  # fmt: skip
+
+
+def test_chance_is_told_by_the_exact_tail_of_few_events() -> None:
+    assert counted(4, 1500, 0.001, 1.0).z() > 2
+    assert counted(4, 1500, 0.001, 1.0).chance() == pytest.approx(0.0656, abs=1e-4)
+    assert counted(40, 15_000, 0.001, 10.0).chance() == counted(4, 1500, 0.001, 1.0).chance()
+    assert counted(0, 10, 0.5, 1.0, at_least=True).chance() == pytest.approx(math.exp(-5))
+    assert counted(0, 0, 0.5, 1.0, at_least=True).chance() == 1.0
+    assert counted(1, 0, 0.5, 1.0).chance() == 0.0
+
+
+@pytest.mark.parametrize(("spread", "kind"), [(1.0, VerdictKind.ROLLBACK), (12.0, VerdictKind.HOLD)])
+def test_a_few_clusters_are_no_clear_miss_after_the_extension_either(
+    spread: float, kind: VerdictKind
+) -> None:
+    """18 errors where 6 are allowed; of clusters of twelve those are one or two where half of one is."""
+    story = [
+        observe(n, arm(100, 9 * (n in {20, 50})), arm(400, int(n % 15 == 0), revision="old"))
+        for n in range(62)
+    ]
+    past = PAST.model_copy(update={"dispersion": spread})
+    wide = spec(policy=Policy(statistical=Statistical(alpha=1e-9)))
+    assert verdicts(story, wide, history=past)[-1].kind is kind
+
+
 # -- the environment -------------------------------------------------------------------------------
 
 
@@ -397,13 +428,38 @@ def test_an_outage_at_a_high_weight_shows_in_the_canary_first_and_is_not_its_fau
 
 
 def test_an_outage_that_begins_with_a_step_is_not_waited_for() -> None:
-    story = [observe(0), *(outage(number) for number in range(1, 8))]
+    story = [observe(0), *(outage(number) for number in range(1, 40))]
     found = verdicts(story)
-    verdict = found[first(found, VerdictKind.ROLLBACK)]
+    place = first(found, VerdictKind.ROLLBACK)
+    assert place == 31, "five windows of six intervals after it was seen"
+    verdict = found[place]
     assert (verdict.category, verdict.blame) == (Category.ENVIRONMENT, ())
+    assert {earlier.category for earlier in found[1:place]} == {Category.ENVIRONMENT}
     assert verdict.reason.endswith("it began with this step, so it may be the release's doing")
     unknown = verdicts(story, history=None)
     assert VerdictKind.ROLLBACK not in {v.kind for v in unknown}, "nobody knows how stable was before"
+
+
+def test_what_both_share_for_some_windows_is_waited_for_even_when_it_began_with_the_step() -> None:
+    """As when Phoenix and every process begin anew in the first moments of a step."""
+    story = [
+        *(outage(number) for number in range(25)),
+        *(observe(number) for number in range(25, 90)),
+    ]
+    found = verdicts(story)
+    assert VerdictKind.ROLLBACK not in {verdict.kind for verdict in found}
+    assert VerdictKind.ADVANCE in {verdict.kind for verdict in found}
+
+
+def test_noise_that_stable_always_had_is_no_outage() -> None:
+    """Both are at 9 % slow instead of 5 % for some minutes: much for requests that know nothing of each
+    other, and nothing where counts vary thirty times as much."""
+    slow = (arm(200, slow=18), arm(800, slow=72, revision="old"))
+    story = [observe(number, *slow) for number in range(12)]
+    assert Category.ENVIRONMENT in {verdict.category for verdict in verdicts(story)}
+    noisy = PAST.model_copy(update={"spread": (30.0,) * 6})
+    calm = {verdict.category for verdict in verdicts(story, history=noisy)}
+    assert calm == {Category.PROGRESS}
 
 
 def test_a_step_whose_errors_stable_may_share_is_not_blamed_at_its_end() -> None:

@@ -13,6 +13,7 @@ from phoenix_orch.health_validator.sequential import (
     dispersion,
     interval,
     mixture,
+    poisson,
     relative,
     unrolled,
 )
@@ -286,10 +287,31 @@ def test_failures_in_clusters_of_five_have_a_dispersion_of_five() -> None:
     assert 4 < found < 6
 
 
+def test_rare_clusters_are_seen_to_be_clusters() -> None:
+    """Sizes geometric with the mean 6: variance to mean is 11. Most pairs with an event have one cluster or
+    part of one, and would say 6 or less if every pair counted the same."""
+    chance = random.Random(5)
+    windows = []
+    for _ in range(4000):
+        events = 0
+        if chance.random() < 0.25:
+            events = 1 + int(math.log(chance.random()) / math.log(5 / 6))
+        windows.append((events, 6000))
+    found, _ = dispersion.estimate(windows, prior=1.0, safety=1.0)
+    assert 9 < found < 12
+
+
 def test_a_slow_drift_is_no_dispersion() -> None:
     windows = [(100 + i // 2, 10_000) for i in range(200)]
     found, _ = dispersion.estimate(windows, prior=1.0)
     assert found == 1.0
+
+
+def test_an_incident_hides_no_clusters() -> None:
+    windows = [(10 * (i % 4 == 0), 10_000) for i in range(100)]
+    usual, _ = dispersion.estimate(windows, prior=1.0, safety=1.0)
+    found, _ = dispersion.estimate([*windows, (5000, 10_000), (5000, 10_000)], prior=1.0, safety=1.0)
+    assert found > 0.7 * usual > 5
 
 
 def test_one_incident_in_the_past_does_not_blind_the_judge() -> None:
@@ -298,3 +320,32 @@ def test_one_incident_in_the_past_does_not_blind_the_judge() -> None:
     assert found < 5
     assert dispersion.pair((0, 100), (0, 100)) is None
     assert dispersion.pair((3, 100), (0, 0)) is None
+
+
+# -- tails -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("expected", [0.01, 0.7, 1.5, 3.0, 20.0, 300.0])
+def test_tails_of_whole_counts_are_the_sums_of_their_terms(expected: float) -> None:
+    for count in (0, 1, 2, 5, 6, 20, 290, 340):
+        below = sum(math.exp(k * math.log(expected) - expected - math.lgamma(k + 1)) for k in range(count))
+        assert poisson.as_many(count, expected) == pytest.approx(1 - below, abs=1e-9)
+        assert poisson.as_few(count - 1, expected) == pytest.approx(below, abs=1e-9)
+
+
+def test_what_few_events_say() -> None:
+    """Two standard errors are reached by 4 where 1.5 are usual, which happens in 6.6 of 100 cases."""
+    assert poisson.level(2.0) == pytest.approx(0.02275, abs=1e-5)
+    assert poisson.as_many(4, 1.5) == pytest.approx(0.0656, abs=1e-4)
+    assert poisson.as_many(4, 1.5) > poisson.level(2.0) > poisson.as_many(5, 1.5)
+
+
+def test_tails_of_broken_counts_lie_between_those_of_whole_ones_and_meet_the_normal_law() -> None:
+    tails = [poisson.as_many(4 + part / 10, 3.0) for part in range(11)]
+    assert tails == sorted(tails, reverse=True)
+    many = poisson.MANY
+    for count in (many - 150, many + 100, many + 200):
+        beside = poisson.as_many(count, many)
+        assert poisson.as_many(count, many * (1 - 1e-9)) == pytest.approx(beside, rel=0.03)
+    assert poisson.as_many(2e9, 1e9) == 0.0
+    assert poisson.as_few(0, 1e9) == 0.0

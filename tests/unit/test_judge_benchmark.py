@@ -5,9 +5,10 @@ import math
 
 import numpy as np
 import pytest
+from benchmarks.judge import __main__ as judge
 from benchmarks.judge import outcomes, page, phoenix, type_one
 from benchmarks.judge.__main__ import RESULT
-from benchmarks.judge.bars import held
+from benchmarks.judge.bars import ASKED, figures, held
 from benchmarks.judge.latency import EDGES, HEAVY, SLOW_TAIL, USUAL, normal_cdf
 from benchmarks.judge.peers import PEERS, argo, bayes, flagger, kayenta, lindon, msprt
 from benchmarks.judge.scenarios import BASE, CANARY, SCENARIOS, STABLE, TICK
@@ -202,6 +203,8 @@ def test_the_vectorised_formulas_are_the_packages_own() -> None:
 
 def test_a_bar_about_what_was_not_measured_is_not_held() -> None:
     assert not any(held({}).values())
+    assert set(figures({})) == set(ASKED) == set(held({}))
+    assert figures({})["falseRollbacks"] == "- %, - %"
 
 
 def test_a_release_ends_and_its_cell_adds_up() -> None:
@@ -221,6 +224,25 @@ def test_a_release_ends_and_its_cell_adds_up() -> None:
     assert cells["late_onset"]["argo-fl0"]["early"] > 0
     assert outcomes.summary(cells, "argo-fl3")["detection"] is not None
     assert outcomes.summary(cells, "argo-fl3")["falseRollback"] is None
+
+
+def test_a_fault_begins_where_the_canary_is_worse_first() -> None:
+    """Whatever is found before the fault counts as early, so the label has to be right."""
+    for scenario in SCENARIOS:
+        if scenario.kind != "bad" or scenario.name in {"latency_30", "latency_x2", "tail_only"}:
+            continue
+        stream = Stream(scenario, 5.0, (1,), TICKS)
+        worse = stream.scene.errors[CANARY] > stream.scene.errors[STABLE]
+        assert np.argmax(worse) == stream.onset, scenario.name
+
+
+def test_one_scenario_measured_anew_joins_the_others_of_as_many_runs() -> None:
+    old = {"crash": {"phoenix": {"found": 1.0}}, "healthy": {"phoenix": {"found": 0.0}}}
+    before = {"rates": {"5": {"runs": 4, "scenarios": old}}}
+    new = {"crash": {"phoenix": {"found": 2.0}}}
+    assert judge.beside(before, 5.0, 4, new) == {**old, **new}
+    assert list(judge.beside(before, 5.0, 4, new)) == ["healthy", "crash"]
+    assert judge.beside(before, 5.0, 3, new) == judge.beside({}, 5.0, 4, new) == new
 
 
 def test_the_past_of_a_bursty_service_is_seen_to_be_bursty() -> None:

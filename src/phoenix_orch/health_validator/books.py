@@ -126,6 +126,14 @@ class Ledger(NamedTuple):
     floors: tuple[int, ...]
     """Memory of the canary in bytes at the end of the last windows."""
 
+    def against_stable(self, place: int) -> float:
+        """Evidence that stable is beyond the limit at a place of `sick`."""
+        if place == 0:
+            return self.errors[1].value
+        if place <= len(self.latency):
+            return self.latency[place - 1][1].value
+        return self.bounds[place - 1 - len(self.latency)][1].value
+
 
 class Slot(NamedTuple):
     """A part of the rolling window: raw sums of some cells."""

@@ -33,31 +33,41 @@ def sickness(
     cell: int,
     tests: tuple[tuple[Mixture, ...], tuple[tuple[Mixture, Mixture], ...]],
     recent: Recent,
+    *,
+    phi: tuple[float, float, float],
 ) -> tuple[int, ...]:
-    """Since when stable has been beyond each of its limits, for errors and latency."""
+    """Since when stable has been beyond each of its limits, for errors and latency.
+
+    `phi`: the dispersion of each.
+    """
     if not recent.stable[N] and max(before) < 0:
         return before
     errors, latency = tests
     found = list(before)
     if rules.error_limit is not None:
-        found[0] = _sick(before[0], cell, (errors[0], errors[1]), recent, (X, N, rules.error_limit))
+        found[0] = _sick(before[0], cell, (errors[0], errors[1]), recent, (X, N, rules.error_limit, phi[0]))
     for place in rules.quantiles:
         if rules.latency_limits[place] is not None:
-            counted = (LOW + 2 * place, T, QUANTILES[place][1])
+            counted = (LOW + 2 * place, T, QUANTILES[place][1], phi[1 + place])
             found[1 + place] = _sick(before[1 + place], cell, latency[place], recent, counted)
     return tuple(found)
 
 
 def _sick(
-    since: int, cell: int, tests: tuple[Mixture, Mixture], recent: Recent, counted: tuple[int, int, float]
+    since: int,
+    cell: int,
+    tests: tuple[Mixture, Mixture],
+    recent: Recent,
+    counted: tuple[int, int, float, float],
 ) -> int:
     """Evidence of an outage does not go away with it, so only the window says that it is over."""
-    place, of, limit = counted
+    place, of, limit, spread = counted
     bad, total = recent.stable[place], recent.stable[of]
     usual = total * limit
-    many = bad >= 3 + usual + 4 * math.sqrt(usual)
+    error = math.sqrt(spread * usual)
+    many = bad >= 3 + usual + 4 * error
     if since >= 0:
-        return -1 if total > 0 and not many and bad <= usual + math.sqrt(usual) else since
+        return -1 if total > 0 and not many and bad <= usual + error else since
     if many or tests[1][2] >= SICK:
         return cell
     if tests[0][2] < SICK or not bad:

@@ -17,6 +17,10 @@ from phoenix_orch.health_validator.observation import Category, Tier, VerdictKin
 from phoenix_orch.health_validator.opinion import Opinion
 from phoenix_orch.health_validator.reasons import Reasons
 from phoenix_orch.health_validator.rules import Rules
+from phoenix_orch.health_validator.sequential import poisson
+
+ENOUGH = 3.0
+"""Independent events that a limit has to allow before one standard error says something."""
 
 FEWEST = 10
 """No policy lets fewer canary requests pass (rule R1)."""
@@ -122,12 +126,13 @@ def _beyond(
 
 
 def _clearly(measure: Measure, rules: Rules, extended: bool) -> bool:
-    """More than chance: two standard errors, after the extension one where there is enough to see."""
-    given, expected = rules.parameters, measure.limit * measure.total
-    if expected < 1:
+    """More than chance: as rare as two standard errors of a normal law, after the extension as one where
+    there is enough to see. Clustered events tell as much as their clusters do."""
+    if measure.limit * measure.total < 1:
         return False
-    needed = given.z_extended if extended and expected >= 3 else given.z
-    return measure.z() >= needed
+    given = rules.parameters
+    needed = given.z_extended if extended and measure.effective >= ENOUGH else given.z
+    return measure.chance() <= poisson.level(needed)
 
 
 def _resources(rules: Rules, ledger: Ledger, words: Reasons, *, extended: bool) -> Opinion | None:

@@ -124,7 +124,7 @@ def settle(rules: Rules, ledger: Ledger, block: Block, recent: Recent, *, lanes:
         business=ledger.business,
         recent=fading,
         guard=guard,
-        sick=sickness(rules, ledger.sick, block.cell, (errors, latency), recent),
+        sick=sickness(rules, ledger.sick, block.cell, (errors, latency), recent, phi=phi),
         errors=errors,
         latency=latency,
         shape=shape,

@@ -8,7 +8,7 @@ from phoenix_orch.health_validator.books import LOW, Books, Ledger, N, T, X
 from phoenix_orch.health_validator.environment import alike
 from phoenix_orch.health_validator.observation import Tier
 from phoenix_orch.health_validator.rules import QUANTILES, Rules
-from phoenix_orch.health_validator.sequential import interval
+from phoenix_orch.health_validator.sequential import interval, poisson
 
 
 class Measure(NamedTuple):
@@ -61,6 +61,20 @@ class Measure(NamedTuple):
             return float("inf") if self.bad > 0 and not self.at_least else 0.0
         gap = expected - self.bad if self.at_least else self.bad - expected
         return float(gap / (self.dispersion * expected) ** 0.5)
+
+    def chance(self) -> float:
+        """Probability of an observed value as far beyond the limit were the limit just kept: a Poisson
+        tail of counts and expectation, both divided by the dispersion."""
+        expected = self.effective
+        if expected <= 0:
+            return 0.0 if self.bad > 0 and not self.at_least else 1.0
+        tail = poisson.as_few if self.at_least else poisson.as_many
+        return tail(self.bad / self.dispersion, expected)
+
+    @property
+    def effective(self) -> float:
+        """Events that the limit allows, as independent ones."""
+        return self.limit * self.total / self.dispersion
 
     def bounds(self, alpha: float) -> tuple[float, float]:
         """Interval of the canary's value for a pass: possibly bad ones count as bad."""

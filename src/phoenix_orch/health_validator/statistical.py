@@ -31,6 +31,10 @@ BLAME = 0.1
 AFTER_STEP = 2
 """An outage that begins within so many windows of a weight's first traffic may be the release's fault."""
 
+LASTING = 5
+"""When it has lasted so many windows: what both variants share for less is the environment's, such as a
+restart of both or a slow minute of a database."""
+
 
 class Judgement:
     """One look at the books: the numbers, and what follows from them."""
@@ -131,7 +135,7 @@ class Judgement:
         if place < 0:
             return None
         reason = self.words.environment(self._metric(place), self.measures)
-        if self._began_with_the_step(self.ledger.sick[place]):
+        if self._began_with_the_step(place) and self._lasts(place):
             reason += "; it began with this step, so it may be the release's doing"
             return Opinion(VerdictKind.ROLLBACK, reason, category=Category.ENVIRONMENT)
         kind = VerdictKind.HOLD if self.config.on_environment == "hold" else VerdictKind.ROLLBACK
@@ -144,9 +148,15 @@ class Judgement:
             return QUANTILES[place - 1][0]
         return self.rules.business[place - 1 - len(QUANTILES)].metric
 
-    def _began_with_the_step(self, since: int) -> bool:
+    def _began_with_the_step(self, place: int) -> bool:
         """Stable was well before: so says its past, or the step before this one."""
-        begun = self.ledger.step_cell
+        since, begun = self.ledger.sick[place], self.ledger.step_cell
         if self.rules.step.index == 0 and not self.books.known:
             return False
         return begun >= 0 and begun <= since <= begun + AFTER_STEP * self.rules.window_cells
+
+    def _lasts(self, place: int) -> bool:
+        """Stable has been beyond its limit for long, and that is no chance."""
+        ledger, rules = self.ledger, self.rules
+        lasted = ledger.cell - ledger.sick[place]
+        return lasted >= LASTING * rules.window_cells and ledger.against_stable(place) >= rules.threshold

@@ -326,9 +326,9 @@ class Statistical(Model):
     hold: Annotated[float, Field(ge=1)] = 3.0
     """A step that still cannot be judged is held up to so many times its duration."""
     z: Annotated[float, Field(ge=0)] = 2.0
-    """Standard errors above the limit that take a release back at the end of a step."""
+    """Standard errors that take a release back at the end of a step: what is as rare, by exact tails."""
     z_extended: Annotated[float, Field(ge=0)] = 1.0
-    """Standard errors that do so after the extension."""
+    """As `z`, after the extension, where the limit allows three independent failures or more."""
     budget: Annotated[int, Field(ge=0)] = 25
     """Requests that may be lost in the next step when this one could not be judged in full."""
     dispersion_prior_errors: Annotated[float, Field(ge=1, le=100)] = 1.0
