@@ -27,10 +27,17 @@ def text(result: dict[str, Any]) -> str:
         parts += [f"### {rate} requests per second", report.scenarios(result, rate)]
     parts += [_SCENARIOS, "\n".join(f"- `{one.name}` ({one.kind}): {one.says}" for one in SCENARIOS)]
     evidence = result["typeOne"]
-    parts += [_EVIDENCE.format(**evidence), report.nulls(result)]
+    parts += [_EVIDENCE.format(**evidence), report.nulls(result), _measured(result, "type-one")]
     parts += [_COST.format(**result["conditions"]["cost"]), report.cost(result)]
     parts += [_bars(result, numbers), report.bars(result)]
     return "\n\n".join(parts) + "\n"
+
+
+def _measured(result: dict[str, Any], part: str) -> str:
+    """A part may have been measured in a run of its own; `note` says what changed since."""
+    found = result["conditions"][part]
+    words = f"Measured on {found['date']}, load average {found['loadAverageBefore']} at the start."
+    return f"{words} {found['note']}" if "note" in found else words
 
 
 def _bars(result: dict[str, Any], numbers: str) -> str:
@@ -88,7 +95,7 @@ with a rollback (`detail=False`, as a replay asks). The second line is what a ru
 _BARS = """\
 ## Bars
 
-{holding} of {all} hold{but}. Shares have the standard errors given above: of {numbers}."""
+{holding} of {all} hold{but}. Releases per scenario: {numbers}; the standard errors are given above."""
 
 _SCENARIOS = "### The scenarios"
 
