@@ -22,6 +22,7 @@ from phoenix_orch.orchestrator.master import ServeApi
 from phoenix_orch.orchestrator.standby import is_led
 from phoenix_orch.orchestrator.up import ending_signals, run_up, until
 from phoenix_orch.runtime.logs import configure_logs
+from phoenix_orch.runtime.memory import return_large_blocks
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
 _BESIDE: Mapping[str, Callable[[Parts], Coroutine[Any, Any, None]]] = {
@@ -36,6 +37,7 @@ def run_serve(
 ) -> int:
     """Run one component until a signal comes. Raises PhoenixError where it cannot start."""
     configure_logs()
+    return_large_blocks()
     if component == "orchestrator":
         return run_up(None, data_dir, speed, serve_api, store_url=store_url, others=False)
     if component not in _BESIDE:

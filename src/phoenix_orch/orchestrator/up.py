@@ -35,6 +35,7 @@ from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout, only_one, open_clock, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
 from phoenix_orch.runtime.logs import configure_logs
+from phoenix_orch.runtime.memory import return_large_blocks
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.traffic import traefik_api
 from phoenix_orch.traffic.embedded import EmbeddedRouter
@@ -63,6 +64,7 @@ def run_up(
     and rollback controller in this process too.
     """
     configure_logs()
+    return_large_blocks()
     config = load(file) if file is not None else None
     layout = Layout(data_dir.expanduser().absolute())
     return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))

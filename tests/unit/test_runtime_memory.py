@@ -1,0 +1,36 @@
+"""Large blocks go back to the system, also after larger ones were freed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import sys
+from phoenix_orch.runtime.memory import return_large_blocks
+if sys.argv[1] == "returned":
+    return_large_blocks()
+del_me = bytearray(8 << 20)
+del del_me  # glibc takes the like from its heap from now on
+blocks, pins = [], []
+for _ in range(20):
+    blocks.append(bytearray(2 << 20))
+    pins.append(bytearray(600))  # keeps the heap from shrinking below it
+blocks.clear()
+resident = next(line for line in open("/proc/self/status") if line.startswith("VmRSS"))
+print(int(resident.split()[1]) >> 10)
+"""
+
+
+def resident(how: str) -> int:
+    """MiB that the program still has when all of its 40 MiB of large blocks are freed."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc is asked for")
+def test_large_blocks_leave_no_holes() -> None:
+    assert resident("returned") <= resident("as it is")
+    assert resident("returned") < 30
