@@ -155,8 +155,8 @@ class Story:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        self._stack.close()
         try:
+            self._stack.close()
             for process in [self.phoenix, *self._others]:
                 end(process)
             if kind is None and not self.namespace:
