@@ -216,3 +216,12 @@ def test_a_retry_does_not_wait_for_the_latch_of_an_object_that_is_gone(kind: Com
     assert (seen.clear_latch, seen.status.clear_latch) == (None, False)
     assert seen.traffic is not None
     assert seen.traffic.weight == 0
+
+
+@pytest.mark.parametrize("other", [K.END_BAKE, K.PROMOTE_FULL, K.PAUSE])
+def test_r2_an_abort_goes_before_what_came_a_moment_earlier(other: CommandKind) -> None:
+    state = S.BAKING if other is K.END_BAKE else S.PROGRESSING
+    first, second = command(other), command(K.ABORT).model_copy(update={"id": "c2"})
+    seen = turn(status_in(state), traffic=None, workload=None, commands=(first, second))
+    assert seen.status.state is S.ROLLING_BACK
+    assert set(seen.status.handled) == {"c1", "c2"}

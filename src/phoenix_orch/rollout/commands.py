@@ -51,8 +51,12 @@ def remedy(status: Status, kind: CommandKind, name: str) -> str:
 
 
 def handle_commands(turn: Turn) -> None:
-    """Obey each waiting command once; one that makes no sense any more is refused with a note."""
-    for command in turn.seen.commands:
+    """Obey each waiting command once; one that makes no sense any more is refused with a note.
+
+    An abort of what is on its way goes first: what came a moment before must not make it too late (R2).
+    """
+    abortable = refusal(turn.status, CommandKind.ABORT) is None
+    for command in sorted(turn.seen.commands, key=lambda c: not (abortable and c.kind is CommandKind.ABORT)):
         if command.id in turn.status.handled:
             continue
         why_not = refusal(turn.status, command.kind, command.step)
