@@ -20,7 +20,7 @@ from phoenix_orch.kernel.errors import Conflict, Latched, NotFound, PhoenixError
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes, AbortsByHand
 from phoenix_orch.rollout.drift import Drift
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
-from phoenix_orch.rollout.latches import Latches
+from phoenix_orch.rollout.latches import LATCHES_KEPT, Latches
 from phoenix_orch.rollout.machine import decide
 from phoenix_orch.rollout.pictures import groups, routed, traffic_facts, traffic_state
 from phoenix_orch.rollout.status import RESTING, Cause, Event, Release, Rollout
@@ -322,17 +322,29 @@ class RolloutController:
         self.wake()
 
     async def _keep_latches(self, rollout: Rollout, state: TrafficState) -> None:
-        """A traffic object that was made anew gets the latches that the store knows of."""
-        for revision in sorted(await self._latches.keep(rollout, state)):
-            event = Event(
-                at=self._clock.now(),
-                reason="LatchRestored",
-                message=f"the traffic object had lost the latch of {revision}; it was put back",
-                revision=revision,
-                release=rollout.status.release,
-            )
-            self._log.warning(event.message, reason=event.reason, rollout=rollout.name)
-            await self._store.append_events(rollout.name, [event])
+        """A traffic object that was made anew gets the latches that the store knows of.
+
+        One that goes because there are too many is told before: better twice than never.
+        """
+        changed = await self._latches.keep(rollout, state)
+        for revision in changed.restored:
+            message = f"the traffic object had lost the latch of {revision}; it was put back"
+            await self._tell(rollout, "LatchRestored", message, revision)
+        for revision in changed.spare:
+            message = f"the latch of {revision} goes, the oldest of more than {LATCHES_KEPT}"
+            await self._tell(rollout, "LatchForgotten", message, revision)
+            await self._router.clear_latch(rollout.route, revision)
+
+    async def _tell(self, rollout: Rollout, reason: str, message: str, revision: str) -> None:
+        self._log.warning(message, reason=reason, rollout=rollout.name)
+        event = Event(
+            at=self._clock.now(),
+            reason=reason,
+            message=message,
+            revision=revision,
+            release=rollout.status.release,
+        )
+        await self._store.append_events(rollout.name, [event])
 
     async def _scale(self, rollout: Rollout, decision: Decision, workload: WorkloadState | None) -> None:
         present = set(workload.wanted) if workload is not None else set()
