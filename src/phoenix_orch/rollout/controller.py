@@ -78,6 +78,10 @@ class RolloutController:
         """Look now: something changed."""
         self._wake.set()
 
+    def faults(self, name: str) -> dict[str, Exception]:
+        """What keeps it from acting on a rollout now, by what it tries."""
+        return self._faults.of(name)
+
     async def run(self) -> None:
         """Pass over all rollouts again and again."""
         try:
@@ -144,7 +148,9 @@ class RolloutController:
         observed, state, workload = await self._observe(rollout, stored=stored)
         decision = decide(rollout.spec, rollout.status, observed, self._clock.now())
         wait = TICK
-        if decision.abort is not None and not await self._abort(rollout, decision.abort):
+        if decision.abort is None:
+            self._faults.mended(name, "abort")  # also when somebody else latched it
+        elif not await self._abort(rollout, decision.abort):
             wait = ABORT_RETRY
         rollout = self._known[name] = await self._record(rollout, decision, state, stored=stored)
         if decision.clear_latch is not None:
@@ -154,7 +160,9 @@ class RolloutController:
         elif state is not None and stored:
             await self._attempt(name, "latches", self._keep_latches(rollout, state))
         await self._scale(rollout, decision, workload)
-        if decision.traffic is not None and workload is not None:
+        if decision.traffic is None:
+            self._faults.mended(name, "steering")
+        elif workload is not None:
             steering = self._steer(rollout, decision.traffic, state, workload)
             state = await self._attempt(name, "steering", steering) or state
         if workload is not None and (state is not None or observed.traffic_missing):

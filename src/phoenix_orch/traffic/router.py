@@ -73,6 +73,13 @@ class TrafficSeen(BaseModel):
     """Addresses that the data plane may still send requests to, of both variants; None: not known. An
     instance may be ended once its address is missing here."""
 
+    def share(self, revision: str) -> int | None:
+        """What a revision gets of the requests in per cent, as canary and as stable; None: not known."""
+        if self.weight is None:
+            return None
+        as_canary = self.weight if self.canary_revision == revision else 0
+        return as_canary + (100 - self.weight if self.stable_revision == revision else 0)
+
 
 class TrafficRouter(Protocol):
     """Read and steer the traffic of one route at a time. Implementations are safe to call from
