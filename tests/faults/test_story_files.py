@@ -25,9 +25,6 @@ RECOVERED = (
     "applied.json",
     "phoenix.json",
 )
-COSTLY = {"router/router.json"}
-"""Without it Phoenix cannot know what it may adopt: it ends the router and starts it anew. The end is right;
-users notice until then. Instances tell themselves what they are."""
 QUICK = ("services/web/instances.json", "router/dynamic/routes.yaml", "applied.json")
 CUTS = {"half": 0.5, "empty": 0.0}
 
@@ -76,7 +73,7 @@ def test_a_damaged_file_is_recovered_from(running: Story, file: str, how: str) -
     outcomes.keep(
         Outcome(f"Phoenix, {file} {how}", "good", "step 2", GOOD.state, len(failures), round(last, 1)).line()
     )
-    assert not failures or file in COSTLY
+    assert not failures
 
 
 @pytest.mark.parametrize("how", ["half", pytest.param("empty", marks=pytest.mark.slow)])

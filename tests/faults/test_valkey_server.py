@@ -20,11 +20,11 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
+from phoenix_orch.kernel.errors import PhoenixError, Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
 from phoenix_orch.runtime.valkey_program import ask
-from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
+from phoenix_orch.runtime.valkey_server import SELF, ServerInfo, ValkeyServer
 
 Make = Callable[..., ValkeyServer]
 
@@ -193,16 +193,29 @@ async def test_a_second_server_on_the_directory_is_impossible(make: Make, tmp_pa
     keeper = make()
     info = await keeper.ensure()
     shutil.copy(keeper.directory / "valkey.json", tmp_path / "kept.json")
-    # Everything that names the running server is gone: still nobody else can start.
-    (keeper.directory / "valkey.json").unlink()
-    Path(info.socket).rename(tmp_path / "sock")
-    problem = await refusal(make(start_timeout=0.5).ensure())
-    assert isinstance(problem, Retryable)
-    assert "fuser" in problem.remedy
+    # Everything that names the running server is gone, and what it holds: still nobody else can start.
+    for name in ("valkey.json", "valkey.lock", "valkey.conf"):
+        (keeper.directory / name).unlink()
+    assert make().runs()
+    assert await make().ensure() == info
     assert len(servers_in(keeper.directory)) == 1
-    (tmp_path / "sock").rename(info.socket)
-    shutil.copy(tmp_path / "kept.json", keeper.directory / "valkey.json")
-    assert await keeper.ensure() == info
+    assert (keeper.directory / "valkey.json").read_bytes() == (tmp_path / "kept.json").read_bytes()
+    (keeper.directory / "valkey.json").unlink()
+    await make().stop()
+    assert servers_in(keeper.directory) == []
+
+
+async def test_a_server_that_cannot_be_reached_any_more_is_replaced(make: Make) -> None:
+    keeper = make()
+    info = await keeper.ensure()
+    await values(info, a="1")
+    Path(info.socket).unlink()
+    (keeper.directory / "valkey.json").unlink()
+    after = await make().ensure()
+    assert info.process is not None
+    assert not info.process.alive
+    assert await values(after) == {"a": "1"}
+    assert len(servers_in(keeper.directory)) == 1
 
 
 async def test_run_starts_it_again_at_the_same_address(make: Make) -> None:
@@ -215,7 +228,7 @@ async def test_run_starts_it_again_at_the_same_address(make: Make) -> None:
             info = await make().ensure()
             await kill(info)
             async with asyncio.timeout(10):
-                while (again := keeper._state()).process in {None, info.process}:
+                while (again := keeper._names.state()).process in {None, info.process}:
                     await asyncio.sleep(0.01)
             assert again.url == first.url
         assert await values(await make().ensure()) == {"a": "1"}
@@ -247,7 +260,7 @@ async def test_run_replaces_a_server_that_nobody_can_reach(
         await asyncio.sleep(0.2)
         Path(info.socket).unlink()
         async with asyncio.timeout(20):
-            while keeper._state().process in {None, info.process}:
+            while keeper._names.state().process in {None, info.process}:
                 await asyncio.sleep(0.01)
         assert await values(await make().ensure()) == {"a": "1"}
     finally:
@@ -527,5 +540,5 @@ async def test_a_start_configuration_holds_no_secret_of_the_environment(
     monkeypatch.setenv("PHOENIX_TOKEN", "hush")
     info = await make().ensure()
     environment = psutil.Process(running(info).pid).environ()
-    assert set(environment) <= set(detached.HARMLESS)
+    assert set(environment) <= {*detached.HARMLESS, SELF}
     assert json.loads((make().directory / "valkey.json").read_text())["socket"] == info.socket

@@ -8,12 +8,15 @@ import json
 import socket
 import stat
 import threading
+import time
 from datetime import timedelta
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, serving
 
+from phoenix_orch.api import server
 from phoenix_orch.api.server import create_app, serve
 from phoenix_orch.client import Client
 from phoenix_orch.client.problems import raise_problem
@@ -351,3 +354,33 @@ async def test_a_path_too_long_for_a_socket_is_refused(tmp_path):
     with pytest.raises(Invalid, match="longer than 107 bytes") as caught:
         await serve(create_app(FakeOperations()), tmp_path / ("x" * 110))
     assert "--data-dir" in caught.value.remedy
+
+
+def test_a_socket_that_somebody_removes_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "LOOK", 0.02)
+    path = tmp_path / "phoenix.sock"
+    with capture_logs() as logs, serving(FakeOperations(), tmp_path), Client(tmp_path) as client:
+        for put in (lambda: None, path.touch):
+            path.unlink()
+            put()
+            until_answered(client)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        path.unlink()
+        path.mkdir()
+        deadline = time.monotonic() + 20
+        while not any("cannot be made again" in entry["event"] for entry in logs):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        path.rmdir()
+        until_answered(client)
+    assert not path.exists()
+
+
+def until_answered(client):
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return client.version()
+        except Unavailable:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

@@ -1,6 +1,7 @@
 """The embedded router with a real Traefik, real backends and requests that count."""
 
 import asyncio
+import shutil
 import subprocess
 import sys
 import time
@@ -15,11 +16,13 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.runtime import detached
 from phoenix_orch.testing.loopback import Load, named_server, quiet_port, wait_until
 from phoenix_orch.testing.router_contract import CONTRACT, DATA_PLANE, Check
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
+from phoenix_orch.traffic.traefik_api import RouterInfo, running, start_argument
 from phoenix_orch.traffic.traefik_config import parse_service_name
 from phoenix_orch.traffic.traefik_process import TraefikProcess
 
@@ -252,14 +255,59 @@ async def test_an_address_in_use_names_the_program(
     assert not (tmp_path / "router.json").exists()
 
 
-async def test_a_router_nobody_remembers_is_found_by_its_port(
+@pytest.mark.parametrize("text", [None, "", '{"process": {"pid":'])
+async def test_a_router_that_no_file_names_is_known_by_what_it_says_itself(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path, text: str | None
+) -> None:
+    router, process, _ = bare
+    lost = await process.ensure()
+    named = tmp_path / "router.json"
+    named.unlink() if text is None else named.write_text(text)
+    assert running(tmp_path) == lost
+    assert await router.admin_url() == lost.admin, "an abort by hand sees what it does"
+    assert await process.ensure() == lost
+    assert RouterInfo.model_validate_json(named.read_bytes()) == lost
+    named.unlink()
+    await process.stop(grace=2.0)
+    assert not psutil.pid_exists(lost.pid)
+
+
+async def test_a_router_that_says_nothing_of_itself_is_ended_at_a_start_and_at_a_stop(
     bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
 ) -> None:
     _, process, _ = bare
-    lost = await process.ensure()
-    (tmp_path / "router.json").unlink()
-    assert (await process.ensure()).pid != lost.pid
-    assert not psutil.pid_exists(lost.pid)
+
+    def nameless() -> detached.Process:
+        return detached.spawn(
+            (shutil.which("traefik", path=str(Path(sys.executable).parent)) or "", start_argument(tmp_path)),
+            output=tmp_path / "router.out",
+            environment={},
+        )
+
+    before = await process.ensure()
+    await process.stop(grace=2.0)
+    (tmp_path / "router.json").unlink(missing_ok=True)
+    lost = nameless()
+    info = await process.ensure()
+    assert not lost.alive
+    assert info.process != before.process
+    lost = nameless()
+    assert await process.ensure() == info, "the one that serves is left alone"
+    assert not lost.alive
+    lost = nameless()
+    await process.stop(grace=2.0)
+    assert not lost.alive
+    assert not info.process.alive
+
+
+async def test_a_router_whose_directory_was_removed_is_ended_all_the_same(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
+) -> None:
+    _, process, _ = bare
+    info = await process.ensure()
+    shutil.rmtree(tmp_path)
+    await process.stop(grace=2.0)
+    assert not info.process.alive
 
 
 TAKES_ALL = """

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -19,10 +20,15 @@ from phoenix_orch.api.peer import PeerProtocol
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.layout import LONGEST_SOCKET
 from phoenix_orch.orchestrator.operations_port import Operations
+from phoenix_orch.runtime.files import make_private
 
 PREFIX = "/api/v1"
 GRACE = 2
 """Seconds that requests under way get at the end."""
+LOOK = 1.0
+"""Seconds between two looks whether the socket is in its place."""
+
+_log = structlog.get_logger("phoenix")
 
 
 def create_app(operations: Operations) -> FastAPI:
@@ -59,12 +65,25 @@ async def serve_operations(operations: Operations, socket_path: Path, listening:
 async def serve(app: FastAPI, socket_path: Path, listening: Callable[[], None] = lambda: None) -> None:
     """Serve until cancelled, then let requests under way end, and remove the socket.
 
-    `listening` is called once: from then on everybody who connects is answered.
+    `listening` is called once: from then on everybody who connects is answered. A socket that somebody
+    removes, or puts something in the place of, is made again within a second.
 
     Runs in the loop of the caller, who keeps its signal handlers. A socket left by a dead process is
     replaced: that nobody else serves here is held by the caller's lock. Raises Invalid when the path
     is too long for a socket.
     """
+    await _serve(app, socket_path, listening)
+    while True:
+        try:
+            make_private(socket_path.parent)
+            await _serve(app, socket_path, lambda: _log.warning("the socket of the API was made again"))
+        except OSError as error:
+            _log.error("the socket of the API cannot be made again", reason=str(error))
+            await asyncio.sleep(LOOK)
+
+
+async def _serve(app: FastAPI, socket_path: Path, listening: Callable[[], None]) -> None:
+    """Serve until cancelled, or until the socket is no longer in its place."""
     with _listening(socket_path) as listener:
         server = _Server(
             uvicorn.Config(
@@ -79,12 +98,24 @@ async def serve(app: FastAPI, socket_path: Path, listening: Callable[[], None] =
         )
         # A task of its own: a cancelled uvicorn leaves connections open, one that is asked ends well.
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
+        place = _place(socket_path)
         listening()
         try:
-            await asyncio.shield(running)
+            while not (await asyncio.wait({running}, timeout=LOOK))[0]:
+                if _place(socket_path) != place:
+                    break
         finally:
             server.should_exit = True
             await running
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    """What is there now."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class _Server(uvicorn.Server):
@@ -102,13 +133,16 @@ def _listening(path: Path) -> Iterator[socket.socket]:
             remedy="give a shorter --data-dir",
         )
     path.unlink(missing_ok=True)
+    own: tuple[int, int] | None = None
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(str(path))
         path.chmod(0o600)  # nobody can connect before `listen`
         listener.listen(128)
         listener.setblocking(False)
+        own = _place(path)
         yield listener
     finally:
         listener.close()
-        path.unlink(missing_ok=True)
+        if own is not None and _place(path) == own:
+            path.unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from phoenix_orch.orchestrator.declared import (
     route_address,
     route_call,
 )
-from phoenix_orch.orchestrator.kept_config import keeping, read_kept, read_replaceable
+from phoenix_orch.orchestrator.kept_config import keeping, kept_text, read_kept, read_replaceable
 from phoenix_orch.orchestrator.refounding import Foundation, Refounding
 from phoenix_orch.orchestrator.views import Change, ChangeKind
 from phoenix_orch.rollback_controller.checks import Route
@@ -76,6 +76,11 @@ class Applying:
     def config(self) -> PhoenixFile | None:
         """What was applied last, everything that is not taken away included."""
         return self._config
+
+    @property
+    def text(self) -> str | None:
+        """What the file of it holds; None where nothing was applied."""
+        return kept_text(self._config) if self._config is not None else None
 
     @property
     def router_spec(self) -> RouterSpec:

@@ -65,7 +65,7 @@ def keeping(path: Path, config: PhoenixFile) -> Iterator[Callable[[], None]]:
     One that is kept already needs no room: Phoenix starts on a full disk. Raises Retryable where it
     cannot be written.
     """
-    text = config.model_dump_json(by_alias=True, indent=1)
+    text = kept_text(config)
     if _holds(path, text):
         yield lambda: None
         return
@@ -78,6 +78,11 @@ def keeping(path: Path, config: PhoenixFile) -> Iterator[Callable[[], None]]:
                 put_in_place()
 
         yield keep
+
+
+def kept_text(config: PhoenixFile) -> str:
+    """The content of the file."""
+    return config.model_dump_json(by_alias=True, indent=1)
 
 
 def _holds(path: Path, text: str) -> bool:

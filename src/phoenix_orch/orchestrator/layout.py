@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -16,7 +15,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from phoenix_orch.kernel.clock import Clock, RealClock, ScaledClock
 from phoenix_orch.kernel.errors import BadState, Invalid
-from phoenix_orch.runtime.directories import make_private
+from phoenix_orch.runtime.files import make_private
+from phoenix_orch.runtime.held_lock import HeldLock
 
 LONGEST_SOCKET = 107
 """Bytes of a unix socket's path on Linux, without the final zero."""
@@ -121,21 +121,22 @@ def staged(path: Path, text: str) -> Iterator[Callable[[], object]]:
 
 
 @contextlib.contextmanager
-def only_one(path: Path, what: str, remedy: str) -> Iterator[None]:
+def only_one(path: Path, what: str, remedy: str) -> Iterator[HeldLock]:
     """Hold the lock file while the body runs. Raises BadState when another process holds it, Invalid
     when it cannot be made."""
+    lock = HeldLock(path)
     try:
-        opened = path.open("a", encoding="utf-8")
+        taken = lock.take()
     except OSError as error:
         raise Invalid(
             f"{path} cannot be opened: {error.strerror}", remedy="mend its rights, or name another --data-dir"
         ) from error
-    with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadState(f"{what} already runs on {path.parent}", remedy=remedy) from None
-        yield
+    if not taken:
+        raise BadState(f"{what} already runs on {path.parent}", remedy=remedy)
+    try:
+        yield lock
+    finally:
+        lock.release()
 
 
 def open_clock(layout: Layout, speed: float) -> Clock:

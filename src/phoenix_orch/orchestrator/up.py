@@ -32,8 +32,10 @@ from phoenix_orch.orchestrator.components import (
 )
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 from phoenix_orch.orchestrator.kept_config import read_kept
+from phoenix_orch.orchestrator.kept_files import keep_files
 from phoenix_orch.orchestrator.layout import Layout, only_one, open_clock, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
+from phoenix_orch.runtime.held_lock import HeldLock, keep_held
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks
 from phoenix_orch.runtime.valkey_server import ValkeyServer
@@ -76,10 +78,14 @@ def run_down(data_dir: Path, *, dry_run: bool = False) -> list[str]:
     Raises BadState while one runs, Invalid for a directory that is none of Phoenix.
     """
     layout = Layout(data_dir.expanduser().absolute())
-    if not layout.made:
+    found = leftovers.running(layout)
+    if not layout.made and not found:
         raise Invalid(
             f"there is no Phoenix in {layout.root}", remedy="name its data directory with --data-dir"
         )
+    if dry_run and not layout.made:
+        return found
+    layout.make()  # it may have been removed, and what ran there runs on
     with _only_phoenix(layout):
         found = leftovers.running(layout)
         if not dry_run:
@@ -133,6 +139,8 @@ class Started:
     """How far a start has come."""
 
     clock: Clock
+    kept_clock: str
+    """What `clock.json` holds."""
     storing: bool = False
     """Moments of the clock may be in the store."""
     serving: bool = False
@@ -147,7 +155,7 @@ def _clock(layout: Layout, speed: float) -> Iterator[Started]:
     """The clock of the data directory. A start that fails early leaves no time line that the next one,
     perhaps with another speed, would have to go on with."""
     fresh = not layout.clock.exists()
-    started = Started(open_clock(layout, speed))
+    started = Started(open_clock(layout, speed), layout.clock.read_text(encoding="utf-8"))
     try:
         yield started
     except Exception:
@@ -166,7 +174,7 @@ async def _up(
     others: bool,
 ) -> int:
     layout.make()
-    with _only_phoenix(layout), ending_signals() as stop, _clock(layout, speed) as started:
+    with _only_phoenix(layout) as lock, ending_signals() as stop, _clock(layout, speed) as started:
         known = config or read_kept(layout.config)
         router = known.router if known else RouterSpec()
         machinery = Machinery(
@@ -181,7 +189,7 @@ async def _up(
             await machinery.traefik.ensure()
             async with open_parts(layout, started.clock, url, speed) as parts:
                 work = _work(parts, machinery, config, serve_api, started, others=others)
-                status = await until(stop, [work, *machinery.loops()])
+                status = await until(stop, [work, keep_held(lock), *machinery.loops()])
         except Exception:
             if not started.serving:
                 await machinery.stop(before)  # what ran before goes on, what this start began does not
@@ -224,9 +232,15 @@ async def _work(
     if config is not None:
         await applying.apply(config, actor="phoenix up", starting=True)
     master = Master(parts, machinery.workload, applying, serve_api, started.listening)
-    _write_process(parts.layout, parts.speed)
+    process = _write_process(parts.layout, parts.speed)
+    kept = {
+        parts.layout.process: lambda: process,
+        parts.layout.clock: lambda: started.kept_clock,
+        parts.layout.config: lambda: applying.text,
+    }
     async with asyncio.TaskGroup() as group:
         group.create_task(master.run(), name="orchestrator")
+        group.create_task(keep_files(kept), name="files")
         if others:
             group.create_task(run_health_validator(parts), name="health-validator")
             group.create_task(run_rollback_controller(parts), name="rollback-controller")
@@ -242,7 +256,7 @@ async def until(stop: asyncio.Future[int], loops: list[Coroutine[Any, Any, None]
     return status
 
 
-def _only_phoenix(layout: Layout) -> contextlib.AbstractContextManager[None]:
+def _only_phoenix(layout: Layout) -> contextlib.AbstractContextManager[HeldLock]:
     return only_one(
         layout.lock("phoenix"), "phoenix up", "stop it first, or name another directory with --data-dir"
     )
@@ -278,11 +292,11 @@ def _latency_limits(config: PhoenixFile | None) -> list[float]:
     return sorted({limit.total_seconds() for limit in limits if limit is not None})
 
 
-def _write_process(layout: Layout, speed: float) -> None:
-    own = psutil.Process()
-    write_whole(
-        layout.process, json.dumps({"pid": os.getpid(), "started": own.create_time(), "speed": speed})
-    )
+def _write_process(layout: Layout, speed: float) -> str:
+    """Say who runs here; the text."""
+    text = json.dumps({"pid": os.getpid(), "started": psutil.Process().create_time(), "speed": speed})
+    write_whole(layout.process, text)
+    return text
 
 
 async def _down(layout: Layout) -> None:

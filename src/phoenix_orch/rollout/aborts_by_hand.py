@@ -20,7 +20,7 @@ from phoenix_orch.kernel.errors import Invalid, Retryable
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.rollout.status import Cause, Event, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
-from phoenix_orch.runtime.directories import make_private
+from phoenix_orch.runtime.files import make_private
 from phoenix_orch.runtime.users import name_of
 
 REASON_KEPT = 1000

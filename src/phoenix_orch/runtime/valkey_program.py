@@ -16,6 +16,7 @@ _ANSWER_TIMEOUT = 1.0
 
 # `appendfsync always`: an acknowledged write is on the disk. No save lines: the append-only file is the
 # data, rewritten when it has doubled. noeviction: a store that forgets is worse than one that refuses.
+# set-proc-title: its command line and environment stay as they were given, to know it again by.
 _CONFIG = """\
 port 0
 unixsocket {socket}
@@ -31,6 +32,7 @@ auto-aof-rewrite-percentage 100
 auto-aof-rewrite-min-size 16mb
 save ""
 maxmemory-policy noeviction
+set-proc-title no
 """
 
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
@@ -39,7 +41,7 @@ _NEWER = re.compile(r"Can't handle RDB format version \d+")
 _DAMAGED = re.compile(
     r"Bad file format reading the append only file|Unknown command '.*' reading the append only file"
     r"|Short read or OOM loading DB|RDB CRC error|Internal error in RDB reading|Wrong signature trying"
-    r"|AOF file .* doesn't exist|Invalid AOF manifest|Error reading .*AOF"
+    r"|AOF file .* doesn't exist|Invalid AOF manifest|AOF manifest file contains|Error reading .*AOF"
 )
 _TORN = re.compile(r"Truncating the AOF (?P<detail>\S+ at offset \d+)")
 

@@ -6,32 +6,30 @@ it is on the disk.
 
 Files in the directory: `valkey.json` (which process, which socket), `valkey.lock` (held by the server
 itself for as long as it lives, so that no second one can touch the data), `valkey.conf`, `valkey.log`,
-`appendonlydir/` (the data).
+`appendonlydir/` (the data). Where one of the first two is lost the server says itself what it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import os
-import secrets
 import shutil
 import stat
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
-from phoenix_orch.runtime.directories import make_private
+from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.runtime.files import make_private
+from phoenix_orch.runtime.valkey_name import SELF, NameFile, ServerInfo, write_private
 from phoenix_orch.runtime.valkey_program import (
     ask,
     config,
@@ -47,29 +45,13 @@ _LONGEST_SOCKET = 107
 _LOG_LIMIT = 1024 * 1024
 _CHECK = 2.0
 """Seconds between looks whether the socket is still in its place and the server answers."""
+_NO_SOCKET = 3.0
+"""Seconds that a server, found running, may be without its socket: at its start it has none yet."""
 _SILENCES = 4
 """Looks in a row without any answer, each of a second, after which a server hangs: some 12 s. One that
 loads its data, or that refuses, answers."""
 
 _log = structlog.get_logger("phoenix.valkey")
-
-
-class ServerInfo(BaseModel):
-    """The server of a directory, as `valkey.json` has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    directory: str
-    socket: str
-    config: str = ""
-    """Fingerprint of how it was started."""
-    process: Process | None = None
-    """None: about to be started, or stopped."""
-
-    @property
-    def url(self) -> str:
-        """For ValkeyStore and every other Redis client. It stays the same over restarts."""
-        return f"unix://{quote(self.socket)}"
 
 
 class ValkeyServer:
@@ -85,11 +67,20 @@ class ValkeyServer:
         self._log_start = 0
         """Where the log of the process that we know begins."""
         self._known: Process | None = None
+        self._names = NameFile(self.directory)
+        self._told = Faults(_log)
+        self._unreachable: float | None = None
+        """Since when a server that lives has been seen without its socket."""
 
     def runs(self) -> bool:
         """There is a server of this directory, whether it answers or not. Raises PhoenixError."""
         with self._faults():
-            return self.directory.is_dir() and not self._is_free()
+            return self.process() is not None or (self.directory.is_dir() and not self._is_free())
+
+    def process(self) -> Process | None:
+        """The server of this directory, if it lives and is known by its file or by what it says itself."""
+        process = self._names.state().process
+        return process if process is not None and process.alive else None
 
     async def ensure(self) -> ServerInfo:
         """Have a server that answers: the running one, else a new one. Idempotent.
@@ -124,7 +115,8 @@ class ValkeyServer:
             while True:
                 deadline = time.monotonic() + self._start_timeout
                 with self._lock() as lock:  # held by nobody: nobody runs, and nobody else can start one
-                    started = self._start(lock) if lock is not None else None
+                    free = lock is not None and self.process() is None
+                    started = self._start(lock) if lock is not None and free else None
                 info = self._answering(started, deadline)
                 if info is None or info.process is None:
                     continue
@@ -136,7 +128,7 @@ class ValkeyServer:
     def _answering(self, started: ServerInfo | None, deadline: float) -> ServerInfo | None:
         """The server as soon as it answers. None: there is none any more, or it is not known yet."""
         while True:
-            info = started or self._state()
+            info = started or self._names.state()
             answer = ask(info.socket, "PING")
             if answer.startswith("+PONG"):
                 if started is not None:
@@ -150,12 +142,26 @@ class ValkeyServer:
                 )
             if started is None and self._is_free():
                 return None
+            if started is None and self._unreachable_for(info) > _NO_SOCKET and info.process is not None:
+                _log.warning("valkey is replaced", pid=info.process.pid, reason="its socket was removed")
+                self._end(info, 5.0)
+                return None
             if time.monotonic() > deadline:
                 if started is None and self._hangs(info, answer):
                     self._kill(info.process)
                     return None
                 raise self._silent(info, answer)
             time.sleep(0.01)
+
+    def _unreachable_for(self, info: ServerInfo) -> float:
+        """Seconds that a server has been seen to live without its socket. One that starts has none yet."""
+        alive = info.process is not None and info.process.alive
+        if not alive or Path(info.socket).exists():
+            self._unreachable = None
+            return 0.0
+        now = time.monotonic()
+        self._unreachable = now if self._unreachable is None else self._unreachable
+        return now - self._unreachable
 
     def _hangs(self, info: ServerInfo, answer: str) -> bool:
         """It runs and can be reached, and says nothing at all."""
@@ -178,9 +184,10 @@ class ValkeyServer:
     def _identified(self, info: ServerInfo) -> ServerInfo:
         """With the process that answers on its socket, which may be another than the state file knows."""
         if info.process is not None and info.process.alive:
+            self._names.name(info)
             return info
         info = info.model_copy(update={"process": detached.find(process_id(info.socket) or 0)})
-        self._write_state(info)
+        self._names.write(info)
         return info
 
     def _silent(self, info: ServerInfo, answer: str) -> PhoenixError:
@@ -208,17 +215,17 @@ class ValkeyServer:
         text = config(self.directory, where)
         # Written before and after: whoever finds the server meanwhile can ask it for its process.
         info = ServerInfo(directory=str(self.directory), socket=where, config=fingerprint(text))
-        self._write_state(info)
+        self._names.write(info)
         self._clean_up()
-        _write(self._path("valkey.conf"), text)
+        write_private(self._path("valkey.conf"), text)
         process = detached.spawn(
             (str(binary), str(self._path("valkey.conf"))),
             output=self._path("valkey.out"),
-            environment=detached.harmless_environment(),
+            environment={**detached.harmless_environment(), SELF: info.model_dump_json(exclude={"process"})},
             keep_open=[lock],
         )
         info = info.model_copy(update={"process": process})
-        self._write_state(info)
+        self._names.write(info)
         self._known = process
         _log.info("valkey started", pid=process.pid, socket=where)
         return info
@@ -234,9 +241,11 @@ class ValkeyServer:
                 left.unlink(missing_ok=True)
 
     def _stop(self, grace: float) -> None:
+        info = self._names.state()
         if not self.directory.is_dir():
-            return
-        info = self._state()
+            if info.process is None:
+                return
+            self._prepare()
         if info.process is None or not info.process.alive:
             info = self._identified(info) if ask(info.socket, "PING") else info
         if info.process is not None and info.process.alive:
@@ -249,17 +258,18 @@ class ValkeyServer:
         if info.process is None:
             return
         ask(info.socket, "SHUTDOWN")
-        if not detached.wait(info.process, grace):
+        if not Path(info.socket).exists() or not detached.wait(info.process, grace):
             detached.end(info.process, grace=grace, name="Valkey")
-        self._write_state(info.model_copy(update={"process": None}))
+        self._names.write(info.model_copy(update={"process": None}))
 
     async def _gone(self, process: Process) -> str:
         """Wait until the server has ended, and make it end when nobody can reach it, or it hangs."""
-        info = await asyncio.to_thread(self._state)
+        info = await asyncio.to_thread(self._names.state)
         end = asyncio.create_task(detached.ended(process))
         silences = 0
         try:
             while not (await asyncio.wait({end}, timeout=_CHECK))[0]:
+                await asyncio.to_thread(self._keep_name, info)
                 if not await asyncio.to_thread(os.path.exists, info.socket):
                     await asyncio.to_thread(detached.end, process, grace=5.0, name="Valkey")
                     return f"its socket {info.socket} was removed"
@@ -272,6 +282,17 @@ class ValkeyServer:
             end.cancel()
         error = await asyncio.to_thread(self._fault, last=15)
         return str(error) if error is not None else f"it was killed or it crashed; see {self._log_path}"
+
+    def _keep_name(self, info: ServerInfo) -> None:
+        """Write again what somebody has deleted or torn."""
+        try:
+            if self._names.written() is None:
+                self._prepare()
+                self._names.name(info)
+        except OSError as error:
+            self._told.tell("store", "files", error=error)
+        else:
+            self._told.mended("store", "files")
 
     # -- its files -----------------------------------------------------------------------------------
 
@@ -308,26 +329,18 @@ class ValkeyServer:
             os.close(descriptor)
 
     def _is_free(self) -> bool:
+        """Nobody runs. A lock file that was removed, and made anew, is held by nobody either."""
         with self._lock() as lock:
-            return lock is not None
-
-    def _state(self) -> ServerInfo:
-        """What `valkey.json` says, or what may be assumed without it."""
-        with contextlib.suppress(FileNotFoundError, ValidationError):
-            info = ServerInfo.model_validate_json(self._path("valkey.json").read_bytes())
-            if info.directory == str(self.directory):  # not a copy of another server's directory
-                return info
-        return ServerInfo(directory=str(self.directory), socket=str(self._path("valkey.sock")))
-
-    def _write_state(self, info: ServerInfo) -> None:
-        _write(self._path("valkey.json"), info.model_dump_json(indent=2))
+            if lock is None:
+                return False
+        return self.process() is None
 
     def _socket(self) -> str:
         """Where to listen: in the directory, or in a private temporary one where that path is too long."""
         here = str(self._path("valkey.sock"))
         if len(os.fsencode(here)) <= _LONGEST_SOCKET:
             return here
-        before = Path(self._state().socket)
+        before = Path(self._names.state().socket)
         if str(before) != here and _is_private(before.parent):
             return str(before)
         for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp's
@@ -391,18 +404,3 @@ def _is_private(directory: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _write(path: Path, text: str) -> None:
-    """Put a file in place whole."""
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_bytes(os.fsencode(text))
-        temporary.chmod(0o600)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
-            error.filename = str(path)
-        raise

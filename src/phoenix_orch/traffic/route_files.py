@@ -29,7 +29,7 @@ from pathlib import Path
 import structlog
 
 from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable
-from phoenix_orch.runtime.directories import make_private
+from phoenix_orch.runtime.files import make_private
 from phoenix_orch.traffic.file_lock import locked
 from phoenix_orch.traffic.spec import RouteSpec
 from phoenix_orch.traffic.state_file import Reading, RouteObject, Table, decode, encode, marker, merged
@@ -159,6 +159,17 @@ class RouteFiles:
             if not found.whole:
                 self._put(found, found.table)
         return not found.whole
+
+    def keep_copy(self) -> None:
+        """Write the copy again when it is not the table's. Raises Retryable; a copy alone raises nothing."""
+        found = self._found()
+        if not found.whole or found.seen[0] == found.seen[2]:
+            return
+        self.prepare()
+        with self._lock():
+            found = self._found()
+            if found.whole and found.seen[0] is not None and found.seen[0] != found.seen[2]:
+                self._copied(found.seen[0])
 
     def _found(self) -> _Found:
         """Read both files. What was read before is not read into again while the texts are the same."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import httpx
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from phoenix_orch.runtime import lost
 from phoenix_orch.runtime.detached import Process
 from phoenix_orch.traffic.router import TrafficSeen
 from phoenix_orch.traffic.traefik_config import PROVIDER, parse_service_name
 
 UNSEEN = TrafficSeen(weight=None)
+SELF = "PHOENIX_ROUTER"
+"""In the environment of a router: what `router.json` says of it, for when that is lost."""
 
 
 class RouterInfo(BaseModel):
@@ -41,12 +45,39 @@ def info_path(directory: Path) -> Path:
 
 
 def running(directory: Path) -> RouterInfo | None:
-    """The router that `router.json` names, if that very process lives."""
+    """The router that `router.json` names, if that very process lives; else one that says it is that."""
+    info = written(directory)
+    if info is not None and info.process.alive:
+        return info
+    return next((info for one in processes(directory) if (info := _told(one)) is not None), None)
+
+
+def written(directory: Path) -> RouterInfo | None:
+    """What `router.json` says, of whatever process."""
     try:
-        info = RouterInfo.model_validate_json(info_path(directory).read_bytes())
+        return RouterInfo.model_validate_json(info_path(directory).read_bytes())
     except (OSError, ValidationError):
         return None
-    return info if info.process.alive else None
+
+
+def processes(directory: Path) -> list[Process]:
+    """Every router that was started for this directory and lives, whether a file names it or not."""
+    return lost.named(start_argument(directory))
+
+
+def start_argument(directory: Path) -> str:
+    """What a router is started with, and no other program."""
+    # A file, not flags: Traefik prefers a traefik.yml that lies about, in /etc say, to its flags.
+    return f"--configFile={directory.resolve() / 'traefik.yaml'}"
+
+
+def _told(process: Process) -> RouterInfo | None:
+    """What a router says of itself, by the environment that it was started with."""
+    try:
+        told = json.loads(lost.told(process, SELF))
+        return RouterInfo.model_validate({**told, "process": process})
+    except (ValueError, TypeError):
+        return None
 
 
 @contextlib.asynccontextmanager

@@ -1,7 +1,8 @@
 """Keep one Traefik running for this machine.
 
 Traefik runs in a session of its own and outlives Phoenix, also a Phoenix that was killed -9: it keeps
-serving the last good weights, and the next Phoenix adopts it. `router.json` names it for everybody.
+serving the last good weights, and the next Phoenix adopts it. `router.json` names it for everybody; where
+that is lost the process says itself what it is, and the file is written again.
 It is started anew when it dies, when it does not answer or does not obey (`traefik_watch.py`), when what
 it reads only at its start was changed, or when a latency limit is not among the edges of its histogram.
 """
@@ -27,10 +28,21 @@ import structlog
 from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
+from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.runtime.files import make_private
 from phoenix_orch.traffic.file_lock import locked
 from phoenix_orch.traffic.route_files import RouteFiles
 from phoenix_orch.traffic.spec import RouterSpec
-from phoenix_orch.traffic.traefik_api import RouterInfo, info_path, ping, running
+from phoenix_orch.traffic.traefik_api import (
+    SELF,
+    RouterInfo,
+    info_path,
+    ping,
+    processes,
+    running,
+    start_argument,
+    written,
+)
 from phoenix_orch.traffic.traefik_config import bucket_edges, fingerprint, static_config
 from phoenix_orch.traffic.traefik_watch import (
     INTERVAL,
@@ -73,6 +85,7 @@ class TraefikProcess:
         self._start_timeout = start_timeout
         self._files = RouteFiles(self.directory)
         self._known: Process | None = None
+        self._faults = Faults(_log)
 
     def want_edges(self, edges: Iterable[float]) -> None:
         """Say which latency limits the next `ensure` has to provide for."""
@@ -118,6 +131,7 @@ class TraefikProcess:
         patience = Patience()
         try:
             while not (await asyncio.wait({end}, timeout=INTERVAL))[0]:
+                await asyncio.to_thread(self._keep_files, info)
                 finding = await look(info, self._files)
                 match patience.remedy(finding):
                     case Remedy.RESTORE:
@@ -131,6 +145,24 @@ class TraefikProcess:
         finally:
             end.cancel()
         return f"it was killed or it crashed; see {self._log_path}"
+
+    def _keep_files(self, info: RouterInfo) -> None:
+        """Write again what somebody has deleted or torn, besides the table itself."""
+        try:
+            self._name(info)
+            self._files.keep_copy()
+        except (OSError, PhoenixError) as error:
+            self._faults.tell("router", "files", error=error)
+        else:
+            self._faults.mended("router", "files")
+
+    def _name(self, info: RouterInfo) -> None:
+        """Have `router.json` name the router, unless it names another one that lives."""
+        named = written(self.directory)
+        if named is None or (named != info and not named.process.alive):
+            make_private(self.directory)
+            _write(info_path(self.directory), info.model_dump_json(indent=2))
+            _log.warning("the file that names the router was lost; it was written again", pid=info.pid)
 
     def _nudge(self, info: RouterInfo) -> None:
         _log.warning("router is told to read its routes again", pid=info.pid)
@@ -194,11 +226,6 @@ class TraefikProcess:
         return self.directory / "router.log"
 
     @property
-    def _argument(self) -> str:
-        # A file, not flags: Traefik prefers a traefik.yml that lies about, in /etc say, to its flags.
-        return f"--configFile={self._config_path}"
-
-    @property
     def _config_path(self) -> Path:
         return self.directory / "traefik.yaml"
 
@@ -211,37 +238,41 @@ class TraefikProcess:
                 if info.process != self._known:
                     _log.info("router adopted", pid=info.pid, listen=info.listen)
                 self._known = info.process
+                self._name(info)
+                self._end_strays(info.process)
                 return info, False
             binary = self._find_binary()
             if info:
                 _log.info("router is replaced", pid=info.pid, reason="its start configuration changed")
                 _end(info.process, _GRACE)
-            self._free_the_address()
+            self._end_strays(None)
+            self._refuse_a_taken_address()
             return self._start(binary), True
 
     def _start(self, binary: Path) -> RouterInfo:
         admin = f"{_ADMIN}:{_free_port()}"
         _write(self._config_path, json.dumps(self._static(admin, self._edges), indent=2))
+        told = {
+            "listen": self.spec.listen,
+            "admin": f"http://{admin}",
+            "config": self._fingerprint(),
+            "edges": self._edges,
+        }
+        # Besides what Go heeds: no secrets, and none of its own TRAEFIK_ options.
+        environment = detached.harmless_environment("GOMAXPROCS", "GOMEMLIMIT")
         process = detached.spawn(
-            (str(binary), self._argument),
+            (str(binary), start_argument(self.directory)),
             output=self.directory / "router.out",
-            # Besides what Go heeds: no secrets, and none of its own TRAEFIK_ options.
-            environment=detached.harmless_environment("GOMAXPROCS", "GOMEMLIMIT"),
+            environment={**environment, SELF: json.dumps(told)},
         )
-        info = RouterInfo(
-            process=process,
-            listen=self.spec.listen,
-            admin=f"http://{admin}",
-            config=self._fingerprint(),
-            edges=self._edges,
-        )
+        info = RouterInfo.model_validate({**told, "process": process})
         _write(info_path(self.directory), info.model_dump_json(indent=2))
         self._known = process
         _log.info("router started", pid=info.pid, listen=self.spec.listen)
         return info
 
     def _stop(self, grace: float) -> None:
-        if not self.directory.is_dir():
+        if not self.directory.is_dir() and not processes(self.directory):
             return
         self._files.prepare()
         with self._lock():
@@ -249,6 +280,7 @@ class TraefikProcess:
             if info:
                 _end(info.process, grace)
                 _log.info("router stopped", pid=info.pid)
+            self._end_strays(None)
             info_path(self.directory).unlink(missing_ok=True)
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
@@ -272,16 +304,19 @@ class TraefikProcess:
             )
         return Path(found).absolute()
 
-    def _free_the_address(self) -> None:
-        """Raise Invalid when somebody else listens there; end a router of ours that nobody knows of."""
+    def _end_strays(self, spared: Process | None) -> None:
+        """End routers of this directory that nobody knows of."""
+        for stray in processes(self.directory):
+            if stray != spared:
+                _log.warning("a router that belongs to nobody is ended", pid=stray.pid)
+                _end(stray, _GRACE)
+
+    def _refuse_a_taken_address(self) -> None:
+        """Raise Invalid when somebody else listens there."""
         try:
             _try_address(self.spec)
         except OSError as error:
             owner = _listener(self.spec.port)
-            lost = detached.find(owner.pid) if owner else None
-            if owner and lost and self._argument in _command(owner):
-                _end(lost, _GRACE)
-                return
             by = f" by {owner.name()} (pid {owner.pid})" if owner else ""
             raise Invalid(
                 f"the router cannot listen on {self.spec.listen}: {error.strerror or error}{by}",
@@ -318,12 +353,6 @@ def _listener(port: int) -> psutil.Process | None:
             if listens and connection.pid:
                 return psutil.Process(connection.pid)
     return None
-
-
-def _command(process: psutil.Process) -> list[str]:
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
 
 
 def _free_port() -> int:

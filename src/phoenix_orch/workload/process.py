@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO
 
 import structlog
 
 from phoenix_orch.kernel.clock import Clock, RealClock
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
-from phoenix_orch.runtime.directories import make_private
+from phoenix_orch.runtime.files import make_private
+from phoenix_orch.runtime.held_lock import HeldLock, keep_held
 from phoenix_orch.workload import processes, state_file, strays
 from phoenix_orch.workload.adoption import led
 from phoenix_orch.workload.ports import Ports
@@ -67,7 +66,7 @@ class ProcessWorkload:
             published=lambda _service: self.changed.set(),
         )
         self._services: dict[str, ServiceSupervisor] = {}
-        self._lock: IO[str] | None = None
+        self._lock: HeldLock | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._finished = asyncio.Event()
@@ -128,12 +127,15 @@ class ProcessWorkload:
                 for supervisor in self._services.values():
                     self._supervise(supervisor)
                 tasks.create_task(self._end_strays(), name="strays")
+                assert self._lock is not None
+                keeping = tasks.create_task(keep_held(self._lock), name="lock of the services")
                 await self._stopping.wait()
                 for supervisor in self._services.values():
                     supervisor.stop()
                 held = [leader for leaders in self._held.values() for leader in leaders]
                 self._held.clear()
                 await strays.end(held, self._shared.settings.stray_grace)
+                keeping.cancel()
         finally:
             self._tasks = None
             self._finished.set()
@@ -159,7 +161,7 @@ class ProcessWorkload:
         self._services.clear()
         self._held.clear()
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     def _supervise(self, supervisor: ServiceSupervisor) -> None:
@@ -174,20 +176,18 @@ class ProcessWorkload:
             return
         try:
             make_private(self._data_dir)
-            file = (self._data_dir / "workload.lock").open("a", encoding="utf-8")
+            lock = HeldLock(self._data_dir / "workload.lock")
+            taken = lock.take()
         except OSError as error:
             raise Invalid(
                 f"{self._data_dir} cannot be used: {error.strerror}", remedy="name another data directory"
             ) from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
+        if not taken:
             raise BadState(
                 f"another Phoenix supervises the services in {self._data_dir}",
                 remedy="stop it first, or name another directory with --data-dir",
-            ) from None
-        self._lock = file
+            )
+        self._lock = lock
         self._adopt(processes.marked(self._data_dir))
 
     def _adopt(self, running: list[Marked]) -> None:

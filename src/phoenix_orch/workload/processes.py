@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from phoenix_orch.runtime.directories import make_private
+from phoenix_orch.runtime.files import make_private
 
 DATA_DIR = "PHOENIX_DATA_DIR"
 INSTANCE = "PHOENIX_INSTANCE"

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phoenix_orch.kernel.errors import Invalid, NotFound
-from phoenix_orch.runtime.directories import make_private
+from phoenix_orch.runtime.files import make_private
 from phoenix_orch.workload.spec import ServiceSpec, Template
 from phoenix_orch.workload.workload import WorkloadState
 

@@ -14,6 +14,7 @@ import structlog
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid, Retryable
 from phoenix_orch.runtime.detached import boot_id
+from phoenix_orch.runtime.files import Stamp, stamp
 from phoenix_orch.workload import processes, state_file, strays
 from phoenix_orch.workload.adoption import Adopted, adoption
 from phoenix_orch.workload.found import Found
@@ -73,6 +74,8 @@ class ServiceSupervisor:
         self._oom_kills = processes.kernel_oom_kills()
         self._next_replacement = 0.0
         self._unwritten = False
+        self._stamp: Stamp | None = None
+        """Of the state file as it was written last."""
         self._portless = False
         self._log = structlog.get_logger("phoenix.workload").bind(service=service)
 
@@ -340,7 +343,8 @@ class ServiceSupervisor:
         settings = self.settings
         while True:
             await asyncio.sleep(settings.housekeeping)
-            if self._found.prune(processes.is_alive) or self._unwritten:
+            lost = stamp(self.layout.state) != self._stamp
+            if self._found.prune(processes.is_alive) or self._unwritten or lost:
                 self._publish()
             if self._portless:
                 self._wake.set()
@@ -378,6 +382,7 @@ class ServiceSupervisor:
             if self._unwritten:
                 self._log.info("state is written again")
             self._unwritten = False
+            self._stamp = stamp(self.layout.state)
         self._shared.published(self.service)
 
     def _forget_the_past(self) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_orch.rollout.aborts_by_hand import AbortNote, AbortNotes
-from phoenix_orch.runtime.directories import make_private
+from phoenix_orch.runtime.files import make_private
 from phoenix_orch.traffic.route_files import RouteFiles
 from phoenix_orch.workload import processes
 

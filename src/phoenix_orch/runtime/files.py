@@ -1,8 +1,13 @@
-"""Directories that only their owner may enter: what lies in them names processes and holds secrets."""
+"""Files and directories of the data directory: for their owner alone, and looked after.
+
+What lies in them names processes and holds secrets.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+Stamp = tuple[int, int, int]
 
 
 def make_private(directory: Path) -> None:
@@ -14,3 +19,12 @@ def make_private(directory: Path) -> None:
     if not directory.parent.exists():
         make_private(directory.parent)
     directory.mkdir(mode=0o700, exist_ok=True)
+
+
+def stamp(path: Path) -> Stamp | None:
+    """Another one when somebody has written, torn or replaced the file; None when it cannot be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
