@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from phoenix_orch.runtime.detached import boot_id
+from phoenix_orch.runtime.process_table import boot_id
 from phoenix_orch.workload import state_file
 from phoenix_orch.workload.spec import ServiceSpec
 from phoenix_orch.workload.state_file import ServiceRecord

@@ -2,6 +2,7 @@
 
 GET /healthz · /hold?s=1 (answers after a second) · /sick, /well (health) · /crash?code=3 ·
 /grow?mb=50 · /child (starts a process in its group) · /escape (starts one in a session of its own) ·
+/hide (the same, with an empty environment) · /daemon (the same, and its parent ends at once) ·
 anything else says who answers.
 """
 
@@ -21,6 +22,7 @@ import threading
 import time
 import urllib.parse
 
+DAEMON = "setsid sleep 600 > /dev/null 2>&1 & echo $!"
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 ballast: list[bytes] = []
 healthy = threading.Event()
@@ -51,6 +53,10 @@ class Shop(http.server.BaseHTTPRequestHandler):
                 said = str(subprocess.Popen(SLEEPER).pid)
             case "/escape":
                 said = str(subprocess.Popen(SLEEPER, start_new_session=True).pid)
+            case "/hide":
+                said = str(subprocess.Popen(SLEEPER, start_new_session=True, env={}).pid)
+            case "/daemon":
+                said = subprocess.check_output(["/bin/sh", "-c", DAEMON], env={}, text=True).strip()
             case _:
                 said = json.dumps(
                     {

@@ -6,7 +6,7 @@ from __future__ import annotations
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.traffic import traefik_api
-from phoenix_orch.workload import processes
+from phoenix_orch.workload import descendants, processes
 
 
 def running(layout: Layout) -> list[str]:
@@ -18,6 +18,10 @@ def running(layout: Layout) -> list[str]:
         f"{marked.instance} (pid {marked.process.pid})"
         for marked in processes.marked(layout.root)
         if marked.leads
+    ]
+    found += [
+        f"what {instance or 'an instance'} left (pid {process.pid})"
+        for instance, process in descendants.living(layout.root)
     ]
     store = ValkeyServer(layout.valkey).process()
     if store is not None:

@@ -35,6 +35,7 @@ from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.kept_files import keep_files
 from phoenix_orch.orchestrator.layout import Layout, only_one, open_clock, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
+from phoenix_orch.runtime.children import adopt_orphans
 from phoenix_orch.runtime.held_lock import HeldLock, keep_held
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks
@@ -67,6 +68,7 @@ def run_up(
     """
     configure_logs()
     return_large_blocks()
+    adopt_orphans()
     config = load(file) if file is not None else None
     layout = Layout(data_dir.expanduser().absolute())
     return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))

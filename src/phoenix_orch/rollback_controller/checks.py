@@ -15,6 +15,7 @@ from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.rollback_controller.triggers import CheckState
 from phoenix_orch.rollout.spec import Check, CommandCheck, HttpCheck
+from phoenix_orch.runtime import children
 
 OUTPUT_SHOWN = 200
 """Characters of a failing command's output that go into the reason."""
@@ -81,6 +82,7 @@ async def command_failure(check: CommandCheck, env: Mapping[str, str], *, limit:
         return f"{check.command[0]}: {error.strerror}"
     except ValueError as error:  # a zero byte
         return f"{check.command[0]}: {error}"
+    children.note(process.pid)
     output = bytearray()
     reading = asyncio.create_task(_keep_end(process.stdout, output))
     try:

@@ -20,6 +20,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict
 
 from phoenix_orch.kernel.errors import PhoenixError, Retryable
+from phoenix_orch.runtime import children, process_table
 from phoenix_orch.runtime.exit_watch import ExitWatch, pidfd
 from phoenix_orch.runtime.exit_watch import reap as reap  # noqa: PLC0414 - offered here, too
 
@@ -81,6 +82,7 @@ def spawn(
         setsigmask=[],
         setsigdef=[signal.SIGPIPE],
     )
+    children.note(pid)
     process = find(pid)
     # A child that has ended already stays a zombie, with a start time, until it is reaped.
     return process if process is not None else Process(pid=pid, started="ended at once")
@@ -179,24 +181,10 @@ async def keep(
 
 def _started(pid: int) -> str | None:
     """When the process with this pid started; None when there is none that runs."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
+    found = process_table.row(pid)
+    if found is None:
         return None if Path("/proc/self/stat").exists() else _started_elsewhere(pid)
-    fields = stat.rpartition(b")")[2].split()  # the name before it may hold anything
-    # The first thread is a zombie as long as others live; only with the last one can it be reaped.
-    if fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1):
-        return None
-    # Not psutil's create_time: that is a wall clock time, and moves when the clock is set.
-    return f"{boot_id()}/{int(fields[19])}"
-
-
-def boot_id() -> str:
-    """Names the present run of the kernel; empty where it has no name."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""
+    return None if found.over else found.started
 
 
 def _started_elsewhere(pid: int) -> str | None:

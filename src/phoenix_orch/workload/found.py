@@ -24,6 +24,10 @@ class Found:
         return bool(self._leaders)
 
     @property
+    def leaders(self) -> tuple[Marked, ...]:
+        return tuple(self._leaders)
+
+    @property
     def ports(self) -> frozenset[int]:
         return frozenset(leader.port for leader in self._leaders if leader.port is not None)
 

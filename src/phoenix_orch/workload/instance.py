@@ -66,6 +66,10 @@ class Home(Protocol):
         """An unexpected end, told as in `Exit`; `changed` follows."""
         ...
 
+    async def look_at_descendants(self) -> None:
+        """See what instances have started, while it still descends from them."""
+        ...
+
     def may_replace(self, instance: SupervisedInstance) -> bool:
         """Whether an unhealthy instance may be ended now; asked again after its next failed probe."""
         ...
@@ -331,6 +335,7 @@ class SupervisedInstance:
             self._home.changed()  # the router has to hear of it before the process stops to answer
             await asyncio.sleep(self._home.settings.notice)
         if self._kill_at is None:
+            await self._home.look_at_descendants()
             # Signalled first and written down afterwards: killed in between, Phoenix signals twice.
             processes.signal_group(process.pid, signal.SIGTERM)
             self._kill_at = time.time() + self._grace()

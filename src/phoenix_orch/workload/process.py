@@ -12,10 +12,12 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock, RealClock
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
+from phoenix_orch.runtime.detached import Process
 from phoenix_orch.runtime.files import make_private
 from phoenix_orch.runtime.held_lock import HeldLock, keep_held
-from phoenix_orch.workload import processes, state_file, strays
+from phoenix_orch.workload import descendants, processes, state_file, strays
 from phoenix_orch.workload.adoption import led
+from phoenix_orch.workload.descendants import Descendants
 from phoenix_orch.workload.ports import Ports
 from phoenix_orch.workload.probe import HealthProbe
 from phoenix_orch.workload.processes import Marked, ProcessId
@@ -70,6 +72,8 @@ class ProcessWorkload:
         self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self._finished = asyncio.Event()
+        self._descendants = Descendants(self._data_dir, self._leaders)
+        self._shared.seen = self._descendants.look
         self._strays: list[Marked] = []
         self._held: dict[str, list[Marked]] = {}
 
@@ -128,14 +132,19 @@ class ProcessWorkload:
                     self._supervise(supervisor)
                 tasks.create_task(self._end_strays(), name="strays")
                 assert self._lock is not None
-                keeping = tasks.create_task(keep_held(self._lock), name="lock of the services")
+                keeping = (
+                    tasks.create_task(keep_held(self._lock), name="lock of the services"),
+                    tasks.create_task(self._follow_descendants(tasks), name="descendants"),
+                )
                 await self._stopping.wait()
                 for supervisor in self._services.values():
                     supervisor.stop()
                 held = [leader for leaders in self._held.values() for leader in leaders]
                 self._held.clear()
                 await strays.end(held, self._shared.settings.stray_grace)
-                keeping.cancel()
+                for task in keeping:
+                    task.cancel()
+            await self._descendants.end_all(self._shared.settings.stray_grace)
         finally:
             self._tasks = None
             self._finished.set()
@@ -188,6 +197,7 @@ class ProcessWorkload:
                 remedy="stop it first, or name another directory with --data-dir",
             )
         self._lock = lock
+        self._descendants.take_over()
         self._adopt(processes.marked(self._data_dir))
 
     def _adopt(self, running: list[Marked]) -> None:
@@ -227,6 +237,22 @@ class ProcessWorkload:
         for marked in lost:
             if marked.instance in leaders:
                 del unknown[marked.process]
+
+    def _leaders(self) -> dict[str, ProcessId]:
+        every = (supervisor.leaders() for supervisor in self._services.values())
+        return {name: process for leaders in every for name, process in leaders.items()}
+
+    async def _follow_descendants(self, tasks: asyncio.TaskGroup) -> None:
+        """What an instance started ends when its process has ended."""
+        settings = self._shared.settings
+        ending: dict[Process, asyncio.Task[None]] = {}
+        while True:
+            for family in await self._descendants.look():
+                if family.leader not in ending or ending[family.leader].done():
+                    end = descendants.end(family.instance, family.members, settings.stray_grace)
+                    ending[family.leader] = tasks.create_task(end, name=f"descendants of {family.instance}")
+            ending = {leader: task for leader, task in ending.items() if not task.done()}
+            await asyncio.sleep(settings.housekeeping)
 
     async def _end_strays(self) -> None:
         """Processes started in the moment before a supervisor died, and what gone instances left."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from phoenix_orch.runtime import children
 from phoenix_orch.runtime.files import make_private
 
 DATA_DIR = "PHOENIX_DATA_DIR"
@@ -97,6 +98,7 @@ def start(command: tuple[str, ...], env: Mapping[str, str], cwd: Path, log: Path
         os.close(output)
     # The child is meant to be left behind and is reaped by pid; Popen shall not mourn it.
     child.returncode = 0
+    children.note(child.pid)
     return identify(child.pid) or ProcessId(child.pid, 0.0)
 
 

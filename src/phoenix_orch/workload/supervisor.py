@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,8 +13,8 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid, Retryable
-from phoenix_orch.runtime.detached import boot_id
 from phoenix_orch.runtime.files import Stamp, stamp
+from phoenix_orch.runtime.process_table import boot_id
 from phoenix_orch.workload import processes, state_file, strays
 from phoenix_orch.workload.adoption import Adopted, adoption
 from phoenix_orch.workload.found import Found
@@ -24,7 +24,7 @@ from phoenix_orch.workload.memory_guard import guard_memory
 from phoenix_orch.workload.plan import plan
 from phoenix_orch.workload.ports import Ports
 from phoenix_orch.workload.probe import HealthProbe
-from phoenix_orch.workload.processes import Marked
+from phoenix_orch.workload.processes import Marked, ProcessId
 from phoenix_orch.workload.readiness import UNHEALTHY_AFTER
 from phoenix_orch.workload.settings import ProcessSettings
 from phoenix_orch.workload.spec import ServiceSpec, Template
@@ -49,6 +49,8 @@ class Shared:
     """Called with the service's name after each change."""
     probe: HealthProbe | None = None
     """Set while processes are supervised."""
+    seen: Callable[[], Awaitable[object]] | None = None
+    """Looks at what instances have started."""
 
 
 class ServiceSupervisor:
@@ -89,6 +91,11 @@ class ServiceSupervisor:
             instances=(*(instance.snapshot() for instance in self._instances), *self._found.snapshots()),
             exits=tuple(self._exits),
         )
+
+    def leaders(self) -> dict[str, ProcessId]:
+        """The process of each instance that has one."""
+        found = {leader.instance: leader.process for leader in self._found.leaders}
+        return found | {one.name: one.process for one in self._instances if one.process is not None}
 
     def templates(self) -> dict[str, Template]:
         """Of every revision that is wanted or has instances."""
@@ -322,6 +329,10 @@ class ServiceSupervisor:
                 detail=detail,
             )
         )
+
+    async def look_at_descendants(self) -> None:
+        if self._shared.seen is not None:
+            await self._shared.seen()
 
     def may_replace(self, instance: SupervisedInstance) -> bool:
         """One at a time: when all fail their health path, what they share is broken, not they."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
-from phoenix_orch.runtime.detached import boot_id
+from phoenix_orch.runtime.process_table import boot_id
 from phoenix_orch.workload import state_file
 from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadState
 
