@@ -10,11 +10,13 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 from tests.faults.story import NAME, Story, story
 from tests.faults.story import until as until_true
 from tests.faults.test_workload_killed import phoenix, settled
@@ -94,6 +96,22 @@ async def test_it_ends_when_its_instance_crashes(data_dir: Path) -> None:
         await eventually(lambda: not lives(pid))
         state = await until(workload, lambda s: len(s.ready(OLD)) == 1 and bool(s.exits))
         assert state.ready(OLD)[0].pid != first.pid
+
+
+async def test_many_that_do_not_listen_delay_nobody_and_end_all_the_same(data_dir: Path) -> None:
+    async with supervised(data_dir) as workload:
+        first = await one(workload)
+        deaf = [int(await get(first, "/hide?deaf=1")) for _ in range(30)]
+        await eventually(lambda: all(written(data_dir, pid) for pid in deaf))
+        assert first.pid is not None
+        with capture_logs() as logs:
+            os.kill(first.pid, signal.SIGKILL)
+            await eventually(lambda: sum("left is ended" in entry["event"] for entry in logs) >= len(deaf))
+        begun = time.monotonic()
+        await asyncio.gather(*(asyncio.to_thread(os.getpid) for _ in range(100)))
+        assert any(lives(pid) for pid in deaf)
+        assert time.monotonic() - begun < 0.9, "threads are free: an abort needs one"
+        await eventually(lambda: not any(lives(pid) for pid in deaf))
 
 
 @pytest.mark.parametrize("crashed", [False, True])

@@ -2,8 +2,8 @@
 
 GET /healthz · /hold?s=1 (answers after a second) · /sick, /well (health) · /crash?code=3 ·
 /grow?mb=50 · /child (starts a process in its group) · /escape (starts one in a session of its own) ·
-/hide (the same, with an empty environment) · /daemon (the same, and its parent ends at once) ·
-anything else says who answers.
+/hide (the same, with an empty environment; ?deaf=1: it ignores SIGTERM) ·
+/daemon (the same, and its parent ends at once) · anything else says who answers.
 """
 
 # ruff: noqa: T201 - what it prints is its log
@@ -23,6 +23,7 @@ import time
 import urllib.parse
 
 DAEMON = "setsid sleep 600 > /dev/null 2>&1 & echo $!"
+DEAF = ["/bin/sh", "-c", "trap '' TERM; sleep 600"]
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 ballast: list[bytes] = []
 healthy = threading.Event()
@@ -54,7 +55,8 @@ class Shop(http.server.BaseHTTPRequestHandler):
             case "/escape":
                 said = str(subprocess.Popen(SLEEPER, start_new_session=True).pid)
             case "/hide":
-                said = str(subprocess.Popen(SLEEPER, start_new_session=True, env={}).pid)
+                program = DEAF if asked.get("deaf") else SLEEPER
+                said = str(subprocess.Popen(program, start_new_session=True, env={}).pid)
             case "/daemon":
                 said = subprocess.check_output(["/bin/sh", "-c", DAEMON], env={}, text=True).strip()
             case _:

@@ -69,8 +69,8 @@ def boot_id() -> str:
 def _row(pid: int, boot: str) -> Row | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None  # it has gone, or belongs to somebody whose processes are hidden (hidepid)
     fields = stat.rpartition(b")")[2].split()  # the name before it may hold anything
     # The first thread is a zombie as long as others live; only with the last one can it be reaped.
     over = fields[0] == b"X" or (fields[0] == b"Z" and int(fields[17]) <= 1)

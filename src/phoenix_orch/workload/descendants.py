@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.children import Orphans
 from phoenix_orch.runtime.detached import Process
@@ -28,6 +29,10 @@ from phoenix_orch.runtime.files import Stamp, make_private, stamp
 from phoenix_orch.runtime.process_table import Table, below, table
 from phoenix_orch.workload import processes
 from phoenix_orch.workload.processes import ProcessId
+
+_AFTER_KILL = 5.0
+"""Seconds after SIGKILL; what is there then waits for hardware, and there is nothing left to do."""
+_POLL = 0.05
 
 _log = structlog.get_logger("phoenix.workload")
 
@@ -96,6 +101,10 @@ class Descendants:
         self._stamp: Stamp | None = None
         self._faults = Faults(_log)
         self._looking = threading.Lock()
+        """Held by a look that goes on when the one who asked for it has been cancelled."""
+        self._one = asyncio.Lock()
+        self._begun = 0
+        self._gone: list[Family] = []
 
     def take_over(self) -> None:
         """Go on with what an earlier Phoenix saw."""
@@ -103,7 +112,12 @@ class Descendants:
 
     async def look(self) -> list[Family]:
         """Look, and write down what is new; families whose leader has ended, for as long as one lives."""
-        return await asyncio.to_thread(self._look, dict(self._leaders()))
+        asked = self._begun
+        async with self._one:
+            if self._begun == asked:  # else one has begun since, and will have seen what was to be seen
+                self._begun += 1
+                self._gone = await asyncio.to_thread(self._look, dict(self._leaders()))
+            return self._gone
 
     async def end_all(self, grace: float) -> None:
         """End everything that was seen, whatever lives of its instances."""
@@ -164,18 +178,29 @@ class Descendants:
 
 
 async def end(instance: str, members: Iterable[Process], grace: float) -> None:
-    """SIGTERM now, SIGKILL after `grace` seconds; returns when they have ended."""
-    await asyncio.gather(*(asyncio.to_thread(_end, instance, one, grace) for one in set(members)))
+    """SIGTERM now, SIGKILL after `grace` seconds; returns when they have ended.
+
+    In no thread: those are few, and an abort needs one.
+    """
+    living = [one for one in set(members) if one.alive]
+    for one in living:
+        _log.info("what an instance left is ended", pid=one.pid, instance=instance or "not known")
+        detached.send(one, signal.SIGTERM)
+    if living and not await _ended(living, grace):
+        for one in living:
+            detached.send(one, signal.SIGKILL)
+        if not await _ended(living, _AFTER_KILL):
+            _log.error("processes do not end", pids=[one.pid for one in living if one.alive])
 
 
-def _end(instance: str, process: Process, grace: float) -> None:
-    if not process.alive:
-        return
-    _log.info("what an instance left is ended", pid=process.pid, instance=instance or "not known")
-    try:
-        detached.end(process, grace=grace, name=f"a process that {instance or 'an instance'} left")
-    except PhoenixError as error:
-        _log.error(error.message, remedy=error.remedy)
+async def _ended(those: Iterable[Process], within: float) -> bool:
+    deadline = time.monotonic() + within
+    while left := [one for one in those if one.alive]:
+        if time.monotonic() > deadline:
+            return False
+        those = left
+        await asyncio.sleep(_POLL)
+    return True
 
 
 def _is(now: Table, process: Process) -> bool:
