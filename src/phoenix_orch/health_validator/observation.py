@@ -45,14 +45,16 @@ class _Value(BaseModel):
         return trusted(cls, values)
 
 
+_set = object.__setattr__
+
+
 def trusted(cls: type[M], values: dict[str, Any]) -> M:
     """A frozen model from values that need no validation; those left out have their defaults."""
     made = cls.__new__(cls)
-    set_ = object.__setattr__
-    set_(made, "__dict__", {**_defaults(cls), **values})
-    set_(made, "__pydantic_fields_set__", set(values))
-    set_(made, "__pydantic_extra__", None)
-    set_(made, "__pydantic_private__", None)
+    _set(made, "__dict__", _defaults(cls) | values)
+    _set(made, "__pydantic_fields_set__", set(values))
+    _set(made, "__pydantic_extra__", None)
+    _set(made, "__pydantic_private__", None)
     return made
 
 
