@@ -251,6 +251,6 @@ def _rounded(e: float) -> str:
     return f"{math.floor(e / step) * step:,}"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _length(ms: int) -> str:
     return explain.length(timedelta(milliseconds=ms))
