@@ -45,7 +45,8 @@ LANES = 7
 ROUTED = 20
 """So many canary requests have to be missing before their absence says something."""
 
-COUNTED = frozenset({Quality.OK, Quality.MERGED, Quality.PARTIAL})
+OK, MERGED, GAP = Quality.OK, Quality.MERGED, Quality.GAP
+COUNTED = frozenset({OK, MERGED, Quality.PARTIAL})
 
 NOTE = 120
 
@@ -104,6 +105,7 @@ def closed(config: JudgeConfig, books: Books, step: int) -> Ledger:
 def add_observation(config: JudgeConfig, history: History, books: Books, observation: Observation) -> Books:
     """Take one observation that ends after the last one, at the same step."""
     place = config.rules(observation.step)
+    weight = place.step.weight
     canary, stable = observation.canary, observation.stable
     t0, t1 = _ms(observation.t0), _ms(observation.t1)
     cell = max(1, -((books.anchor - t1) // place.interval_ms))
@@ -121,11 +123,11 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     warm = _warm(place, books, canary, cell)
     cold = books.anchor + (cell - 1) * place.interval_ms < warm[1]
     mine = _without_latency(raw) if cold else raw
-    matched = observation.weight_applied == place.step.weight
+    matched = observation.weight_applied == weight
     good = (
         matched
-        and canary.quality is Quality.OK
-        and block.before == place.step.weight
+        and canary.quality is OK
+        and block.before == weight
         and t0 <= books.at
         and t1 - t0 <= PATIENCE * place.interval_ms
     )
@@ -184,21 +186,18 @@ def numbers(arm: Arm, thresholds: tuple[float | None, ...], *, certain: bool) ->
     if not arm.buckets:
         return (arm.requests, arm.errors, *[0] * (3 + len(thresholds)))
     uppers, counts = zip(*arm.buckets, strict=True)
-    tails = list(accumulate(reversed(counts)))
-    whole = tails[-1]
-    tails.append(0)  # for what is beyond every bucket: place -1
-    return (arm.requests, arm.errors, whole, *_picks(uppers, thresholds, certain)(tails))
+    tails = tuple(accumulate(reversed(counts), initial=0))
+    return (arm.requests, arm.errors, *_picks(uppers, thresholds, certain)(tails))
 
 
 @lru_cache(maxsize=512)
 def _picks(
     uppers: tuple[float, ...], thresholds: tuple[float | None, ...], certain: bool
-) -> Callable[[list[int]], tuple[int, ...]]:
-    """Takes the counts wanted out of sums from the last bucket on."""
-    last = len(uppers) - 1
+) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+    """Takes the counts wanted, all of them first, out of sums that begin with 0 beyond the last bucket."""
     first, second, *further = rules.places(uppers, thresholds)
-    wanted = [*first, *second, *[place[0 if certain else 1] for place in further]]
-    return itemgetter(*[last - place for place in wanted])
+    wanted = [0, *first, *second, *[place[0 if certain else 1] for place in further]]
+    return itemgetter(*[len(uppers) - place for place in wanted])
 
 
 def choose_lanes(config: JudgeConfig, history: History, canary: Arm, stable: Arm | None) -> Lanes:
@@ -291,8 +290,8 @@ def _paired(
     pending = books.pending
     if here and there:
         if pending is None:
-            merged = canary.quality is Quality.MERGED
-            return (None if merged != (stable.quality is Quality.MERGED) else (ours, others)), None
+            merged = canary.quality is MERGED
+            return (None if merged != (stable.quality is MERGED) else (ours, others)), None
         first, second, since = pending
         if cell - since > place.window_cells:
             return None, None
@@ -316,7 +315,7 @@ def _warm(place: Rules, books: Books, canary: Arm, cell: int) -> tuple[int, int]
 def _silent(place: Rules, silent: tuple[float, int], canary: Arm, beside: int, now: int) -> tuple[float, int]:
     """How many requests are missing since the canary's last one, and since when they are too many."""
     weight = place.step.weight
-    if canary.requests or weight >= 100 or canary.quality is Quality.GAP:
+    if canary.requests or weight >= 100 or canary.quality is GAP:
         return (0.0, 0) if canary.requests else silent
     expected = silent[0] + beside * weight / (100 - weight)
     return expected, silent[1] or (now if expected >= ROUTED else 0)

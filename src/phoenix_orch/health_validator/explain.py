@@ -122,7 +122,7 @@ def interval(lower: float, upper: float) -> str:
     return f"{ends[0]}-{ends[1]} %"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def length(duration: timedelta) -> str:
     """A duration to the second, `600s` as `10m`; below ten seconds to the tenth."""
     places = 1 if duration < timedelta(seconds=10) else 0

@@ -162,7 +162,7 @@ def _staked(rules: Rules, ledger: Ledger, cell: int) -> float:
 
 def _stake(test: Mixture, rules: Rules, staked: float) -> float:
     """More on a test's own first look."""
-    return staked if test[1][0] else rules.parameters.onset.first
+    return staked if test[1][0] else rules.first_stake
 
 
 def _errors(
@@ -217,7 +217,7 @@ def _shape(
         return tests
     return relative.compare_edges(
         tests,
-        (staked, rules.parameters.onset.first),
+        (staked, rules.first_stake),
         (canary[T], stable[T]),
         zip(canary[EDGES:], stable[EDGES:], lanes.odds, lanes.spread, strict=True),
     )

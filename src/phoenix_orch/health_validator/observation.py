@@ -45,21 +45,27 @@ class _Value(BaseModel):
         return trusted(cls, values)
 
 
+_set = object.__setattr__
+
+
 def trusted(cls: type[M], values: dict[str, Any]) -> M:
     """A frozen model from values that need no validation; those left out have their defaults."""
     made = cls.__new__(cls)
-    set_ = object.__setattr__
-    set_(made, "__dict__", {**_defaults(cls), **values})
-    set_(made, "__pydantic_fields_set__", set(values))
-    set_(made, "__pydantic_extra__", None)
-    set_(made, "__pydantic_private__", None)
+    defaults, fields = _shape(cls)
+    _set(made, "__dict__", defaults | values)
+    _set(made, "__pydantic_fields_set__", fields)
+    _set(made, "__pydantic_extra__", None)
+    _set(made, "__pydantic_private__", None)
     return made
 
 
 @cache
-def _defaults(cls: type[BaseModel]) -> dict[str, Any]:
+def _shape(cls: type[BaseModel]) -> tuple[dict[str, Any], set[str]]:
+    """Defaults, and the names of all fields: all count as set, in one set that nobody changes."""
     fields = cls.model_fields.items()
-    return {name: field.get_default() for name, field in fields if not field.is_required()}
+    return {name: field.get_default() for name, field in fields if not field.is_required()}, set(
+        cls.model_fields
+    )
 
 
 class Arm(_Value):

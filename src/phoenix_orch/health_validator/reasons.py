@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from functools import lru_cache
 
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.books import LOW, Books, Ledger, N, T, X
@@ -250,5 +251,6 @@ def _rounded(e: float) -> str:
     return f"{math.floor(e / step) * step:,}"
 
 
+@lru_cache(maxsize=512)
 def _length(ms: int) -> str:
     return explain.length(timedelta(milliseconds=ms))

@@ -61,6 +61,8 @@ class Rules:
     parameters: Statistical
     threshold: float
     """1/alpha."""
+    first_stake: float
+    """On a test's own first look."""
     interval_ms: int
     window_cells: int
     """Evidence intervals in the rolling window, at least one."""
@@ -123,6 +125,7 @@ def compile_rules(
         bake=index == len(steps) - 1,
         parameters=parameters,
         threshold=1 / parameters.alpha,
+        first_stake=parameters.onset.first,
         interval_ms=interval_ms,
         window_cells=window_cells,
         slot_cells=slot_cells,

@@ -25,6 +25,9 @@ from phoenix_orch.health_validator.reasons import Reasons
 from phoenix_orch.health_validator.routing import misrouted
 from phoenix_orch.health_validator.rules import QUANTILES, Rules
 
+_CONTINUE, _OK = VerdictKind.CONTINUE, Quality.OK
+"""What most looks need, looked up once."""
+
 BLAME = 0.1
 """A metric that brought this part of the threshold is blamed."""
 
@@ -75,12 +78,12 @@ class Judgement:
             return opinion
         rules, books = self.rules, self.books
         if books.weight != rules.step.weight:
-            return Opinion(VerdictKind.CONTINUE, self.words.waiting())
+            return Opinion(_CONTINUE, self.words.waiting())
         if self.ledger.observed_ms >= rules.duration_ms:
             return gate.decide(rules, self.ledger, self.measures, self.words)
         if rules.early_advance and gate.proven(rules, self.ledger, self.measures):
             return Opinion(VerdictKind.ADVANCE, self.words.passed(Tier.PROVEN), tier=Tier.PROVEN)
-        return Opinion(VerdictKind.CONTINUE, self.words.progress(self.e))
+        return Opinion(_CONTINUE, self.words.progress(self.e))
 
     # -- bad news ------------------------------------------------------------------------------
 
@@ -111,7 +114,7 @@ class Judgement:
             return Opinion(VerdictKind.ROLLBACK, wrong, category=Category.ROUTING)
         if wrong:
             return Opinion(VerdictKind.HOLD, wrong, category=Category.ROUTING)
-        if books.quality is Quality.OK:
+        if books.quality is _OK:
             return None
         who, note = rules.who, f" ({books.note})" if books.note else ""
         if books.quality is Quality.GAP:
