@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +16,10 @@ from phoenix_orch.traffic.router import TrafficSeen
 from phoenix_orch.traffic.traefik_config import PROVIDER, parse_service_name
 
 UNSEEN = TrafficSeen(weight=None)
+
+Services = dict[str, Any]
+_PATIENT = 3
+"""Times its patience that a whole answer may take: httpx counts from one piece of it to the next."""
 
 
 class RouterInfo(BaseModel):
@@ -77,16 +82,23 @@ async def obeys(admin: str, marker: str, patience: float = 1.0) -> bool | None:
 
 async def seen(admin: str, routes: tuple[str, ...], patience: float = 1.0) -> dict[str, TrafficSeen]:
     """What is in force for each of `routes`, told by one answer; all unseen when there is none."""
+    services = await in_force(admin, patience)
+    return {route: seen_of(route, services) for route in routes}
+
+
+async def in_force(admin: str, patience: float = 1.0) -> Services:
+    """All services of Traefik as it tells them; none when it does not answer."""
     try:
-        async with client(admin, patience) as http:
+        async with asyncio.timeout(_PATIENT * patience), client(admin, patience) as http:
             answer = await http.get("/api/rawdata")
-            services = answer.raise_for_status().json().get("services", {})
-    except (httpx.HTTPError, ValueError):
-        services = {}
-    return {route: _seen(route, services) for route in routes}
+            services: Services = answer.raise_for_status().json().get("services", {})
+    except (httpx.HTTPError, ValueError, TimeoutError):
+        return {}
+    return services
 
 
-def _seen(route: str, services: dict[str, Any]) -> TrafficSeen:
+def seen_of(route: str, services: Services) -> TrafficSeen:
+    """What is in force for one route."""
     top = services.get(f"{route}{PROVIDER}", {})
     if top.get("status") != "enabled":
         return UNSEEN

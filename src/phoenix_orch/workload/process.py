@@ -58,13 +58,14 @@ class ProcessWorkload:
         self._data_dir = data_dir.expanduser().resolve()
         self.changed = asyncio.Event()
         """Set after every change of any service; the one who waits for it clears it."""
+        self._changed: set[str] = set()
         self._shared = Shared(
             data_dir=self._data_dir,
             base=base or Path.cwd(),
             clock=clock or RealClock(),
             settings=settings,
             ports=Ports(settings.ports, start=os.getpid() * _STRIDE),
-            published=lambda _service: self.changed.set(),
+            published=self._published,
             replacements=Replacements(lambda: {n: found.standing() for n, found in self._services.items()}),
         )
         self._services: dict[str, ServiceSupervisor] = {}
@@ -74,6 +75,16 @@ class ProcessWorkload:
         self._finished = asyncio.Event()
         self._strays: list[Marked] = []
         self._held: dict[str, list[Marked]] = {}
+
+    def take_changed(self) -> frozenset[str]:
+        """The services that changed since the last call. Clears `changed`."""
+        self.changed.clear()
+        services, self._changed = frozenset(self._changed), set()
+        return services
+
+    def _published(self, service: str) -> None:
+        self._changed.add(service)
+        self.changed.set()
 
     # -- what is and what is wanted ----------------------------------------------------------------
 
