@@ -8,6 +8,8 @@ from typing import Self
 
 BEAT = 0.1
 """Seconds from one beat to the next."""
+LATE = 0.25
+"""Share of a time limit that the loop may take of those who had to answer within it."""
 
 
 class LoopBeat:
@@ -32,6 +34,13 @@ class LoopBeat:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+    def took(self, before: float, limit: float) -> bool:
+        """Whether the loop took a good part of `limit` seconds that have passed since `lost` was `before`.
+
+        Who had to answer meanwhile is then not to blame for the silence.
+        """
+        return self.lost - before > LATE * limit
 
     def _beat(self) -> None:
         now = self._loop.time()

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from phoenix_orch.runtime.detached import Process
 from phoenix_orch.traffic.router import TrafficSeen
-from phoenix_orch.traffic.traefik_config import PROVIDER, parse_service_name
+from phoenix_orch.traffic.traefik_config import MARKER, PROVIDER, parse_service_name
 
 UNSEEN = TrafficSeen(weight=None)
 
@@ -70,14 +70,15 @@ async def ping(admin: str, patience: float = 1.0) -> bool:
         return False
 
 
-async def obeys(admin: str, marker: str, patience: float = 1.0) -> bool | None:
-    """Whether the table with this marker is in force; None when Traefik does not say."""
+async def obeyed(admin: str, patience: float = 1.0) -> str | None:
+    """The marker of the table in force, empty before there is one; None when Traefik does not say."""
     try:
         async with client(admin, patience) as http:
-            answer = await http.get(f"/api/http/middlewares/{marker}{PROVIDER}")
-    except httpx.HTTPError:
+            answer = await http.get("/api/http/middlewares", params={"search": MARKER})
+            names = [str(found["name"]) for found in answer.raise_for_status().json()]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return None
-    return answer.is_success
+    return next((name.removesuffix(PROVIDER) for name in names if name.startswith(MARKER)), "")
 
 
 async def seen(admin: str, routes: tuple[str, ...], patience: float = 1.0) -> dict[str, TrafficSeen]:

@@ -23,8 +23,6 @@ from phoenix_orch.workload.spec import Health
 HOST = "127.0.0.1"
 AT_ONCE = 64
 """Looks under way at the same moment; the others wait for their turn, which does not count as theirs."""
-LATE = 0.25
-"""Share of its time-out that the event loop may take of a look that ran out of time."""
 _LONGEST_HEAD = 16 * 1024
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-5][0-9][0-9])(?: |\r?$)")
 _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}
@@ -63,7 +61,7 @@ class HealthProbe:
                 async with asyncio.timeout(limit):
                     status = await _status(port, _request(port, health.path))
             except TimeoutError:
-                return Look.UNKNOWN if self._beat.lost - lost > LATE * limit else Look.BAD
+                return Look.UNKNOWN if self._beat.took(lost, limit) else Look.BAD
             except OSError as error:
                 return Look.UNKNOWN if error.errno in _OURS else Look.BAD
         return Look.GOOD if 200 <= status < 300 else Look.BAD
