@@ -92,7 +92,7 @@ def test_every_error_says_where_what_and_what_instead(errors, text, line, column
             "percentage",
         ),
         ("policy: {noData: holds}", "rollouts.web.policy.noData", "hold, rollback"),
-        ("verify: {logs: {bad: ['(']}}", "rollouts.web.verify.logs.bad", "not a regular expression"),
+        ("verify: {logs: {bad: ['(']}}", "rollouts.web.verify.logs.bad[0]", "not a regular expression"),
         ("checks: [{name: a}]", "rollouts.web.checks[0]", "exactly one of 'http' and 'exec'"),
         ("route: wbe", "rollouts.web.route", "no route 'wbe'"),
     ],
@@ -102,6 +102,29 @@ def test_errors_inside_a_rollout(errors, entry, field, words):
     assert problem.field == field
     assert words in f"{problem.message}; {problem.allowed}"
     assert problem.line == 7
+
+
+@pytest.mark.parametrize(
+    ("pattern", "allowed"),
+    [
+        (r"(?=x)y", "a pattern without look-around"),
+        (r"(?<!x)y", "a pattern without look-around"),
+        (r"(x)\1", "a pattern without back-references"),
+        (r"(?P<a>x)(?P=a)", "a pattern without back-references"),
+        (r"x++", "a pattern without possessive quantifiers"),
+        (r"(?>x)", "a pattern without atomic groups"),
+        (r"x\Z", r"\z or $ for the end"),
+        (r"x{5000}", "at most 1000 repetitions"),
+    ],
+)
+def test_a_pattern_without_a_bound_in_time_is_refused_where_it_stands(errors, pattern, allowed):
+    (problem,) = errors(
+        f"{VALID}rollouts:\n  web: {{verify: {{logs: {{bad: [ok, '{pattern}']}}}}}}\n"
+    ).problems
+    assert problem.field == "rollouts.web.verify.logs.bad[1]"
+    assert (problem.line, problem.column) == (7, 35)
+    assert problem.message.startswith(f"{pattern!r} is not a regular expression of RE2")
+    assert allowed in problem.allowed
 
 
 def test_names_have_to_lead_somewhere_exactly_one_way(errors):

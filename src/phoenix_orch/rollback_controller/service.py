@@ -106,9 +106,13 @@ class RollbackController:
     async def look(self) -> None:
         """One look at every rollout. Nothing that fails or hangs keeps the next one waiting."""
         await self._run_beside({"store": self._refresh})
-        await self._run_beside(
-            {f"look at {name}": self._looking(rollout) for name, rollout in self._rollouts.items()}
-        )
+        judged = []
+        for rollout in self._rollouts.values():
+            if judged_revision(rollout.status) is None:
+                self._faults.mended(rollout.name, "look")
+            else:
+                judged.append(rollout)
+        await self._run_beside({f"look at {one.name}": self._looking(one) for one in judged})
         self._forget_the_past()
         if self._untold:
             await self._run_beside({"tell": self._tell})
@@ -128,8 +132,9 @@ class RollbackController:
         try:
             rollouts = {rollout.name: rollout for rollout in await self._store.rollouts()}
             self._rollouts = rollouts
-            self._verdicts = {name: kept for name, kept in self._verdicts.items() if name in rollouts}
-            for name in rollouts:
+            judged = [name for name, rollout in rollouts.items() if judged_revision(rollout.status)]
+            self._verdicts = {name: kept for name, kept in self._verdicts.items() if name in judged}
+            for name in judged:
                 found = await self._store.verdict(name)
                 if found is not None:
                     self._verdicts[name] = found[0]

@@ -9,7 +9,6 @@ These models are the file format, the API format and the stored format at once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Literal, Self
@@ -25,7 +24,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from phoenix_orch.kernel import placeholders
+from phoenix_orch.kernel import patterns, placeholders
 from phoenix_orch.kernel.units import Duration, Ratio, Size
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -389,18 +388,8 @@ class Policy(Model):
 class LogPatterns(Model):
     """Regular expressions that must not appear in what stable writes after a change."""
 
-    bad: tuple[str, ...] = ()
-    """Regular expressions; a line that matches one fails the verification."""
-
-    @field_validator("bad")
-    @classmethod
-    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-        return patterns
+    bad: tuple[Annotated[str, AfterValidator(patterns.checked)], ...] = ()
+    """Regular expressions of RE2; a line that matches one fails the verification."""
 
 
 class CriticalPath(Model):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phoenix_orch.kernel.patterns import any_of
 from phoenix_orch.workload.log_rotation import Segment, segments, shared
 from phoenix_orch.workload.state_file import Layout
 
@@ -81,17 +82,25 @@ class ServiceLogs:
         return Page(tuple(found), places)
 
     def scan(
-        self, revision: str, patterns: Sequence[str], *, since: Mapping[str, int] | None = None
+        self,
+        revision: str,
+        patterns: Sequence[str],
+        *,
+        since: Mapping[str, int] | None = None,
+        given_up: Callable[[], bool] = lambda: False,
     ) -> tuple[Line, ...]:
         """The first lines of one revision that match one of the regular expressions, at most `MATCHES`.
 
-        Instances that are not in `since` are searched from their first line on.
+        Instances that are not in `since` are searched from their first line on. `given_up` is asked before
+        each line: whether nobody waits for the answer any more.
         """
-        compiled = [re.compile(pattern) for pattern in patterns]
+        is_bad = any_of(patterns)
         found: list[Line] = []
         for name in self.instances(revision):
             for line in self.read(name, (since or {}).get(name, 0)):
-                if any(pattern.search(line.text) for pattern in compiled):
+                if given_up():
+                    return tuple(found)
+                if is_bad(line.text.encode()):
                     found.append(line)
                     if len(found) == MATCHES:
                         return tuple(found)
