@@ -89,7 +89,7 @@ FILES = {
     "zero replicas": (service("replicas: 0"), "1 to 100"),
     "replicas as text": (service("replicas: three"), "a whole number"),
     "replicas as a truth": (service("replicas: true"), "a whole number"),
-    "number in env": (service("env: {PORT: 8080}"), 'write it in quotes: "8080"'),
+    "number in env": (service("env: {PORT: 8080}"), "write it in quotes"),
     "duration without unit": (service("drain: 10"), "100ms, 30s, 10m, 2h"),
     "duration in words": (service("drain: ten minutes"), "not a duration"),
     "negative duration": (service("drain: -5s"), "not a duration"),

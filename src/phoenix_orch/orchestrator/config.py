@@ -11,6 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from phoenix_orch.kernel import config, model_shape
+from phoenix_orch.kernel.config_file import read
+from phoenix_orch.kernel.quoting import Quotes
 from phoenix_orch.rollout.spec import Model, Name, RolloutSpec
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
 from phoenix_orch.workload.spec import ServiceSpec
@@ -167,7 +169,7 @@ def load(path: Path) -> PhoenixFile:
 
     Relative working directories are taken from where the file is, and absolute from here on.
     """
-    source = config.read(path)
+    source = read(path)
     file = config.validate(source, PhoenixFile)
     base = Path.cwd() if str(path) == "-" else path.expanduser().absolute().parent
     services = {
@@ -189,6 +191,7 @@ def _no_directory(source: config.Source, service: str, directory: str) -> config
         mark,
         config.field_path(loc),
         "there is no such directory",
+        quotes=Quotes(source.root, PhoenixFile),
         found=directory,
         allowed="an existing directory",
     )

@@ -133,7 +133,7 @@ class HttpCheck(Model):
     def _is_address(cls, url: str) -> str:
         if not url.startswith(("{canary}", "{route}", "http://", "https://")):
             raise ValueError(
-                f"{url!r} is no whole address; write one that begins with {{canary}}, {{route}}, http://"
+                "this is no whole address; write one that begins with {canary}, {route}, http:// or https://"
             )
         return url
 
