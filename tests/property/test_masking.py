@@ -6,8 +6,9 @@ import json
 import string
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, reject
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from phoenix_orch.kernel.masking import (
     MASK,
@@ -22,6 +23,7 @@ from phoenix_orch.kernel.masking import (
 )
 from phoenix_orch.kernel.secrets import Secrets, secrets_of
 from phoenix_orch.kernel.text import plain
+from phoenix_orch.rollout.spec import RolloutSpec
 
 CANARY = "s3cr3tCanary"
 """Part of every secret below; nothing else holds it."""
@@ -224,6 +226,27 @@ def test_signs_tell_values_apart_and_nothing_else(one, other):
     assert (masker.value("N", one) == masker.value("N", other)) == (one == other)
     assert masker.value("N", one) != masker.value("M", one)
     assert masker.value("N", one) != elsewhere.value("N", one)
+
+
+HEADS = st.sampled_from(["{canary}", "{route}", "http://", "https://"])
+WORDS = st.text(st.sampled_from("a/:@?#&=;{}<> %.-\\'\"x0")) | st.text(max_size=8)
+
+
+@given(HEADS, WORDS, st.lists(WORDS, min_size=1, max_size=4), st.dictionaries(NAMES, WORDS, max_size=2))
+def test_what_is_masked_is_still_a_rollout(head, rest, words, env):
+    """The client reads answers with the models they were made from."""
+    checks = [
+        {"name": "a", "http": {"url": head + rest}},
+        {"name": "b", "exec": {"command": words, "env": env}},
+    ]
+    try:
+        spec = RolloutSpec.model_validate({"checks": checks, "verify": {"logs": {"bad": ["(a?b=c)"]}}})
+    except ValidationError:
+        reject()
+    shown = Masker(b"k" * 32).data(spec.model_dump(mode="json", by_alias=True))
+    again = RolloutSpec.model_validate(shown)
+    assert [check.name for check in again.checks] == ["a", "b"]
+    assert again.verify == spec.verify
 
 
 def test_addresses_commands_and_numbers_in_answers():

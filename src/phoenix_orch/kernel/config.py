@@ -213,7 +213,7 @@ def field_path(loc: Loc) -> str:
             text += f"[{part}]"
         elif not _is_noise(part):
             word = part.partition("=")[0] if before == ENVIRONMENT else part
-            text += f".{word}" if text else word
+            text += f".{word}" if text and word else word
         before = part
     return text
 

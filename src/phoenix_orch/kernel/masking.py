@@ -17,9 +17,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
-
-from pydantic import AfterValidator
+from typing import Any
 
 from phoenix_orch.kernel.text import plain
 
@@ -123,10 +121,6 @@ def _without_login(token: str) -> str:
 def told(text: str) -> str:
     """Text for an event, a cause or a log: in one line, without controls, with its addresses masked."""
     return masked_text(plain(text))
-
-
-Told = Annotated[str, AfterValidator(told)]
-"""A field for such text: made fit when it is written down, and again when it is read."""
 
 
 def masked_assignments(text: str) -> str:

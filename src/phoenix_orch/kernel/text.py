@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
+from typing import Any
 
 REPLACEMENT = "\ufffd"
 """Stands for a character that has no business in a line of text."""
@@ -55,6 +57,21 @@ def is_text(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def halves_in(value: Any, loc: tuple[int | str, ...] = ()) -> Iterator[tuple[int | str, ...]]:
+    """Places in plain data (dicts, lists, scalars as in JSON) with a text or key that `is_text` refuses."""
+    if isinstance(value, str):
+        if not is_text(value):
+            yield loc
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            if not is_text(key):
+                yield (*loc, plain(key))
+            yield from halves_in(part, (*loc, key))
+    elif isinstance(value, list | tuple):
+        for index, part in enumerate(value):
+            yield from halves_in(part, (*loc, index))
 
 
 def _shown(character: str) -> str:
