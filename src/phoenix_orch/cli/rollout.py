@@ -20,7 +20,7 @@ from phoenix_orch.cli.options import (
     Reason,
     RolloutName,
 )
-from phoenix_orch.cli.output import changes, emit
+from phoenix_orch.cli.output import changes, emit, say
 from phoenix_orch.client import Client, offline
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Retryable
 from phoenix_orch.kernel.units import parse_duration
@@ -51,10 +51,12 @@ def _timeout(text: str | None) -> float | None:
 
 def _environment(words: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for word in words:
+    for number, word in enumerate(words, start=1):
         key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise Invalid(f"--env {word!r} is not KEY=VALUE", remedy="for example --env LOG_LEVEL=debug")
+        if not equals or not key:  # it is not repeated: it may be the value
+            raise Invalid(
+                f"--env number {number} is not KEY=VALUE", remedy="for example --env LOG_LEVEL=debug"
+            )
         if key in found:
             raise Invalid(f"--env names {key} twice", remedy="give one value for each key")
         found[key] = value
@@ -244,11 +246,9 @@ def _abort_by_hand(data_dir: DataDir, name: str, reason: str, silent: Retryable,
     changed = "would be" if dry_run else "was"
     following.note(f"note: {silent.message}; the traffic object {changed} changed directly")
     if dry_run:
-        print(
-            f"would abort revision {aborted.revision}, which has {aborted.state.weight}% of {aborted.route}"
-        )
+        say(f"would abort revision {aborted.revision}, which has {aborted.state.weight}% of {aborted.route}")
         return
-    print(
+    say(
         f"aborted {name}: revision {aborted.revision} is latched, "
         f"revision {aborted.state.stable.revision} has all traffic\n"
         f"{_obedience(aborted.router)}; Phoenix ends the release when it is back"
@@ -316,7 +316,7 @@ def _say(
             _check(client.rollout(name), kind, step)
         else:
             client.command(name, kind, reason=reason, step=step)
-    print(f"{kind.value} {name}: {'would be possible: ' if dry_run else ''}{done}")
+    say(f"{kind.value} {name}: {'would be possible: ' if dry_run else ''}{done}")
 
 
 def _check(view: RolloutView, kind: CommandKind, step: int | None) -> None:
