@@ -27,6 +27,7 @@ from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.commands import refusal, remedy
 from phoenix_orch.rollout.status import CommandKind
+from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.workload.spec import has_port
 
 app = typer.Typer(
@@ -239,6 +240,7 @@ def abort(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_
 
 
 def _abort_by_hand(data_dir: DataDir, name: str, reason: str, silent: Retryable, *, dry_run: bool) -> None:
+    configure_logs()  # what is told on the way goes to standard error
     try:
         aborted = offline.abort(data_dir, name, reason=reason, dry_run=dry_run)
     except NotFound as error:
