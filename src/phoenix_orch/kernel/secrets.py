@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from phoenix_orch.kernel.masking import (
@@ -18,6 +18,7 @@ from phoenix_orch.kernel.masking import (
     looks_secret,
     masked_assignments,
     masked_text,
+    masked_words,
 )
 from phoenix_orch.kernel.text import plain, plain_lines
 
@@ -54,6 +55,15 @@ def secrets_of(env: Mapping[str, str], *, urls: Iterable[str] = ()) -> Iterator[
         yield from _of_address(value)
     for url in urls:
         yield from _of_address(url)
+
+
+def secrets_of_words(words: Sequence[str]) -> Iterator[str]:
+    """What `masked_words` hides of a command line."""
+    for word, shown in zip(words, masked_words(words), strict=True):
+        if shown == word:
+            continue
+        yield word if shown == MASK else word.partition("=")[2]
+        yield from _of_address(word)
 
 
 def _long_enough(name: str, value: str) -> bool:
