@@ -20,6 +20,7 @@ _SEQUENCE = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?"  # title, clipboard, …
     r"|\x1b[ -/]*[0-~]"  # two characters, or a character set
 )
+_UNSURE = re.compile(r"[^\x20-\x7e]")
 _NOT_SHOWN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
 """Categories of Unicode: controls, formats (of direction, width nothing), halves of pairs, separators."""
 
@@ -31,8 +32,10 @@ def plain(text: str, *, keep: str = "") -> str:
     """
     if text.isprintable():
         return text
-    text = _SEQUENCE.sub("", text)
-    return "".join(character if character in keep else _shown(character) for character in text)
+    return _UNSURE.sub(
+        lambda found: found.group() if found.group() in keep else _shown(found.group()),
+        _SEQUENCE.sub("", text),
+    )
 
 
 def plain_lines(text: str) -> str:
