@@ -80,7 +80,20 @@ def _screen(*, quiet: bool) -> Iterator[Show]:
         yield _appending()
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as screen:
-        yield lambda view: screen.update(live.render(view, clock=True), refresh=True)
+        yield _drawing(console, screen)
+
+
+def _drawing(console: Console, screen: Live) -> Show:
+    size = console.size
+
+    def show(view: RolloutView) -> None:
+        nonlocal size
+        if console.size != size:  # the terminal has folded the last frame anew: nobody knows where it is
+            size = console.size
+            console.clear()
+        screen.update(live.fitted(view, size.width, size.height), refresh=True)
+
+    return show
 
 
 def _appending() -> Show:
