@@ -298,3 +298,33 @@ def test_a_list_shows_the_first_clause_of_a_long_reason():
     assert tables.gist(reason) == "canary failed 12 of 3,000 requests = 0.4 % (limit 0.1 %)"
     assert tables.gist("promoted; the bake is over") == "promoted"
     assert tables.gist("the canary is ready") == "the canary is ready"
+
+
+@pytest.mark.parametrize(
+    ("state", "lines"),
+    [
+        (
+            State.PROGRESSING,
+            [
+                "web Progressing 5%",
+                "verdict continue",
+                "initial 1/6",
+                "46m left",
+                "all metrics within their limits",
+            ],
+        ),
+        (
+            State.ROLLED_BACK,
+            ["web RolledBack 0%", "rolled back by verdict", "errors 3.1% are above the limit of 0.1%"],
+        ),
+    ],
+)
+def test_a_small_terminal_gets_a_few_lines(state, lines):
+    for columns, rows in ((39, 40), (200, 11), (20, 5), (8, 2), (1, 1), (0, 0)):
+        shown = text(live.fitted(view(state), columns, rows), max(1, columns)).splitlines()
+        assert len(shown) <= max(1, min(rows, len(lines)))
+        for found, whole in zip(shown, lines, strict=False):
+            cut = found.endswith("…") and whole.startswith(found[:-1].rstrip())
+            assert found == whole or cut
+    assert text(live.fitted(view(state), 200, 11), 200).splitlines() == lines
+    assert text(live.fitted(view(state), 90, 24)) == text(live.render(view(state), clock=True))

@@ -7,7 +7,8 @@ import io
 import pytest
 from pydantic import BaseModel
 
-from phoenix_orch.kernel.config import ConfigError, did_you_mean, field_path, read, validate
+from phoenix_orch.kernel.config import ConfigError, did_you_mean, field_path, validate
+from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 
@@ -45,7 +46,7 @@ ROUTE = "routes: {web: {service: web}}\n"
         ("    replicas: 0\n", 4, 15, "services.web.replicas", "1 to 100", ""),
         ("    replicas: true\n", 4, 15, "services.web.replicas", "whole number", ""),
         ('    replicas: "3"\n', 4, 15, "services.web.replicas", "whole number", ""),
-        ("    env: {PORT: 8080}\n", 4, 17, "services.web.env.PORT", 'in quotes: "8080"', ""),
+        ("    env: {PORT: 8080}\n", 4, 17, "services.web.env.PORT", "write it in quotes", ""),
         ("    drain: 5\n", 4, 12, "services.web.drain", "100ms, 30s, 10m, 2h", ""),
         ("    drain: 5 minutes\n", 4, 12, "services.web.drain", "not a duration", ""),
         ("    health: {path: healthz}\n", 4, 20, "services.web.health.path", "begins with '/'", ""),
@@ -172,7 +173,7 @@ def test_the_report_shows_the_line_with_a_caret(errors):
         1:
     ] == [
         f"{errors('servces: {}').name}:4:5: services.web.replcas: unknown key; did you mean 'replicas'?",
-        "    4 |     replcas: 3",
+        "    4 |     replcas: <masked>",
         "      |     ^^^^^^^",
         "        found: replcas",
         "      allowed: version, command, env, cwd, health, metrics, memoryLimit, replicas, drain",

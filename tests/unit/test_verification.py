@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from tests.unit.controller_setting import SHOP, kept, revision
+from tests.unit.controller_setting import SHOP, kept, revision, template
 
 from phoenix_orch.health_validator.observation import Arm
 from phoenix_orch.kernel.clock import ManualClock
@@ -305,3 +305,29 @@ def test_limits_that_are_not_set_are_not_judged() -> None:
 def test_slow_requests_up_to_the_quantile_pass() -> None:
     limits = Limits(latency_p95="100ms", latency_p99="100ms")
     assert "p95 within 100ms; p99 above 100ms" in judge_arm(arm(100, slow=5), limits, MINUTE).detail
+
+
+async def test_no_step_tells_what_is_secret() -> None:
+    secret = "s3cr3tCanary"
+    spoilt = template("1").model_copy(update={"env": {"API_KEY": secret}})
+    async with server(200) as (port, _):
+        scene = Scene(port)
+        scene.lines = [f"shop-1: \x1b[31mpanic\x1b[0m: {secret} is refused, password=hunter2"]
+        await scene.store.add_revision(
+            SHOP, kept("1").model_copy(update={"template": spoilt.model_dump(mode="json", by_alias=True)})
+        )
+        login = f"http://u:{secret}@127.0.0.1:{port}/?t={secret}"
+        result = await scene.verify(logs={"bad": ["panic"]}, critical_paths=(path(login),))
+    detail = step(result, "log patterns").detail
+    assert detail == "1 lines, first: shop-1: panic: <masked> is refused, password=<masked>"
+    shown = f"http://<masked>@127.0.0.1:{port}/?t=<masked>: 200"
+    assert step(result, "critical path checkout").detail == shown
+
+
+async def test_a_line_is_not_told_while_nobody_knows_what_is_secret_in_it() -> None:
+    async with server(200) as (port, _):
+        scene = Scene(port)
+        scene.lines = ["shop-1: panic: s3cr3tCanary"]
+        rollout = await scene.rollout(logs={"bad": ["panic"]})
+        found = await scene.verifier()._log_patterns(rollout, "0000000000", None)
+    assert (found.ok, found.detail) == (False, "1 lines")

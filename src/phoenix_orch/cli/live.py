@@ -29,6 +29,8 @@ _VERDICT_STYLE = {
     VerdictKind.HOLD: _WAITING,
     VerdictKind.ROLLBACK: _BAD,
 }
+NARROWEST, LOWEST = 40, 12
+"""Columns and rows from which on a terminal gets the whole frame; a lower one would lose the verdict."""
 _TAKEN_BACK = frozenset({State.ROLLING_BACK, State.ROLLED_BACK, State.CANCELLING})
 _MARKS = {">": ("▶", _NOW), "+": ("✓", _GOOD), " ": ("·", "dim")}
 
@@ -50,6 +52,34 @@ def render(view: RolloutView, *, clock: bool = False) -> RenderableType:
         Text(),
         *_why(view),
     )
+
+
+def fitted(view: RolloutView, columns: int, rows: int) -> RenderableType:
+    """A frame for a terminal of this size: in a small one a few lines, what matters most first."""
+    if columns >= NARROWEST and rows >= LOWEST:
+        return render(view, clock=True)
+    return Group(*_few(view)[: max(1, rows)])
+
+
+def _few(view: RolloutView) -> list[Text]:
+    status = view.rollout.status
+    share = tables.seen(view) or tables.wanted(view)
+    title = Text.assemble((view.rollout.name, "bold"), " ")
+    title.append(status.state.value, style=_STATE_STYLE.get(status.state, _NOW)).append(f" {share}")
+    lines = [title]
+    if status.cause is not None and status.state in _TAKEN_BACK:
+        lines.append(Text(f"rolled back by {status.cause.trigger}", style=_BAD))
+        reason = status.cause.reason
+    elif view.verdict is not None and status.state in ACTIVE:
+        kind = view.verdict.kind
+        lines.append(Text.assemble(("verdict ", "dim"), (kind.value, _VERDICT_STYLE[kind])))
+        reason = view.verdict.reason
+    else:
+        reason = status.message
+    lines += [Text(part) for part in (tables.phase(view), tables.left(view), reason) if part]
+    for text in lines:
+        text.no_wrap, text.overflow = True, "ellipsis"
+    return lines
 
 
 def line(view: RolloutView) -> str:

@@ -17,6 +17,7 @@ from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.recording import Header, Recording, lines
 from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.text import escaped
 
 
 class LogOutput(StrEnum):
@@ -54,7 +55,7 @@ def observations(
             record = Recording(name, Header(rollout=name, spec=spec), found)
     if output is LogOutput.JSONL:
         for line in lines(record):
-            print(line)
+            print(escaped(line))
         return
     emit(Output(output.value), record.observations, _table(record.observations), speed=speed)
 

@@ -20,13 +20,14 @@ from phoenix_orch.cli.options import (
     Reason,
     RolloutName,
 )
-from phoenix_orch.cli.output import changes, emit
+from phoenix_orch.cli.output import changes, emit, say
 from phoenix_orch.client import Client, offline
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Retryable
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.commands import refusal, remedy
 from phoenix_orch.rollout.status import CommandKind
+from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.workload.spec import has_port
 
 app = typer.Typer(
@@ -51,10 +52,12 @@ def _timeout(text: str | None) -> float | None:
 
 def _environment(words: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for word in words:
+    for number, word in enumerate(words, start=1):
         key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise Invalid(f"--env {word!r} is not KEY=VALUE", remedy="for example --env LOG_LEVEL=debug")
+        if not equals or not key:  # it is not repeated: it may be the value
+            raise Invalid(
+                f"--env number {number} is not KEY=VALUE", remedy="for example --env LOG_LEVEL=debug"
+            )
         if key in found:
             raise Invalid(f"--env names {key} twice", remedy="give one value for each key")
         found[key] = value
@@ -237,6 +240,7 @@ def abort(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_
 
 
 def _abort_by_hand(data_dir: DataDir, name: str, reason: str, silent: Retryable, *, dry_run: bool) -> None:
+    configure_logs()  # what is told on the way goes to standard error
     try:
         aborted = offline.abort(data_dir, name, reason=reason, dry_run=dry_run)
     except NotFound as error:
@@ -244,11 +248,9 @@ def _abort_by_hand(data_dir: DataDir, name: str, reason: str, silent: Retryable,
     changed = "would be" if dry_run else "was"
     following.note(f"note: {silent.message}; the traffic object {changed} changed directly")
     if dry_run:
-        print(
-            f"would abort revision {aborted.revision}, which has {aborted.state.weight}% of {aborted.route}"
-        )
+        say(f"would abort revision {aborted.revision}, which has {aborted.state.weight}% of {aborted.route}")
         return
-    print(
+    say(
         f"aborted {name}: revision {aborted.revision} is latched, "
         f"revision {aborted.state.stable.revision} has all traffic\n"
         f"{_obedience(aborted.router)}; Phoenix ends the release when it is back"
@@ -316,7 +318,7 @@ def _say(
             _check(client.rollout(name), kind, step)
         else:
             client.command(name, kind, reason=reason, step=step)
-    print(f"{kind.value} {name}: {'would be possible: ' if dry_run else ''}{done}")
+    say(f"{kind.value} {name}: {'would be possible: ' if dry_run else ''}{done}")
 
 
 def _check(view: RolloutView, kind: CommandKind, step: int | None) -> None:

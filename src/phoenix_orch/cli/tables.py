@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from phoenix_orch.cli.output import columns
 from phoenix_orch.health_validator import explain
+from phoenix_orch.kernel.text import plain
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.views import Rates, RolloutView, ServiceView
 from phoenix_orch.rollout.status import (
@@ -208,14 +209,14 @@ def share(view: RolloutView) -> str:
 
 
 def version(view: RolloutView, revision: str | None) -> str:
-    return view.versions.get(revision, revision) if revision is not None else ""
+    return plain(view.versions.get(revision, revision)) if revision is not None else ""
 
 
 def named(view: RolloutView, revision: str | None) -> str:
     """`1.5.0 (2222222222)`."""
     if revision is None:
         return "none"
-    return f"{view.versions[revision]} ({revision})" if revision in view.versions else revision
+    return f"{version(view, revision)} ({revision})" if revision in view.versions else revision
 
 
 def left(view: RolloutView) -> str:

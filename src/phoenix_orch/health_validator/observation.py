@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from phoenix_orch.kernel.told import Told
 from phoenix_orch.kernel.units import Duration
 
 M = TypeVar("M", bound=BaseModel)
@@ -207,7 +208,7 @@ class Verdict(_Value):
     revision: str
     step: int
     at: datetime
-    reason: str
+    reason: Told
     """One sentence a person can act on."""
     blame: tuple[str, ...] = ()
     """Metrics that caused a rollback, worst first."""

@@ -13,19 +13,23 @@ from datetime import timedelta
 from typing import Protocol
 
 import httpx
+from pydantic import ValidationError
 
 from phoenix_orch.health_validator.observation import Arm
 from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
+from phoenix_orch.kernel.masking import masked_url
 from phoenix_orch.kernel.units import format_duration, format_ratio
-from phoenix_orch.rollback_controller.checks import Route, http_failure
+from phoenix_orch.rollback_controller.checks import Route, http_failure, surroundings
 from phoenix_orch.rollout.spec import Limits
 from phoenix_orch.rollout.status import Rollout, Verification, VerifyStep
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.workload.spec import Health, Template
 from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadView
 
+LINE_SHOWN = 200
+"""Characters of a bad line of the log that go into the result."""
 SLOW_SHARE = {"p95": 0.05, "p99": 0.01}
 RETRY_PAUSE = 0.5
 """Seconds between two tries while something that comes back by itself is away."""
@@ -187,8 +191,18 @@ class Verifier:
         except (PhoenixError, OSError) as error:
             return VerifyStep(name=name, ok=False, detail=str(error))
         if found:
-            return VerifyStep(name=name, ok=False, detail=f"{len(found)} lines, first: {found[0][:200]}")
+            first = await self._harmless(rollout, revision, found[0])
+            return VerifyStep(name=name, ok=False, detail=f"{len(found)} lines{first}")
         return VerifyStep(name=name, ok=True, detail=f"none of {len(patterns)} patterns found")
+
+    async def _harmless(self, rollout: Rollout, revision: str, line: str) -> str:
+        """A line of the service without its secrets; nothing of it where these cannot be known."""
+        try:
+            template = await self._template(rollout.name, revision)
+        except (PhoenixError, ValidationError):
+            return ""
+        known = surroundings(rollout, revision, template).secrets
+        return f", first: {known.harmless(line)[:LINE_SHOWN]}" if known is not None else ""
 
     async def _critical_paths(self, rollout: Rollout) -> list[VerifyStep]:
         route = self._route(rollout.route)
@@ -203,7 +217,7 @@ class Verifier:
                     if time.monotonic() > give_up:
                         break
                     await asyncio.sleep(RETRY_PAUSE)
-                detail = failure or f"{url}: {path.http.status}"
+                detail = failure or f"{masked_url(url)}: {path.http.status}"
                 steps.append(VerifyStep(name=f"critical path {path.name}", ok=failure is None, detail=detail))
         return steps
 

@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from phoenix_orch.kernel import patterns, placeholders
+from phoenix_orch.kernel.arguments import Passable, Variable
 from phoenix_orch.kernel.units import Duration, Ratio, Size
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -45,6 +46,7 @@ class Model(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,
+        hide_input_in_errors=True,  # it may be an environment
     )
 
 
@@ -111,8 +113,14 @@ def _known_placeholders(text: str) -> str:
     return placeholders.check(text, ("canary", "route"))
 
 
-Filled = Annotated[str, AfterValidator(_known_placeholders)]
+def _known_in_secret(text: str) -> str:
+    return placeholders.check(text, ("canary", "route"), secret=True)
+
+
+Filled = Annotated[Passable, AfterValidator(_known_placeholders)]
 """Text in which `{canary}` and `{route}` are put in, and nothing else."""
+Value = Annotated[Passable, AfterValidator(_known_in_secret)]
+"""The same for a value of a variable, of which nothing is repeated in errors."""
 
 
 class HttpCheck(Model):
@@ -132,16 +140,22 @@ class HttpCheck(Model):
     def _is_address(cls, url: str) -> str:
         if not url.startswith(("{canary}", "{route}", "http://", "https://")):
             raise ValueError(
-                f"{url!r} is no whole address; write one that begins with {{canary}}, {{route}}, http://"
+                "this is no whole address; write one that begins with {canary}, {route}, http:// or https://"
             )
         return url
 
 
 class CommandCheck(Model):
-    """A program that has to exit with 0. PHOENIX_CANARY_URL and PHOENIX_ROUTE_URL are set."""
+    """A program that has to exit with 0.
+
+    It gets PATH, HOME, LANG, TZ and TMPDIR of Phoenix's environment, PHOENIX_SERVICE, PHOENIX_REVISION,
+    PHOENIX_VERSION, PHOENIX_CANARY_URL, PHOENIX_ROUTE_URL, PHOENIX_ROUTE_HOST, and what `env` names.
+    """
 
     command: Annotated[tuple[Filled, ...], Field(min_length=1)]
     """Program and arguments, with `{canary}` and `{route}` put in; no shell is run."""
+    env: dict[Variable, Value] = Field(default_factory=dict)
+    """Added to its environment; `{canary}` and `{route}` are put in."""
 
 
 class Check(Model):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phoenix_orch.kernel.patterns import any_of
+from phoenix_orch.kernel.text import plain
 from phoenix_orch.workload.log_rotation import Segment, segments, shared
 from phoenix_orch.workload.state_file import Layout
 
@@ -23,8 +24,6 @@ MATCHES = 100
 """Enough matching lines to say that a pattern appears."""
 
 _PIECE = 256 * 1024
-_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\^_])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +144,7 @@ def _lines(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
 
 
 def _text(raw: bytes) -> str:
-    text = _ESCAPES.sub("", raw.decode(errors="replace").rstrip("\r"))
-    return _CONTROLS.sub("\ufffd", text)
+    return plain(raw.decode(errors="replace").rstrip("\r"), keep="\t")
 
 
 def _ordinal(instance: str) -> tuple[int, str]:
