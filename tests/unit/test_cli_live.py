@@ -45,6 +45,20 @@ def test_the_live_view_shows_what_matters_in_one_screen():
     assert len(shown.splitlines()) <= 20
 
 
+def test_requests_given_up_on_are_shown_where_there_are_any():
+    assert "gave up" not in text(live.render(view(step=1)))
+    assert "GAVE UP" not in tables.variants(view(step=1))
+    one = view(step=1)
+    left = one.model_copy(update={"canary": one.canary.model_copy(update={"abandoned": 1234})})
+    lines = text(live.render(left)).splitlines()
+    assert lines[5].split()[-4:] == ["failed", "gave", "up", "ready"]
+    assert lines[6].split()[-3:] == ["1", "1,234", "1/1"]
+    assert lines[7].split()[-3:] == ["0", "0", "2/2"]
+    header, canary, _ = tables.variants(left).splitlines()
+    assert "GAVE UP" in header
+    assert "1,234" in canary
+
+
 def test_a_step_inside_a_staircase_is_marked():
     assert "▶ full" not in text(live.render(view(step=3)))
     assert "full 40% ▶ 60% 80% 100%" in text(live.render(view(step=3)))

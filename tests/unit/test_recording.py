@@ -134,6 +134,15 @@ def test_a_csv_may_count_time_in_seconds_and_tell_lengths():
     assert found.observations[0].stable is None
 
 
+def test_a_csv_may_tell_of_requests_given_up_on():
+    head = (
+        "time,canary_requests,canary_errors,stable_requests,stable_errors,canary_abandoned,stable_abandoned"
+    )
+    (found,) = read_csv("f", f"{head}\n10,5,1,20,0,7,2\n20,5,0,20,0,,\n")
+    assert [(o.canary.requests, o.canary.abandoned) for o in found.observations] == [(5, 7), (5, 0)]
+    assert [o.stable.abandoned for o in found.observations if o.stable] == [2, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "place", "said"),
     [
@@ -159,6 +168,41 @@ def test_what_is_wrong_in_a_csv_is_named_with_line_and_column(text, place, said)
     assert f"\n{place}: " in str(raised.value)
     assert said in str(raised.value)
     assert "canary_le_SECONDS" in raised.value.remedy
+
+
+def test_the_walk_is_found_from_requests_that_arrived_though_nobody_was_answered():
+    def hung(observation):
+        canary = observation.canary
+        left = canary.model_copy(update={"requests": 0, "errors": 0, "abandoned": canary.requests})
+        return observation.model_copy(update={"step": 0, "weight_applied": 0, "canary": left})
+
+    blind = replace(
+        recorded.changed(recorded.release(walk=((10, timedelta(minutes=5)),)), hung), placed=False
+    )
+    assert {o.weight_applied for o in placing.placed(blind, [10, 50]).observations} == {10}
+
+
+def test_series_of_clients_that_gave_up_are_no_answers_whatever_the_query_selects():
+    grid = (0.0, 10.0)
+
+    def series(value, **labels):
+        return Series(labels, {0.0: 0, 10.0: value})
+
+    found = recording(
+        "url",
+        grid,
+        Answers(
+            requests=(series(20, code="200"), series(5, code="499"), series(1, status="0")),
+            errors=(series(2, code="500"), series(5, code="499")),
+            buckets=(series(20, code="200", le="+Inf"), series(5, code="499", le="0.1")),
+        ),
+        None,
+    )
+    assert found is not None
+    (seen,) = found.observations
+    assert (seen.canary.requests, seen.canary.errors, seen.canary.abandoned) == (20, 2, 6)
+    assert seen.canary.buckets == ((math.inf, 20),)
+    assert seen.canary.waited == ((0.1, 5), (math.inf, 0))
 
 
 def test_the_walk_is_found_from_the_shares_of_requests():

@@ -41,7 +41,7 @@ def explain(  # noqa: PLR0917 - one parameter for each option
         typer.Option(
             "--metric",
             metavar="M",
-            help="Draw errorRate, latencyP95 or latencyP99.",
+            help="Draw errorRate, latencyP95, latencyP99 or abandonmentRate.",
             show_default="the one blamed most",
         ),
     ] = None,

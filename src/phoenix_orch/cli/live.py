@@ -11,7 +11,8 @@ from phoenix_orch.cli import tables
 from phoenix_orch.cli.output import compressed
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.observation import MetricEvidence, VerdictKind
-from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.health_validator.rules import ABANDONED
+from phoenix_orch.orchestrator.views import Rates, RolloutView
 from phoenix_orch.rollout.status import ACTIVE, State
 
 _GOOD, _BAD, _WAITING, _NOW = "green", "bold red", "yellow", "bold cyan"
@@ -160,7 +161,9 @@ def _variants(view: RolloutView) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
     for title in ("", "version"):
         table.add_column(title, no_wrap=True)
-    for title in ("req/s", "errors", "p95", "p99", "requests", "failed", "ready"):
+    given_up = any(rates.abandoned for _, _, rates in tables.pair(view))
+    left = ("gave up",) if given_up else ()
+    for title in ("req/s", "errors", "p95", "p99", "requests", "failed", *left, "ready"):
         table.add_column(title, justify="right", no_wrap=True)
     breached = _breached(view)
     for name, revision, rates in tables.pair(view):
@@ -174,9 +177,15 @@ def _variants(view: RolloutView) -> Table:
             Text(explain.shown("latencyP99", rates.p99), style=_BAD if "latencyP99" in bad else ""),
             f"{rates.requests:,}",
             f"{rates.errors:,}",
+            *_left(rates, bad=ABANDONED in bad, shown=given_up),
             tables.running(view, revision) or "-",
         )
     return table
+
+
+def _left(rates: Rates, *, bad: bool, shown: bool) -> tuple[Text, ...]:
+    """Requests that clients gave up on; no cell where nobody ever did."""
+    return (Text(f"{rates.abandoned:,}", style=_BAD if bad else ""),) if shown else ()
 
 
 def _breached(view: RolloutView) -> frozenset[str]:

@@ -20,6 +20,8 @@ from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.views import Change
 
 Row = Sequence[str]
+GAVE_UP = "GAVE UP"
+"""Title of a column: requests that clients gave up on. Left out where there were none."""
 GAP = 2
 _NARROWEST = 10
 _ROOM = 30
@@ -95,6 +97,15 @@ def columns(header: Row, rows: Sequence[Row], *, empty: str, indent: int = 0, wh
     limit = width()
     lines = [_line(row, widths, None if limit is None else limit - indent, whole=whole) for row in table]
     return textwrap.indent("\n".join(lines), " " * indent)
+
+
+def without_empty(header: Row, rows: Sequence[Row], title: str) -> tuple[Row, list[Row]]:
+    """Header and rows without the columns called `title`, where none of their cells says anything."""
+    places = [place for place, name in enumerate(header) if name == title]
+    if any(row[place] not in ("", "0") for row in rows for place in places):
+        return header, list(rows)
+    kept = [place for place in range(len(header)) if place not in places]
+    return tuple(header[place] for place in kept), [tuple(row[place] for place in kept) for row in rows]
 
 
 def _line(row: Row, widths: Sequence[int], limit: int | None, *, whole: bool) -> str:

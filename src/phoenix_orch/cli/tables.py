@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from phoenix_orch.cli.output import columns
+from phoenix_orch.cli.output import GAVE_UP, columns, without_empty
 from phoenix_orch.health_validator import explain
 from phoenix_orch.kernel.text import plain
 from phoenix_orch.kernel.units import format_duration
@@ -118,8 +118,9 @@ def mark(view: RolloutView, index: int) -> str:
 
 
 def variants(view: RolloutView, *, indent: int = 0) -> str:
-    header = ("VARIANT", "VERSION", "REQ/S", "ERRORS", "P95", "P99", "REQUESTS", "FAILED", "READY")
-    return columns(header, [_variant(view, *variant) for variant in pair(view)], empty="", indent=indent)
+    header = ("VARIANT", "VERSION", "REQ/S", "ERRORS", "P95", "P99", "REQUESTS", "FAILED", GAVE_UP, "READY")
+    rows = [_variant(view, *variant) for variant in pair(view)]
+    return columns(*without_empty(header, rows, GAVE_UP), empty="", indent=indent)
 
 
 def pair(view: RolloutView) -> tuple[tuple[str, str | None, Rates], tuple[str, str | None, Rates]]:
@@ -140,6 +141,7 @@ def _variant(view: RolloutView, name: str, revision: str | None, rates: Rates) -
         explain.shown("latencyP99", rates.p99),
         f"{rates.requests:,}",
         f"{rates.errors:,}",
+        f"{rates.abandoned:,}",
         running(view, revision),
     )
 

@@ -20,6 +20,7 @@ from phoenix_orch.health_validator.books import (
     EDGES,
     NO_POINT,
     NOTHING,
+    A,
     Block,
     Books,
     Four,
@@ -27,6 +28,7 @@ from phoenix_orch.health_validator.books import (
     Ledger,
     N,
     Numbers,
+    Phi,
     Recent,
     Slot,
     T,
@@ -34,7 +36,7 @@ from phoenix_orch.health_validator.books import (
 )
 from phoenix_orch.health_validator.config import PATIENCE, JudgeConfig
 from phoenix_orch.health_validator.history import History
-from phoenix_orch.health_validator.ledger import Phi, sums
+from phoenix_orch.health_validator.ledger import sums
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.rules import Rules
 from phoenix_orch.rollout.spec import Statistical
@@ -48,7 +50,7 @@ ROUTED = 20
 OK, MERGED, GAP = Quality.OK, Quality.MERGED, Quality.GAP
 COUNTED = frozenset({OK, MERGED, Quality.PARTIAL})
 
-NOTE = 120
+NOTE = 100
 
 
 def begin(config: JudgeConfig, history: History, observation: Observation) -> Books:
@@ -152,7 +154,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
             gauges=_gauges(place, canary, stable, t1 - t0),
         ),
     )
-    routed = (raw[N], theirs[N]) if good else (0, 0)
+    routed = (raw[N] + raw[A], theirs[N] + theirs[A]) if good else (0, 0)
     slots = _slotted(place, books.window, cell, (*raw[:EDGES], *theirs[:EDGES], *routed))
     recent = _moved(books, slots)
     return Books(
@@ -170,7 +172,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
         window=slots,
         pending=pending,
         warm=warm,
-        silent=_silent(place, books.silent, canary, theirs[N], t1) if matched else books.silent,
+        silent=_silent(place, books.silent, canary, theirs[N] + theirs[A], t1) if matched else books.silent,
         point=pointrule.look(place, books.point, recent, t1),
         view=ledger.settle(place, before, block, recent, lanes=lanes, phi=books.phi),
         recent=recent,
@@ -181,13 +183,16 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
 
 
 def numbers(arm: Arm, thresholds: tuple[float | None, ...], *, certain: bool) -> Numbers:
-    """An arm's counts: requests, errors, timed, certainly and possibly slower than each of the first two
-    thresholds, then slower than each further one: `certain`ly or possibly."""
-    if not arm.buckets:
-        return (arm.requests, arm.errors, *[0] * (3 + len(thresholds)))
-    uppers, counts = zip(*arm.buckets, strict=True)
+    """An arm's counts: requests, errors, given up on, timed, certainly and possibly slower than each of the
+    first two thresholds, then slower than each further one: `certain`ly or possibly."""
+    buckets = arm.buckets
+    if arm.waited:
+        buckets = histogram.with_waited(buckets, arm.waited, thresholds[:2])
+    if not buckets:
+        return (arm.requests, arm.errors, arm.abandoned, *[0] * (3 + len(thresholds)))
+    uppers, counts = zip(*buckets, strict=True)
     tails = tuple(accumulate(reversed(counts), initial=0))
-    return (arm.requests, arm.errors, *_picks(uppers, thresholds, certain)(tails))
+    return (arm.requests, arm.errors, arm.abandoned, *_picks(uppers, thresholds, certain)(tails))
 
 
 @lru_cache(maxsize=512)
@@ -230,13 +235,14 @@ def _tolerated(given: Statistical, history: History, edge: float) -> float:
 
 
 def dispersions(place: Rules, history: History) -> Phi:
-    """Of errors, and of requests slower than the step's limits of p95 and p99."""
+    """Of errors, of requests slower than the step's limits of p95 and p99, and of those given up on."""
     unknown = place.parameters.dispersion_unknown
     first, second = place.latency_limits
     return (
         history.dispersion if history.dispersion is not None else unknown,
         history.dispersion_of(first, unknown) if first is not None else unknown,
         history.dispersion_of(second, unknown) if second is not None else unknown,
+        history.abandoned if history.abandoned is not None else unknown,
     )
 
 
@@ -315,8 +321,8 @@ def _warm(place: Rules, books: Books, canary: Arm, cell: int) -> tuple[int, int]
 def _silent(place: Rules, silent: tuple[float, int], canary: Arm, beside: int, now: int) -> tuple[float, int]:
     """How many requests are missing since the canary's last one, and since when they are too many."""
     weight = place.step.weight
-    if canary.requests or weight >= 100 or canary.quality is GAP:
-        return (0.0, 0) if canary.requests else silent
+    if canary.arrived or weight >= 100 or canary.quality is GAP:
+        return (0.0, 0) if canary.arrived else silent
     expected = silent[0] + beside * weight / (100 - weight)
     return expected, silent[1] or (now if expected >= ROUTED else 0)
 

@@ -5,7 +5,8 @@
 
 `time` is the end of the interval, ISO 8601 or seconds since 1970. Counts are those of the interval, not
 totals. `canary_le_0.1` are the requests of the interval that took at most 0.1 s, as Prometheus counts
-them: those of a lower edge are among them.
+them: those of a lower edge are among them. Requests are those that were answered; what clients gave up on
+before, status 499 mostly, is `canary_abandoned` and not among them.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ OPTIONAL = (
     "revision",
     "stable_requests",
     "stable_errors",
+    "canary_abandoned",
+    "stable_abandoned",
     "canary_cpu",
     "canary_memory",
 )
@@ -166,6 +169,7 @@ def _arm(row: _Row, who: str, revision: str) -> Arm:
         revision=revision,
         requests=requests,
         errors=errors,
+        abandoned=_count(row, f"{who}_abandoned") or 0,
         buckets=histogram.from_cumulative(counts),
         cpu=_number(row, f"{who}_cpu"),
         memory=_count(row, f"{who}_memory"),

@@ -59,7 +59,7 @@ class JudgeState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     revision: str
     release: int = 0
     step: int = 0

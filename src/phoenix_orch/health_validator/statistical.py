@@ -7,7 +7,7 @@ docs/explanation; the mathematics is in `sequential`.
 from __future__ import annotations
 
 from phoenix_orch.health_validator import gate, pointrule
-from phoenix_orch.health_validator.books import Books, Ledger, N, together
+from phoenix_orch.health_validator.books import A, Books, Ledger, N, together
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.environment import shared_fault
 from phoenix_orch.health_validator.findings import findings
@@ -114,6 +114,8 @@ class Judgement:
             return Opinion(VerdictKind.ROLLBACK, wrong, category=Category.ROUTING)
         if wrong:
             return Opinion(VerdictKind.HOLD, wrong, category=Category.ROUTING)
+        if books.block.canary[A] and not books.block.canary[N]:
+            return Opinion(VerdictKind.HOLD, self.words.unanswered(), category=Category.NO_ANSWERS)
         if books.quality is _OK:
             return None
         who, note = rules.who, f" ({books.note})" if books.note else ""

@@ -15,6 +15,7 @@ from typing import Protocol
 import httpx
 from pydantic import ValidationError
 
+from phoenix_orch.health_validator import histogram
 from phoenix_orch.health_validator.observation import Arm
 from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
@@ -169,7 +170,7 @@ class Verifier:
             arm = await self._window(rollout, revision, window)
             if arm is not None:
                 total, watched = arm if total is None else _sum(total, arm), watched + window
-            enough = total is not None and total.requests >= rollout.spec.policy.min_requests
+            enough = total is not None and _enough(total, rollout.spec.policy.min_requests)
             if enough or kind == "rollback":
                 break
         limits = rollout.spec.steps()[-1].limits
@@ -242,8 +243,15 @@ def _sum(one: Arm, other: Arm) -> Arm:
         revision=one.revision,
         requests=one.requests + other.requests,
         errors=one.errors + other.errors,
+        abandoned=one.abandoned + other.abandoned,
         buckets=tuple(sorted(counts.items())),
+        waited=histogram.merged(one.waited, other.waited),
     )
+
+
+def _enough(arm: Arm, wanted: int) -> bool:
+    """Answers to judge, or so many clients that gave up that their lack is an answer, too."""
+    return arm.requests >= wanted or (arm.unanswered and arm.abandoned >= wanted)
 
 
 def judge_arm(arm: Arm | None, limits: Limits, window: timedelta) -> VerifyStep:
@@ -253,6 +261,9 @@ def judge_arm(arm: Arm | None, limits: Limits, window: timedelta) -> VerifyStep:
         return VerifyStep(
             name=name, ok=False, unknown=True, detail=f"too few requests within {format_duration(window)}"
         )
+    given_up = f"clients gave up on {arm.abandoned} of {arm.arrived}" if arm.abandoned else ""
+    if not arm.requests:
+        return VerifyStep(name=name, ok=False, detail=f"no request was answered; {given_up}")
     found, bad = [], False
     share = arm.errors / arm.requests
     found.append(f"errors {format_ratio(round(share, 6))} of {arm.requests}")
@@ -262,18 +273,11 @@ def judge_arm(arm: Arm | None, limits: Limits, window: timedelta) -> VerifyStep:
     for quantile, limit in (("p95", limits.latency_p95), ("p99", limits.latency_p99)):
         if limit is None:
             continue
-        slow = _certainly_above(arm, limit.total_seconds()) / arm.requests
-        within = slow <= SLOW_SHARE[quantile]
+        known = histogram.with_waited(arm.buckets, arm.waited, limits.latencies())
+        slow = histogram.certainly_above(known, limit.total_seconds())
+        within = slow <= SLOW_SHARE[quantile] * histogram.total(known)
         bad = bad or not within
         found.append(f"{quantile} {'within' if within else 'above'} {format_duration(limit)}")
+    if given_up:
+        found.append(given_up)
     return VerifyStep(name=name, ok=not bad, detail="; ".join(found))
-
-
-def _certainly_above(arm: Arm, limit: float) -> int:
-    """Requests in buckets that begin at or above the limit."""
-    above, lower = 0, 0.0
-    for upper, count in arm.buckets:
-        if lower >= limit:
-            above += count
-        lower = upper
-    return above

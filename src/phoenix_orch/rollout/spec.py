@@ -62,6 +62,11 @@ class Limits(Model):
     memory: Size | None = None
     """Resident bytes of any one process."""
 
+    def latencies(self) -> tuple[float | None, float | None]:
+        """Seconds, of p95 and p99."""
+        p95, p99 = self.latency_p95, self.latency_p99
+        return (p95.total_seconds() if p95 else None, p99.total_seconds() if p99 else None)
+
 
 class Phase(Model):
     """One stage of the walk: either one weight for a time, or a staircase of equal steps."""
@@ -270,6 +275,8 @@ class Shares(Model):
     """CPU and memory, each."""
     business: Weight = 0.1
     """Each limit of a business metric or of a plain value."""
+    abandoned_against_stable: Weight = 0.05
+    """Requests that clients gave up on, against stable in the same seconds."""
 
     @model_validator(mode="after")
     def _something_counts(self) -> Self:
@@ -312,6 +319,10 @@ class Statistical(Model):
     """Nor are they ever tolerated beyond so many times."""
     latency_odds_unknown: Annotated[float, Field(ge=1, le=100)] = 2.0
     """Tolerated where there is no history to translate `latencyTolerance` into odds."""
+    abandoned_odds: Annotated[float, Field(ge=1, le=100)] = 2.0
+    """Odds of clients giving up of up to so many times those of stable are no regression."""
+    abandoned_materiality: Ratio = 0.01
+    """Nor is a share of requests given up on that is higher than stable's by less than this."""
     business_odds: Annotated[float, Field(ge=1, le=100)] = 1.05
     """Business events up to so many times rarer or more frequent than stable's are no regression."""
     resource_tolerance: Ratio = 0.2
@@ -380,7 +391,8 @@ class Policy(Model):
     min_requests: Annotated[int, Field(ge=1)] = 10
     """Fewer canary requests than this are no evidence."""
     no_data: Literal["hold", "rollback"] = "hold"
-    """Without an answer from the source of evidence: wait, or take the release back."""
+    """Without an answer from the source of evidence, or from the canary to anybody: wait, or take the release
+    back."""
     hold_timeout: Duration = timedelta(hours=1)
     """A release that had to wait this long is not waited for any longer."""
     on_hold_timeout: Literal["pause", "rollback"] = "rollback"

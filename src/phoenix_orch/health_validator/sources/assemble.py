@@ -37,8 +37,8 @@ def assemble(context: Context, memory: SourceMemory, snapshot: Snapshot) -> Read
     stable = _arm(context, snapshot, deltas, known, context.stable) if context.stable else None
     still = memory.still
     if canary.quality in (Quality.OK, Quality.MERGED):
-        beside = stable.requests if stable is not None else 0
-        still = counters.stand_still(still, canary=canary.requests, stable=beside, weight=context.weight)
+        beside = stable.arrived if stable is not None else 0
+        still = counters.stand_still(still, canary=canary.arrived, stable=beside, weight=context.weight)
         if still.stale:
             canary = canary.model_copy(update={"quality": Quality.STALE})
     observation = Observation(
@@ -61,12 +61,15 @@ def _arm(context: Context, snapshot: Snapshot, deltas: Deltas, known: set[str], 
     own = [(key, number) for key, number in values if key.revision == revision]
     instances = [instance.name for instance in context.instances(revision)]
     memory = [snapshot.processes.memory[name] for name in instances if name in snapshot.processes.memory]
+    waited = _buckets(increases, revision, "waited")
     exits = context.workload.exits if context.workload is not None else ()
     return Arm(
         revision=revision,
         requests=int(sum(number for key, number in own if key.kind in ("ok", "error"))),
         errors=int(sum(number for key, number in own if key.kind == "error")),
-        buckets=_buckets(increases, revision),
+        abandoned=int(sum(number for key, number in own if key.kind == "abandoned")),
+        buckets=_buckets(increases, revision, "le"),
+        waited=waited if histogram.total(waited) else (),
         business=_business(context, deltas, snapshot.processes, instances),
         cpu=_cpu(deltas, snapshot, instances),
         memory=max(memory, default=None),
@@ -93,14 +96,14 @@ def _quality(
     return Quality.MERGED if late or any(found.merged for found in increases) else Quality.OK
 
 
-def _buckets(increases: Iterable[Increase], revision: str) -> histogram.Buckets:
+def _buckets(increases: Iterable[Increase], revision: str, kind: str) -> histogram.Buckets:
     """Processes may differ in their layout, so each one's `le` counts are taken apart by themselves."""
     together: histogram.Buckets = ()
     for found in increases:
         cumulative: dict[float, int] = {}
         for name, number in found.values.items():
             key = split(name)
-            if key.kind == "le" and key.revision == revision:
+            if key.kind == kind and key.revision == revision:
                 edge = float(key.name)
                 cumulative[edge] = cumulative.get(edge, 0) + int(number)
         together = histogram.merged(together, histogram.from_cumulative(cumulative))

@@ -1,8 +1,9 @@
 """Counters in the Prometheus text format, as series that `counters` can follow. Pure.
 
-A series is named `REVISION|KIND|NAME|LABELS`. Kinds: `ok` and `error` count requests, `le` counts those
-up to the latency edge NAME, `business` counts what the spec calls NAME, `cpu` is milliseconds. Requests
-come in whole numbers; what a business counts may come in fractions.
+A series is named `REVISION|KIND|NAME|LABELS`. Kinds: `ok` and `error` count requests that were answered,
+`abandoned` those that clients gave up on; `le` counts answers up to the latency edge NAME, `waited` clients
+that gave up until then; `business` counts what the spec calls NAME, `cpu` is milliseconds. Requests come in
+whole numbers; what a business counts may come in fractions.
 
 Pages can be long (Traefik writes about 22 lines for each service, method and status), and the parser of
 prometheus_client takes some 20 microseconds a line; so lines that are of no interest are left out first.
@@ -11,11 +12,12 @@ prometheus_client takes some 20 microseconds a line; so lines that are of no int
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from phoenix_orch.health_validator import answers
 from phoenix_orch.rollout.spec import BusinessMetric, PlainValue
 from phoenix_orch.traffic.traefik_config import parse_service_name
 
@@ -26,7 +28,6 @@ ROUTER_REQUESTS = "traefik_service_requests_total"
 ROUTER_BUCKET = "traefik_service_request_duration_seconds_bucket"
 REQUESTS = ("requests_total", "http_requests_total")
 BUCKET = ("request_duration_seconds_bucket", "http_request_duration_seconds_bucket")
-STATUS = ("code", "status", "status_code")
 PATHS = ("path", "handler", "route", "endpoint")
 PROBES = frozenset({"/metrics", "/healthz", "/health", "/livez", "/readyz", "/ready"})
 """Requests of whoever looks after the process are not its users'."""
@@ -73,10 +74,10 @@ def _router_key(name: str, labels: dict[str, str], route: str) -> Key | None:
         return None
     rest = _rest(labels, leave_out=("service", "le"), also=service.variant)
     if name == ROUTER_REQUESTS:
-        return Key(service.revision, _kind(labels.get("code", "")), "", rest)
+        return Key(service.revision, answers.kind(labels.get("code", "")), "", rest)
     if labels.get("protocol") != "http":  # the duration of a stream is not a latency
         return None
-    return Key(service.revision, "le", _edge(labels), rest)
+    return Key(service.revision, _timed(labels), _edge(labels), rest)
 
 
 def process_page(text: str, revision: str, business: tuple[BusinessMetric, ...]) -> Page:
@@ -93,10 +94,9 @@ def process_page(text: str, revision: str, business: tuple[BusinessMetric, ...])
         if name in (requests, bucket) and not PROBES.isdisjoint(labels.get(path) for path in PATHS):
             return
         if name == requests:
-            status = next((labels[label] for label in STATUS if label in labels), "")
-            yield Key(revision, _kind(status), "", rest)
+            yield Key(revision, answers.kind(answers.status(labels)), "", rest)
         elif name == bucket:
-            yield Key(revision, "le", _edge(labels), rest)
+            yield Key(revision, _timed(labels), _edge(labels), rest)
         for metric in business:
             if name in _names(metric) and metric.labels.items() <= labels.items():
                 yield Key(revision, "business", metric.name, rest)
@@ -175,8 +175,8 @@ def _names(metric: BusinessMetric) -> tuple[str, str]:
     return metric.counter, f"{metric.counter.removesuffix('_total')}_total"
 
 
-def _kind(status: str) -> str:
-    return "error" if status.startswith("5") else "ok"
+def _timed(labels: Mapping[str, str]) -> str:
+    return "waited" if answers.kind(answers.status(labels)) == "abandoned" else "le"
 
 
 def _edge(labels: dict[str, str]) -> str:
