@@ -169,6 +169,10 @@ class FakeOperations:
         self.broken = False
         """Every reading raises something that nobody foresaw."""
         self.away = False
+        self.refuses = ""
+        """What becomes of every command, if it comes too late."""
+        self.obeys = True
+        """A command is handled as soon as it is given."""
         self.latched = False
 
     async def info(self) -> dict[str, Any]:
@@ -214,6 +218,8 @@ class FakeOperations:
                 at=NOW - timedelta(minutes=4), reason="WeightSeen", message="5 % reach the canary", release=3
             ),
         ]
+        if self.refuses:
+            events.append(Event(at=NOW, reason="CommandRefused", message=self.refuses, release=3))
         return events[-limit:]
 
     async def history(self, name: str, limit: int) -> list[Release]:
@@ -324,7 +330,11 @@ class FakeOperations:
         if why_not is not None:
             raise BadState(f"cannot {kind.value} web: {why_not}", remedy=remedy(status, kind, name))
         self.calls.append(("command", name, kind, actor, reason))
-        return Command(id="x", kind=kind, actor=actor, at=NOW, reason=reason, step=step)
+        command = Command(id="x", kind=kind, actor=actor, at=NOW, reason=reason, step=step, revision=NEW)
+        if self.obeys:
+            state = State.ROLLED_BACK if kind is CommandKind.ABORT else status.state
+            self.pictures = [view(state, handled=("x",))]
+        return command
 
     async def services(self) -> list[ServiceView]:
         return [await self.service("web")]

@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -21,15 +22,16 @@ import pytest
 from ruamel.yaml import YAML
 from tests.integration.fake_phoenix import NEW, OLD, FakeOperations, serving, view
 
-from phoenix_orch.cli import checks, following, main
+from phoenix_orch.cli import checks, following, main, obeying
 from phoenix_orch.client import offline
 from phoenix_orch.kernel.errors import BadState, NotFound
 from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.views import Fault
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.status import CommandKind, State
 from phoenix_orch.runtime.users import name_of
 from phoenix_orch.traffic.embedded import EmbeddedRouter
-from phoenix_orch.traffic.router import Backend, Group, TrafficState
+from phoenix_orch.traffic.router import Backend, Group, TrafficSeen, TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
 
 
@@ -311,11 +313,11 @@ async def test_abort_needs_no_phoenix(tmp_path, monkeypatch, capsys):
 
     status = await in_thread(abort, "--dry-run")
     assert status == 0
-    assert "would abort revision new, which has 20% of web" in capsys.readouterr().out
+    assert "would abort revision new, which gets 20 % of the requests" in capsys.readouterr().out
     assert (await EmbeddedRouter(tmp_path / "router").read("web")).weight == 20
     assert await in_thread(abort) == 0
     shown = capsys.readouterr()
-    assert "aborted web: revision new is latched, revision old has all traffic" in shown.out
+    assert "abort web: revision new is latched; no router runs now" in shown.out
     assert "Phoenix is not running" in shown.err
     state = await EmbeddedRouter(tmp_path / "router").read("web")
     assert (state.weight, state.aborted) == (0, ("new",))
@@ -335,6 +337,113 @@ async def test_abort_goes_past_a_phoenix_that_hangs(tmp_path, monkeypatch, capsy
     assert (await EmbeddedRouter(tmp_path / "router").read("web")).weight == 0
 
 
+# -- what came of a word ---------------------------------------------------------------------------
+
+
+def taking_back(latched: bool, seen: int | None, *, faults=(), **status):
+    """A picture in the middle of a rollback of the canary."""
+    picture = view(State.ROLLING_BACK, **status)
+    return picture.model_copy(
+        update={
+            "traffic": picture.traffic.model_copy(update={"aborted": (NEW,) if latched else ()}),
+            "seen": TrafficSeen(weight=seen, canary_revision=NEW, stable_revision=OLD),
+            "faults": faults,
+        }
+    )
+
+
+def test_an_abort_waits_until_the_router_is_seen_to_follow(phoenix, operations):
+    obeyed = {"handled": ("x",)}
+    operations.obeys = False
+    operations.pictures = [
+        view(),
+        taking_back(False, 5, **obeyed),
+        taking_back(True, 5, **obeyed),
+        taking_back(True, 0, **obeyed),
+    ]
+    said = phoenix("rollout", "abort", "web")
+    assert f"revision {NEW} is latched; the router sends it nothing, and everything to revision {OLD}" in said
+    assert len(operations.pictures) == 1, "not before the last of them"
+
+
+@pytest.mark.parametrize(
+    ("latched", "seen", "faults", "said"),
+    [
+        (True, 5, (), f"revision {NEW} is latched, it still gets 5 % of the requests"),
+        (True, None, (), f"revision {NEW} is latched, the router does not say whether it gets requests"),
+        (
+            False,
+            5,
+            (Fault(at="abort", message="the disk is full", remedy="free some space"),),
+            f"revision {NEW} is not latched, it still gets 5 % of the requests; the disk is full",
+        ),
+    ],
+)
+def test_an_abort_that_is_not_done_is_not_called_done(operations, capsys, latched, seen, faults, said):
+    operations.obeys = False
+    operations.pictures = [view(), taking_back(latched, seen, faults=faults, handled=("x",))]
+    assert main.run(["rollout", "abort", "web", "--timeout", "300ms", "-o", "json"]) == 1
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert "what to do: " in shown.err
+    told = json.loads(shown.out)
+    assert (told["done"], told["latched"], told["seen"]) == (False, latched, seen)
+    assert told["problem"] in shown.err
+
+
+async def test_a_phoenix_that_took_the_word_and_does_nothing_is_gone_past(operations, capsys):
+    """Its API answers, its controller hangs."""
+    operations.obeys = False
+    operations.pictures = [view()]
+    groups = {"stable": group(OLD), "canary": group(NEW)}
+    await releasing(operations.data_dir, **groups)
+    try:
+        assert await in_thread(main.run, ["rollout", "abort", "web", "--timeout", "3s"]) == 1
+        shown = capsys.readouterr()
+        assert "Phoenix has not done it within 2 s; the traffic object was changed directly" in shown.err
+        state = await EmbeddedRouter(operations.data_dir / "router").read("web")
+        assert (state.weight, state.aborted) == (0, (NEW,))
+    finally:
+        shutil.rmtree(operations.data_dir / "router")
+
+
+def test_an_abort_that_came_too_late_is_refused_and_not_called_done(operations, capsys):
+    operations.obeys = False
+    operations.pictures = [view(), view(State.PROMOTED, handled=("x",), message="it was promoted meanwhile")]
+    assert main.run(["rollout", "abort", "web"]) == 2
+    shown = capsys.readouterr()
+    assert "web was not taken back: it was promoted meanwhile" in shown.err
+    assert shown.out == ""
+
+
+def test_an_abort_of_what_is_being_taken_back_waits_for_it(operations, capsys):
+    operations.pictures = [taking_back(True, 0)]
+    assert main.run(["rollout", "abort", "web"]) == 0
+    shown = capsys.readouterr()
+    assert "web is being taken back already" in shown.err
+    assert "is latched; the router sends it nothing" in shown.out
+    assert operations.calls == []
+
+
+@pytest.mark.parametrize("word", ["pause", "promote"])
+def test_a_word_that_is_not_obeyed_yet_is_not_called_done(phoenix, operations, monkeypatch, word):
+    monkeypatch.setattr(obeying, "PATIENCE", 0.2)
+    operations.obeys = False
+    fault = Fault(at="store", message="the store does not answer")
+    operations.pictures = [view().model_copy(update={"faults": (fault,)})]
+    said = phoenix("rollout", word, "web")
+    assert said.startswith(f"{word} web: accepted, and not obeyed yet: the store does not answer; ")
+    assert "phoenix rollout status web" in said
+
+
+def test_a_word_that_came_too_late_is_refused_with_the_reason(operations, capsys):
+    operations.refuses = "promote: there is no step to skip; the state is Baking"
+    assert main.run(["rollout", "promote", "web"]) == 2
+    shown = capsys.readouterr()
+    assert "cannot promote web: there is no step to skip; the state is Baking" in shown.err
+    assert shown.out == ""
+
+
 async def test_abort_by_hand_in_the_bake_puts_the_previous_revision_back(tmp_path):
     await releasing(tmp_path, stable=group("new"), canary=None, previous=group("old"), weight=0)
     aborted = await in_thread(offline.abort, tmp_path, "web")
@@ -347,6 +456,21 @@ async def test_abort_by_hand_once_more_in_the_bake_leaves_the_good_revision_alon
         aborted = await in_thread(offline.abort, tmp_path, "web")
         assert aborted.revision == "new"
         assert (aborted.state.stable.revision, aborted.state.aborted) == ("old", ("new",))
+
+
+async def test_abort_by_hand_touches_no_other_revision_than_the_one_that_is_meant(tmp_path):
+    before = await releasing(tmp_path)
+    with pytest.raises(BadState, match="revision gone of web is not on its way any more; new is"):
+        await in_thread(lambda: offline.abort(tmp_path, "web", revision="gone"))
+    assert await EmbeddedRouter(tmp_path / "router").read("web") == before
+
+
+async def test_abort_by_hand_latches_one_that_gets_no_traffic_yet(tmp_path):
+    await releasing(tmp_path, canary=None, weight=0)
+    aborted = await in_thread(lambda: offline.abort(tmp_path, "web", revision="new"))
+    assert (aborted.revision, aborted.state.aborted) == ("new", ("new",))
+    with pytest.raises(BadState, match="no release of web is on its way"):
+        await in_thread(lambda: offline.abort(tmp_path, "web", revision="old"))
 
 
 async def test_abort_by_hand_notes_who_and_why_and_the_first_word_stays(tmp_path, monkeypatch):

@@ -77,7 +77,7 @@ EVERY = dict(commands())
 PRINTS_NO_PICTURE = {
     *(("init",), ("up",), ("down",), ("serve",), ("demo",), ("schema",), ("completion",)),
     *(("rollout", "watch"), ("service", "logs")),
-    *(("rollout", word) for word in ("pause", "resume", "promote", "abort", "retry")),
+    *(("rollout", word) for word in ("pause", "resume", "promote", "retry")),
 }
 CHANGES = {
     *(("init",), ("down",), ("apply",), ("service", "restart")),

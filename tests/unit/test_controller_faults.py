@@ -399,3 +399,23 @@ async def test_a_persistent_conflict_does_not_spin(world: World, monkeypatch: py
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert 1 <= count <= 31
+
+
+async def test_what_keeps_an_abort_from_being_made_can_be_asked_until_it_is_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.progressing()
+    await world.judge(VerdictKind.ROLLBACK)
+    fault = Unavailable("the routes cannot be written", remedy="free some space")
+    with monkeypatch.context() as patch:
+
+        async def refuse(*_: object) -> object:
+            raise fault
+
+        patch.setattr(world.router, "abort", refuse)
+        await world.passes(2)
+        assert world.controller.faults(SHOP)["abort"] is fault
+        assert world.controller.faults("another") == {}
+    await world.router.abort(SHOP, NEW)  # by hand, from a command line
+    await world.passes()
+    assert world.controller.faults(SHOP) == {}

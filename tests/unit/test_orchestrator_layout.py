@@ -12,7 +12,7 @@ import pytest
 
 from phoenix_orch.kernel.clock import RealClock, ScaledClock
 from phoenix_orch.kernel.errors import BadState, Invalid
-from phoenix_orch.orchestrator.layout import Layout, only_one, open_clock, write_whole
+from phoenix_orch.orchestrator.layout import Layout, kept_clock, only_one, open_clock, write_whole
 
 
 @pytest.fixture
@@ -134,6 +134,41 @@ def test_a_torn_clock_is_refused_with_a_remedy(layout: Layout, text: str) -> Non
         open_clock(layout, 1)
     assert "--data-dir" in refused.value.remedy
     assert layout.clock.read_text() == text
+
+
+NOW = "2026-01-01T00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("epoch", "speed", "field"),
+    [
+        ("9999-12-31T23:59:00+00:00", 60, "epoch"),
+        ("9999-12-31T23:59:00-05:00", 60, "epoch"),
+        ("9999-12-31T23:59:00+00:00", 1, "epoch"),
+        ("0001-01-01T00:00:00+00:00", 60, "epoch"),
+        ("0001-01-01T00:00:00+05:00", 60, "epoch"),
+        ("2026-01-01T00:00:00", 60, "epoch"),
+        (NOW, float("nan"), "speed"),
+        (NOW, float("inf"), "speed"),
+        (NOW, -float("inf"), "speed"),
+        (NOW, 0, "speed"),
+        (NOW, -20, "speed"),
+        (NOW, True, "speed"),
+        (NOW, "fast", "speed"),
+        (NOW, 1e300, "epoch"),
+    ],
+)
+def test_a_clock_that_shows_no_time_is_refused_with_the_field_and_what_was_found(
+    layout: Layout, epoch: str, speed: object, field: str
+) -> None:
+    layout.clock.write_text(json.dumps({"epoch": epoch, "speed": speed}))
+    with pytest.raises(Invalid) as refused:
+        open_clock(layout, speed if isinstance(speed, float) and speed == 1e300 else 60)
+    found = str(speed) if field == "speed" else epoch.partition("T")[0]
+    assert f"{layout.clock} cannot be read: {field} is" in refused.value.message
+    assert found in refused.value.message
+    assert "remove the file" in refused.value.remedy
+    assert isinstance(kept_clock(layout), RealClock), "an abort by hand needs no clock"
 
 
 def test_a_clock_that_cannot_be_kept_is_refused(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,8 @@ from tests.unit.rollout_setting import T0, status_in
 
 from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.kernel.errors import Unavailable
-from phoenix_orch.rollout.latches import to_forget, to_latch
+from phoenix_orch.rollout import latches
+from phoenix_orch.rollout.latches import LATCHES_KEPT, to_forget, to_latch
 from phoenix_orch.rollout.status import CommandKind, Outcome, Release, Rollout, State, Status
 from phoenix_orch.rollout.store.store import REVISIONS_KEPT
 from phoenix_orch.testing.router_contract import group
@@ -40,7 +41,13 @@ BAD = ended(1, "bad", Outcome.ROLLED_BACK)
         (Status(state=State.PROGRESSING, stable="good", canary="bad"), [BAD], (), set()),
         (Status(state=State.ROLLING_BACK, stable="good", canary="bad"), [], (), {"bad"}),
         (Status(state=State.BAKING, stable="next", previous="bad"), [BAD], (), set()),
-        (Status(stable="good"), [ended(1, "unknown", Outcome.ROLLED_BACK)], ("unknown",), set()),
+        (Status(stable="good"), [ended(1, "gone", Outcome.ROLLED_BACK)], (), {"gone"}),
+        (
+            Status(stable="good"),
+            [ended(2, "gone", Outcome.CANCELLED), ended(1, "gone", BAD.outcome)],
+            (),
+            set(),
+        ),
     ],
 )
 def test_what_was_rolled_back_and_not_tried_again_is_latched(
@@ -49,15 +56,22 @@ def test_what_was_rolled_back_and_not_tried_again_is_latched(
     assert to_latch(status, ("good", "bad", "next"), history, told) == latched
 
 
-def test_latches_are_forgotten_with_a_full_history_and_only_those_nobody_names() -> None:
-    state = TrafficState(
-        route=SHOP, stable=group("s", 1), canary=group("c", 2), aborted=("gone", "c", "kept-1", "target")
-    )
+def test_latches_are_forgotten_at_the_cap_alone_oldest_first_and_only_those_nobody_names() -> None:
+    named = ("c", "kept", "target", "ended")
+    state = TrafficState(route=SHOP, stable=group("s", 1), canary=group("c", 2))
     rollout = Rollout(name=SHOP, service=SHOP, route=SHOP, target="target", status=status_in(State.IDLE))
-    full = [f"kept-{number}" for number in range(REVISIONS_KEPT)]
-    assert to_forget(rollout, state, full) == {"gone"}
-    assert to_forget(rollout, state, full[1:]) == set(), "a history with room has pushed nothing out"
-    assert to_forget(rollout, state, []) == set(), "nor has a store that was lost"
+    history = [ended(1, "ended", Outcome.ROLLED_BACK)]
+
+    def forgotten(*aborted: str) -> tuple[str, ...]:
+        return to_forget(rollout, state.model_copy(update={"aborted": aborted}), ["kept"], history)
+
+    many = tuple(f"gone-{number}" for number in range(LATCHES_KEPT - len(named)))
+    assert forgotten(*named, *many) == ()
+    assert forgotten(*named, *many, "1", "2") == ("gone-0", "gone-1")
+    assert forgotten(*many, *named, "1") == ("gone-0",)
+    assert forgotten(*(f"kept-{number}" for number in range(LATCHES_KEPT)), *named) == tuple(
+        f"kept-{number}" for number in range(len(named))
+    )
 
 
 async def rolled_back(world: World) -> None:
@@ -117,17 +131,45 @@ async def test_latches_come_back_when_the_store_does(world: World, monkeypatch: 
     assert (await world.router.read(SHOP)).aborted == (NEW,)
 
 
-async def test_a_long_life_does_not_gather_latches_without_bound(world: World) -> None:
+async def another_bad_one(world: World, version: str) -> None:
+    await world.want(version)
+    await world.until(State.PROGRESSING, advance=True)
+    await world.judge(VerdictKind.ROLLBACK)
+    await world.until(State.ROLLED_BACK)
+
+
+async def test_a_latch_outlives_the_revision_in_the_history(world: World) -> None:
     await world.serving()
-    first = None
-    for number in range(REVISIONS_KEPT + 10):
-        version = f"bad-{number}"
-        first = first or revision(version)
-        await world.want(version)
-        await world.until(State.PROGRESSING, advance=True)
-        await world.judge(VerdictKind.ROLLBACK)
-        await world.until(State.ROLLED_BACK)
-        aborted = (await world.router.read(SHOP)).aborted
-        assert len(aborted) <= REVISIONS_KEPT + 1
-        assert number >= REVISIONS_KEPT - 1 or first in aborted, "no latch is lost that is in the history"
-    assert first not in aborted
+    versions = [f"bad-{number}" for number in range(REVISIONS_KEPT + 10)]
+    for version in versions:
+        await another_bad_one(world, version)
+    known = {one.revision for one in await world.store.revisions(SHOP)}
+    assert revision(versions[0]) not in known
+    assert (await world.router.read(SHOP)).aborted == tuple(map(revision, versions))
+    assert await world.told("LatchForgotten") == []
+    await world.want(versions[0])
+    await world.passes(5)
+    state = await world.router.read(SHOP)
+    assert (state.stable.revision, state.weight) == (OLD, 0), "it may not come back by another name for it"
+
+
+async def test_a_lost_object_gets_latches_back_whose_revisions_are_gone(world: World) -> None:
+    await world.serving()
+    versions = [f"bad-{number}" for number in range(REVISIONS_KEPT + 5)]
+    for version in versions:
+        await another_bad_one(world, version)
+    world.router.delete(SHOP)
+    await world.passes(3)
+    assert set((await world.router.read(SHOP)).aborted) == set(map(revision, versions))
+
+
+async def test_what_goes_at_the_cap_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latches, "LATCHES_KEPT", REVISIONS_KEPT + 2)
+    await world.serving()
+    state = await world.router.read(SHOP)
+    old = tuple(f"old-{number}" for number in range(REVISIONS_KEPT + 2))
+    await world.router.write(state.model_copy(update={"aborted": old}))
+    await another_bad_one(world, "2")
+    assert (await world.router.read(SHOP)).aborted == (*old[1:], NEW)
+    (told,) = await world.told("LatchForgotten")
+    assert "old-0" in told

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import following, pages, tables
+from phoenix_orch.cli import aborting, following, obeying, pages, tables
 from phoenix_orch.cli.explaining import explain
 from phoenix_orch.cli.observing import observations
 from phoenix_orch.cli.options import (
@@ -21,13 +22,10 @@ from phoenix_orch.cli.options import (
     RolloutName,
 )
 from phoenix_orch.cli.output import changes, emit, say
-from phoenix_orch.client import Client, offline
-from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Retryable
+from phoenix_orch.client import Client
+from phoenix_orch.kernel.errors import Invalid, Retryable
 from phoenix_orch.kernel.units import parse_duration
-from phoenix_orch.orchestrator.views import RolloutView
-from phoenix_orch.rollout.commands import refusal, remedy
 from phoenix_orch.rollout.status import CommandKind
-from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.workload.spec import has_port
 
 app = typer.Typer(
@@ -37,8 +35,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
 )
-ABORT_PATIENCE = 2.0
-"""Seconds that an abort waits for Phoenix before it goes to the traffic object itself."""
 
 
 def _timeout(text: str | None) -> float | None:
@@ -227,42 +223,31 @@ def retry(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_
 
 
 @app.command()
-def abort(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
+def abort(  # noqa: PLR0917 - one parameter for each option
+    name: RolloutName,
+    reason: Reason = "",
+    timeout: Annotated[
+        str,
+        typer.Option("--timeout", metavar="DURATION", help="How long to wait until it is seen to be done."),
+    ] = "5s",
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
     """Take the release back now: all traffic to stable.
 
-    Works with Phoenix dead, too: then the traffic object itself is latched.
+    Ends well when the revision is latched and the router is seen to send it nothing, and says what is
+    missing otherwise. Works with Phoenix dead, too: then the traffic object itself is latched.
     """
-    try:
-        done = "all traffic goes to stable; the revision is latched"
-        _say(data_dir, name, CommandKind.ABORT, reason, dry_run=dry_run, done=done, timeout=ABORT_PATIENCE)
-    except Retryable as silent:
-        _abort_by_hand(data_dir, name, reason, silent, dry_run=dry_run)
-
-
-def _abort_by_hand(data_dir: DataDir, name: str, reason: str, silent: Retryable, *, dry_run: bool) -> None:
-    configure_logs()  # what is told on the way goes to standard error
-    try:
-        aborted = offline.abort(data_dir, name, reason=reason, dry_run=dry_run)
-    except NotFound as error:
-        raise type(silent)(f"{silent.message}; and {error.message}", remedy=error.remedy) from error
-    changed = "would be" if dry_run else "was"
-    following.note(f"note: {silent.message}; the traffic object {changed} changed directly")
+    within = _timeout(timeout) or 0.0
     if dry_run:
-        say(f"would abort revision {aborted.revision}, which has {aborted.state.weight}% of {aborted.route}")
-        return
-    say(
-        f"aborted {name}: revision {aborted.revision} is latched, "
-        f"revision {aborted.state.stable.revision} has all traffic\n"
-        f"{_obedience(aborted.router)}; Phoenix ends the release when it is back"
-    )
-    if aborted.untold:
-        following.note(f"note: who aborted and why could not be kept: {aborted.untold}")
-
-
-def _obedience(router: str) -> str:
-    if router == "ok":
-        return "the router obeys"
-    return f"the router {router}: `phoenix up` mends that"
+        taken = aborting.tried(data_dir, name)
+    else:
+        taken = aborting.take_back(data_dir, name, reason=reason, within=within)
+    if output is not Output.TABLE or not taken.problem:
+        emit(output, taken, aborting.text(taken))
+    if taken.problem:
+        raise Retryable(taken.problem, remedy=taken.remedy)
 
 
 @app.command()
@@ -303,27 +288,20 @@ app.command()(observations)
 
 
 def _say(
-    data_dir: DataDir,
+    data_dir: Path,
     name: str,
     kind: CommandKind,
     reason: str,
     *,
     dry_run: bool,
     done: str,
-    timeout: float = 10.0,
     step: int | None = None,
 ) -> None:
-    with Client(data_dir, timeout=timeout) as client:
+    with Client(data_dir) as client:
         if dry_run:
-            _check(client.rollout(name), kind, step)
-        else:
-            client.command(name, kind, reason=reason, step=step)
-    say(f"{kind.value} {name}: {'would be possible: ' if dry_run else ''}{done}")
-
-
-def _check(view: RolloutView, kind: CommandKind, step: int | None) -> None:
-    """Refuse what the orchestrator would refuse."""
-    status, name = view.rollout.status, view.rollout.name
-    why_not = refusal(status, kind, step)
-    if why_not is not None:
-        raise BadState(f"cannot {kind.value} {name}: {why_not}", remedy=remedy(status, kind, name))
+            obeying.check(client.rollout(name), kind, step)
+            say(f"{kind.value} {name}: would be possible: {done}")
+            return
+        command = client.command(name, kind, reason=reason, step=step)
+        waits = obeying.until_obeyed(client, name, command)
+    say(f"{kind.value} {name}: {waits or done}")

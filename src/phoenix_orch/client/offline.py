@@ -22,21 +22,34 @@ class Aborted:
     """The traffic object as it is now."""
     router: str = "ok"
     """`ok`: the router obeys it; else what is wrong with the router."""
+    seen: int | None = None
+    """What the router was seen to give the revision after that, in per cent of the requests."""
     untold: str = ""
     """Why it could not be noted who did this and why; empty: it was."""
 
 
-def abort(data_dir: Path, name: str, *, reason: str = "", dry_run: bool = False) -> Aborted:
+def abort(
+    data_dir: Path, name: str, *, revision: str = "", reason: str = "", dry_run: bool = False
+) -> Aborted:
     """Latch the revision that rollout `name` is releasing, or baking, and take its traffic away.
 
     Needs the data directory and nothing that runs. Phoenix finds the latch when it is back and ends the
-    release; a note beside it says who did it and why, and the latch does not need that.
-    Raises NotFound without such a route, BadState where nothing is being released.
+    release; a note beside it says who did it and why, and the latch does not need that. `revision`: the
+    one that is meant, where that is known; no other one is touched.
+    Raises NotFound without such a route, BadState where nothing is being released, or another revision.
     """
-    return asyncio.run(_abort(data_dir, name, reason=reason, dry_run=dry_run))
+    return asyncio.run(_abort(data_dir, name, meant=revision, reason=reason, dry_run=dry_run))
 
 
-async def _abort(data_dir: Path, name: str, *, reason: str, dry_run: bool) -> Aborted:
+def look(data_dir: Path, name: str, revision: str) -> Aborted:
+    """What the traffic object says, and the router does, about a revision. Changes nothing.
+
+    Raises NotFound without a route, Retryable or Invalid where the object cannot be read.
+    """
+    return asyncio.run(_seen(data_dir, name, revision))
+
+
+async def _abort(data_dir: Path, name: str, *, meant: str, reason: str, dry_run: bool) -> Aborted:
     layout = Layout(data_dir)
     router = EmbeddedRouter(layout.router)
     route = _route(layout, name)
@@ -49,12 +62,14 @@ async def _abort(data_dir: Path, name: str, *, reason: str, dry_run: bool) -> Ab
             else "name the directory of your Phoenix with --data-dir",
         )
     state = await router.read(route)
-    revision = _released(name, state)
+    revision = _to_take_back(name, state, meant)
     if dry_run:
         return Aborted(route=route, revision=revision, state=state)
     after = await router.abort(route, revision)
     untold = _note(layout, state, revision, reason) if revision not in state.aborted else ""
-    return Aborted(route=route, revision=revision, state=after, router=await router.insist(), untold=untold)
+    condition = await router.insist()
+    seen = (await router.observe(route)).share(revision)
+    return Aborted(route, revision, after, router=condition, seen=seen, untold=untold)
 
 
 def _note(layout: Layout, before: TrafficState, revision: str, reason: str) -> str:
@@ -70,6 +85,28 @@ def _note(layout: Layout, before: TrafficState, revision: str, reason: str) -> s
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+async def _seen(data_dir: Path, name: str, revision: str) -> Aborted:
+    layout = Layout(data_dir)
+    router, route = EmbeddedRouter(layout.router), _route(layout, name)
+    state, seen = await router.read(route), (await router.observe(route)).share(revision)
+    condition = "ok" if seen == 0 else await router.condition(within=0.0)
+    return Aborted(route, revision, state, router=condition, seen=seen)
+
+
+def _to_take_back(name: str, state: TrafficState, meant: str) -> str:
+    """The revision that is meant, if it may still get traffic or will; else the one that is on its way."""
+    waits = state.canary is None and meant != state.stable.revision
+    if meant and (meant in state.aborted or waits):
+        return meant
+    revision = _released(name, state)
+    if meant not in {"", revision}:
+        raise BadState(
+            f"revision {meant} of {name} is not on its way any more; {revision} is",
+            remedy=f"phoenix rollout status {name} shows where it stands",
+        )
+    return revision
 
 
 def _released(name: str, state: TrafficState) -> str:

@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
 from phoenix_orch.kernel.clock import Clock, RealClock, ScaledClock
 from phoenix_orch.kernel.errors import BadState, Invalid
+from phoenix_orch.runtime.directories import make_private
 
 MASK_KEY_BYTES = 32
 LONGEST_SOCKET = 107
 """Bytes of a unix socket's path on Linux, without the final zero."""
+_YEARS = (1970, 9900)
+"""What a clock may show: moments that are reckoned from it have to be moments, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +86,8 @@ class Layout:
                 remedy="give a shorter --data-dir",
             )
         try:
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for directory in (self.valkey, self.router, self.aborts):
-                directory.mkdir(mode=0o700, exist_ok=True)
+            for directory in (self.root, self.valkey, self.router, self.aborts):
+                make_private(directory)
         except OSError as error:
             raise Invalid(
                 f"the data directory {self.root} cannot be made: {error.strerror}",
@@ -193,17 +197,51 @@ def kept_clock(layout: Layout) -> Clock:
     return RealClock() if kept is None or kept[1] == 1 else ScaledClock(kept[1], kept[0])
 
 
+class _TimeLine(BaseModel):
+    """What `clock.json` holds."""
+
+    model_config = ConfigDict(strict=True)
+
+    epoch: AwareDatetime
+    speed: float = Field(gt=0, allow_inf_nan=False)
+
+
 def _kept_clock(layout: Layout) -> tuple[datetime, float] | None:
     """Epoch and speed of the time line in this directory, or None where there is none yet."""
     try:
-        kept = json.loads(layout.clock.read_text(encoding="utf-8"))
-        epoch = datetime.fromisoformat(kept["epoch"]).astimezone(UTC)
-        speed = float(kept["speed"])
+        kept = _TimeLine.model_validate_json(layout.clock.read_bytes())
+        return _epoch(kept), kept.speed
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Invalid(
-            f"{layout.clock} cannot be read: {error}",
-            remedy="give another directory with --data-dir; or remove the file, and time begins anew",
-        ) from error
-    return epoch, speed
+    except ValidationError as error:
+        reason = _first_fault(error)
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    raise Invalid(
+        f"{layout.clock} cannot be read: {reason}",
+        remedy="give another directory with --data-dir; or remove the file, and time begins anew",
+    )
+
+
+def _first_fault(error: ValidationError) -> str:
+    """The first field that is wrong, and what was found there."""
+    fault = error.errors()[0]
+    field = ".".join(map(str, fault["loc"]))
+    if fault["type"] == "missing":
+        return f"{field} is missing"
+    return f"{field} is {fault['input']!r}: {fault['msg']}" if field else fault["msg"]
+
+
+def _epoch(kept: _TimeLine) -> datetime:
+    """The epoch in UTC. Raises ValueError where no moment can be told on its time line, now or soon."""
+    first, last = _YEARS
+    try:
+        epoch = kept.epoch.astimezone(UTC)
+        year = ScaledClock(kept.speed, epoch).now().year
+    except OverflowError:
+        epoch, year = kept.epoch, 0
+    if not (first <= year <= last and first <= epoch.year <= last):
+        raise ValueError(
+            f"epoch is {kept.epoch}: at speed {kept.speed:g} it is no year from {first} to {last}"
+        )
+    return epoch

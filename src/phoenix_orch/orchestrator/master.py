@@ -76,6 +76,7 @@ class Master:
             wake=self.controller.wake,
             info=self.info,
             speed=parts.speed,
+            faults=self.controller.faults,
         )
 
     async def info(self) -> dict[str, Any]:

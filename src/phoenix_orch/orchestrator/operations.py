@@ -33,6 +33,7 @@ from phoenix_orch.rollout.status import (
     Revision,
     Rollout,
     State,
+    under_judgement,
 )
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter
@@ -60,6 +61,7 @@ class OrchestratorOperations(Reading):
         wake: Callable[[], None],
         info: Callable[[], Awaitable[dict[str, Any]]],
         speed: float = 1.0,
+        faults: Callable[[str], Mapping[str, Exception]] = lambda _: {},
     ) -> None:
         super().__init__(
             store=store,
@@ -70,6 +72,7 @@ class OrchestratorOperations(Reading):
             logs=logs,
             info=info,
             speed=speed,
+            faults=faults,
         )
         self._workload = workload
         self._applying = applying
@@ -183,7 +186,7 @@ class OrchestratorOperations(Reading):
         return Change(
             kind=ChangeKind.RELEASE,
             target=f"rollout/{rollout.name}",
-            detail=f"the release under way is aborted; revision {kept.number} serves",
+            detail=f"an abort of the release under way was accepted; revision {kept.number} serves then",
             revision=kept.revision,
             version=kept.version,
         )
@@ -201,8 +204,12 @@ class OrchestratorOperations(Reading):
         self._refuse_command(rollout, kind, step)
         if kind is CommandKind.PROMOTE:
             step = rollout.status.step  # it skips this one, and none that begins before it is obeyed
-        now = self._clock.now()
-        command = Command(id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason, step=step)
+        now, meant = self._clock.now(), ""
+        if kind is CommandKind.ABORT:
+            meant = under_judgement(rollout.status) or ""
+        command = Command(
+            id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason, step=step, revision=meant
+        )
         await self._store.command(rollout.name, command)
         self._wake()
         return command

@@ -8,10 +8,10 @@ from typing import Any, Protocol, TypeVar
 
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
+from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable
 from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.rates import RateMeter
-from phoenix_orch.orchestrator.views import LogPage, RolloutView, ServiceView
+from phoenix_orch.orchestrator.views import Fault, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.remaining import time_left
 from phoenix_orch.rollout.status import Event, Release, Revision, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
@@ -55,7 +55,9 @@ class Reading:
         logs: Logs,
         info: Callable[[], Awaitable[dict[str, Any]]],
         speed: float,
+        faults: Callable[[str], Mapping[str, Exception]] = lambda _: {},
     ) -> None:
+        """`faults`: what keeps a rollout from being acted on now, by what is tried."""
         self._store = store
         self._router = router
         self._running = workload
@@ -64,6 +66,7 @@ class Reading:
         self._logs = logs
         self._info = info
         self._speed = speed
+        self._faults = faults
         self._meters: dict[str, tuple[int, RateMeter]] = {}
 
     async def info(self) -> dict[str, Any]:
@@ -112,6 +115,7 @@ class Reading:
             stable=stable,
             time_left=time_left(rollout.spec, rollout.status, now),
             speed=self._speed,
+            faults=tuple(_fault(at, error) for at, error in sorted(self._faults(rollout.name).items())),
         )
 
     async def _meter(self, rollout: Rollout) -> RateMeter:
@@ -154,6 +158,12 @@ class Reading:
             rollout=rollout.name,
             workload=workload,
         )
+
+
+def _fault(at: str, error: Exception) -> Fault:
+    if isinstance(error, PhoenixError):
+        return Fault(at=at, message=error.message, remedy=error.remedy)
+    return Fault(at=at, message=str(error) or type(error).__name__)
 
 
 async def or_none(call: Awaitable[T]) -> T | None:

@@ -35,6 +35,15 @@ class Rates(Model):
     """Requests since the release began that clients gave up on; `requests` are without them."""
 
 
+class Fault(Model):
+    """Something that keeps Phoenix from acting on a rollout now; it goes on trying."""
+
+    at: str
+    """What it tries: `abort`, `steering`, `latch`, `store`, …"""
+    message: str
+    remedy: str = ""
+
+
 class RolloutView(Model):
     """One rollout with everything around it, as of `at`. None: could not be read just now."""
 
@@ -53,6 +62,7 @@ class RolloutView(Model):
     """Until the rollout rests if nothing goes wrong; None while nothing is on its way or it is paused."""
     speed: float = 1.0
     """How many seconds of rollout time pass in one real second."""
+    faults: tuple[Fault, ...] = ()
 
 
 class ServiceView(Model):

@@ -21,6 +21,7 @@ from phoenix_orch.kernel.told import Told
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.rollout.status import Cause, Event, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.runtime.directories import make_private
 from phoenix_orch.runtime.users import name_of
 
 REASON_KEPT = 1000
@@ -46,7 +47,7 @@ class AbortNotes:
 
     def write(self, route: str, note: AbortNote) -> None:
         """Keep the note; of several aborts of one revision the first word stays. Raises OSError."""
-        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self._directory)
         with contextlib.suppress(Invalid, Retryable):
             before = self.read(route)
             if before is not None and before[0].revision == note.revision:

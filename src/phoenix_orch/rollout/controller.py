@@ -20,7 +20,7 @@ from phoenix_orch.kernel.errors import Conflict, Latched, NotFound, PhoenixError
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes, AbortsByHand
 from phoenix_orch.rollout.drift import Drift
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
-from phoenix_orch.rollout.latches import Latches
+from phoenix_orch.rollout.latches import LATCHES_KEPT, Latches
 from phoenix_orch.rollout.machine import decide
 from phoenix_orch.rollout.passes import BREATH, RESTING_TICK, TICK, Passes
 from phoenix_orch.rollout.pictures import groups, routed, traffic_facts, traffic_state
@@ -78,6 +78,10 @@ class RolloutController:
             self._passes.wake()
         elif names := [name for name, rollout in self._known.items() if rollout.service == service]:
             self._passes.wake(*names)
+
+    def faults(self, name: str) -> dict[str, Exception]:
+        """What keeps it from acting on a rollout now, by what it tries."""
+        return self._faults.of(name)
 
     async def run(self) -> None:
         """Pass over all rollouts again and again."""
@@ -143,7 +147,9 @@ class RolloutController:
         observed, state, workload = await self._observe(rollout, stored=stored)
         decision = decide(rollout.spec, rollout.status, observed, self._clock.now())
         wait = TICK
-        if decision.abort is not None and not await self._abort(rollout, decision.abort):
+        if decision.abort is None:
+            self._faults.mended(name, "abort")  # also when somebody else latched it
+        elif not await self._abort(rollout, decision.abort):
             wait = ABORT_RETRY
         rollout = self._known[name] = await self._record(rollout, decision, state, stored=stored)
         if decision.clear_latch is not None:
@@ -153,7 +159,9 @@ class RolloutController:
         elif state is not None and stored:
             await self._attempt(name, "latches", self._keep_latches(rollout, state))
         await self._scale(rollout, decision, workload)
-        if decision.traffic is not None and workload is not None:
+        if decision.traffic is None:
+            self._faults.mended(name, "steering")
+        elif workload is not None:
             steering = self._steer(rollout, decision.traffic, state, workload)
             state = await self._attempt(name, "steering", steering) or state
         if workload is not None and (state is not None or observed.traffic_missing):
@@ -321,17 +329,29 @@ class RolloutController:
         self._passes.wake(rollout.name)
 
     async def _keep_latches(self, rollout: Rollout, state: TrafficState) -> None:
-        """A traffic object that was made anew gets the latches that the store knows of."""
-        for revision in sorted(await self._latches.keep(rollout, state)):
-            event = Event(
-                at=self._clock.now(),
-                reason="LatchRestored",
-                message=f"the traffic object had lost the latch of {revision}; it was put back",
-                revision=revision,
-                release=rollout.status.release,
-            )
-            self._log.warning(event.message, reason=event.reason, rollout=rollout.name)
-            await self._store.append_events(rollout.name, [event])
+        """A traffic object that was made anew gets the latches that the store knows of.
+
+        One that goes because there are too many is told before: better twice than never.
+        """
+        changed = await self._latches.keep(rollout, state)
+        for revision in changed.restored:
+            message = f"the traffic object had lost the latch of {revision}; it was put back"
+            await self._tell(rollout, "LatchRestored", message, revision)
+        for revision in changed.spare:
+            message = f"the latch of {revision} goes, the oldest of more than {LATCHES_KEPT}"
+            await self._tell(rollout, "LatchForgotten", message, revision)
+            await self._router.clear_latch(rollout.route, revision)
+
+    async def _tell(self, rollout: Rollout, reason: str, message: str, revision: str) -> None:
+        self._log.warning(message, reason=reason, rollout=rollout.name)
+        event = Event(
+            at=self._clock.now(),
+            reason=reason,
+            message=message,
+            revision=revision,
+            release=rollout.status.release,
+        )
+        await self._store.append_events(rollout.name, [event])
 
     async def _scale(self, rollout: Rollout, decision: Decision, workload: WorkloadState | None) -> None:
         present = set(workload.wanted) if workload is not None else set()

@@ -55,6 +55,8 @@ class Command(Model):
     reason: Told = ""
     step: int | None = None
     """The step, from 0, that a promotion is meant for; at any other one it is refused."""
+    revision: str = ""
+    """The revision that an abort was seen to be meant for, for whoever looks what came of it."""
 
 
 class Cause(Model):
@@ -135,6 +137,15 @@ class Status(Model):
     verification: Verification | None = None
     handled: tuple[str, ...] = ()
     """Ids of the commands handled last, newest last."""
+
+
+def under_judgement(status: Status) -> str | None:
+    """The revision that a rollback would take back now."""
+    if status.state in ACTIVE:
+        return status.canary
+    if status.state is State.BAKING and status.previous is not None:
+        return status.stable
+    return None
 
 
 class Outcome(StrEnum):

@@ -8,7 +8,16 @@ from typing import Any
 from phoenix_orch.health_validator.observation import Verdict
 from phoenix_orch.rollout.facts import Observed
 from phoenix_orch.rollout.spec import RolloutSpec, Step
-from phoenix_orch.rollout.status import ACTIVE, Cause, Event, Outcome, Release, State, Status
+from phoenix_orch.rollout.status import (
+    ACTIVE,
+    Cause,
+    Event,
+    Outcome,
+    Release,
+    State,
+    Status,
+    under_judgement,
+)
 from phoenix_orch.rollout.transitions import TRANSITIONS
 
 
@@ -54,11 +63,7 @@ class Turn:
 
     def under_judgement(self) -> str | None:
         """The revision that a rollback would take back now."""
-        if self.status.state in ACTIVE:
-            return self.status.canary
-        if self.status.state is State.BAKING and self.status.previous is not None:
-            return self.status.stable
-        return None
+        return under_judgement(self.status)
 
     def verdict(self) -> Verdict | None:
         """The verdict of the revision under judgement, if it was given during this release."""

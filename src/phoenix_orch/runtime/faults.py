@@ -14,7 +14,7 @@ class Faults:
     def __init__(self, log: Any) -> None:
         """`log`: a structlog logger."""
         self._log = log
-        self._present: dict[tuple[str, ...], str] = {}
+        self._present: dict[tuple[str, ...], tuple[str, Exception]] = {}
 
     def tell(self, *place: str, error: Exception, unforeseen: bool = False) -> None:
         """Log the fault unless it is the one told last for this place; numbers in it make no difference.
@@ -22,9 +22,9 @@ class Faults:
         `unforeseen`: a defect of Phoenix; it is logged with where it happened.
         """
         kind = f"{type(error).__name__}: {_DIGITS.sub('', str(error))}"
-        if self._present.get(place) != kind:
+        if self._present.get(place, ("",))[0] != kind:
             self._log.warning(str(error) or type(error).__name__, at="/".join(place), exc_info=unforeseen)
-        self._present[place] = kind
+        self._present[place] = kind, error
 
     def mended(self, *place: str) -> None:
         """Say that it works again, if it did not."""
@@ -33,4 +33,12 @@ class Faults:
 
     def forget(self, owner: str) -> None:
         """The owner is gone, and its faults with it."""
-        self._present = {place: kind for place, kind in self._present.items() if place[0] != owner}
+        self._present = {place: told for place, told in self._present.items() if place[0] != owner}
+
+    def of(self, owner: str) -> dict[str, Exception]:
+        """What is in trouble now, and why."""
+        return {
+            "/".join(what): error
+            for (who, *what), (_, error) in self._present.items()
+            if who == owner and what
+        }

@@ -31,6 +31,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
+from phoenix_orch.runtime.directories import make_private
 from phoenix_orch.runtime.valkey_program import (
     ask,
     config,
@@ -285,7 +286,7 @@ class ValkeyServer:
         return self._log_path.stat().st_size if self._log_path.exists() else 0
 
     def _prepare(self) -> None:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.directory)
         if stat.S_IMODE(self.directory.stat().st_mode) & 0o077:
             self.directory.chmod(0o700)
 

@@ -18,9 +18,11 @@ from phoenix_orch.traffic.route_files import RouteFiles
 from phoenix_orch.traffic.router import TrafficSeen, TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
 from phoenix_orch.traffic.state_file import RouteObject
-from phoenix_orch.traffic.traefik_api import Services, in_force, running, seen_of
+from phoenix_orch.traffic.traefik_api import RouterInfo, Services, in_force, running, seen_of
 from phoenix_orch.traffic.traefik_config import METRICS_PATH
 from phoenix_orch.traffic.traefik_watch import Finding, nudge, settled
+
+ROUTER_GONE = "does not run"
 
 
 class EmbeddedRouter:
@@ -63,9 +65,8 @@ class EmbeddedRouter:
         """`ok`, or what is wrong with the router; a change has `within` seconds to take effect."""
         info = await asyncio.to_thread(running, self.directory)
         if info is None:
-            return "does not run"
-        found = await settled(info, self._files, within)
-        return "ok" if found is Finding.OBEYS else f"{found.value} (pid {info.pid})"
+            return ROUTER_GONE
+        return _condition(info, await settled(info, self._files, within))
 
     async def insist(self) -> str:
         """Wait until the router obeys what was written, and tell it to when it has not heard; its condition.
@@ -73,9 +74,13 @@ class EmbeddedRouter:
         For a command that has nobody else to look after that; `TraefikProcess.keep` does it otherwise.
         """
         info = await asyncio.to_thread(running, self.directory)
-        if info is not None and await settled(info, self._files, 1.0) is Finding.DEAF:
+        if info is None:
+            return ROUTER_GONE
+        found = await settled(info, self._files, 1.0)
+        if found is Finding.DEAF:
             nudge(info)
-        return await self.condition()
+            found = await settled(info, self._files, 1.0)
+        return _condition(info, found)
 
     async def expect(self, route: str, spec: RouteSpec) -> None:
         """Answer 503 for a route that may still be refused, unless it, or its requests, are known already."""
@@ -171,6 +176,10 @@ class EmbeddedRouter:
             return RouteObject(spec=spec, state=current.state.model_copy(update={"version": version}))
 
         self._files.write(route, change)
+
+
+def _condition(info: RouterInfo, found: Finding) -> str:
+    return "ok" if found is Finding.OBEYS else f"{found.value} (pid {info.pid})"
 
 
 def _same_requests(one: RouteSpec, other: RouteSpec) -> bool:

@@ -29,6 +29,7 @@ from pathlib import Path
 import structlog
 
 from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable
+from phoenix_orch.runtime.directories import make_private
 from phoenix_orch.traffic.file_lock import locked
 from phoenix_orch.traffic.spec import RouteSpec
 from phoenix_orch.traffic.state_file import Reading, RouteObject, Table, decode, encode, marker, merged
@@ -73,7 +74,7 @@ class RouteFiles:
         """Make the directories. Idempotent. Raises Retryable."""
         try:
             for folder in (self.path.parent, self._copy.parent, self._locks, self._scratch):
-                folder.mkdir(parents=True, exist_ok=True)
+                make_private(folder)
         except OSError as error:
             raise _unwritable(Path(error.filename or self.directory), error) from error
         self._keep_reserve(_RESERVE)
@@ -194,7 +195,7 @@ class RouteFiles:
         name = hashlib.sha256(text.encode()).hexdigest()[:8] if text else secrets.token_hex(4)
         kept = self._aside / f"{name}.{_FILE}"
         try:
-            self._aside.mkdir(exist_ok=True)
+            make_private(self._aside)
             if self.path.is_dir():
                 self.path.replace(kept)
             elif not kept.exists():

@@ -53,8 +53,8 @@ class TrafficState(BaseModel):
     weight: int = 0
     """Share of the canary in per cent, 0..100."""
     aborted: tuple[str, ...] = ()
-    """Revisions that may not carry traffic: the latch. The newest last. None is forgotten by itself;
-    the rollout controller clears those of revisions that are no longer kept."""
+    """Revisions that may not carry traffic: the latch. The newest last. None is forgotten by itself, also
+    not when its revision is no longer kept."""
     drifted: bool = False
     """Set by `read` when something else changed what the data plane obeys. Writing the state puts it
     back. Never stored."""
@@ -72,6 +72,13 @@ class TrafficSeen(BaseModel):
     backends: frozenset[str] | None = None
     """Addresses that the data plane may still send requests to, of both variants; None: not known. An
     instance may be ended once its address is missing here."""
+
+    def share(self, revision: str) -> int | None:
+        """What a revision gets of the requests in per cent, as canary and as stable; None: not known."""
+        if self.weight is None:
+            return None
+        as_canary = self.weight if self.canary_revision == revision else 0
+        return as_canary + (100 - self.weight if self.stable_revision == revision else 0)
 
 
 class TrafficRouter(Protocol):
@@ -103,7 +110,8 @@ class TrafficRouter(Protocol):
         ...
 
     async def clear_latch(self, route: str, revision: str) -> TrafficState:
-        """Let `revision` carry traffic again: at a person's retry, or when nobody knows it any more.
+        """Let `revision` carry traffic again: at a person's retry, or when there are thousands.
+
         Idempotent."""
         ...
 

@@ -14,6 +14,7 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock, RealClock
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
+from phoenix_orch.runtime.directories import make_private
 from phoenix_orch.workload import processes, state_file, strays
 from phoenix_orch.workload.adoption import led
 from phoenix_orch.workload.ports import Ports
@@ -189,7 +190,7 @@ class ProcessWorkload:
         if self._lock is not None:
             return
         try:
-            self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._data_dir)
             file = (self._data_dir / "workload.lock").open("a", encoding="utf-8")
         except OSError as error:
             raise Invalid(

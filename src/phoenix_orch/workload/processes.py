@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from phoenix_orch.runtime.directories import make_private
+
 DATA_DIR = "PHOENIX_DATA_DIR"
 INSTANCE = "PHOENIX_INSTANCE"
 _INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "VIRTUAL_ENV")
@@ -71,7 +73,7 @@ def start(command: tuple[str, ...], env: Mapping[str, str], cwd: Path, log: Path
     if not cwd.is_dir():
         raise CannotStart(f"its working directory {cwd} does not exist or is not a directory")
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
+        make_private(log.parent)
         output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     except OSError as error:
         raise CannotStart(f"its log {log} cannot be opened: {error.strerror}") from None
@@ -107,13 +109,18 @@ def identify(pid: int) -> ProcessId | None:
 
 
 def is_alive(process: ProcessId) -> bool:
-    """It runs: it exists, is the one that is meant and not a zombie."""
+    """It runs: it exists, is the one that is meant and has not ended."""
     try:
         found = psutil.Process(process.pid)
-        same = abs(found.create_time() - process.started) <= SAME_START
-        return same and found.status() != psutil.STATUS_ZOMBIE
+        return abs(found.create_time() - process.started) <= SAME_START and not _over(found)
     except psutil.Error:
         return False
+
+
+def _over(found: psutil.Process) -> bool:
+    """It has ended and waits to be reaped. A first thread that ended while others live looks the same, but
+    for their number. Raises psutil.Error."""
+    return found.status() == psutil.STATUS_ZOMBIE and found.num_threads() <= 1
 
 
 def watcher(process: ProcessId) -> Callable[[], bool]:
@@ -127,7 +134,7 @@ def watcher(process: ProcessId) -> Callable[[], bool]:
 
     def alive() -> bool:
         try:
-            return found.is_running() and found.status() != psutil.STATUS_ZOMBIE
+            return found.is_running() and not _over(found)
         except psutil.Error:
             return False
 
@@ -150,7 +157,7 @@ def marked(data_dir: Path, instance: str | None = None) -> list[Marked]:
                 continue
             if instance is not None and env[INSTANCE] != instance:
                 continue
-            if process.status() == psutil.STATUS_ZOMBIE:
+            if _over(process):
                 continue
             found.append(
                 Marked(

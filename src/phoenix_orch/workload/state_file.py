@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from phoenix_orch.kernel.errors import Invalid, NotFound
+from phoenix_orch.runtime.directories import make_private
 from phoenix_orch.workload.spec import ServiceSpec, Template
 from phoenix_orch.workload.workload import WorkloadState
 
@@ -82,7 +83,7 @@ def services(data_dir: Path) -> list[str]:
 
 def write(path: Path, record: ServiceRecord) -> None:
     """Replace the file so that readers find the old or the new text. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(path.parent)
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
