@@ -138,7 +138,7 @@ def test_a_csv_may_tell_of_requests_given_up_on():
     head = (
         "time,canary_requests,canary_errors,stable_requests,stable_errors,canary_abandoned,stable_abandoned"
     )
-    (found,) = read_csv("f", f"{head}\n10,5,1,20,0,7,2\n20,5,0,20,0,,\n")
+    (found,) = read_csv("f", [f"{head}\n", "10,5,1,20,0,7,2\n", "20,5,0,20,0,,\n"])
     assert [(o.canary.requests, o.canary.abandoned) for o in found.observations] == [(5, 7), (5, 0)]
     assert [o.stable.abandoned for o in found.observations if o.stable] == [2, 0]
 
