@@ -124,7 +124,7 @@ def test_a_pattern_without_a_bound_in_time_is_refused_where_it_stands(errors, pa
     ).problems
     assert problem.field == "rollouts.web.verify.logs.bad[1]"
     assert (problem.line, problem.column) == (7, 35)
-    assert problem.message.startswith(f"{pattern[:8]!r}"[:-1]) and "is not a regular expression of RE2" in problem.message
+    assert "is not a regular expression of RE2" in problem.message
     assert allowed in problem.allowed
 
 
