@@ -14,7 +14,7 @@ from rich.console import Console
 from ruamel.yaml import YAML
 from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, serving
 
-from phoenix_orch.cli import following, live, main
+from phoenix_orch.cli import following, live, main, progress
 from phoenix_orch.client import Client
 from phoenix_orch.orchestrator.views import LogLine, LogPage
 from phoenix_orch.rollout.status import Event, State
@@ -250,3 +250,16 @@ def test_an_error_of_phoenix_itself_tells_no_secret(operations, monkeypatch, cap
     text = file.read_text()
     assert "RuntimeError" in text
     check(text)
+
+
+def test_a_sign_of_life_tells_no_secret_and_takes_nothing_for_markup(monkeypatch):
+    drawn = io.StringIO()
+    drawn.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr("sys.stderr", drawn)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress.working("reading") as told:
+        told(f"[bold]http://u:{CANARY}@h/ under \x1b]0;title\x07own")
+    shown = drawn.getvalue()
+    assert "[bold]http://<masked>@h/" in shown
+    assert CANARY not in shown
+    assert "title" not in shown

@@ -53,7 +53,7 @@ def test_a_shell_variable_is_no_port() -> None:
 def test_a_kept_template_is_taken_as_it_is_and_a_written_one_is_not() -> None:
     fields = {"command": "app {port}", "env": {"FORMAT": "{message}"}}
     assert Template.model_validate(fields).env == {"FORMAT": "{message}"}
-    with pytest.raises(ValueError, match="env.FORMAT\n  a placeholder that means nothing"):
+    with pytest.raises(ValueError, match="a placeholder that means nothing"):
         ServiceSpec.model_validate(fields)
 
 
