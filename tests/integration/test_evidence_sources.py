@@ -25,7 +25,7 @@ from phoenix_orch.health_validator.replay import replay
 from phoenix_orch.health_validator.service import HealthValidator
 from phoenix_orch.health_validator.sources.process_metrics import ProcessMetrics
 from phoenix_orch.health_validator.sources.router_metrics import RouterMetrics
-from phoenix_orch.health_validator.sources.scrape import LARGEST_PAGE, Scraper
+from phoenix_orch.health_validator.sources.scrape import PROCESS, Scraper
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, SourceMemory
 from phoenix_orch.kernel.clock import ScaledClock
 from phoenix_orch.rollout.spec import BusinessMetric, Limits, Phase, RolloutSpec
@@ -373,7 +373,9 @@ async def test_processes_count_for_themselves(programs: tuple[Program, Program, 
     assert (seen.stable.requests, seen.canary.quality, seen.canary.processes) == (40, Quality.OK, 1)
 
 
-@pytest.mark.parametrize("page", ["hang", "<html>login</html>", "not metrics", "x" * (LARGEST_PAGE + 1)])
+@pytest.mark.parametrize(
+    "page", ["hang", "<html>login</html>", "not metrics", "x" * (PROCESS.most_bytes + 1)]
+)
 async def test_no_usable_answer_is_a_gap_and_nothing_is_lost(
     programs: tuple[Program, Program, Watcher], page: str
 ) -> None:

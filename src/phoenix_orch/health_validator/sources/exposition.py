@@ -6,11 +6,13 @@ that gave up until then; `business` counts what the spec calls NAME, `cpu` is mi
 whole numbers; what a business counts may come in fractions.
 
 Pages can be long (Traefik writes about 22 lines for each service, method and status), and the parser of
-prometheus_client takes some 20 microseconds a line; so lines that are of no interest are left out first.
+prometheus_client takes some 20 microseconds a line; so lines that are of no interest are left out first,
+while a page is read (`sieve`) and here. Labels without end are kept as a digest: they only tell series apart.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -18,6 +20,7 @@ from typing import NamedTuple
 from prometheus_client.parser import text_string_to_metric_families
 
 from phoenix_orch.health_validator import answers
+from phoenix_orch.health_validator.sources.sieve import Interest
 from phoenix_orch.rollout.spec import BusinessMetric, PlainValue
 from phoenix_orch.traffic.traefik_config import parse_service_name
 
@@ -31,6 +34,10 @@ BUCKET = ("request_duration_seconds_bucket", "http_request_duration_seconds_buck
 PATHS = ("path", "handler", "route", "endpoint")
 PROBES = frozenset({"/metrics", "/healthz", "/health", "/livez", "/readyz", "/ready"})
 """Requests of whoever looks after the process are not its users'."""
+
+
+LONGEST_LABELS = 64
+"""Characters of a series' labels that are kept as they are."""
 
 
 class Key(NamedTuple):
@@ -58,9 +65,28 @@ class Page(NamedTuple):
     series: tuple[Series, ...]
 
 
+def router_interest(route: str) -> Interest:
+    """Lines that `router_page` reads."""
+    return Interest((ROUTER_REQUESTS, ROUTER_BUCKET), also=(START,), mark=_mark(route))
+
+
+def process_interest(
+    business: tuple[BusinessMetric, ...], values: tuple[PlainValue, ...], *, traffic: bool
+) -> Interest:
+    """Lines that `process_page` and `plain_values` read. `traffic`: requests and their duration, too."""
+    names = [*(REQUESTS + BUCKET if traffic else ())]
+    names += [name for metric in business for name in _names(metric)]
+    names += [value.gauge for value in values]
+    return Interest(tuple(dict.fromkeys(names)), also=(START,))
+
+
+def _mark(route: str) -> str:
+    return f'service="{route}.'
+
+
 def router_page(text: str, route: str) -> Page:
     """The counters of the route's variants. Raises ValueError for a text that is not the format."""
-    mark = f'service="{route}.'
+    mark = _mark(route)
     return _page(
         text,
         lambda line: line.startswith((ROUTER_REQUESTS, ROUTER_BUCKET)) and mark in line,
@@ -185,4 +211,7 @@ def _edge(labels: dict[str, str]) -> str:
 
 def _rest(labels: dict[str, str], *, leave_out: tuple[str, ...], also: str = "") -> str:
     values = [value for name, value in sorted(labels.items()) if name not in leave_out]
-    return ",".join([*values, also] if also else values)
+    found = ",".join([*values, also] if also else values)
+    if len(found) <= LONGEST_LABELS:
+        return found
+    return hashlib.blake2b(found.encode(errors="replace"), digest_size=16).hexdigest()
