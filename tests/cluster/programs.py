@@ -86,25 +86,26 @@ def _build(names: list[str]) -> None:
     if go is None:
         raise Terminal(f"{', '.join(names)}: not there, and Go is missing to build it", remedy=REMEDY)
     cache().mkdir(parents=True, exist_ok=True)
-    with _only_builder():
+    with _only_builder() as lock:
         for name in names:
             if not built(name).exists():  # another process may have built it while we waited
-                _compile(go, name)
+                _compile(go, name, lock)
 
 
 @contextlib.contextmanager
-def _only_builder() -> Iterator[None]:
-    """One build at a time on this machine; the kernel lets go of the lock of a killed one."""
+def _only_builder() -> Iterator[int]:
+    """One build at a time on this machine. Gives the lock's descriptor: held by the compiler too, so that
+    one which goes on after its harness was killed is waited for."""
     with (cache() / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             _tell("waiting for another process, which is building the test cluster's programs")
             fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
-def _compile(go: str, name: str) -> None:
+def _compile(go: str, name: str, lock: int) -> None:
     """Build one program. After a kill the next build goes on from the packages compiled so far, which
     are in Go's own cache; the finished program gets its name in one step."""
     target = built(name)
@@ -123,6 +124,7 @@ def _compile(go: str, name: str) -> None:
             stdout=output,
             stderr=output,
             process_group=0,
+            pass_fds=[lock],
         )
         try:
             _watch(build, name, log)

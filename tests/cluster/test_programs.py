@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,39 @@ def test_several_that_ask_at_once_build_once(empty_cache: Path) -> None:
     asking = [subprocess.Popen(words, env=environment) for _ in range(3)]
     assert [process.wait(timeout=60) for process in asking] == [0, 0, 0]
     assert (empty_cache / "builds").read_text() == "build\n"
+
+
+def test_a_compiler_whose_harness_was_killed_is_waited_for(empty_cache: Path) -> None:
+    pipe = empty_cache / "go-on"
+    os.mkfifo(pipe)
+    first_go = f'#!/bin/sh\ncase "$1" in env) exit;; esac\necho begun; read _ <{pipe}\n'
+    go = program(empty_cache / "bin" / "go", first_go)
+    environment = {
+        **os.environ,
+        "PATH": f"{go.parent}:{os.environ['PATH']}",
+        "BUILDS": str(empty_cache / "builds"),
+    }
+    words = [sys.executable, "-c", "from tests.cluster import programs; programs.find(['etcd'])"]
+    killed = subprocess.Popen(words, env=environment)
+    log = programs.built("etcd").with_suffix(".log")
+    eventually(lambda: log.exists() and log.read_text() == "begun\n")
+    killed.kill()
+    killed.wait()
+    program(go, GO)
+    second = subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    assert second.stderr is not None
+    assert second.stderr.readline().startswith("waiting for another process")
+    pipe.write_text("\n")
+    second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert (empty_cache / "builds").read_text() == "build\n"
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
 
 
 def test_a_build_that_fails_shows_why_and_leaves_no_program(
