@@ -20,11 +20,23 @@ demo: setup ## release a good version and three bad ones, live (SPEED=20)
 
 .PHONY: test
 test: setup ## unit, property, integration and fault tests; a few minutes
-	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow"
+	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not cluster"
 
 .PHONY: test-all
 test-all: setup ## every test, slow ones too
 	@$(PY) -m pytest -n 2 --dist loadfile
+
+.PHONY: test-cluster
+test-cluster: setup ## tests against a real Kubernetes API server; builds one the first time
+	@$(PY) -m pytest tests/cluster
+
+.PHONY: cluster-up
+cluster-up: setup ## start a Kubernetes control plane for work by hand (ARGS=--audit)
+	@$(PY) -m tests.cluster up $(ARGS)
+
+.PHONY: cluster-down
+cluster-down: setup ## end it, and what killed test sessions left
+	@$(PY) -m tests.cluster down
 
 .PHONY: fmt
 fmt: setup ## format the code

@@ -11,6 +11,7 @@ import sys
 BENCHMARKS = (
     ("-m", "benchmarks.zero_loss"),
     ("-m", "benchmarks.footprint"),
+    ("-m", "benchmarks.many_services"),
     ("benchmarks/demo_outcomes.py",),
     ("-m", "benchmarks.judge"),
     ("-m", "benchmarks.router", "--json", "benchmarks/router/results.json"),

@@ -26,6 +26,7 @@ import psutil
 from tests.faults.story_users import Users
 
 from phoenix_orch.client import Client
+from phoenix_orch.demo.load import ANSWER_SECONDS
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.status import RESTING, Event, Release, State
@@ -123,6 +124,8 @@ class Story:
     """Arguments of `configuration`."""
     speed: float = SPEED
     rate: float = RATE
+    patience: float = ANSWER_SECONDS
+    """Seconds after which users give up on a request."""
     wrapper: tuple[str, ...] = ()
     """Put before the command of Phoenix."""
     namespace: bool = False
@@ -147,7 +150,7 @@ class Story:
             self.client = self._stack.enter_context(Client(self.outside, timeout=5.0))
             self.until_state(State.IDLE)
             until("the router serves", lambda: self.seen().weight == 0)  # 503 until then, and rightly so
-            self.users = self._stack.enter_context(Users(self.port, self.rate))
+            self.users = self._stack.enter_context(Users(self.port, self.rate, self.patience))
             until("the first answer", lambda: self.users.account.answered)
         except BaseException:
             self.__exit__(*sys.exc_info())

@@ -40,7 +40,8 @@ them failed.
 - A dead **replica** costs the requests that it was working on; those that cannot reach it are sent to
   another one.
 - A version that **hangs** costs what was sent to it until its health path had failed three times in a row,
-  with looks every 200 ms that wait for a second.
+  with looks every 200 ms that wait for a second. One whose health path goes on answering is found by users
+  who give up: it is held while it answers nobody, and taken back for giving up beside stable's users.
 - A **store** that loses everything costs no request, and the release that was on its way: it ends with stable
   at rest, which is *Idle*, and the next release is an ordinary one.
 

@@ -307,6 +307,27 @@ async def test_a_router_that_lost_sight_of_the_table_is_told_and_obeys(
     assert len(told) >= 1
 
 
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at the router come more often, and are as much shorter."""
+    for module in ("traefik_process", "traefik_watch"):
+        monkeypatch.setattr(f"phoenix_orch.traffic.{module}.INTERVAL", 0.4)
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_a_loop_that_is_late_is_not_held_against_the_router(
+    tmp_path: Path, process: TraefikProcess
+) -> None:
+    info = await process.ensure()
+    with structlog.testing.capture_logs() as logs:
+        async with kept(process):
+            for _ in range(60):
+                time.sleep(0.2)  # noqa: ASYNC251 - to be stuck is the point
+                await asyncio.sleep(0)  # one turn of the loop; an answer takes several
+    assert running(tmp_path) == info
+    assert [entry["event"] for entry in logs if entry["log_level"] != "info"] == []
+
+
 async def test_a_bare_command_makes_a_router_obey_that_lost_sight(
     tmp_path: Path, process: TraefikProcess
 ) -> None:

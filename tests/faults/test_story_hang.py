@@ -23,11 +23,12 @@ PHASES = (
     {"name": "full", "weight": 100, "duration": "30s", "limits": LIMITS},
 )
 SETTINGS = {
-    "rollout": {"phases": PHASES},
+    "rollout": {"phases": PHASES, "evidence": {"interval": "5s", "window": "10m"}},
     "policy": {"bake": "1h"},
     "service": {"health": {"interval": "200ms", "timeout": "1s"}, "drain": "1s"},
 }
-"""Nothing but the health path can end these releases in time: neither limits nor the end of the bake."""
+"""Nothing but the health path can end these releases in time: neither limits nor the end of the bake, nor
+that the canary's requests are missed, which takes a whole window."""
 TAKEN_BACK = 12.0
 """Seconds: three looks of up to 1.2 s until an instance counts as not ready, and room for a busy machine."""
 

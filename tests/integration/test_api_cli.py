@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import pty
@@ -11,8 +12,10 @@ import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import pytest
@@ -240,6 +243,49 @@ def test_no_color_is_respected(monkeypatch):
     assert "\x1b[31m" not in drawn
     assert "\x1b[1;36m" not in drawn
     assert "▶ initial 5%" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn)
+
+
+def sized(terminal, columns, lines):
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", lines, columns, 0, 0))
+
+
+@pytest.mark.usefixtures("operations")
+def test_a_terminal_of_any_size_gets_what_matters_most():
+    parent, child = pty.openpty()
+    sized(parent, 20, 5)
+    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
+    environment["TERM"] = "xterm-256color"
+    process = program("rollout", "watch", "web", stdout=child, stderr=child, stdin=child, env=environment)
+    os.close(child)
+
+    def drawn_until(words: bytes) -> str:
+        drawn, end = b"", time.monotonic() + 30
+        while words not in drawn and time.monotonic() < end:
+            if select.select([parent], [], [], 0.1)[0]:
+                drawn += os.read(parent, 65536)
+        assert words in drawn, drawn
+        return drawn.decode()
+
+    try:
+        frame = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn_until(b"left"))
+        lines = [line.rstrip("\r") for line in frame.split("\n")]
+        assert len(lines) <= 5
+        assert all(len(line) <= 20 for line in lines)
+        assert lines[0].startswith("web Progressing 5%")
+        assert lines[1].startswith("verdict continue")
+        sized(parent, 100, 30)
+        os.kill(process.pid, signal.SIGWINCH)
+        assert "\x1b[2J" in drawn_until(b"stable 46.1 ms"), "what the old size left is cleared"
+        for columns, rows in ((1, 1), (3, 200), (200, 2)):
+            sized(parent, columns, rows)
+            os.kill(process.pid, signal.SIGWINCH)
+            drawn_until(b"\x1b[2J")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    finally:
+        process.kill()
+        process.wait()
+        os.close(parent)
 
 
 # -- abort with Phoenix dead -----------------------------------------------------------------------

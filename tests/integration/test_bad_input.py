@@ -89,7 +89,41 @@ FILES = {
     "zero replicas": (service("replicas: 0"), "1 to 100"),
     "replicas as text": (service("replicas: three"), "a whole number"),
     "replicas as a truth": (service("replicas: true"), "a whole number"),
-    "number in env": (service("env: {PORT: 8080}"), 'write it in quotes: "8080"'),
+    "number in env": (service("env: {PORT: 8080}"), "write it in quotes"),
+    "name of a variable with a sign": (
+        service("env: {'A=x': y}"),
+        "phoenix.yaml:4:11: services.web.env.A: this cannot be the name of a variable",
+    ),
+    "empty name of a variable": (service("env: {'': y}"), "phoenix.yaml:4:11: services.web.env: "),
+    "name of a variable with a zero byte": (
+        service('env: {"A\\0": y}'),
+        "phoenix.yaml:4:11: services.web.env",
+    ),
+    "value with a zero byte": (
+        service('env: {A: "x\\0"}'),
+        "phoenix.yaml:4:14: services.web.env.A: no program can be given a zero byte",
+    ),
+    "command with a zero byte": (
+        'services: {web: {command: [app, "{port}\\0"]}}\n',
+        "phoenix.yaml:1:33: services.web.command[1]: no program can be given a zero byte",
+    ),
+    "directory with a zero byte": (service('cwd: "x\\0"'), "phoenix.yaml:4:10: services.web.cwd: no program"),
+    "check with a zero byte": (
+        rollout('checks: [{name: a, exec: {command: ["x\\0"]}}]'),
+        "rollouts.web.checks[0].exec.command[0]: no program can be given a zero byte",
+    ),
+    "variable of a check with a sign": (
+        rollout("checks: [{name: a, exec: {command: [x], env: {'A=x': y}}}]"),
+        "rollouts.web.checks[0].exec.env.A: this cannot be the name of a variable",
+    ),
+    "a mask instead of a value": (
+        service("env: {A: <masked:00ff00ff>}"),
+        "phoenix.yaml:4:14: services.web.env.A: this is what Phoenix shows instead of a value",
+    ),
+    "a mask in an address": (
+        rollout('checks: [{name: a, http: {url: "http://<masked>@h/"}}]'),
+        "rollouts.web.checks[0].http.url: this is what Phoenix shows instead of a value",
+    ),
     "duration without unit": (service("drain: 10"), "100ms, 30s, 10m, 2h"),
     "duration in words": (service("drain: ten minutes"), "not a duration"),
     "negative duration": (service("drain: -5s"), "not a duration"),

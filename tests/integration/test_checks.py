@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from phoenix_orch.kernel.clock import RealClock
+from phoenix_orch.kernel.secrets import Secrets
 from phoenix_orch.orchestrator.applying import route_call
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.rollback_controller.checks import CheckRunner, Route, command_failure, http_failure
@@ -71,7 +72,9 @@ async def test_each_way_to_fail_is_told_with_the_address() -> None:
 
 
 async def run(*command: str, limit: float = 5.0) -> str | None:
-    return await command_failure(CommandCheck(command=command), {"ANSWER": "42"}, limit=limit)
+    return await command_failure(
+        CommandCheck(command=command), {"ANSWER": "42"}, limit=limit, secrets=Secrets()
+    )
 
 
 async def test_a_program_passes_by_exit_status_and_gets_the_addresses_by_environment() -> None:

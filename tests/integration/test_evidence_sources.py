@@ -25,7 +25,7 @@ from phoenix_orch.health_validator.replay import replay
 from phoenix_orch.health_validator.service import HealthValidator
 from phoenix_orch.health_validator.sources.process_metrics import ProcessMetrics
 from phoenix_orch.health_validator.sources.router_metrics import RouterMetrics
-from phoenix_orch.health_validator.sources.scrape import LARGEST_PAGE, Scraper
+from phoenix_orch.health_validator.sources.scrape import PROCESS, Scraper
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, SourceMemory
 from phoenix_orch.kernel.clock import ScaledClock
 from phoenix_orch.rollout.spec import BusinessMetric, Limits, Phase, RolloutSpec
@@ -215,6 +215,36 @@ async def test_the_router_counts_requests_errors_and_latency_of_both(world: Worl
     assert (nothing.canary.requests, nothing.canary.quality) == (0, Quality.OK)
 
 
+async def test_clients_that_give_up_were_not_answered(world: World) -> None:
+    await world.ask(5)
+    await world.watcher.observe()
+    world.new.delay = 20.0
+    left = 0
+    async with httpx.AsyncClient(trust_env=False, timeout=0.2) as http:
+        for _ in range(20):
+            try:
+                await http.get(f"http://127.0.0.1:{world.port}/")
+            except httpx.ReadTimeout:
+                left += 1
+    assert left >= 2
+
+    async def counted() -> bool:
+        url = await world.router.metrics_url("web")
+        async with httpx.AsyncClient(trust_env=False) as http:
+            page = (await http.get(url or "")).text
+        found = [line for line in page.splitlines() if "requests_total" in line and 'code="499"' in line]
+        return any("web.canary" in line and line.endswith(f" {left}") for line in found)
+
+    await wait_until("the router has noticed", counted)
+    seen = await world.watcher.observe()
+    assert seen.stable is not None
+    assert (seen.canary.requests, seen.canary.errors, seen.canary.abandoned) == (0, 0, left)
+    assert (total(seen.canary.buckets), total(seen.canary.waited)) == (0, left)
+    assert certainly_above(seen.canary.waited, 0.1) == left
+    assert (seen.stable.requests, seen.stable.abandoned) == (20 - left, 0)
+    assert (seen.canary.unanswered, seen.canary.quality) == (True, Quality.OK)
+
+
 async def test_a_dead_canary_shows_although_no_user_meets_it(world: World) -> None:
     await world.ask(5)
     await world.watcher.observe()
@@ -343,7 +373,9 @@ async def test_processes_count_for_themselves(programs: tuple[Program, Program, 
     assert (seen.stable.requests, seen.canary.quality, seen.canary.processes) == (40, Quality.OK, 1)
 
 
-@pytest.mark.parametrize("page", ["hang", "<html>login</html>", "not metrics", "x" * (LARGEST_PAGE + 1)])
+@pytest.mark.parametrize(
+    "page", ["hang", "<html>login</html>", "not metrics", "x" * (PROCESS.most_bytes + 1)]
+)
 async def test_no_usable_answer_is_a_gap_and_nothing_is_lost(
     programs: tuple[Program, Program, Watcher], page: str
 ) -> None:

@@ -134,7 +134,7 @@ def test_observations_are_listed_and_exported(phoenix, operations):
     assert shown[0].split()[:5] == ["TIME", "STEP", "WEIGHT", "CANARY", "FAILED"]
     assert len(shown) == 43
     assert len(json.loads(phoenix("rollout", "observations", "web", "-o", "json"))) == 42
-    (record,) = read_jsonl("x", phoenix("rollout", "observations", "web", "-o", "jsonl"))
+    (record,) = read_jsonl("x", phoenix("rollout", "observations", "web", "-o", "jsonl").splitlines())
     assert record.header.release == 3
     assert record.header.spec == SPEC
     assert list(record.observations) == operations.log[-42:]

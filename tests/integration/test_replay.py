@@ -122,7 +122,7 @@ def test_a_csv_without_weights_finds_its_walk(phoenix, tmp_path):
     ("arguments", "said"),
     [
         ((), "nothing to replay"),
-        (("missing.jsonl",), "missing.jsonl cannot be read: no such file"),
+        (("missing.jsonl",), "there is no file missing.jsonl"),
         (("--canary-query", "x"), "needs --prometheus"),
         (("--prometheus", "http://127.0.0.1:9"), "needs --canary-query"),
         (("--prometheus", "http://127.0.0.1:9", "--canary-query", "x", "--step", "x"), "--step"),

@@ -312,6 +312,24 @@ async def test_no_name_reaches_the_keys_of_another_rollout(store: ValkeyStore) -
     assert [rollout.name for rollout in await store.rollouts()] == ["shop"]
 
 
+async def test_what_is_read_again_as_it_was_is_decoded_once_and_what_changed_is_not_missed(
+    store: ValkeyStore, raw: Redis
+) -> None:
+    other = ValkeyStore(raw, prefix=store._prefix)
+    await store.put(SHOP)
+    known = await store.get("shop")
+    assert await store.get("shop") is known
+    assert (await store.rollouts())[0] is known
+    await other.save(known, Status(message="told by another process"))
+    assert (await store.get("shop")).status.message == "told by another process"
+    await other.command("shop", command("c"))
+    assert (await store.rollouts())[0].commands == (command("c"),)
+    await other.remove("shop")
+    assert await store.rollouts() == []
+    await other.put(SHOP)
+    assert (await store.get("shop")).status == Status()
+
+
 async def test_many_calls_at_once_share_few_connections(store: ValkeyStore, raw: Redis) -> None:
     await store.put(SHOP)
     before = (await raw.info("clients"))["connected_clients"]

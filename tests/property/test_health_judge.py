@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from phoenix_orch.health_validator.history import History
@@ -37,6 +37,7 @@ HISTORY = History(
     requests=10**6,
     errors=400,
     dispersion=1.0,
+    abandoned=1.5,
     edges=EDGES[1:12],
     slower=(0.99, 0.9, 0.5, 0.2, 0.08, 0.02, 0.008, 0.004, 0.002, 0.001, 0.0005),
     spread=(1.3,) * 11,
@@ -52,10 +53,14 @@ def arms(draw: st.DrawFn, revision: str, badness: float) -> Arm:
     slow = round(requests * badness * shares[1])
     slower = round((requests - slow) * min(1.0, badness) * shares[2])
     counts = {0.05: requests - slow - slower, 0.2: slow, 1.0: slower}
+    left = draw(st.sampled_from((0, 0, 0, 1, requests // 50, round(max(5, requests) * badness))))
+    waited = {0.05: left // 2, 2.0: left - left // 2}
     return Arm(
         revision=revision,
         requests=requests,
         errors=errors,
+        abandoned=left,
+        waited=tuple((edge, waited.get(edge, 0)) for edge in EDGES) if left else (),
         buckets=tuple((edge, counts.get(edge, 0)) for edge in EDGES),
         business={"orders": requests // 2, "refunds": requests // 50},
         cpu=draw(st.sampled_from((0.1, 0.1, 0.3, 0.9))) if badness > 0.01 else 0.1,
@@ -169,7 +174,8 @@ def test_r1_no_evidence_is_never_a_pass(story: list[Observation]) -> None:
         assert accepted[-1].canary.quality in (Quality.OK, Quality.MERGED)
         assert accepted[-1].weight_applied == WEIGHTS[place]
         assert verdict.observed_for >= CONFIG.step(place).duration
-        watched = sum((past.t1 - past.t0 for past in run), timedelta(0))
+        assert not accepted[-1].canary.unanswered
+        watched = sum((past.t1 - past.t0 for past in run if not past.canary.unanswered), timedelta(0))
         assert verdict.observed_for <= watched
         assert verdict.tier is not None
         assert all(item.observed is not None for item in verdict.evidence)
@@ -244,7 +250,11 @@ def test_the_unit_of_latency_makes_no_difference(story: list[Observation], facto
     def scaled(arm: Arm | None) -> Arm | None:
         if arm is None:
             return None
-        return arm.model_copy(update={"buckets": tuple((edge * factor, n) for edge, n in arm.buckets)})
+        scaled = {
+            name: tuple((edge * factor, n) for edge, n in getattr(arm, name))
+            for name in ("buckets", "waited")
+        }
+        return arm.model_copy(update=scaled)
 
     def limits(given: Limits) -> Limits:
         assert given.latency_p95 is not None
@@ -358,7 +368,9 @@ def halves(seen: Observation, time: float, share: float) -> list[Observation]:
             update={
                 "requests": of(arm.requests),
                 "errors": of(arm.errors),
+                "abandoned": of(arm.abandoned),
                 "buckets": tuple((edge, of(number)) for edge, number in arm.buckets),
+                "waited": tuple((edge, of(number)) for edge, number in arm.waited),
                 "business": {name: of(number) for name, number in arm.business.items()},
             }
         )
@@ -408,6 +420,7 @@ def test_a_restart_makes_no_difference(story: list[Observation], place: int) -> 
 
 @settings(max_examples=20)
 @given(st.lists(st.lists(st.integers(0, 9999), min_size=20, max_size=20), min_size=20, max_size=20))
+@example([[9999] * 20] * 20)
 def test_the_state_stays_below_four_kilobytes(counts: list[list[int]]) -> None:
     """Whatever the traffic, with two latency limits, CPU, memory and two business metrics."""
     tolerant = Limits(error_rate="90%", latency_p95="200ms", latency_p99="400ms", cpu="100%", memory="1Ti")
@@ -422,6 +435,7 @@ def test_the_state_stays_below_four_kilobytes(counts: list[list[int]]) -> None:
             revision="0123456789",
             requests=sum(row),
             errors=sum(row) // 3,
+            abandoned=sum(row) // 4,
             buckets=tuple(zip(EDGES, row, strict=True)),
             business={"orders": sum(row), "refunds": 0},
             cpu=0.123456,
@@ -441,4 +455,4 @@ def test_the_state_stays_below_four_kilobytes(counts: list[list[int]]) -> None:
         )
         state, _ = step(config, state, seen)
         largest = max(largest, len(state.model_dump_json()))
-    assert largest <= 4096
+    assert largest <= 4096, largest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import event, given, settings
+from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState, init, step
@@ -45,6 +45,7 @@ def arms(draw: st.DrawFn, revision: str) -> Arm:
         revision=revision,
         requests=requests,
         errors=requests - round(requests * draw(healthy)),
+        abandoned=draw(st.sampled_from((0, 0, 0, 1, 3, 60))),
         buckets=draw(st.sampled_from(((), ((0.05, fast), (0.2, requests - fast), (math.inf, 0)))))
         if draw(st.integers(0, 9)) == 0
         else tuple(
@@ -75,6 +76,7 @@ def stories(draw: st.DrawFn) -> list[Observation]:
                 update={
                     "quality": Quality.OK,
                     "errors": 0,
+                    "abandoned": draw(st.sampled_from((0, 0, 0, canary.requests // 50, 1))),
                     "buckets": tuple((edge, canary.requests if edge == 0.05 else 0) for edge in EDGES),
                     "cpu": 0.1,
                     "memory": 10**8,
@@ -130,6 +132,7 @@ def time_at_weight(run: list[Observation], before: Observation | None, weight: i
             previous is not None
             and previous.weight_applied == this.weight_applied == weight
             and this.canary.quality is Quality.OK
+            and not this.canary.unanswered
             and this.t0 <= previous.t1
             and this.t1 - this.t0 <= timedelta(seconds=30)
         ):
@@ -164,6 +167,7 @@ def test_r1_no_evidence_is_never_a_pass(story: list[Observation]) -> None:
         assert time_at_weight(run, before, weight) >= duration
         assert run[-1].canary.quality in (Quality.OK, Quality.MERGED)
         assert run[-1].weight_applied == weight
+        assert not run[-1].canary.unanswered
         assert not any(item.breached or item.observed is None for item in verdict.evidence)
 
 
@@ -205,6 +209,7 @@ def test_a_rollback_stands_on_enough_requests_beyond_a_limit(story: list[Observa
 
 @settings(max_examples=30)
 @given(st.lists(st.lists(st.integers(0, 9999), min_size=20, max_size=20), min_size=20, max_size=20))
+@example([[9999] * 20] * 20)
 def test_the_state_stays_below_four_kilobytes(counts: list[list[int]]) -> None:
     """Whatever the traffic, with two business metrics, after more than a window at a fine interval."""
     huge = Limits(latency_p95="1h", latency_p99="1h", memory="1Ti")
@@ -217,6 +222,7 @@ def test_the_state_stays_below_four_kilobytes(counts: list[list[int]]) -> None:
             revision="0123456789",
             requests=sum(row),
             errors=sum(row),
+            abandoned=sum(row),
             buckets=tuple(zip(EDGES, row, strict=True)),
             business={"orders": sum(row), "refunds": 0},
             cpu=0.123456,

@@ -22,11 +22,14 @@ EDGES = st.lists(st.floats(0.001, 60), min_size=0, max_size=20, unique=True).map
 def arms(draw: st.DrawFn, edges: list[float] | None = None) -> Arm:
     own = draw(EDGES) if edges is None or draw(st.booleans()) else edges
     buckets = [(edge, draw(COUNTS)) for edge in (*own, math.inf)]
+    waited = [(edge, draw(COUNTS)) for edge in (*draw(st.sampled_from((own, edges or own))), math.inf)]
     return Arm(
         revision=draw(st.text("0123456789abcdef", min_size=10, max_size=10)),
         requests=draw(COUNTS),
         errors=draw(COUNTS),
+        abandoned=draw(COUNTS),
         buckets=tuple(buckets) if draw(st.booleans()) else (),
+        waited=tuple(waited) if draw(st.booleans()) else (),
         business=draw(st.dictionaries(st.text(max_size=5), COUNTS, max_size=3)),
         cpu=draw(st.none() | st.floats(0, 1)),
         memory=draw(st.none() | COUNTS),
@@ -60,7 +63,15 @@ def test_nothing_is_lost(observation: Observation) -> None:
 
 
 def test_every_field_of_an_arm_is_written() -> None:
-    assert set(record.SCALARS.values()) | {"revision", "buckets", "quality"} == set(Arm.model_fields)
+    assert set(record.SCALARS.values()) | {"revision", "buckets", "waited", "quality"} == set(
+        Arm.model_fields
+    )
+
+
+def test_lines_from_before_it_was_counted_who_gave_up_say_nobody_did() -> None:
+    line = '{"v":1,"t":[1767268800000000,10000000],"r":"2","s":0,"w":5,"c":{"n":50,"x":1}}'
+    found = decode(line).canary
+    assert (found.requests, found.errors, found.abandoned, found.waited) == (50, 1, 0, ())
 
 
 @given(observations())

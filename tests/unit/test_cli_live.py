@@ -45,6 +45,20 @@ def test_the_live_view_shows_what_matters_in_one_screen():
     assert len(shown.splitlines()) <= 20
 
 
+def test_requests_given_up_on_are_shown_where_there_are_any():
+    assert "gave up" not in text(live.render(view(step=1)))
+    assert "GAVE UP" not in tables.variants(view(step=1))
+    one = view(step=1)
+    left = one.model_copy(update={"canary": one.canary.model_copy(update={"abandoned": 1234})})
+    lines = text(live.render(left)).splitlines()
+    assert lines[5].split()[-4:] == ["failed", "gave", "up", "ready"]
+    assert lines[6].split()[-3:] == ["1", "1,234", "1/1"]
+    assert lines[7].split()[-3:] == ["0", "0", "2/2"]
+    header, canary, _ = tables.variants(left).splitlines()
+    assert "GAVE UP" in header
+    assert "1,234" in canary
+
+
 def test_a_step_inside_a_staircase_is_marked():
     assert "▶ full" not in text(live.render(view(step=3)))
     assert "full 40% ▶ 60% 80% 100%" in text(live.render(view(step=3)))
@@ -298,3 +312,33 @@ def test_a_list_shows_the_first_clause_of_a_long_reason():
     assert tables.gist(reason) == "canary failed 12 of 3,000 requests = 0.4 % (limit 0.1 %)"
     assert tables.gist("promoted; the bake is over") == "promoted"
     assert tables.gist("the canary is ready") == "the canary is ready"
+
+
+@pytest.mark.parametrize(
+    ("state", "lines"),
+    [
+        (
+            State.PROGRESSING,
+            [
+                "web Progressing 5%",
+                "verdict continue",
+                "initial 1/6",
+                "46m left",
+                "all metrics within their limits",
+            ],
+        ),
+        (
+            State.ROLLED_BACK,
+            ["web RolledBack 0%", "rolled back by verdict", "errors 3.1% are above the limit of 0.1%"],
+        ),
+    ],
+)
+def test_a_small_terminal_gets_a_few_lines(state, lines):
+    for columns, rows in ((39, 40), (200, 11), (20, 5), (8, 2), (1, 1), (0, 0)):
+        shown = text(live.fitted(view(state), columns, rows), max(1, columns)).splitlines()
+        assert len(shown) <= max(1, min(rows, len(lines)))
+        for found, whole in zip(shown, lines, strict=False):
+            cut = found.endswith("…") and whole.startswith(found[:-1].rstrip())
+            assert found == whole or cut
+    assert text(live.fitted(view(state), 200, 11), 200).splitlines() == lines
+    assert text(live.fitted(view(state), 90, 24)) == text(live.render(view(state), clock=True))

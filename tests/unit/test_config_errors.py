@@ -7,7 +7,8 @@ import io
 import pytest
 from pydantic import BaseModel
 
-from phoenix_orch.kernel.config import ConfigError, did_you_mean, field_path, read, validate
+from phoenix_orch.kernel.config import ConfigError, did_you_mean, field_path, validate
+from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 
@@ -45,7 +46,7 @@ ROUTE = "routes: {web: {service: web}}\n"
         ("    replicas: 0\n", 4, 15, "services.web.replicas", "1 to 100", ""),
         ("    replicas: true\n", 4, 15, "services.web.replicas", "whole number", ""),
         ('    replicas: "3"\n', 4, 15, "services.web.replicas", "whole number", ""),
-        ("    env: {PORT: 8080}\n", 4, 17, "services.web.env.PORT", 'in quotes: "8080"', ""),
+        ("    env: {PORT: 8080}\n", 4, 17, "services.web.env.PORT", "write it in quotes", ""),
         ("    drain: 5\n", 4, 12, "services.web.drain", "100ms, 30s, 10m, 2h", ""),
         ("    drain: 5 minutes\n", 4, 12, "services.web.drain", "not a duration", ""),
         ("    health: {path: healthz}\n", 4, 20, "services.web.health.path", "begins with '/'", ""),
@@ -92,7 +93,7 @@ def test_every_error_says_where_what_and_what_instead(errors, text, line, column
             "percentage",
         ),
         ("policy: {noData: holds}", "rollouts.web.policy.noData", "hold, rollback"),
-        ("verify: {logs: {bad: ['(']}}", "rollouts.web.verify.logs.bad", "not a regular expression"),
+        ("verify: {logs: {bad: ['(']}}", "rollouts.web.verify.logs.bad[0]", "not a regular expression"),
         ("checks: [{name: a}]", "rollouts.web.checks[0]", "exactly one of 'http' and 'exec'"),
         ("route: wbe", "rollouts.web.route", "no route 'wbe'"),
     ],
@@ -102,6 +103,29 @@ def test_errors_inside_a_rollout(errors, entry, field, words):
     assert problem.field == field
     assert words in f"{problem.message}; {problem.allowed}"
     assert problem.line == 7
+
+
+@pytest.mark.parametrize(
+    ("pattern", "allowed"),
+    [
+        (r"(?=x)y", "a pattern without look-around"),
+        (r"(?<!x)y", "a pattern without look-around"),
+        (r"(x)\1", "a pattern without back-references"),
+        (r"(?P<a>x)(?P=a)", "a pattern without back-references"),
+        (r"x++", "a pattern without possessive quantifiers"),
+        (r"(?>x)", "a pattern without atomic groups"),
+        (r"x\Z", r"\z or $ for the end"),
+        (r"x{5000}", "at most 1000 repetitions"),
+    ],
+)
+def test_a_pattern_without_a_bound_in_time_is_refused_where_it_stands(errors, pattern, allowed):
+    (problem,) = errors(
+        f"{VALID}rollouts:\n  web: {{verify: {{logs: {{bad: [ok, '{pattern}']}}}}}}\n"
+    ).problems
+    assert problem.field == "rollouts.web.verify.logs.bad[1]"
+    assert (problem.line, problem.column) == (7, 35)
+    assert "is not a regular expression of RE2" in problem.message
+    assert allowed in problem.allowed
 
 
 def test_names_have_to_lead_somewhere_exactly_one_way(errors):
@@ -149,7 +173,7 @@ def test_the_report_shows_the_line_with_a_caret(errors):
         1:
     ] == [
         f"{errors('servces: {}').name}:4:5: services.web.replcas: unknown key; did you mean 'replicas'?",
-        "    4 |     replcas: 3",
+        "    4 |     replcas: <masked>",
         "      |     ^^^^^^^",
         "        found: replcas",
         "      allowed: version, command, env, cwd, health, metrics, memoryLimit, replicas, drain",

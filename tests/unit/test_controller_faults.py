@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 
 import pytest
 from tests.unit.controller_setting import FOREVER, MINUTE, SHOP, World, kept, revision
@@ -352,6 +353,34 @@ async def test_run_passes_again_when_woken_and_leaves_nothing_behind(world: Worl
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert asyncio.all_tasks() == before
+
+
+async def test_a_change_of_a_service_is_looked_at_before_others_are_due(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.create()
+    await world.create("other")
+    await world.until(State.IDLE)
+    passed: list[str] = []
+    reconcile = world.controller.reconcile
+
+    async def noted(name: str) -> timedelta:
+        passed.append(name)
+        return await reconcile(name)
+
+    monkeypatch.setattr(world.controller, "reconcile", noted)
+    running = asyncio.create_task(world.controller.run())
+    async with asyncio.timeout(10):
+        while len(passed) < 2:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.1)
+        passed.clear()
+        world.controller.wake(SHOP)
+        while not passed:
+            await asyncio.sleep(0.005)
+    assert passed[0] == SHOP  # woken together they would come in order, this one last
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_persistent_conflict_does_not_spin(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -108,6 +109,12 @@ def test_the_errors_version_fails_its_share_and_is_as_quick() -> None:
     failed = sum(status == 500 for status, _ in answers) / len(answers)
     assert 0.17 < failed < 0.23
     assert max(seconds for _, seconds in answers) <= 0.05
+
+
+def test_the_hanging_version_never_answers_its_share() -> None:
+    waits = [seconds for _, seconds in served("hang:0.3")]
+    assert 0.25 < waits.count(math.inf) / len(waits) < 0.35
+    assert max(seconds for seconds in waits if seconds < math.inf) <= 0.05
 
 
 def test_the_slow_version_is_slow_in_the_tail_alone() -> None:

@@ -110,6 +110,32 @@ def test_increases_of_both_arms() -> None:
     assert seen.notes == ()
 
 
+def left(ok: int, gone: int) -> list[tuple[str, str, float]]:
+    return [*page(ok), ("abandoned", "", gone), ("waited", "0.1", gone - 1), ("waited", "inf", gone)]
+
+
+def test_requests_given_up_on_are_counted_by_themselves() -> None:
+    scene = Scene()
+    scene.scrape({"new-1": ("new", left(100, 1)), "old-1": ("old", page(1000))})
+    seen = scene.scrape({"new-1": ("new", left(120, 5)), "old-1": ("old", page(1080))})
+    assert (seen.canary.requests, seen.canary.errors, seen.canary.abandoned) == (20, 0, 4)
+    assert seen.canary.arrived == 24
+    assert seen.canary.buckets == ((0.1, 20), (math.inf, 0))
+    assert seen.canary.waited == ((0.1, 4), (math.inf, 0))
+    assert seen.stable is not None
+    assert (seen.stable.abandoned, seen.stable.waited) == (0, ())
+
+
+def test_counters_of_a_canary_that_everybody_gives_up_on_do_not_stand_still() -> None:
+    scene = Scene()
+    for number in range(1, 6):
+        seen = scene.scrape(
+            {"new-1": ("new", left(100, 1 + 20 * number)), "old-1": ("old", page(1000 + 100 * number))}
+        )
+    assert (seen.canary.quality, seen.canary.requests, seen.canary.abandoned) == (Quality.OK, 0, 20)
+    assert seen.canary.unanswered
+
+
 def test_a_business_counter_may_count_in_fractions() -> None:
     scene = Scene()
     scene.scrape(both(100, 1000, orders=12.5))

@@ -53,9 +53,27 @@ def test_streams_count_as_requests_and_not_as_latency() -> None:
     assert kinds == {"ok", "error"}
 
 
-def test_a_client_that_left_is_no_error_of_the_server() -> None:
-    text = TRAEFIK.replace('code="503"', 'code="499"')
-    assert sums(router_page(text, "web"))["bbbb", "ok", ""] == 12
+@pytest.mark.parametrize("code", ["499", "0"])
+def test_a_client_that_gave_up_was_neither_answered_nor_failed(code: str) -> None:
+    found = sums(router_page(TRAEFIK.replace('code="503"', f'code="{code}"'), "web"))
+    assert found["bbbb", "abandoned", ""] == 12
+    assert found["bbbb", "waited", "inf"] == 12
+    assert {kind for revision, kind, _ in found if revision == "bbbb"} == {"abandoned", "waited"}
+    assert found["aaaa", "ok", ""] == 48
+
+
+def test_a_process_may_tell_of_clients_that_gave_up() -> None:
+    text = (
+        'requests_total{status="200"} 7\nrequests_total{status="499"} 2\nrequests_total 1\n'
+        'request_duration_seconds_bucket{status="499",le="+Inf"} 2\n'
+        'request_duration_seconds_bucket{le="+Inf"} 7\n'
+    )
+    assert sums(process_page(text, "r1", ())) == {
+        ("r1", "ok", ""): 8,
+        ("r1", "abandoned", ""): 2,
+        ("r1", "waited", "inf"): 2,
+        ("r1", "le", "inf"): 7,
+    }
 
 
 def test_a_process_page() -> None:

@@ -19,6 +19,7 @@ from phoenix_orch.health_validator.histogram import (
     quantile,
     thinned,
     total,
+    with_waited,
 )
 
 BUCKETS = ((0.1, 80), (0.2, 10), (0.5, 6), (math.inf, 4))
@@ -98,3 +99,13 @@ def test_a_native_histogram_is_a_fine_classic_one() -> None:
     assert certainly_above(buckets, 2 ** (-26 / 8)) == 2
     assert (certainly_above(buckets, 0.12), possibly_above(buckets, 0.12)) == (0, 2)
     assert from_native(3, {}) == ()
+
+
+def test_only_who_waited_longer_than_every_limit_is_known_to_be_late() -> None:
+    answers = ((0.1, 5), (0.2, 3), (math.inf, 1))
+    waited = ((0.1, 40), (0.2, 20), (math.inf, 10))
+    assert with_waited(answers, waited, (0.1, None)) == ((0.1, 5), (0.2, 23), (math.inf, 11))
+    assert with_waited(answers, waited, (0.1, 0.2)) == ((0.1, 5), (0.2, 3), (math.inf, 11))
+    assert with_waited((), waited, (0.15,)) == ((0.1, 0), (0.2, 0), (math.inf, 10))
+    assert with_waited(answers, waited, (None, None)) == answers
+    assert with_waited(answers, (), (0.1,)) == answers

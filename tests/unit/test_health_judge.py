@@ -256,7 +256,7 @@ def test_a_higher_error_rate_is_convicted_in_words_and_numbers() -> None:
     assert verdict.reason == (
         "canary failed 12 of 3,000 requests = 0.4 % (95 % interval 0.13-0.91 %, limit 0.1 %); stable failed "
         "0.05 % in the same minutes, at 20 % traffic. If the version were as good as it has to be, "
-        "evidence this strong (184 : 1) would appear in fewer than 1 of 180"
+        "evidence this strong (175 : 1) would appear in fewer than 1 of 170"
         " rollouts; blamed: error rate against stable, error rate against limit"
     )
 

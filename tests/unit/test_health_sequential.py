@@ -204,7 +204,15 @@ def test_what_is_written_out_is_what_the_loops_say(alternatives: int) -> None:
         found = odds(weights, 0.1, (3.0, 8.0, 0.2), terms)
         logs = [3.0 * log - 8.0 * math.log1p(0.2 * excess) for log, excess in terms]
     wanted = [(weight + 0.1) * math.exp(log) for weight, log in zip(weights, logs, strict=True)]
-    assert list(found) == pytest.approx(wanted, rel=1e-12)
+    moved, total = found
+    assert list(moved) == pytest.approx(wanted, rel=1e-12)
+    assert total == pytest.approx(sum(moved), rel=1e-15)
+
+
+def test_stakes_alone() -> None:
+    weights, total = unrolled.idle_5((0.1, 0.2, 0.3, 0.4, 0.5), 0.25)
+    assert weights == (0.1 + 0.25, 0.2 + 0.25, 0.3 + 0.25, 0.4 + 0.25, 0.5 + 0.25)
+    assert total == pytest.approx(sum(weights), rel=1e-15)
 
 
 # -- intervals -------------------------------------------------------------------------------------

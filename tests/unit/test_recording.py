@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,14 +28,14 @@ time,weight,canary_requests,canary_errors,canary_le_0.1,stable_requests,stable_e
 
 def test_json_lines_give_back_what_was_written():
     record = recorded.release(failing=0.01)
-    (found,) = read_jsonl("web#3", "\n".join(lines(record)))
+    (found,) = read_jsonl("web#3", lines(record))
     assert found == record
 
 
 def test_what_stable_did_before_goes_with_the_release():
     earlier = recorded.release(began=recorded.BEGAN - timedelta(hours=1), revision="0000000000")
     record = replace(recorded.release(), past=past(earlier.observations))
-    (found,) = read_jsonl("web#3", "\n".join(lines(record)))
+    (found,) = read_jsonl("web#3", lines(record))
     assert found == record
     assert {o.revision for o in found.past} == {""}
     assert [o.stable for o in found.past] == [o.stable for o in earlier.observations]
@@ -42,8 +43,7 @@ def test_what_stable_did_before_goes_with_the_release():
 
 def test_json_lines_need_no_header():
     record = recorded.release()
-    text = "\n".join(list(lines(record))[1:])
-    (found,) = read_jsonl("file", text)
+    (found,) = read_jsonl("file", list(lines(record))[1:])
     assert found.header == Header()
     assert found.observations == record.observations
     assert weights(found) == (10, 50)
@@ -54,7 +54,7 @@ def test_a_file_with_several_releases_gives_each_of_them():
     again = recorded.release(began=recorded.BEGAN + timedelta(hours=1))
     other = recorded.release(began=recorded.BEGAN + timedelta(hours=2), revision="3333333333")
     everything = (*first.observations, *again.observations, *other.observations)
-    found = read_jsonl("file", "\n".join(lines(replace(first, observations=everything))))
+    found = read_jsonl("file", lines(replace(first, observations=everything)))
     assert [one.observations for one in found] == [r.observations for r in (first, again, other)]
     assert [one.header.spec for one in found] == [recorded.SPEC] * 3
     assert {one.header.release for one in found} == {0}
@@ -71,20 +71,48 @@ def test_a_file_with_several_releases_gives_each_of_them():
 )
 def test_a_bad_line_is_named_with_its_column(line, column, said):
     with pytest.raises(ConfigError) as raised:
-        read_jsonl("file.jsonl", line)
+        read_jsonl("file.jsonl", [line])
     assert f"file.jsonl:1:{column}: " in str(raised.value)
     assert said in str(raised.value)
     assert "jsonl" in raised.value.remedy
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"password": "s3cr3tCanary"}',
+        '{"password": "s3cr3tCanary"',
+        '{"format": "phoenix-observations/1", "note": "s3cr3tCanary"}',
+        '["s3cr3tCanary"]',
+        "PASSWORD=s3cr3tCanary",
+        "time,canary_requests,canary_errors,PASSWORD=s3cr3tCanary",
+        "time,canary_requests,canary_errors\nPASSWORD=s3cr3tCanary",
+    ],
+)
+def test_nothing_is_quoted_of_a_file_that_is_no_recording(line):
+    read = read_jsonl if line[0] in "{[" else read_csv
+    with pytest.raises(ConfigError) as raised:
+        read("file", line.splitlines())
+    assert "s3cr3tCanary" not in str(raised.value)
+
+
+def test_a_file_is_read_no_further_than_a_hundred_errors():
+    endless = itertools.repeat("{}")
+    with pytest.raises(ConfigError) as raised:
+        read_jsonl("file", endless)
+    assert "errors" in str(raised.value)
+    with pytest.raises(ConfigError):
+        read_csv("file", itertools.chain(["time,canary_requests,canary_errors"], itertools.repeat("1")))
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", '{"format": "phoenix-observations/1"}'])
 def test_a_file_without_observations_is_refused(text):
     with pytest.raises(ConfigError, match="no observation"):
-        read_jsonl("file", text)
+        read_jsonl("file", text.splitlines())
 
 
 def test_a_csv_is_read():
-    (found,) = read_csv("file.csv", CSV)
+    (found,) = read_csv("file.csv", CSV.splitlines())
     first, second, third = found.observations
     assert (first.t0, first.t1) == (
         datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC),
@@ -100,10 +128,19 @@ def test_a_csv_is_read():
 
 def test_a_csv_may_count_time_in_seconds_and_tell_lengths():
     (found,) = read_csv(
-        "f", "time,seconds,canary_requests,canary_errors\n1767268800,5,10,1\n1767268860.5,,10,1"
+        "f", ["time,seconds,canary_requests,canary_errors", "1767268800,5,10,1", "1767268860.5,,10,1"]
     )
     assert [o.seconds for o in found.observations] == [5, 60.5]
     assert found.observations[0].stable is None
+
+
+def test_a_csv_may_tell_of_requests_given_up_on():
+    head = (
+        "time,canary_requests,canary_errors,stable_requests,stable_errors,canary_abandoned,stable_abandoned"
+    )
+    (found,) = read_csv("f", [f"{head}\n", "10,5,1,20,0,7,2\n", "20,5,0,20,0,,\n"])
+    assert [(o.canary.requests, o.canary.abandoned) for o in found.observations] == [(5, 7), (5, 0)]
+    assert [o.stable.abandoned for o in found.observations if o.stable] == [2, 0]
 
 
 @pytest.mark.parametrize(
@@ -127,10 +164,45 @@ def test_a_csv_may_count_time_in_seconds_and_tell_lengths():
 )
 def test_what_is_wrong_in_a_csv_is_named_with_line_and_column(text, place, said):
     with pytest.raises(ConfigError) as raised:
-        read_csv("f", text)
+        read_csv("f", text.splitlines())
     assert f"\n{place}: " in str(raised.value)
     assert said in str(raised.value)
     assert "canary_le_SECONDS" in raised.value.remedy
+
+
+def test_the_walk_is_found_from_requests_that_arrived_though_nobody_was_answered():
+    def hung(observation):
+        canary = observation.canary
+        left = canary.model_copy(update={"requests": 0, "errors": 0, "abandoned": canary.requests})
+        return observation.model_copy(update={"step": 0, "weight_applied": 0, "canary": left})
+
+    blind = replace(
+        recorded.changed(recorded.release(walk=((10, timedelta(minutes=5)),)), hung), placed=False
+    )
+    assert {o.weight_applied for o in placing.placed(blind, [10, 50]).observations} == {10}
+
+
+def test_series_of_clients_that_gave_up_are_no_answers_whatever_the_query_selects():
+    grid = (0.0, 10.0)
+
+    def series(value, **labels):
+        return Series(labels, {0.0: 0, 10.0: value})
+
+    found = recording(
+        "url",
+        grid,
+        Answers(
+            requests=(series(20, code="200"), series(5, code="499"), series(1, status="0")),
+            errors=(series(2, code="500"), series(5, code="499")),
+            buckets=(series(20, code="200", le="+Inf"), series(5, code="499", le="0.1")),
+        ),
+        None,
+    )
+    assert found is not None
+    (seen,) = found.observations
+    assert (seen.canary.requests, seen.canary.errors, seen.canary.abandoned) == (20, 2, 6)
+    assert seen.canary.buckets == ((math.inf, 20),)
+    assert seen.canary.waited == ((0.1, 5), (math.inf, 0))
 
 
 def test_the_walk_is_found_from_the_shares_of_requests():
@@ -156,7 +228,7 @@ def test_what_was_recorded_before_and_after_the_release_is_left_out():
 
 
 def test_without_stable_and_weight_nothing_can_be_placed():
-    (record,) = read_csv("f", "time,canary_requests,canary_errors\n10,5,0\n20,5,0\n")
+    (record,) = read_csv("f", ["time,canary_requests,canary_errors", "10,5,0", "20,5,0"])
     with pytest.raises(Invalid, match="weight cannot be told"):
         placing.placed(record, [5])
 

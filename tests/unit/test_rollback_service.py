@@ -17,7 +17,7 @@ from phoenix_orch.kernel.errors import Terminal, Unavailable
 from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollback_controller.service import RollbackController
 from phoenix_orch.rollout.spec import Check, CommandCheck, Policy, RolloutSpec
-from phoenix_orch.rollout.status import Event, Rollout, State, Status
+from phoenix_orch.rollout.status import Event, Revision, Rollout, State, Status
 from phoenix_orch.rollout.store.memory import MemoryStore
 from phoenix_orch.testing.fake_router import FakeRouter
 from phoenix_orch.testing.fake_workload import FakeWorkload
@@ -179,6 +179,42 @@ async def test_a_failing_check_latches_and_ends() -> None:
         await w.controller.look()
         await asyncio.sleep(0.05)
         assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("check ")]
+
+
+TALKS = Check(
+    name="cart",
+    exec=CommandCheck(command=("sh", "-c", "echo the key s3cr3tCanary is refused; exit 1")),
+    interval=timedelta(milliseconds=10),
+    threshold=2,
+)
+
+
+@pytest.mark.parametrize(
+    ("stored", "said"),
+    [
+        (True, "sh: exit status 1: the key <masked> is refused"),
+        (False, "sh: exit status 1; its output is not shown while the store is away"),
+    ],
+)
+async def test_what_a_check_says_is_told_without_the_secrets_of_its_revision(stored: bool, said: str) -> None:
+    async with world(TALKS) as w:
+        if stored:
+            secretive = template("2").model_copy(update={"env": {"API_KEY": "s3cr3tCanary"}})
+            kept = Revision(
+                revision=NEW,
+                number=0,
+                version="2",
+                at=w.clock.now(),
+                template=secretive.model_dump(mode="json", by_alias=True),
+            )
+            await w.store.add_revision(SHOP, kept)
+        await w.until_latched()
+        (event,) = await w.told()
+        assert event.message.startswith("check/cart: check cart failed ")
+        assert event.message.endswith(f" times in a row: {said}")
+        cause = await w.store.cause(SHOP, NEW)
+        assert cause is not None
+        assert cause.reason.endswith(said)
 
 
 async def test_a_bake_is_watched_and_the_previous_group_takes_over() -> None:

@@ -205,6 +205,17 @@ def test_holding_for_another_reason_is_not_having_no_data(category: Category) ->
     assert turn(held, late, verdict=verdict(HOLD, late), spec=spec).status.state is State.ROLLING_BACK
 
 
+def test_a_canary_that_answers_nobody_is_no_data_for_the_policy() -> None:
+    spec, at = policy(no_data="rollback"), T0 + 5 * MINUTE
+    silent = verdict(HOLD, at).model_copy(update={"category": Category.NO_ANSWERS})
+    held = turn(status_in(State.PROGRESSING), at, verdict=silent, spec=spec).status
+    assert held.state is State.PROGRESSING
+    late = at + 2 * MINUTE + SECOND
+    again = silent.model_copy(update={"at": late})
+    assert turn(held, late, verdict=again).status.state is State.PROGRESSING
+    assert turn(held, late, verdict=again, spec=spec).status.state is State.ROLLING_BACK
+
+
 def test_a_phase_is_left_before_its_time_when_its_limits_are_proven_and_that_is_wanted() -> None:
     at = T0 + 3 * MINUTE
     proven = verdict(ADVANCE, at).model_copy(update={"tier": Tier.PROVEN})

@@ -12,7 +12,14 @@ from phoenix_orch.health_validator.observation import Arm
 from phoenix_orch.health_validator.thinning import binomial, clustered, split
 from phoenix_orch.rollout.spec import Statistical
 
-ARM = Arm(revision="old", requests=1000, errors=40, buckets=((0.05, 800), (0.1, 150), (math.inf, 50)))
+ARM = Arm(
+    revision="old",
+    requests=1000,
+    errors=40,
+    abandoned=60,
+    buckets=((0.05, 800), (0.1, 150), (math.inf, 50)),
+    waited=((0.05, 20), (0.1, 30), (math.inf, 10)),
+)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +62,8 @@ def test_both_parts_are_the_whole():
         canary, rest = split(dice, ARM, share, history, Statistical())
         assert canary.requests + rest.requests == ARM.requests
         assert canary.errors + rest.errors == ARM.errors
+        assert canary.abandoned + rest.abandoned == ARM.abandoned
+        assert [a + b for (_, a), (_, b) in zip(canary.waited, rest.waited, strict=True)] == [20, 30, 10]
         assert [a + b for (_, a), (_, b) in zip(canary.buckets, rest.buckets, strict=True)] == [800, 150, 50]
         assert canary.errors <= canary.requests
     assert canary == ARM

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
-from tests.unit.controller_setting import SHOP, kept, revision
+from tests.unit.controller_setting import SHOP, kept, revision, template
 
 from phoenix_orch.health_validator.observation import Arm
 from phoenix_orch.kernel.clock import ManualClock
@@ -218,6 +218,29 @@ async def test_a_service_with_few_requests_is_verified_over_as_many_windows_as_i
     assert "p95 above 100ms" in found.detail
 
 
+async def test_a_version_that_answers_nobody_fails_though_there_is_nothing_to_judge() -> None:
+    """Clients gave up: that is evidence enough, and waiting for answers would never end."""
+    async with server(200) as (port, _):
+        scene = Scene(port)
+        scene.arms = [Arm(revision=REVISION, abandoned=7), Arm(revision=REVISION, abandoned=9)]
+        found = step(await scene.verify(), "metrics")
+    assert (found.ok, found.unknown) == (False, False)
+    assert found.detail == "no request was answered; clients gave up on 16 of 16"
+
+
+async def test_answers_are_waited_for_though_some_gave_up() -> None:
+    async with server(200) as (port, _):
+        scene = Scene(port)
+        scene.arms = [
+            Arm(revision=REVISION, abandoned=3),
+            arm(5),
+            Arm(revision=REVISION, abandoned=90),
+            arm(5),
+        ]
+        found = step(await scene.verify(), "metrics")
+    assert found.detail == "errors 0% of 10; p95 within 100ms; clients gave up on 93 of 103"
+
+
 async def test_bad_lines_fail_a_rollback_only_when_written_after_it() -> None:
     async with server(200) as (port, _):
         scene = Scene(port)
@@ -302,6 +325,41 @@ def test_limits_that_are_not_set_are_not_judged() -> None:
     assert judge_arm(arm(10, errors=10, slow=10), Limits(), MINUTE).ok
 
 
+def test_who_waited_longer_than_the_limit_and_gave_up_was_not_answered_within_it() -> None:
+    late = arm(100).model_copy(
+        update={"abandoned": 9, "waited": ((0.05, 0), (0.1, 0), (0.3, 9), (math.inf, 0))}
+    )
+    assert "p95 above 100ms" in judge_arm(late, LIMITS, MINUTE).detail
+    soon = late.model_copy(update={"waited": ((0.05, 9), (0.1, 0), (0.3, 0), (math.inf, 0))})
+    assert "p95 within 100ms" in judge_arm(soon, LIMITS, MINUTE).detail
+
+
 def test_slow_requests_up_to_the_quantile_pass() -> None:
     limits = Limits(latency_p95="100ms", latency_p99="100ms")
     assert "p95 within 100ms; p99 above 100ms" in judge_arm(arm(100, slow=5), limits, MINUTE).detail
+
+
+async def test_no_step_tells_what_is_secret() -> None:
+    secret = "s3cr3tCanary"
+    spoilt = template("1").model_copy(update={"env": {"API_KEY": secret}})
+    async with server(200) as (port, _):
+        scene = Scene(port)
+        scene.lines = [f"shop-1: \x1b[31mpanic\x1b[0m: {secret} is refused, password=hunter2"]
+        await scene.store.add_revision(
+            SHOP, kept("1").model_copy(update={"template": spoilt.model_dump(mode="json", by_alias=True)})
+        )
+        login = f"http://u:{secret}@127.0.0.1:{port}/?t={secret}"
+        result = await scene.verify(logs={"bad": ["panic"]}, critical_paths=(path(login),))
+    detail = step(result, "log patterns").detail
+    assert detail == "1 lines, first: shop-1: panic: <masked> is refused, password=<masked>"
+    shown = f"http://<masked>@127.0.0.1:{port}/?t=<masked>: 200"
+    assert step(result, "critical path checkout").detail == shown
+
+
+async def test_a_line_is_not_told_while_nobody_knows_what_is_secret_in_it() -> None:
+    async with server(200) as (port, _):
+        scene = Scene(port)
+        scene.lines = ["shop-1: panic: s3cr3tCanary"]
+        rollout = await scene.rollout(logs={"bad": ["panic"]})
+        found = await scene.verifier()._log_patterns(rollout, "0000000000", None)
+    assert (found.ok, found.detail) == (False, "1 lines")

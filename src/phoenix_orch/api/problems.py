@@ -7,6 +7,7 @@ The client turns the document into the same error again.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ from phoenix_orch.kernel.errors import (
     Retryable,
     Terminal,
 )
+from phoenix_orch.kernel.masking import told
 from phoenix_orch.kernel.model_shape import explain
+from phoenix_orch.kernel.quoting import ENVIRONMENT
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -43,21 +46,32 @@ _KINDS: tuple[tuple[type[PhoenixError], int, str], ...] = (
     (PhoenixError, 500, "Error"),
 )
 
+_STRAY = frozenset({"extra_forbidden", "model_type", "model_attributes_type"})
+"""Errors at places where anything may stand."""
+
 _log = structlog.get_logger("phoenix.api")
 
 
 def document(
-    status: int, code: str, title: str, detail: str, remedy: str = "", **more: object
+    status: int,
+    code: str,
+    title: str,
+    detail: str,
+    remedy: str = "",
+    *,
+    errors: Sequence[Mapping[str, str]] = (),
 ) -> JSONResponse:
+    """A problem document. `detail` and `errors` may repeat what was sent: they are made fit to be shown."""
     body = {
         "type": f"urn:phoenix-orch:problem:{code}",
         "title": title,
         "status": status,
         "code": code,
-        "detail": detail,
-        "remedy": remedy,
-        **more,
+        "detail": told(detail),
+        "remedy": told(remedy),
     }
+    if errors:
+        body["errors"] = [{name: told(text) for name, text in fault.items()} for fault in errors]
     return JSONResponse(body, status_code=status, media_type=CONTENT_TYPE)
 
 
@@ -87,9 +101,14 @@ async def _request_error(_: Request, error: Exception) -> JSONResponse:
 
 
 def _fault(details: Any) -> dict[str, str]:
-    """One of pydantic's errors; the first part of its place is `body`, `query` or `path`."""
+    """One of pydantic's errors; the first part of its place is `body`, `query` or `path`.
+
+    What was found is told where nothing secret is expected.
+    """
     message, allowed = explain(details, None)
-    found = details.get("ctx", {}).get("found", details.get("input"))
+    found = details.get("ctx", {}).get("found")
+    if found is None and not ({ENVIRONMENT, "command"} & set(details["loc"]) or details["type"] in _STRAY):
+        found = details.get("input")
     if isinstance(found, str | int | float):
         message += f", found {str(found)[:60]!r}"
     if allowed:

@@ -2,40 +2,91 @@
 
 from __future__ import annotations
 
-from phoenix_orch.orchestrator.config import PhoenixFile
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from phoenix_orch.kernel.arguments import Passable, Variable
+from phoenix_orch.kernel.config import Loc
+from phoenix_orch.kernel.masking import masks_in, told
+from phoenix_orch.kernel.text import halves_in
+from phoenix_orch.orchestrator.config import PhoenixFile, mask_fault, masks_of
+from phoenix_orch.orchestrator.limits import LONGEST_REASON
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.rollout.status import CommandKind
 
+NO_TEXT = "this is no text: there is half of a character in it"
+Reason = Annotated[str, Field(max_length=LONGEST_REASON), AfterValidator(told)]
+"""Why, in one line that may be shown."""
 
-class CommandRequest(Model):
+
+class _Request(Model):
+    """What is sent, and can be understood: JSON may hold halves of characters, which no file and no
+    program takes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, data: Any) -> Any:
+        faults = [
+            InitErrorDetails(type=PydanticCustomError("no_text", NO_TEXT), loc=loc, input=None)
+            for loc in halves_in(data)
+        ]
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return data
+
+
+class CommandRequest(_Request):
     kind: CommandKind
-    reason: str = ""
+    reason: Reason = ""
     step: int | None = None
     """The step, from 0, that a promotion is meant for; refused when it is at another one."""
 
 
-class StartRequest(Model):
+class _Unmasked(_Request):
+    """Takes no mask for a value."""
+
+    @model_validator(mode="after")
+    def _no_masks(self) -> Self:
+        faults = [mask_fault(loc) for loc in self._masks()]
+        if faults:
+            raise ValidationError.from_exception_data(type(self).__name__, faults)
+        return self
+
+    def _masks(self) -> Iterator[Loc]:
+        raise NotImplementedError
+
+
+class StartRequest(_Unmasked):
     """What of stable's template is other in the new revision. Left out: as it is."""
 
     version: str | None = None
-    env: dict[str, str] | None = None
+    env: dict[Variable, Passable] | None = None
     """Laid over the environment of stable."""
-    command: tuple[str, ...] | None = None
-    change_cause: str = ""
+    command: tuple[Passable, ...] | None = None
+    change_cause: Reason = ""
     dry_run: bool = False
     even_if_unattainable: bool = False
     """Also when stable itself does not keep the limits that the release would be judged by."""
 
+    def _masks(self) -> Iterator[Loc]:
+        return masks_in({"env": self.env, "command": self.command})
 
-class UndoRequest(Model):
+
+class UndoRequest(_Request):
     to_revision: int | None = None
     """Number of the revision; left out: the one before."""
-    reason: str = ""
+    reason: Reason = ""
     dry_run: bool = False
 
 
-class ApplyRequest(Model):
+class ApplyRequest(_Unmasked):
     config: PhoenixFile
     dry_run: bool = False
     even_if_unattainable: bool = False
     """Also release where stable itself does not keep the limits."""
+
+    def _masks(self) -> Iterator[Loc]:
+        return (("config", *loc) for loc in masks_of(self.config))

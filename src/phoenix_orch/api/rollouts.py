@@ -5,17 +5,28 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import TypeAdapter
 
 from phoenix_orch.api.peer import actor
 from phoenix_orch.api.requests import ApplyRequest, CommandRequest, StartRequest, UndoRequest
 from phoenix_orch.health_validator.observation import Observation, Verdict
+from phoenix_orch.kernel.masking import told
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import Change, RolloutView
 from phoenix_orch.rollout.status import Command, Event, Release, Revision
 
 Actor = Annotated[str, Depends(actor)]
 Limit = Annotated[int, Query(ge=1, le=20_000)]
+
+_OBSERVATIONS = TypeAdapter(list[Observation])
+
+
+def _told(observation: Observation) -> Observation:
+    """Notes are words of whoever gave the numbers."""
+    if not observation.notes:
+        return observation
+    return observation.model_copy(update={"notes": tuple(map(told, observation.notes))})
 
 
 def routes(operations: Operations) -> APIRouter:
@@ -51,12 +62,12 @@ def routes(operations: Operations) -> APIRouter:
         """All kept revisions by number."""
         return await operations.revisions(name)
 
-    @router.get("/rollouts/{name}/observations")
-    async def list_observations(
-        name: str, since: datetime | None = None, limit: Limit = 1000
-    ) -> list[Observation]:
+    @router.get("/rollouts/{name}/observations", response_model=list[Observation])
+    async def list_observations(name: str, since: datetime | None = None, limit: Limit = 1000) -> Response:
         """What both variants did, interval by interval, oldest first."""
-        return await operations.observations(name, since, limit)
+        found = [_told(one) for one in await operations.observations(name, since, limit)]
+        # Thousands of numbers with nothing to mask: written as they are, a sixth of the time.
+        return Response(_OBSERVATIONS.dump_json(found, by_alias=True), media_type="application/json")
 
     @router.post("/rollouts/{name}/commands", status_code=202)
     async def give_command(name: str, body: CommandRequest, who: Actor) -> Command:

@@ -16,9 +16,12 @@ import uvicorn
 from fastapi import FastAPI
 
 from phoenix_orch.api import problems, rollouts, services
+from phoenix_orch.api.answers import masked_by
+from phoenix_orch.api.limits import BodyLimit
 from phoenix_orch.api.peer import PeerProtocol
 from phoenix_orch.kernel.errors import Invalid
-from phoenix_orch.orchestrator.layout import LONGEST_SOCKET
+from phoenix_orch.kernel.masking import Masker
+from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout, mask_key
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.runtime.files import make_private
 
@@ -31,15 +34,17 @@ LOOK = 1.0
 _log = structlog.get_logger("phoenix")
 
 
-def create_app(operations: Operations) -> FastAPI:
-    """The API over `operations`."""
+def create_app(operations: Operations, masker: Masker | None = None) -> FastAPI:
+    """The API over `operations`. `masker` masks what leaves; left out: one without a key."""
     app = FastAPI(
         title="Phoenix Orchestrator",
         version=version("phoenix-orchestrator"),
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # both load scripts from elsewhere
         redoc_url=None,
+        default_response_class=masked_by(masker or Masker()),
     )
+    app.add_middleware(BodyLimit)
     problems.install(app)
 
     @app.get(f"{PREFIX}/version", tags=["phoenix"])
@@ -59,7 +64,8 @@ def create_app(operations: Operations) -> FastAPI:
 
 async def serve_operations(operations: Operations, socket_path: Path, listening: Callable[[], None]) -> None:
     """The API over `operations`, served until cancelled."""
-    await serve(create_app(operations), socket_path, listening)
+    key = await asyncio.to_thread(mask_key, Layout(socket_path.parent))
+    await serve(create_app(operations, Masker(key)), socket_path, listening)
 
 
 async def serve(app: FastAPI, socket_path: Path, listening: Callable[[], None] = lambda: None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
+from fastapi.responses import JSONResponse
 
 from phoenix_orch.api.peer import actor
 from phoenix_orch.kernel.errors import Invalid
@@ -25,7 +26,7 @@ def routes(operations: Operations) -> APIRouter:
         """One service."""
         return await operations.service(name)
 
-    @router.get("/services/{name}/logs")
+    @router.get("/services/{name}/logs", response_class=JSONResponse)  # what a service says is its own
     async def read_logs(
         name: str,
         instance: str | None = None,

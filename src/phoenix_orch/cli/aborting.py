@@ -17,6 +17,7 @@ from phoenix_orch.kernel.errors import BadState, NotFound, PhoenixError, Retryab
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.rollout.status import Command, CommandKind, State, under_judgement
+from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.traffic.embedded import ROUTER_GONE
 
 PATIENCE = 2.0
@@ -266,6 +267,7 @@ def _past(
     dry_run: bool = False,
 ) -> Aborted:
     """Change the traffic object. Where there is none, that Phoenix is silent is what is wrong."""
+    configure_logs()  # what is told on the way goes to standard error
     try:
         return offline.abort(data_dir, name, revision=revision, reason=reason, dry_run=dry_run)
     except NotFound as error:

@@ -43,7 +43,11 @@ def plain(lines: Iterable[Sequence[Span]]) -> str:
 
 def title(picture: Picture) -> str:
     """What the upper panel shows."""
-    what = {"errorRate": "failed requests", "latencyP95": "slower than the p95 limit"}
+    what = {
+        "errorRate": "failed requests",
+        "abandonmentRate": "requests that clients gave up on",
+        "latencyP95": "slower than the p95 limit",
+    }
     name = what.get(picture.metric, "slower than the p99 limit")
     return f"{name}, {explain.percent(picture.confidence)} intervals that may be watched"
 

@@ -9,7 +9,7 @@ import typer
 
 from phoenix_orch.cli import chart_terminal, pages, records
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, RolloutName
-from phoenix_orch.cli.output import columns, emit, width
+from phoenix_orch.cli.output import columns, emit, say, width
 from phoenix_orch.cli.progress import working
 from phoenix_orch.client import Client
 from phoenix_orch.health_validator import explain as words
@@ -41,7 +41,7 @@ def explain(  # noqa: PLR0917 - one parameter for each option
         typer.Option(
             "--metric",
             metavar="M",
-            help="Draw errorRate, latencyP95 or latencyP99.",
+            help="Draw errorRate, latencyP95, latencyP99 or abandonmentRate.",
             show_default="the one blamed most",
         ),
     ] = None,
@@ -168,7 +168,7 @@ def _draw(found: Explanation, chart: Path | None) -> None:
     for line in lines:
         console.print(Text.assemble(*line), no_wrap=True, overflow="crop")
     if chart is not None:
-        console.print(f"\nthe picture is in {chart}")
+        say(f"\nthe picture is in {chart}")
 
 
 def _wrapped(text: str, limit: int | None) -> list[str]:

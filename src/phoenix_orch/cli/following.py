@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.live import Live
 
 from phoenix_orch.cli import live
-from phoenix_orch.cli.output import compressed
+from phoenix_orch.cli.output import compressed, say
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Retryable
+from phoenix_orch.kernel.text import plain
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.status import RESTING, State
 
@@ -79,7 +80,20 @@ def _screen(*, quiet: bool) -> Iterator[Show]:
         yield _appending()
         return
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as screen:
-        yield lambda view: screen.update(live.render(view, clock=True), refresh=True)
+        yield _drawing(console, screen)
+
+
+def _drawing(console: Console, screen: Live) -> Show:
+    size = console.size
+
+    def show(view: RolloutView) -> None:
+        nonlocal size
+        if console.size != size:  # the terminal has folded the last frame anew: nobody knows where it is
+            size = console.size
+            console.clear()
+        screen.update(live.fitted(view, size.width, size.height), refresh=True)
+
+    return show
 
 
 def _appending() -> Show:
@@ -89,9 +103,9 @@ def _appending() -> Show:
         nonlocal last
         key = live.change_key(view)
         if last is None and (clock := compressed(view.speed)):
-            print(clock)
+            say(clock)
         if key != last:
-            print(live.line(view), flush=True)
+            say(plain(live.line(view)))
             last = key
 
     return show
@@ -99,4 +113,4 @@ def _appending() -> Show:
 
 def note(text: str) -> None:
     """A word for the person that is no part of the output."""
-    print(text, file=sys.stderr, flush=True)
+    say(text, to=sys.stderr)

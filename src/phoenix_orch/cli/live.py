@@ -11,7 +11,8 @@ from phoenix_orch.cli import tables
 from phoenix_orch.cli.output import compressed
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.observation import MetricEvidence, VerdictKind
-from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.health_validator.rules import ABANDONED
+from phoenix_orch.orchestrator.views import Rates, RolloutView
 from phoenix_orch.rollout.status import ACTIVE, State
 
 _GOOD, _BAD, _WAITING, _NOW = "green", "bold red", "yellow", "bold cyan"
@@ -29,6 +30,8 @@ _VERDICT_STYLE = {
     VerdictKind.HOLD: _WAITING,
     VerdictKind.ROLLBACK: _BAD,
 }
+NARROWEST, LOWEST = 40, 12
+"""Columns and rows from which on a terminal gets the whole frame; a lower one would lose the verdict."""
 _TAKEN_BACK = frozenset({State.ROLLING_BACK, State.ROLLED_BACK, State.CANCELLING})
 _MARKS = {">": ("▶", _NOW), "+": ("✓", _GOOD), " ": ("·", "dim")}
 
@@ -50,6 +53,34 @@ def render(view: RolloutView, *, clock: bool = False) -> RenderableType:
         Text(),
         *_why(view),
     )
+
+
+def fitted(view: RolloutView, columns: int, rows: int) -> RenderableType:
+    """A frame for a terminal of this size: in a small one a few lines, what matters most first."""
+    if columns >= NARROWEST and rows >= LOWEST:
+        return render(view, clock=True)
+    return Group(*_few(view)[: max(1, rows)])
+
+
+def _few(view: RolloutView) -> list[Text]:
+    status = view.rollout.status
+    share = tables.seen(view) or tables.wanted(view)
+    title = Text.assemble((view.rollout.name, "bold"), " ")
+    title.append(status.state.value, style=_STATE_STYLE.get(status.state, _NOW)).append(f" {share}")
+    lines = [title]
+    if status.cause is not None and status.state in _TAKEN_BACK:
+        lines.append(Text(f"rolled back by {status.cause.trigger}", style=_BAD))
+        reason = status.cause.reason
+    elif view.verdict is not None and status.state in ACTIVE:
+        kind = view.verdict.kind
+        lines.append(Text.assemble(("verdict ", "dim"), (kind.value, _VERDICT_STYLE[kind])))
+        reason = view.verdict.reason
+    else:
+        reason = status.message
+    lines += [Text(part) for part in (tables.phase(view), tables.left(view), reason) if part]
+    for text in lines:
+        text.no_wrap, text.overflow = True, "ellipsis"
+    return lines
 
 
 def line(view: RolloutView) -> str:
@@ -130,7 +161,9 @@ def _variants(view: RolloutView) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), header_style="dim", show_edge=False)
     for title in ("", "version"):
         table.add_column(title, no_wrap=True)
-    for title in ("req/s", "errors", "p95", "p99", "requests", "failed", "ready"):
+    given_up = any(rates.abandoned for _, _, rates in tables.pair(view))
+    left = ("gave up",) if given_up else ()
+    for title in ("req/s", "errors", "p95", "p99", "requests", "failed", *left, "ready"):
         table.add_column(title, justify="right", no_wrap=True)
     breached = _breached(view)
     for name, revision, rates in tables.pair(view):
@@ -144,9 +177,15 @@ def _variants(view: RolloutView) -> Table:
             Text(explain.shown("latencyP99", rates.p99), style=_BAD if "latencyP99" in bad else ""),
             f"{rates.requests:,}",
             f"{rates.errors:,}",
+            *_left(rates, bad=ABANDONED in bad, shown=given_up),
             tables.running(view, revision) or "-",
         )
     return table
+
+
+def _left(rates: Rates, *, bad: bool, shown: bool) -> tuple[Text, ...]:
+    """Requests that clients gave up on; no cell where nobody ever did."""
+    return (Text(f"{rates.abandoned:,}", style=_BAD if bad else ""),) if shown else ()
 
 
 def _breached(view: RolloutView) -> frozenset[str]:

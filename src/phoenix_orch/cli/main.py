@@ -26,6 +26,7 @@ from typer.core import TyperGroup
 from phoenix_orch.cli.options import default_data_dir
 from phoenix_orch.cli.root import PROG, command_tree
 from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.kernel.text import is_text, plain_lines
 
 COMPLETE_VARIABLE = "_PHOENIX_COMPLETE"
 OK, FAILED, BAD_INPUT, UNREACHABLE, ROLLED_BACK, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -44,12 +45,23 @@ def main() -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit status."""
     try:
-        status = _run(arguments)
+        status = _not_text(arguments) or _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         _silence(sys.stdout)
         return OK  # the reader has what it wanted
     return status
+
+
+def _not_text(arguments: Sequence[str]) -> int:
+    """Refuse bytes that are no text before anybody stumbles over them; 0 when there are none."""
+    for number, argument in enumerate(arguments, start=1):
+        if not is_text(argument):
+            complain(
+                f"argument {number} is no text in UTF-8", "look at the encoding of names and of the terminal"
+            )
+            return BAD_INPUT
+    return OK
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -98,11 +110,14 @@ def _known(error: BaseException) -> PhoenixError | None:
 
 def complain(message: str, remedy: str = "") -> None:
     """What is wrong and what to do about it, on standard error."""
+    from phoenix_orch.kernel.masking import masked_text, told  # noqa: PLC0415 - most runs end well
+
+    message = masked_text(plain_lines(message))
     lines = [f"error: {message}"]
     if "\n" not in message:  # one with lines of a file in it has its own shape
         lines = [_fitted(lines[0])]
     if remedy:
-        lines.append(_fitted(f"  what to do: {remedy}"))
+        lines.append(_fitted(told(f"  what to do: {remedy}")))
     with contextlib.suppress(BrokenPipeError):
         print("\n".join(lines), file=sys.stderr, flush=True)
 
@@ -146,7 +161,8 @@ def _guess(error: typer.TyperException, context: typer.Context | None) -> str:
 
 def _unexpected(error: Exception) -> int:
     """A fault of Phoenix itself: one line for the user, the details in a file for its author."""
-    details = "".join(traceback.format_exception(error))
+    details = _harmless("".join(traceback.format_exception(error)))
+    said = _harmless(f"unexpected {type(error).__name__}: {error}")
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     for directory in (default_data_dir(), Path(tempfile.gettempdir())):
         path = directory / f"phoenix-error-{moment}-{os.getpid()}.log"
@@ -156,12 +172,17 @@ def _unexpected(error: Exception) -> int:
             continue
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(details)
-        complain(f"unexpected {type(error).__name__}: {error}", f"report it; the details are in {path}")
+        complain(said, f"report it; the details are in {path}")
         return FAILED
-    complain(
-        f"unexpected {type(error).__name__}: {error}", "report it; the details could not be written anywhere"
-    )
+    complain(said, "report it; the details could not be written anywhere")
     return FAILED
+
+
+def _harmless(text: str) -> str:
+    """What nobody foresaw may hold anything."""
+    from phoenix_orch.kernel.masking import masked_assignments, masked_text  # noqa: PLC0415
+
+    return masked_assignments(masked_text(plain_lines(text)))
 
 
 def _silence(stream: object) -> None:

@@ -10,13 +10,14 @@ import typer
 
 from phoenix_orch.cli import records, tables
 from phoenix_orch.cli.options import UNSET, DataDir, Output, RolloutName
-from phoenix_orch.cli.output import columns, emit
+from phoenix_orch.cli.output import GAVE_UP, columns, emit, without_empty
 from phoenix_orch.client import Client
 from phoenix_orch.health_validator import explain, histogram
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.recording import Header, Recording, lines
 from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.text import escaped
 
 
 class LogOutput(StrEnum):
@@ -54,13 +55,14 @@ def observations(
             record = Recording(name, Header(rollout=name, spec=spec), found)
     if output is LogOutput.JSONL:
         for line in lines(record):
-            print(line)
+            print(escaped(line))
         return
     emit(Output(output.value), record.observations, _table(record.observations), speed=speed)
 
 
 def _table(found: Sequence[Observation]) -> str:
-    header = ("TIME", "STEP", "WEIGHT", "CANARY", "FAILED", "P95", "STABLE", "FAILED", "P95", "QUALITY")
+    arm = ("FAILED", GAVE_UP, "P95")
+    header = ("TIME", "STEP", "WEIGHT", "CANARY", *arm, "STABLE", *arm, "QUALITY")
     rows = [
         (
             tables.moment(observation.t1),
@@ -70,13 +72,13 @@ def _table(found: Sequence[Observation]) -> str:
         )
         for observation in found
     ]
-    return columns(header, rows, empty="nothing was observed")
+    return columns(*without_empty(header, rows, GAVE_UP), empty="nothing was observed")
 
 
 def _place(observation: Observation) -> tuple[str, ...]:
     """Step, weight and canary; nothing of them between two releases."""
     if is_rest(observation):
-        return ("",) * 5
+        return ("",) * 6
     return str(observation.step + 1), f"{observation.weight_applied}%", *_arm(observation.canary)
 
 
@@ -85,8 +87,8 @@ def _quality(observation: Observation) -> Quality:
     return (watched or observation.canary).quality
 
 
-def _arm(arm: Arm | None) -> tuple[str, str, str]:
+def _arm(arm: Arm | None) -> tuple[str, ...]:
     if arm is None:
-        return "", "", ""
+        return ("",) * 4
     p95 = histogram.quantile(arm.buckets, 0.95)
-    return f"{arm.requests:,}", f"{arm.errors:,}", explain.shown("latencyP95", p95)
+    return f"{arm.requests:,}", f"{arm.errors:,}", f"{arm.abandoned:,}", explain.shown("latencyP95", p95)

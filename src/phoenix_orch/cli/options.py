@@ -9,6 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.limits import LONGEST_REASON
+
 DATA_DIR_VARIABLE = "PHOENIX_DATA_DIR"
 DEFAULT_FILE = Path("phoenix.yaml")
 UNSET = Path()
@@ -52,6 +55,16 @@ def _complete(noun: str) -> Any:
     return names
 
 
+def _reason(value: str) -> str:
+    """Refused here, too: an abort past a dead Phoenix asks nobody else."""
+    if len(value) > LONGEST_REASON:
+        raise Invalid(
+            f"--reason has {len(value)} characters",
+            remedy=f"write at most {LONGEST_REASON}, and the rest where it belongs",
+        )
+    return value
+
+
 _DATA_DIR_HELP = f"Where this Phoenix keeps everything. [env: {DATA_DIR_VARIABLE}]"
 
 RootDataDir = Annotated[
@@ -75,7 +88,10 @@ OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="How to print it.", case_sensitive=False)
 ]
 Reason = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.", show_default=False)
+    str,
+    typer.Option(
+        "--reason", metavar="TEXT", help="Why; kept with the event.", show_default=False, callback=_reason
+    ),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Check everything and tell what would be done; do nothing.")

@@ -14,10 +14,14 @@ from typing import Any, TextIO
 from pydantic import BaseModel
 
 from phoenix_orch.cli.options import Output
+from phoenix_orch.kernel.masking import Masker, masked_text
+from phoenix_orch.kernel.text import escaped, plain, plain_lines
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.views import Change
 
 Row = Sequence[str]
+GAVE_UP = "GAVE UP"
+"""Title of a column: requests that clients gave up on. Left out where there were none."""
 GAP = 2
 _NARROWEST = 10
 _ROOM = 30
@@ -43,20 +47,32 @@ def emit(
     `speed` of the clock whose times are in the text: where they are not those on a watch, that is said.
     """
     if output is Output.TABLE:
-        print(folded("\n".join(filter(None, (compressed(speed), text))), width()))
+        say(folded(plain_lines("\n".join(filter(None, (compressed(speed), text)))), width()))
         return
-    plain = models if isinstance(models, dict) else data(models)
+    shown = Masker().data(models if isinstance(models, dict) else data(models))
     if output is Output.JSON:
-        print(json.dumps(plain, indent=2, ensure_ascii=False))
+        print(escaped(json.dumps(shown, indent=2, ensure_ascii=False)))
         return
+    text = _yaml(shown, all_characters=True)
+    print(text if escaped(text) == text else _yaml(shown, all_characters=False), end="")
+
+
+def _yaml(shown: Any, *, all_characters: bool) -> str:
+    """As YAML; without `all_characters` what is not ASCII is escaped, controls of terminals among it."""
     from ruamel.yaml import YAML  # noqa: PLC0415 - most output is no YAML
 
     buffer = io.StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(plain, buffer)
-    print(buffer.getvalue(), end="")
+    yaml.allow_unicode = all_characters
+    yaml.dump(shown, buffer)
+    return buffer.getvalue()
+
+
+def say(text: str, *, to: TextIO | None = None) -> None:
+    """Print lines for a person; whatever came from elsewhere, no control goes to the terminal."""
+    print(masked_text(plain_lines(text)), file=to, flush=True)
 
 
 def compressed(speed: float) -> str:
@@ -76,11 +92,20 @@ def columns(header: Row, rows: Sequence[Row], *, empty: str, indent: int = 0, wh
     """
     if not rows:
         return " " * indent + empty
-    table = [list(header), *([cell or "-" for cell in row] for row in rows)]
+    table = [list(header), *([plain(cell) or "-" for cell in row] for row in rows)]
     widths = [max(len(row[index]) for row in table) for index in range(len(header))]
     limit = width()
     lines = [_line(row, widths, None if limit is None else limit - indent, whole=whole) for row in table]
     return textwrap.indent("\n".join(lines), " " * indent)
+
+
+def without_empty(header: Row, rows: Sequence[Row], title: str) -> tuple[Row, list[Row]]:
+    """Header and rows without the columns called `title`, where none of their cells says anything."""
+    places = [place for place, name in enumerate(header) if name == title]
+    if any(row[place] not in ("", "0") for row in rows for place in places):
+        return header, list(rows)
+    kept = [place for place in range(len(header)) if place not in places]
+    return tuple(header[place] for place in kept), [tuple(row[place] for place in kept) for row in rows]
 
 
 def _line(row: Row, widths: Sequence[int], limit: int | None, *, whole: bool) -> str:

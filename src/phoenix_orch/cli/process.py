@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, DryRun, Speed
+from phoenix_orch.cli.output import say
 
 Store = Annotated[
     str | None,
@@ -56,7 +57,7 @@ def down(dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
     """End in order what a Phoenix that died left behind."""
     found = _later("phoenix_orch.orchestrator.up").run_down(data_dir, dry_run=dry_run)
     verb = "would end" if dry_run else "ended"
-    print("\n".join(f"{verb} {one}" for one in found) or f"nothing runs for {data_dir}")
+    say("\n".join(f"{verb} {one}" for one in found) or f"nothing runs for {data_dir}")
 
 
 def serve(

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from phoenix_orch.kernel.masking import told
+
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
@@ -14,6 +16,7 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
         yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415 - only on a terminal
+    from rich.text import Text  # noqa: PLC0415
 
     with Console(stderr=True).status(what, spinner="line") as status:
-        yield lambda piece: status.update(f"{what}: {piece}")
+        yield lambda piece: status.update(Text(told(f"{what}: {piece}")))

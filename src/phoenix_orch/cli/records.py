@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +15,8 @@ from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.health_validator.recording import Header, Recording, read_jsonl
 from phoenix_orch.health_validator.resting import past
 from phoenix_orch.health_validator.seeing import FLOOR
-from phoenix_orch.kernel import config
+from phoenix_orch.kernel import config, files
+from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.orchestrator.config import PhoenixFile
@@ -126,9 +127,9 @@ def from_files(paths: Sequence[Path]) -> list[Recording]:
     """The releases in JSON lines and CSV files. Raises ConfigError with line and column."""
     found: list[Recording] = []
     for path in paths:
-        name, text = _text(path)
-        read = read_jsonl if text.lstrip()[:1] in ("{", "") and path.suffix != ".csv" else read_csv
-        several = read(name, text)
+        name = files.name_of(path)
+        with files.lines(path) as lines:
+            several = _read(name, path, lines)
         found += (
             several
             if len(several) == 1
@@ -137,19 +138,16 @@ def from_files(paths: Sequence[Path]) -> list[Recording]:
     return found
 
 
-def _text(path: Path) -> tuple[str, str]:
-    if str(path) == "-":
-        return "standard input", sys.stdin.read()
-    try:
-        return str(path), path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise Invalid(f"{path} cannot be read: {reason}", remedy="name a recording") from None
-    except UnicodeDecodeError as error:
-        raise Invalid(
-            f"{path} is not UTF-8: byte {error.start} is {error.object[error.start]:#04x}",
-            remedy="name a JSON lines or CSV file",
-        ) from None
+def _read(name: str, path: Path, lines: Iterator[str]) -> tuple[Recording, ...]:
+    """What it is shows in the first line that has something in it."""
+    blank, first = 0, ""
+    for line in lines:
+        first = line
+        if line.strip():
+            break
+        blank += 1
+    read = read_jsonl if first.lstrip()[:1] in ("{", "") and path.suffix != ".csv" else read_csv
+    return read(name, itertools.chain(itertools.repeat("", blank), [first] if first.strip() else [], lines))
 
 
 def policies(record: Recording, first: str | None, second: str | None) -> list[tuple[str, RolloutSpec]]:
@@ -176,7 +174,7 @@ def policy(text: str | None, record: Recording, base: RolloutSpec | None = None)
     if text in GATES:
         return text, own.model_copy(update={"policy": own.policy.model_copy(update={"gate": text})})
     file, _, wanted = text.partition("#")
-    source = config.read(Path(file))
+    source = read(Path(file))
     content = source.root.content
     if isinstance(content, dict) and "services" in content:
         return text, _of_file(config.validate(source, PhoenixFile), file, wanted or record.header.rollout)

@@ -11,7 +11,7 @@ import typer
 
 from phoenix_orch.cli import chart_file, records
 from phoenix_orch.cli.options import Output, OutputOption
-from phoenix_orch.cli.output import columns, emit
+from phoenix_orch.cli.output import GAVE_UP, Row, columns, emit, without_empty
 from phoenix_orch.cli.progress import working
 from phoenix_orch.health_validator import explain, placing
 from phoenix_orch.health_validator.explanation import explained
@@ -143,7 +143,8 @@ def _step(text: str) -> timedelta:
 
 
 def _text(results: Sequence[Replayed]) -> str:
-    header = ("RECORD", "POLICY", "GATE", "OUTCOME", "AFTER", "AT", "EXPOSED", "FAILED", "RECORDED", "REASON")
+    header: Row = ("RECORD", "POLICY", "GATE", "OUTCOME", "AFTER", "AT", "EXPOSED", "FAILED")
+    header = (*header, GAVE_UP, "RECORDED", "REASON")
     rows = [
         (
             found.source,
@@ -154,12 +155,13 @@ def _text(results: Sequence[Replayed]) -> str:
             f"{found.weight}% {found.phase}",
             explain.number(found.requests),
             explain.number(found.failed),
+            explain.number(found.abandoned),
             found.recorded,
             found.reason,
         )
         for found in results
     ]
-    parts = [columns(header, rows, empty="")]
+    parts = [columns(*without_empty(header, rows, GAVE_UP), empty="")]
     if len({found.source for found in results}) == 1:
         for found in results:
             parts += ["", f"{found.policy}, step by step", _steps(found)]
@@ -168,7 +170,7 @@ def _text(results: Sequence[Replayed]) -> str:
 
 
 def _steps(found: Replayed) -> str:
-    header = ("STEP", "WEIGHT", "STAYED", "READY AFTER", "REQUESTS", "FAILED", "LAST WORD", "REASON")
+    header = ("STEP", "WEIGHT", "STAYED", "READY AFTER", "REQUESTS", "FAILED", GAVE_UP, "LAST WORD", "REASON")
     rows = [
         (
             step.phase,
@@ -177,9 +179,10 @@ def _steps(found: Replayed) -> str:
             explain.length(step.ready_after) if step.ready_after is not None else "not in it",
             explain.number(step.requests),
             explain.number(step.failed),
+            explain.number(step.abandoned),
             step.last,
             step.reason,
         )
         for step in found.steps
     ]
-    return columns(header, rows, empty="no step was reached", indent=2)
+    return columns(*without_empty(header, rows, GAVE_UP), empty="no step was reached", indent=2)

@@ -21,7 +21,7 @@ from phoenix_orch.cli.options import (
     Reason,
     RolloutName,
 )
-from phoenix_orch.cli.output import changes, emit
+from phoenix_orch.cli.output import changes, emit, say
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid, Retryable
 from phoenix_orch.kernel.units import parse_duration
@@ -48,10 +48,12 @@ def _timeout(text: str | None) -> float | None:
 
 def _environment(words: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for word in words:
+    for number, word in enumerate(words, start=1):
         key, equals, value = word.partition("=")
-        if not equals or not key:
-            raise Invalid(f"--env {word!r} is not KEY=VALUE", remedy="for example --env LOG_LEVEL=debug")
+        if not equals or not key:  # it is not repeated: it may be the value
+            raise Invalid(
+                f"--env number {number} is not KEY=VALUE", remedy="for example --env LOG_LEVEL=debug"
+            )
         if key in found:
             raise Invalid(f"--env names {key} twice", remedy="give one value for each key")
         found[key] = value
@@ -298,8 +300,8 @@ def _say(
     with Client(data_dir) as client:
         if dry_run:
             obeying.check(client.rollout(name), kind, step)
-            print(f"{kind.value} {name}: would be possible: {done}")
+            say(f"{kind.value} {name}: would be possible: {done}")
             return
         command = client.command(name, kind, reason=reason, step=step)
         waits = obeying.until_obeyed(client, name, command)
-    print(f"{kind.value} {name}: {waits or done}")
+    say(f"{kind.value} {name}: {waits or done}")

@@ -11,6 +11,7 @@ from phoenix_orch.cli import tables
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, ServiceName
 from phoenix_orch.cli.output import emit
 from phoenix_orch.client import Client
+from phoenix_orch.kernel.text import plain
 from phoenix_orch.orchestrator.views import LogPage
 
 app = typer.Typer(
@@ -58,7 +59,8 @@ def logs(
 
 def _print(page: LogPage, *, alone: bool) -> None:
     for line in page.lines:
-        print(line.text if alone else f"{line.instance}  {line.text}", flush=True)
+        text = plain(line.text, keep="\t")
+        print(text if alone else f"{plain(line.instance)}  {text}", flush=True)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli.options import DEFAULT_FILE, DryRun, File, Output, OutputOption
-from phoenix_orch.cli.output import columns, emit
+from phoenix_orch.cli.output import columns, emit, say
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 from phoenix_orch.orchestrator.config import schema as json_schema
@@ -29,7 +29,7 @@ def init(
     if dry_run:
         if target.exists() and not force:
             raise _is_there(target)
-        print(f"would write {target}")
+        say(f"would write {target}")
         return
     try:
         with target.open("w" if force else "x", encoding="utf-8") as file:
@@ -41,7 +41,7 @@ def init(
             f"{target} cannot be written: {(error.strerror or str(error)).lower()}",
             remedy="name another place",
         ) from None
-    print(f"wrote {target}\nnext: `phoenix up -f {target}`, then call http://127.0.0.1:8080")
+    say(f"wrote {target}\nnext: `phoenix up -f {target}`, then call http://127.0.0.1:8080")
 
 
 def _is_there(target: Path) -> Invalid:

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from phoenix_orch.cli.output import columns
+from phoenix_orch.cli.output import GAVE_UP, columns, without_empty
 from phoenix_orch.health_validator import explain
+from phoenix_orch.kernel.text import plain
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.views import Rates, RolloutView, ServiceView
 from phoenix_orch.rollout.status import (
@@ -117,8 +118,9 @@ def mark(view: RolloutView, index: int) -> str:
 
 
 def variants(view: RolloutView, *, indent: int = 0) -> str:
-    header = ("VARIANT", "VERSION", "REQ/S", "ERRORS", "P95", "P99", "REQUESTS", "FAILED", "READY")
-    return columns(header, [_variant(view, *variant) for variant in pair(view)], empty="", indent=indent)
+    header = ("VARIANT", "VERSION", "REQ/S", "ERRORS", "P95", "P99", "REQUESTS", "FAILED", GAVE_UP, "READY")
+    rows = [_variant(view, *variant) for variant in pair(view)]
+    return columns(*without_empty(header, rows, GAVE_UP), empty="", indent=indent)
 
 
 def pair(view: RolloutView) -> tuple[tuple[str, str | None, Rates], tuple[str, str | None, Rates]]:
@@ -139,6 +141,7 @@ def _variant(view: RolloutView, name: str, revision: str | None, rates: Rates) -
         explain.shown("latencyP99", rates.p99),
         f"{rates.requests:,}",
         f"{rates.errors:,}",
+        f"{rates.abandoned:,}",
         running(view, revision),
     )
 
@@ -208,14 +211,14 @@ def share(view: RolloutView) -> str:
 
 
 def version(view: RolloutView, revision: str | None) -> str:
-    return view.versions.get(revision, revision) if revision is not None else ""
+    return plain(view.versions.get(revision, revision)) if revision is not None else ""
 
 
 def named(view: RolloutView, revision: str | None) -> str:
     """`1.5.0 (2222222222)`."""
     if revision is None:
         return "none"
-    return f"{view.versions[revision]} ({revision})" if revision in view.versions else revision
+    return f"{version(view, revision)} ({revision})" if revision in view.versions else revision
 
 
 def left(view: RolloutView) -> str:

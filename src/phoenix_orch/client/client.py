@@ -17,6 +17,7 @@ from phoenix_orch.client.transport import Answer, NobodyListens, NotAllowed, ask
 from phoenix_orch.health_validator.observation import Observation, Verdict
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable, Terminal, Unavailable
 from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.limits import LARGEST_BODY
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
 
@@ -163,7 +164,13 @@ class Client:
         return self._call(kind, "GET", path, query=query)
 
     def _post(self, kind: type[T], body: Mapping[str, Any], *path: str) -> T:
-        return self._call(kind, "POST", path, body=json.dumps(body).encode())
+        content = json.dumps(body).encode()
+        if len(content) > LARGEST_BODY:
+            raise Invalid(
+                f"that is more than the {LARGEST_BODY:,} bytes that are taken at once",
+                remedy="aliases in YAML stand for all they name: write less, or apply it in parts",
+            )
+        return self._call(kind, "POST", path, body=content)
 
     def _silent(self) -> Retryable:
         return Retryable(

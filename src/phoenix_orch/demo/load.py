@@ -145,9 +145,10 @@ class Connection(asyncio.Protocol):
 class Users:
     """Send what is due, on a connection that is free or a new one."""
 
-    def __init__(self, port: int, rate: float) -> None:
+    def __init__(self, port: int, rate: float, *, patience: float = ANSWER_SECONDS) -> None:
+        """`patience`: seconds after which a request that was not answered is given up on."""
         self.tally = Tally()
-        self._port, self._rate = port, rate
+        self._port, self._rate, self._patience = port, rate, patience
         self._free: deque[Connection] = deque()
         self._busy: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -190,7 +191,7 @@ class Users:
     async def _open(self, request: bytes, due: float) -> None:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
+            async with asyncio.timeout(self._patience):
                 _, connection = await loop.create_connection(
                     lambda: Connection(self), "127.0.0.1", self._port
                 )
@@ -204,7 +205,7 @@ class Users:
         connection.send(request, due)
 
     def _time_out(self, now: float) -> None:
-        for connection in [c for c in self._busy if now - c.sent > ANSWER_SECONDS]:
+        for connection in [c for c in self._busy if now - c.sent > self._patience]:
             connection.abort()  # counted when the connection is lost
 
     def ended(

@@ -8,6 +8,7 @@ SHOP_FAULT makes one release worse than another while everything else stays the 
     errors:0.2    this share of business requests is answered with 500
     slow:0.15     this share takes 300 to 500 ms; the others are as quick as ever
     crash:8       the process ends with status 1 when it gets its eighth business request
+    hang:1        this share gets no answer at all, for as long as its client waits
 
 It is written on a bare asyncio protocol because it has to be ready soon and cost little: the demo
 shares a laptop with the router, the orchestrator and the user's browser.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import random
 import signal
@@ -39,7 +41,7 @@ _REASONS = {200: b"OK", 404: b"Not Found", 413: b"Content Too Large", 500: b"Int
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with this build: `errors`, `slow`, `crash`, or nothing."""
+    """What is wrong with this build: `errors`, `slow`, `crash`, `hang`, or nothing."""
 
     kind: str = ""
     amount: float = 0.0
@@ -50,8 +52,9 @@ class Fault:
         if not text:
             return cls()
         kind, _, amount = text.partition(":")
-        if kind not in ("errors", "slow", "crash"):
-            raise ValueError(f"{text!r} is no fault; write errors:SHARE, slow:SHARE or crash:REQUESTS")
+        if kind not in ("errors", "slow", "crash", "hang"):
+            known = "errors:SHARE, slow:SHARE, crash:REQUESTS or hang:SHARE"
+            raise ValueError(f"{text!r} is no fault; write {known}")
         return cls(kind, float(amount))
 
 
@@ -83,7 +86,7 @@ class Shop:
         self._orders = Counter("orders", "Orders placed.", registry=self._registry)
 
     def answer(self, request: Request) -> tuple[int, bytes, float]:
-        """Status, body, and the seconds this request takes."""
+        """Status, body, and the seconds this request takes: infinity when it is never answered."""
         if request.path == "/healthz":
             return 200, b"ok\n", 0.0
         if request.path == "/metrics":
@@ -107,6 +110,8 @@ class Shop:
             self._orders.inc()
 
     def _seconds(self) -> float:
+        if self._fault.kind == "hang" and self._chance.random() < self._fault.amount:
+            return math.inf
         if self._fault.kind == "slow" and self._chance.random() < self._fault.amount:
             return self._chance.uniform(*_SLOW_SECONDS)
         return min(0.05, self._chance.lognormvariate(0, _SPREAD) * _TYPICAL_SECONDS)
@@ -193,8 +198,9 @@ class Connection(asyncio.Protocol):
         status, body, seconds = self._server.shop.answer(request)
         if seconds > 0:
             self._busy = True
-            loop = asyncio.get_running_loop()
-            loop.call_later(seconds, self._finish, request, status, body, began)
+            if seconds < math.inf:
+                loop = asyncio.get_running_loop()
+                loop.call_later(seconds, self._finish, request, status, body, began)
         else:
             self._reply(status, body, keep_alive=request.keep_alive)
         return True

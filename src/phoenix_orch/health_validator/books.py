@@ -17,12 +17,16 @@ from phoenix_orch.health_validator.observation import Quality
 from phoenix_orch.health_validator.sequential import absolute, relative
 from phoenix_orch.health_validator.sequential.mixture import Mixture, kept
 
-N, X, T, LOW, EDGES = 0, 1, 2, 3, 7
-"""Places in `Numbers`: requests, errors, requests of known latency; from LOW on, for p95 and p99, those
-certainly and those possibly slower than the limit; from EDGES on those slower than each lane's edge."""
+N, X, A, T, LOW, EDGES = 0, 1, 2, 3, 4, 8
+"""Places in `Numbers`: requests answered, errors, requests given up on, requests of known latency; from LOW
+on, for p95 and p99, those certainly and those possibly slower than the limit; from EDGES on those slower than
+each lane's edge."""
 
 Numbers = tuple[int, ...]
-"""What one variant did, as sums; see N, X, T, LOW, EDGES."""
+"""What one variant did, as sums; see N, X, A, T, LOW, EDGES."""
+
+Phi = tuple[float, float, float, float]
+"""Dispersion of errors, of requests slower than the limits of p95 and p99, and of those given up on."""
 
 NOTHING: Numbers = (0,) * EDGES
 
@@ -89,6 +93,8 @@ class Guard(NamedTuple):
     burst: bool = False
     """Half of twenty or more requests failed in one cell."""
     timed: int = 0
+    left: int = 0
+    """Cells with a request that was given up on."""
 
 
 class Ledger(NamedTuple):
@@ -125,6 +131,10 @@ class Ledger(NamedTuple):
     """The window that `GaugeBook.now` belongs to."""
     floors: tuple[int, ...]
     """Memory of the canary in bytes at the end of the last windows."""
+    abandoned: Mixture
+    """Requests given up on: canary against stable."""
+    usual: tuple[int, int]
+    """Requests of stable in this release, and those of them that were given up on."""
 
     def against_stable(self, place: int) -> float:
         """Evidence that stable is beyond the limit at a place of `sick`."""
@@ -171,8 +181,7 @@ class Books:
     weight: int
     quality: Quality
     note: str
-    phi: tuple[float, float, float]
-    """Dispersion of errors, and of requests slower than the limits of p95 and p99."""
+    phi: Phi
     known: bool
     """They were measured in stable's past."""
     lanes: Lanes
@@ -226,6 +235,7 @@ def encode(books: Books) -> dict[str, Any]:
             [[book.minutes, book.bad, book.now, book.last] for book in ledger.gauges],
             ledger.minute,
             ledger.floors,
+            ledger.usual,
         ],
         "stakes": base64.b85encode(struct.pack(f"<{len(floats)}d", *floats)).decode(),
     }
@@ -242,7 +252,7 @@ def decode(data: Any) -> Books:
         weight=int(data["weight"]),
         quality=Quality(data["quality"]),
         note=str(data["note"]),
-        phi=_three(data["phi"]),
+        phi=_four(data["phi"]),
         known=bool(data["known"]),
         lanes=Lanes(*map(_floats, data["lanes"])),
         ledger=_ledger(data["ledger"], stakes),
@@ -260,7 +270,7 @@ FEW = len(absolute.FEW)
 """Alternatives of a test of the canary against a limit, and of stable or a gauge."""
 VERSUS = len(relative.RATIOS)
 SHAPE = len(relative.FEW)
-"""Alternatives of a comparison with stable, and of one at a single edge."""
+"""Alternatives of a comparison with stable, and of one at a single edge or of requests given up on."""
 
 
 def _packed(block: Block) -> list[Any]:
@@ -288,6 +298,7 @@ def _tests(ledger: Ledger) -> Iterator[Mixture]:
         yield from three
     for book in ledger.gauges:
         yield book.test
+    yield ledger.abandoned
 
 
 def _ledger(data: Sequence[Any], stakes: Iterator[float]) -> Ledger:
@@ -321,6 +332,8 @@ def _ledger(data: Sequence[Any], stakes: Iterator[float]) -> Ledger:
         ),
         minute=data[13],
         floors=_ints(data[14]),
+        abandoned=test(SHAPE),
+        usual=_two(data[15]),
     )
 
 
@@ -335,11 +348,6 @@ def _floats(data: Sequence[Any]) -> tuple[float, ...]:
 def _two(data: Sequence[Any]) -> tuple[int, int]:
     first, second = map(int, data)
     return first, second
-
-
-def _three(data: Sequence[Any]) -> tuple[float, float, float]:
-    first, second, third = map(float, data)
-    return first, second, third
 
 
 def _four(data: Sequence[Any]) -> Four:

@@ -71,7 +71,8 @@ class JudgeConfig(BaseModel):
 
     def rules(self, index: int) -> Rules:
         """What the statistical gate asks of the step, or of the bake for an index beyond the walk."""
-        return self._rules[min(index, len(self.steps) - 1)]
+        rules = self._rules
+        return rules[index] if index < len(rules) else rules[-1]
 
     @cached_property
     def _rules(self) -> tuple[Rules, ...]:

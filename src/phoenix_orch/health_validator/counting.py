@@ -20,6 +20,7 @@ from phoenix_orch.health_validator.books import (
     EDGES,
     NO_POINT,
     NOTHING,
+    A,
     Block,
     Books,
     Four,
@@ -27,6 +28,7 @@ from phoenix_orch.health_validator.books import (
     Ledger,
     N,
     Numbers,
+    Phi,
     Recent,
     Slot,
     T,
@@ -34,7 +36,7 @@ from phoenix_orch.health_validator.books import (
 )
 from phoenix_orch.health_validator.config import PATIENCE, JudgeConfig
 from phoenix_orch.health_validator.history import History
-from phoenix_orch.health_validator.ledger import Phi, sums
+from phoenix_orch.health_validator.ledger import sums
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.rules import Rules
 from phoenix_orch.rollout.spec import Statistical
@@ -45,9 +47,10 @@ LANES = 7
 ROUTED = 20
 """So many canary requests have to be missing before their absence says something."""
 
-COUNTED = frozenset({Quality.OK, Quality.MERGED, Quality.PARTIAL})
+OK, MERGED, GAP = Quality.OK, Quality.MERGED, Quality.GAP
+COUNTED = frozenset({OK, MERGED, Quality.PARTIAL})
 
-NOTE = 120
+NOTE = 100
 
 
 def begin(config: JudgeConfig, history: History, observation: Observation) -> Books:
@@ -104,6 +107,7 @@ def closed(config: JudgeConfig, books: Books, step: int) -> Ledger:
 def add_observation(config: JudgeConfig, history: History, books: Books, observation: Observation) -> Books:
     """Take one observation that ends after the last one, at the same step."""
     place = config.rules(observation.step)
+    weight = place.step.weight
     canary, stable = observation.canary, observation.stable
     t0, t1 = _ms(observation.t0), _ms(observation.t1)
     cell = max(1, -((books.anchor - t1) // place.interval_ms))
@@ -121,11 +125,11 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     warm = _warm(place, books, canary, cell)
     cold = books.anchor + (cell - 1) * place.interval_ms < warm[1]
     mine = _without_latency(raw) if cold else raw
-    matched = observation.weight_applied == place.step.weight
+    matched = observation.weight_applied == weight
     good = (
         matched
-        and canary.quality is Quality.OK
-        and block.before == place.step.weight
+        and canary.quality is OK
+        and block.before == weight
         and t0 <= books.at
         and t1 - t0 <= PATIENCE * place.interval_ms
     )
@@ -150,7 +154,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
             gauges=_gauges(place, canary, stable, t1 - t0),
         ),
     )
-    routed = (raw[N], theirs[N]) if good else (0, 0)
+    routed = (raw[N] + raw[A], theirs[N] + theirs[A]) if good else (0, 0)
     slots = _slotted(place, books.window, cell, (*raw[:EDGES], *theirs[:EDGES], *routed))
     recent = _moved(books, slots)
     return Books(
@@ -168,7 +172,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
         window=slots,
         pending=pending,
         warm=warm,
-        silent=_silent(place, books.silent, canary, theirs[N], t1) if matched else books.silent,
+        silent=_silent(place, books.silent, canary, theirs[N] + theirs[A], t1) if matched else books.silent,
         point=pointrule.look(place, books.point, recent, t1),
         view=ledger.settle(place, before, block, recent, lanes=lanes, phi=books.phi),
         recent=recent,
@@ -179,26 +183,26 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
 
 
 def numbers(arm: Arm, thresholds: tuple[float | None, ...], *, certain: bool) -> Numbers:
-    """An arm's counts: requests, errors, timed, certainly and possibly slower than each of the first two
-    thresholds, then slower than each further one: `certain`ly or possibly."""
-    if not arm.buckets:
-        return (arm.requests, arm.errors, *[0] * (3 + len(thresholds)))
-    uppers, counts = zip(*arm.buckets, strict=True)
-    tails = list(accumulate(reversed(counts)))
-    whole = tails[-1]
-    tails.append(0)  # for what is beyond every bucket: place -1
-    return (arm.requests, arm.errors, whole, *_picks(uppers, thresholds, certain)(tails))
+    """An arm's counts: requests, errors, given up on, timed, certainly and possibly slower than each of the
+    first two thresholds, then slower than each further one: `certain`ly or possibly."""
+    buckets = arm.buckets
+    if arm.waited:
+        buckets = histogram.with_waited(buckets, arm.waited, thresholds[:2])
+    if not buckets:
+        return (arm.requests, arm.errors, arm.abandoned, *[0] * (3 + len(thresholds)))
+    uppers, counts = zip(*buckets, strict=True)
+    tails = tuple(accumulate(reversed(counts), initial=0))
+    return (arm.requests, arm.errors, arm.abandoned, *_picks(uppers, thresholds, certain)(tails))
 
 
 @lru_cache(maxsize=512)
 def _picks(
     uppers: tuple[float, ...], thresholds: tuple[float | None, ...], certain: bool
-) -> Callable[[list[int]], tuple[int, ...]]:
-    """Takes the counts wanted out of sums from the last bucket on."""
-    last = len(uppers) - 1
+) -> Callable[[tuple[int, ...]], tuple[int, ...]]:
+    """Takes the counts wanted, all of them first, out of sums that begin with 0 beyond the last bucket."""
     first, second, *further = rules.places(uppers, thresholds)
-    wanted = [*first, *second, *[place[0 if certain else 1] for place in further]]
-    return itemgetter(*[last - place for place in wanted])
+    wanted = [0, *first, *second, *[place[0 if certain else 1] for place in further]]
+    return itemgetter(*[len(uppers) - place for place in wanted])
 
 
 def choose_lanes(config: JudgeConfig, history: History, canary: Arm, stable: Arm | None) -> Lanes:
@@ -231,13 +235,14 @@ def _tolerated(given: Statistical, history: History, edge: float) -> float:
 
 
 def dispersions(place: Rules, history: History) -> Phi:
-    """Of errors, and of requests slower than the step's limits of p95 and p99."""
+    """Of errors, of requests slower than the step's limits of p95 and p99, and of those given up on."""
     unknown = place.parameters.dispersion_unknown
     first, second = place.latency_limits
     return (
         history.dispersion if history.dispersion is not None else unknown,
         history.dispersion_of(first, unknown) if first is not None else unknown,
         history.dispersion_of(second, unknown) if second is not None else unknown,
+        history.abandoned if history.abandoned is not None else unknown,
     )
 
 
@@ -291,8 +296,8 @@ def _paired(
     pending = books.pending
     if here and there:
         if pending is None:
-            merged = canary.quality is Quality.MERGED
-            return (None if merged != (stable.quality is Quality.MERGED) else (ours, others)), None
+            merged = canary.quality is MERGED
+            return (None if merged != (stable.quality is MERGED) else (ours, others)), None
         first, second, since = pending
         if cell - since > place.window_cells:
             return None, None
@@ -316,8 +321,8 @@ def _warm(place: Rules, books: Books, canary: Arm, cell: int) -> tuple[int, int]
 def _silent(place: Rules, silent: tuple[float, int], canary: Arm, beside: int, now: int) -> tuple[float, int]:
     """How many requests are missing since the canary's last one, and since when they are too many."""
     weight = place.step.weight
-    if canary.requests or weight >= 100 or canary.quality is Quality.GAP:
-        return (0.0, 0) if canary.requests else silent
+    if canary.arrived or weight >= 100 or canary.quality is GAP:
+        return (0.0, 0) if canary.arrived else silent
     expected = silent[0] + beside * weight / (100 - weight)
     return expected, silent[1] or (now if expected >= ROUTED else 0)
 

@@ -5,20 +5,23 @@
 
 `time` is the end of the interval, ISO 8601 or seconds since 1970. Counts are those of the interval, not
 totals. `canary_le_0.1` are the requests of the interval that took at most 0.1 s, as Prometheus counts
-them: those of a lower edge are among them.
+them: those of a lower edge are among them. Requests are those that were answered; what clients gave up on
+before, status 499 mostly, is `canary_abandoned` and not among them.
 """
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from phoenix_orch.health_validator import histogram
 from phoenix_orch.health_validator.observation import Arm, Observation
-from phoenix_orch.health_validator.recording import Header, Recording, split
+from phoenix_orch.health_validator.recording import ENOUGH, Header, Recording, split
 from phoenix_orch.kernel.config import ConfigError, Problem
 
 REQUIRED = ("time", "canary_requests", "canary_errors")
@@ -29,9 +32,12 @@ OPTIONAL = (
     "revision",
     "stable_requests",
     "stable_errors",
+    "canary_abandoned",
+    "stable_abandoned",
     "canary_cpu",
     "canary_memory",
 )
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,40}")
 _LATENCY = ("canary_le_SECONDS", "stable_le_SECONDS")
 REMEDY = f"columns: {', '.join(REQUIRED)}; optional: {', '.join((*OPTIONAL, *_LATENCY))}"
 INTERVAL = timedelta(seconds=10)
@@ -49,8 +55,7 @@ class _Row:
     def problem(self, column: str, message: str) -> Problem:
         before = self.order[: self.order.index(column)]
         place = sum(len(self.cells[name]) + 1 for name in before) + 1
-        line = ",".join(self.cells[name] for name in self.order)
-        return Problem(self.number, place, column, message, found=self.cells[column], source=line)
+        return Problem(self.number, place, column, message, found=self.cells[column][:60])
 
 
 class _Fault(Exception):
@@ -59,16 +64,24 @@ class _Fault(Exception):
         self.problem = problem
 
 
-def read_csv(source: str, text: str) -> tuple[Recording, ...]:
-    """The releases in a CSV file. Raises ConfigError with line and column for what is wrong."""
-    lines = text.splitlines()
-    if not lines:
+def read_csv(source: str, lines: Iterable[str]) -> tuple[Recording, ...]:
+    """The releases in the lines of a CSV file. Raises ConfigError with line and column for what is wrong.
+
+    Lines are not quoted: what is no recording may be anything, a file with passwords in it, too.
+    """
+    reader = csv.reader(iter(lines))
+    try:
+        order = [name.strip() for name in _next(reader) or ()]
+    except csv.Error as error:
+        raise ConfigError(
+            source, [Problem(reader.line_num, 1, "", f"no CSV: {error}")], remedy=REMEDY
+        ) from None
+    if not order:
         raise ConfigError(source, [Problem(0, 0, "", "the file is empty")], remedy=REMEDY)
-    order = [name.strip() for name in next(csv.reader(lines[:1]))]
-    problems = list(_header_faults(lines[0], order))
+    problems = list(_header_faults(order, reader.line_num))
     if problems:
         raise ConfigError(source, problems, remedy=REMEDY)
-    rows, problems = _rows(lines, order)
+    rows, problems = _rows(reader, order)
     observations: list[Observation] = []
     for row in rows:
         try:
@@ -86,34 +99,39 @@ def read_csv(source: str, text: str) -> tuple[Recording, ...]:
     return tuple(Recording(source, Header(), tuple(part), placed=placed) for _, part in split(measured))
 
 
-def _header_faults(line: str, order: Sequence[str]) -> Iterator[Problem]:
+def _next(reader: Iterator[list[str]]) -> list[str] | None:
+    """The next row with something in it. Raises csv.Error."""
+    return next((cells for cells in reader if any(cells)), None)
+
+
+def _header_faults(order: Sequence[str], number: int) -> Iterator[Problem]:
     for name in REQUIRED:
         if name not in order:
-            yield Problem(1, 1, name, "this column is missing", source=line)
+            yield Problem(number, 1, name, "this column is missing")
     for place, name in enumerate(order):
         column = sum(len(other) + 1 for other in order[:place]) + 1
+        shown = name if _COLUMN.fullmatch(name) else ""
         if order.index(name) != place:
-            yield Problem(1, column, name, "this column stands here a second time", source=line)
+            yield Problem(number, column, shown, "this column stands here a second time")
         elif name not in REQUIRED and name not in OPTIONAL and _edge(name) is None:
-            yield Problem(1, column, name, "a column of this name means nothing here", source=line)
+            yield Problem(number, column, shown, "a column of this name means nothing here")
     if "step" in order and "weight" not in order:
-        yield Problem(1, 1, "weight", "a file that tells the step has to tell the weight", source=line)
+        yield Problem(number, 1, "weight", "a file that tells the step has to tell the weight")
 
 
-def _rows(lines: Sequence[str], order: Sequence[str]) -> tuple[list[_Row], list[Problem]]:
-    rows, problems = [], []
-    reader = csv.reader(lines)
-    next(reader)
-    for cells in reader:
-        if not any(cells):
-            continue
-        number = reader.line_num
-        if len(cells) != len(order):
-            message = f"{len(cells)} cells in a row, {len(order)} columns in the first line"
-            problems.append(Problem(number, 1, "", message, source=lines[number - 1]))
-            continue
-        row = zip(order, (cell.strip() for cell in cells), strict=True)
-        rows.append(_Row(number, dict(row), order))
+def _rows(reader: Any, order: Sequence[str]) -> tuple[list[_Row], list[Problem]]:
+    rows: list[_Row] = []
+    problems: list[Problem] = []
+    try:
+        while len(problems) < ENOUGH and (cells := _next(reader)) is not None:
+            if len(cells) != len(order):
+                message = f"{len(cells)} cells in a row, {len(order)} columns in the first line"
+                problems.append(Problem(reader.line_num, 1, "", message))
+                continue
+            row = zip(order, (cell.strip() for cell in cells), strict=True)
+            rows.append(_Row(reader.line_num, dict(row), order))
+    except csv.Error as error:
+        problems.append(Problem(reader.line_num, 1, "", f"no CSV: {error}"))
     return rows, problems
 
 
@@ -151,6 +169,7 @@ def _arm(row: _Row, who: str, revision: str) -> Arm:
         revision=revision,
         requests=requests,
         errors=errors,
+        abandoned=_count(row, f"{who}_abandoned") or 0,
         buckets=histogram.from_cumulative(counts),
         cpu=_number(row, f"{who}_cpu"),
         memory=_count(row, f"{who}_memory"),

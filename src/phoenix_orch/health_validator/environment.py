@@ -8,10 +8,12 @@ from phoenix_orch.health_validator.books import (
     FAIL,
     FEW,
     LOW,
+    A,
     Four,
     Ledger,
     N,
     Numbers,
+    Phi,
     Recent,
     T,
     X,
@@ -34,7 +36,7 @@ def sickness(
     tests: tuple[tuple[Mixture, ...], tuple[tuple[Mixture, Mixture], ...]],
     recent: Recent,
     *,
-    phi: tuple[float, float, float],
+    phi: Phi,
 ) -> tuple[int, ...]:
     """Since when stable has been beyond each of its limits, for errors and latency.
 
@@ -125,7 +127,7 @@ def recovered(before: tuple[int, ...], ledger: Ledger) -> Ledger:
         begun, beside = mixture.fresh(FAIL, RECOVERED), mixture.fresh(FEW, RECOVERED)
         if place == 0:
             errors = (begun, beside, errors[2])
-            canary[N] = canary[X] = stable[N] = stable[X] = 0
+            canary[: A + 1] = stable[: A + 1] = (0,) * (A + 1)
         elif place <= len(QUANTILES):
             latency[place - 1] = (begun, beside)
             canary[T:] = [0] * (len(canary) - T)

@@ -24,6 +24,7 @@ _OPENING = {
 
 _TITLES = {
     "errorRate": "error rate",
+    "abandonmentRate": "abandonment rate",
     "latencyP95": "latency p95",
     "latencyP99": "latency p99",
     "cpu": "CPU",
@@ -78,7 +79,7 @@ def shown(metric: str, value: float | None) -> str:
     """A value of the metric with its unit; `-` when it is not known."""
     if value is None:
         return "-"
-    if metric in ("errorRate", "cpu"):
+    if metric in ("errorRate", "abandonmentRate", "cpu"):
         return percent(value)
     if metric in ("latencyP95", "latencyP99"):
         return seconds(value)
@@ -122,7 +123,7 @@ def interval(lower: float, upper: float) -> str:
     return f"{ends[0]}-{ends[1]} %"
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def length(duration: timedelta) -> str:
     """A duration to the second, `600s` as `10m`; below ten seconds to the tenth."""
     places = 1 if duration < timedelta(seconds=10) else 0

@@ -22,6 +22,7 @@ from phoenix_orch.health_validator.observation import (
 )
 from phoenix_orch.health_validator.picture import DRAWN, Known, Picture, Point, picture
 from phoenix_orch.health_validator.recording import Header, Recording
+from phoenix_orch.health_validator.rules import ABANDONED
 from phoenix_orch.health_validator.whatif import Judged, judged
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import Duration
@@ -204,6 +205,8 @@ def _deciding(verdicts: Sequence[Verdict]) -> int:
 
 def _drawn(verdict: Verdict, found: Judged) -> str:
     """The metric that brought most of the evidence among those that can be drawn."""
+    if verdict.category is Category.NO_ANSWERS:
+        return ABANDONED
     options = [item for item in verdict.evidence if item.metric in DRAWN]
     blamed = [name for name in verdict.blame if name in DRAWN]
     if not options:
@@ -319,6 +322,11 @@ def _told(point: Point, drawn: Picture) -> str:
     known, percent = point.canary, explain.percent
     counted = _what(drawn.metric).format(bad=explain.number(known.bad), n=explain.number(known.requests))
     limit = f", limit {percent(point.limit)}" if point.limit is not None else ""
+    if drawn.metric == ABANDONED:
+        text = f"{counted} = {percent(known.observed)} ({_interval(known, drawn)})"
+        if point.stable is None:
+            return text
+        return f"{text}; they gave up on {percent(point.stable.observed)} of stable's in the same minutes"
     text = f"canary {counted} = {percent(known.observed)} ({_interval(known, drawn)}{limit})"
     if point.stable is None:
         return text
@@ -328,6 +336,8 @@ def _told(point: Point, drawn: Picture) -> str:
 def _what(metric: str) -> str:
     if metric == "errorRate":
         return "failed {bad} of {n} requests"
+    if metric == ABANDONED:
+        return "clients gave up on {bad} of {n} requests to the canary"
     return "was slower than the limit in {bad} of {n} requests"
 
 
@@ -359,7 +369,7 @@ def _numbers(
     verdict: Verdict, point: Point, drawn: Picture, until: Sequence[Observation]
 ) -> tuple[Number, ...]:
     """Canary, stable, evidence, exposed requests."""
-    what = {"errorRate": "failed"}.get(drawn.metric, "slower than the limit")
+    what = {"errorRate": "failed", ABANDONED: "given up on"}.get(drawn.metric, "slower than the limit")
     limit = f", limit {explain.percent(point.limit)}" if point.limit is not None else ""
     found = []
     for name, known, rest in (("canary", point.canary, limit), ("stable", point.stable, "")):
@@ -373,9 +383,12 @@ def _numbers(
         bar = explain.odds(verdict.e_threshold) if verdict.e_threshold is not None else "-"
         meaning = f"against the release; from {bar} on it is taken back"
         found.append(Number(name="evidence", value=explain.odds(verdict.e), meaning=meaning))
-    exposed = sum(observation.canary.requests for observation in until)
+    exposed = sum(observation.canary.arrived for observation in until)
     failed = sum(observation.canary.errors for observation in until)
+    left = sum(observation.canary.abandoned for observation in until)
     meaning = f"requests went to the canary in all, {explain.number(failed)} of them failed"
+    if left:
+        meaning += f", clients gave up on {explain.number(left)}"
     found.append(Number(name="exposed", value=explain.number(exposed), meaning=meaning))
     return tuple(found)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from phoenix_orch.health_validator.books import EDGES, Books, GaugeBook, Ledger, Numbers, T
 from phoenix_orch.health_validator.ledger import is_bad
-from phoenix_orch.health_validator.measures import Component, Measure
+from phoenix_orch.health_validator.measures import Component, Measure, given_up
 from phoenix_orch.health_validator.observation import MetricEvidence
 from phoenix_orch.health_validator.rules import Gauge, Rules
 from phoenix_orch.health_validator.sequential import absolute
@@ -18,13 +18,19 @@ QUANTILE = {"latencyP95": 0.95, "latencyP99": 0.99}
 def findings(
     rules: Rules, books: Books, ledger: Ledger, found: list[Measure], parts: list[Component]
 ) -> tuple[MetricEvidence, ...]:
-    """Every metric that this step limits."""
+    """Every metric that this step limits; requests given up on where there were any."""
     time = timedelta(milliseconds=ledger.observed_ms)
     weighed = _weighed(parts)
     rows = [_counted(rules, books, ledger, measure, weighed) for measure in found]
     for gauge, book in zip(rules.gauges, ledger.gauges, strict=True):
         if gauge.limit is not None:
             rows.append(_gauge(rules, gauge, book, weighed, time))
+    width = books.phi[3] if books.known else 1.0
+    left = given_up(rules, ledger, dispersion=books.phi[3], width=width)
+    if left.bad or (left.total and left.stable_bad):
+        row = _counted(rules, books, ledger, left, weighed)
+        tolerance = rules.parameters.abandoned_odds
+        rows.append(row.model_copy(update={"tolerance": tolerance, "e_healthy": None, "tier": None}))
     return tuple(rows)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from phoenix_orch.health_validator import explain
-from phoenix_orch.health_validator.books import Ledger, N
+from phoenix_orch.health_validator.books import A, Ledger, N
 from phoenix_orch.health_validator.leak import leak
 from phoenix_orch.health_validator.ledger import is_bad
 from phoenix_orch.health_validator.measures import Measure
@@ -69,8 +69,9 @@ def missing(rules: Rules, ledger: Ledger, found: list[Measure]) -> str:
     need = max(FEWEST, rules.min_requests)
     requests = min(ledger.requests, ledger.canary[N]) if rules.error_limit is not None else ledger.requests
     if requests < need:
-        short = need - requests
-        return f"{rules.who} got {requests} of the {need} requests needed: {short} more"
+        short, left = need - requests, ledger.canary[A]
+        missed = f"; clients gave up on {explain.number(left)}" if left else ""
+        return f"{rules.who} got {requests} of the {need} requests needed: {short} more{missed}"
     for measure in found:
         name = explain.title(measure.metric)
         if measure.total <= 0:

@@ -138,6 +138,16 @@ def merged(first: Buckets, second: Buckets) -> Buckets:
     return tuple((edge, a + b) for (edge, a), (_, b) in zip(left, right, strict=True))
 
 
+def with_waited(buckets: Buckets, waited: Buckets, limits: Iterable[float | None]) -> Buckets:
+    """Answers, and clients that gave up after waiting longer than the largest of `limits` (seconds): those
+    were certainly not answered within any of them. Who gave up sooner says nothing of a limit."""
+    known = [limit for limit in limits if limit is not None]
+    if not waited or not known:
+        return buckets
+    late = tuple((upper, count if lower >= max(known) else 0) for lower, upper, count in _spans(waited))
+    return merged(buckets, late)
+
+
 def _spans(buckets: Buckets) -> Iterable[tuple[float, float, int]]:
     """(lower edge, upper edge, count); latency starts at 0."""
     edges = (0.0, *(edge for edge, _ in buckets))

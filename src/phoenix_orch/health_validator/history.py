@@ -44,6 +44,8 @@ class History(BaseModel):
     errors: int = 0
     dispersion: float | None = None
     """Of errors; None: unknown."""
+    abandoned: float | None = None
+    """Of requests that clients gave up on; None: unknown."""
     edges: tuple[float, ...] = ()
     """Finite upper edges of latency in seconds, rising."""
     slower: tuple[float, ...] = ()
@@ -129,6 +131,12 @@ def _history(windows: list[Arm], parameters: Statistical) -> History:
         safety=parameters.dispersion_safety,
         cap=parameters.dispersion_cap,
     )
+    abandoned, _ = dispersion.estimate(
+        ((arm.abandoned, arm.arrived) for arm in windows),
+        prior=parameters.dispersion_unknown,  # who leaves takes all requests along that he has sent
+        safety=parameters.dispersion_safety,
+        cap=parameters.dispersion_cap,
+    )
     together: histogram.Buckets = ()
     for arm in windows:
         together = histogram.merged(together, arm.buckets)
@@ -139,6 +147,7 @@ def _history(windows: list[Arm], parameters: Statistical) -> History:
         requests=sum(arm.requests for arm in windows),
         errors=sum(arm.errors for arm in windows),
         dispersion=round(errors, 3),
+        abandoned=round(abandoned, 3),
         edges=edges,
         slower=tuple(_rounded(histogram.certainly_above(together, edge) / timed) for edge in edges),
         spread=tuple(round(_spread(windows, edge, parameters), 3) for edge in edges),
@@ -176,6 +185,7 @@ def _sum(first: Arm, second: Arm) -> Arm:
         update={
             "requests": first.requests + second.requests,
             "errors": first.errors + second.errors,
+            "abandoned": first.abandoned + second.abandoned,
             "buckets": histogram.merged(first.buckets, second.buckets),
         }
     )

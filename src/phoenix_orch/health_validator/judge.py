@@ -26,6 +26,9 @@ from phoenix_orch.health_validator.tally import Tally
 
 __all__ = ["History", "JudgeConfig", "JudgeState", "init", "step"]
 
+_ROLLBACK = VerdictKind.ROLLBACK
+"""Looked up once: in Python 3.11 every look-up of an enum's member by its class is a call."""
+
 
 def _stored(value: Any) -> Books | None:
     if value is None or isinstance(value, Books):
@@ -56,7 +59,7 @@ class JudgeState(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    version: Literal[2] = 2
+    version: Literal[3] = 3
     revision: str
     release: int = 0
     step: int = 0
@@ -118,7 +121,7 @@ def step(
     else:
         state = _tallied(config, state, observation)
         verdict = _judged_literally(config, state, observation.t1)
-    if verdict.kind is VerdictKind.ROLLBACK:
+    if verdict.kind is _ROLLBACK:
         place = config.step(state.step)
         if config.keep_rollback or config.is_bake(place):
             verdict = verdict.rounded()
@@ -152,7 +155,7 @@ def _judged(config: JudgeConfig, state: JudgeState, now: datetime, *, detail: bo
     ledger = counting.closed(config, kept, state.step)
     look = Judgement(config, rules, kept, ledger)
     opinion = look.opinion()
-    shown = detail or opinion.kind is VerdictKind.ROLLBACK
+    shown = detail or opinion.kind is _ROLLBACK
     return Verdict.trusted(
         kind=opinion.kind,
         revision=state.revision,

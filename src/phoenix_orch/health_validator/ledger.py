@@ -13,6 +13,7 @@ from phoenix_orch.health_validator.books import (
     NOTHING,
     SHAPE,
     VERSUS,
+    A,
     Block,
     Four,
     GaugeBook,
@@ -21,6 +22,7 @@ from phoenix_orch.health_validator.books import (
     Ledger,
     N,
     Numbers,
+    Phi,
     Recent,
     T,
     X,
@@ -42,9 +44,11 @@ NEAR = 0.5
 FLOORS = 10
 """Windows that a leak is looked for in."""
 
+UNUSUAL = 0.05
+"""Where there is no stable to compare with, a share of requests given up on below this is never too high."""
 
-Phi = tuple[float, float, float]
-"""Dispersion of errors, and of requests slower than the limits of p95 and p99."""
+ENOUGH = 50
+"""Requests of stable from which on what is usual is known."""
 
 FOUR: Four = (0.0, 0.0, 0.0, 0.0)
 
@@ -72,6 +76,8 @@ def opened(rules: Rules, lanes: Lanes) -> Ledger:
         gauges=tuple(GaugeBook(mixture.fresh(FEW)) for _ in rules.gauges),
         minute=0,
         floors=(),
+        abandoned=mixture.fresh(SHAPE),
+        usual=(0, 0),
     )
 
 
@@ -93,7 +99,7 @@ def next_step(rules: Rules, ledger: Ledger) -> Ledger:
 def settle(rules: Rules, ledger: Ledger, block: Block, recent: Recent, *, lanes: Lanes, phi: Phi) -> Ledger:
     """The ledger with `block` closed. `recent`: sums of the rolling window that ends with the block."""
     canary, stable, pair, totals = block.canary, block.stable, block.pair, block.total
-    counted = canary[N] > 0 or stable[N] > 0
+    counted = canary[N] > 0 or stable[N] > 0 or canary[A] > 0 or stable[A] > 0
     errors, latency, shape, guard, fading = (
         ledger.errors,
         ledger.latency,
@@ -112,10 +118,12 @@ def settle(rules: Rules, ledger: Ledger, block: Block, recent: Recent, *, lanes:
             shape = _shape(rules, lanes, shape, pair, staked)
         guard = _guard(guard, canary)
         fading = _faded(rules, ledger, block)
-    watched = block.good and shared_fault(rules, ledger.sick, recent.canary, ledger.business) < 0
+    abandoned = _abandoned(rules, ledger, block, staked, phi[3]) if counted else ledger.abandoned
+    answered = canary[N] > 0 or not canary[A]
+    watched = block.good and answered and shared_fault(rules, ledger.sick, recent.canary, ledger.business) < 0
     settled = Ledger(
         cell=block.cell if counted else ledger.cell,
-        fresh=ledger.fresh and (canary[N] == 0 or totals is None),
+        fresh=ledger.fresh and (canary[N] + canary[A] == 0 or totals is None),
         observed_ms=ledger.observed_ms + (block.ms if watched else 0),
         step_cell=block.cell if totals is not None and ledger.step_cell < 0 else ledger.step_cell,
         canary=sums(ledger.canary, totals[0]) if totals is not None else ledger.canary,
@@ -132,6 +140,8 @@ def settle(rules: Rules, ledger: Ledger, block: Block, recent: Recent, *, lanes:
         gauges=ledger.gauges,
         minute=ledger.minute,
         floors=ledger.floors,
+        abandoned=abandoned,
+        usual=(ledger.usual[0] + stable[N] + stable[A], ledger.usual[1] + stable[A]),
     )
     if rules.business and block.business:
         settled = _with_business(rules, settled, block, staked)
@@ -162,7 +172,7 @@ def _staked(rules: Rules, ledger: Ledger, cell: int) -> float:
 
 def _stake(test: Mixture, rules: Rules, staked: float) -> float:
     """More on a test's own first look."""
-    return staked if test[1][0] else rules.parameters.onset.first
+    return staked if test[1][0] else rules.first_stake
 
 
 def _errors(
@@ -185,6 +195,40 @@ def _errors(
             odds = rules.parameters.error_odds
             third = relative.compare(third, _stake(third, rules, staked), counts, odds, dispersion=spread)
     return first, second, third
+
+
+def _abandoned(rules: Rules, ledger: Ledger, block: Block, staked: float, spread: float) -> Mixture:
+    """Against stable in the same seconds. At full weight stable gets nothing, and the share is held against
+    what is tolerated beside what was usual for stable earlier in this release."""
+    test, odds = ledger.abandoned, rules.parameters.abandoned_odds
+    if rules.step.weight < 100:
+        if block.pair is None:
+            return test
+        ours, theirs = block.pair
+        x, beside = ours[A], theirs[A]
+        if not x and not beside:
+            return test  # the question is whose they were: without any there is none, and nothing is staked
+        counts = (ours[N] + x, x, theirs[N] + beside, beside)
+        if not counts[0] or not counts[2]:
+            return test
+        stake, few = _stake(test, rules, staked), relative.FEW_TERMS
+        return relative.compare(test, stake, counts, odds, dispersion=spread, terms=few)
+    n, x = block.canary[N], block.canary[A]
+    limit = tolerated(odds, ledger.usual)
+    if limit is None or not n + x:
+        return test
+    lines = absolute.fail_lines(limit, relative.FEW)
+    return absolute.update(test, _stake(test, rules, staked), x, n, lines, dispersion=spread)
+
+
+def tolerated(odds: float, usual: tuple[int, int]) -> float | None:
+    """The share of requests given up on that has `odds` times the odds of what is `usual`: all requests, and
+    those given up on. None: too little is known."""
+    total, left = usual
+    if total < ENOUGH:
+        return None
+    beyond = odds * (left + 1) / (total - left + 1)
+    return max(UNUSUAL, beyond / (1 + beyond))
 
 
 def _latency(
@@ -217,7 +261,7 @@ def _shape(
         return tests
     return relative.compare_edges(
         tests,
-        (staked, rules.parameters.onset.first),
+        (staked, rules.first_stake),
         (canary[T], stable[T]),
         zip(canary[EDGES:], stable[EDGES:], lanes.odds, lanes.spread, strict=True),
     )
@@ -225,10 +269,12 @@ def _shape(
 
 def _guard(guard: Guard, canary: Numbers) -> Guard:
     bad, n = canary[X], canary[N]
+    if canary[A]:
+        guard = guard._replace(left=guard.left + 1)
     if not bad:
         return guard if not canary[T] else guard._replace(timed=guard.timed + canary[T])
     burst = guard.burst or (n >= BURST and 2 * bad >= n)
-    return Guard(guard.bad + bad, guard.cells + 1, burst, guard.timed + canary[T])
+    return Guard(guard.bad + bad, guard.cells + 1, burst, guard.timed + canary[T], guard.left)
 
 
 def _faded(rules: Rules, ledger: Ledger, block: Block) -> Four:

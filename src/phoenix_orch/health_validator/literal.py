@@ -21,6 +21,10 @@ from phoenix_orch.rollout.spec import BusinessMetric, Step
 
 ROUTED = 20
 """So many canary requests have to be expected before their absence, or their share, says something."""
+FAR = 3
+"""Clients may give up on a canary this many times as often as on stable."""
+SOME = 0.1
+"""A share of requests given up on below this is never too high."""
 MUCH_WORSE = 2
 """A canary that is this many times worse than a sick stable is to blame all the same."""
 
@@ -77,6 +81,8 @@ class _Scene:
                 breached=enough and observed is not None and observed > limits.error_rate,
                 window=time,
             )
+        if (canary.abandoned or stable.abandoned) and stable.arrived >= self.config.min_requests:
+            yield self._given_up(slot)
         if limits.latency_p95 is not None:
             yield self._latency("latencyP95", limits.latency_p95, 0.95, canary.slow95, slot)
         if limits.latency_p99 is not None:
@@ -101,6 +107,22 @@ class _Scene:
             )
         for place, metric in enumerate(self.config.business):
             yield from self._business(place, metric, slot)
+
+    def _given_up(self, slot: Slot) -> MetricEvidence:
+        """Judged beside stable alone: how soon clients give up is theirs to say."""
+        observed = _ratio(slot.canary.abandoned, slot.canary.arrived) or 0.0
+        stable = slot.stable.abandoned / slot.stable.arrived
+        limit = min(1.0, max(SOME, FAR * stable))
+        return MetricEvidence(
+            metric="abandonmentRate",
+            observed=observed,
+            limit=limit,
+            stable=stable,
+            samples=slot.canary.arrived,
+            breached=slot.canary.arrived >= self.config.min_requests and observed > limit,
+            window=timedelta(milliseconds=slot.end - slot.start),
+            bad=slot.canary.abandoned,
+        )
 
     def _latency(self, metric: str, limit: timedelta, share: float, slow: int, slot: Slot) -> MetricEvidence:
         allowed = {0.95: 20, 0.99: 100}[share]  # one request in so many
@@ -169,6 +191,12 @@ class _Scene:
             case "errorRate":
                 errors = explain.number(slot.canary.errors)
                 return f"{self.who} answered {errors} of {of} requests with 5xx = {value}, limit {limit}"
+            case "abandonmentRate":
+                left = explain.number(item.bad)
+                return (
+                    f"clients gave up on {left} of {of} requests to {self.who} before it answered = {value}, "
+                    f"at most {limit} beside stable"
+                )
             case "latencyP95" | "latencyP99":
                 slow = slot.canary.slow95 if item.metric == "latencyP95" else slot.canary.slow99
                 share = explain.percent(slow / item.samples)
@@ -201,7 +229,15 @@ class _Scene:
             return f"the counters of {self.who} stand still although requests are expected{note}"
         if tally.quality is Quality.PARTIAL:
             return f"not every process of {self.who} answered{note}"
+        if self._unanswered():
+            left = explain.number(tally.window[-1].canary.abandoned)
+            return f"{self.who} answered none of the last {left} requests: their clients gave up on them"
         return self._misrouted(*recent.routed)
+
+    def _unanswered(self) -> bool:
+        """Of the last slot, while the last answer of the source belongs to it."""
+        window = self.tally.window
+        return bool(window) and window[-1].canary.abandoned > 0 and not window[-1].canary.requests
 
     def kind_of_doubt(self) -> Category:
         match self.tally.quality:
@@ -210,7 +246,7 @@ class _Scene:
             case Quality.STALE:
                 return Category.STALE
             case _:
-                return Category.ROUTING
+                return Category.NO_ANSWERS if self._unanswered() else Category.ROUTING
 
     def _misrouted(self, canary: int, stable: int) -> str:
         weight = self.step.weight
@@ -239,7 +275,9 @@ class _Scene:
         need, requests = self.config.min_requests, self.tally.total.canary.requests
         if requests < need:
             short = need - requests
-            return f"{self.who} got {requests} of the {need} requests needed: {short} more"
+            left = self.tally.total.canary.abandoned
+            missed = f"; clients gave up on {explain.number(left)}" if left else ""
+            return f"{self.who} got {requests} of the {need} requests needed: {short} more{missed}"
         for item in whole:
             name = explain.title(item.metric)
             if item.observed is None:
@@ -274,10 +312,14 @@ class _Scene:
 
     def _summary(self) -> str:
         total = self.tally.total.canary
+        left = explain.number(total.abandoned) if total.abandoned else ""
         if total.requests == 0:
-            return f" at {self.step.weight} % traffic; no request to {self.who} yet"
+            answered = f" answered yet, clients gave up on {left}" if left else " yet"
+            return f" at {self.step.weight} % traffic; no request to {self.who}{answered}"
         words = [f"{explain.number(total.requests)} requests to {self.who}"]
         words.append(f"{explain.percent(total.errors / total.requests)} errors")
+        if left:
+            words.append(f"clients gave up on {left} more")
         p95 = histogram.quantile(self.tally.buckets(total), 0.95)
         if p95 is not None:
             words.append(f"p95 about {explain.seconds(p95)}")

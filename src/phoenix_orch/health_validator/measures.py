@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from phoenix_orch.health_validator.books import LOW, Books, Ledger, N, T, X
+from phoenix_orch.health_validator.books import LOW, A, Books, Ledger, N, T, X
 from phoenix_orch.health_validator.environment import alike
+from phoenix_orch.health_validator.ledger import tolerated
 from phoenix_orch.health_validator.observation import Tier
-from phoenix_orch.health_validator.rules import QUANTILES, Rules
+from phoenix_orch.health_validator.rules import ABANDONED, QUANTILES, Rules
 from phoenix_orch.health_validator.sequential import interval, poisson
 
 
@@ -169,6 +170,34 @@ def measures(rules: Rules, books: Books, ledger: Ledger) -> list[Measure]:
     return found
 
 
+def given_up(rules: Rules, ledger: Ledger, *, dispersion: float = 1.0, width: float = 1.0) -> Measure:
+    """Requests of this step that clients gave up on, of all that arrived, beside stable's; at full weight
+    stable's are those of the whole release. The limit is the share that is tolerated beside stable's: 1 where
+    nothing is known of it. No limit of the step, so a pass needs no proof of it."""
+    given = rules.parameters
+    if rules.step.weight < 100:
+        stable_bad, stable_total = ledger.stable[A], ledger.stable[N] + ledger.stable[A]
+        share = stable_bad / stable_total if stable_total else 1.0
+        odds = given.abandoned_odds * share
+        limit: float | None = max(share + given.abandoned_materiality, odds / (1 - share + odds))
+    else:
+        stable_total, stable_bad = ledger.usual
+        limit = tolerated(given.abandoned_odds, ledger.usual)
+    bad = ledger.canary[A]
+    return Measure(
+        ABANDONED,
+        "abandoned/stable",
+        bad,
+        bad,
+        ledger.canary[N] + bad,
+        1.0 if limit is None else min(1.0, limit),
+        stable_bad,
+        stable_total,
+        dispersion,
+        width,
+    )
+
+
 class Component(NamedTuple):
     """One part of the weighted evidence."""
 
@@ -183,23 +212,28 @@ class Component(NamedTuple):
     """What it brings to the whole: what does not count brings 1 at most."""
 
 
+_new = tuple.__new__
+"""Makes a Component at half the price of its name; every look needs some."""
+
+
 def _component(metric: str, versus: str, share: float, e: float, *, counts: bool) -> Component:
-    return Component(metric, versus, share, e, counts, share * (e if counts or e < 1.0 else 1.0))
+    worth = share * (e if counts or e < 1.0 else 1.0)
+    return _new(Component, (metric, versus, share, e, counts, worth))
 
 
 def components(rules: Rules, ledger: Ledger) -> list[Component]:
     """All parts of the evidence; the sum of their worth is an e-process, whatever depends on what."""
     shares, sick, given, guard = rules.shares, ledger.sick, rules.parameters, ledger.guard
-    found = []
+    e = ledger.abandoned.value
+    far = e > 1.0 and guard.left >= given.min_looks and _far(rules, ledger)
+    found = [_component(ABANDONED, "stable", shares["abandoned/stable"], e, counts=far)]
     if "errors/limit" in shares:
         enough = guard.burst or (guard.bad >= given.min_bad and guard.cells >= given.min_looks)
         first, _, third = ledger.errors
         well = enough and sick[0] < 0
         worse = enough and _material(given.materiality, ledger)
-        found = [
-            _component("errorRate", "limit", shares["errors/limit"], first.value, counts=well),
-            _component("errorRate", "stable", shares["errors/stable"], third.value, counts=worse),
-        ]
+        found.append(_component("errorRate", "limit", shares["errors/limit"], first.value, counts=well))
+        found.append(_component("errorRate", "stable", shares["errors/stable"], third.value, counts=worse))
     if rules.quantiles:
         enough = guard.timed >= given.min_timed
         for place in rules.quantiles:
@@ -218,6 +252,12 @@ def components(rules: Rules, ledger: Ledger) -> list[Component]:
         e = book.test.value
         found.append(_component(gauge.metric, "limit", shares[gauge.metric], e, counts=True))
     return found
+
+
+def _far(rules: Rules, ledger: Ledger) -> bool:
+    """Their share in this step, if there was a request yet, is beyond what is tolerated, too."""
+    seen = given_up(rules, ledger)
+    return seen.beyond or not seen.total
 
 
 def _material(materiality: float, ledger: Ledger) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.observation import Observation, Verdict
-from phoenix_orch.health_validator.picture import DRAWN, share_limit, sums
+from phoenix_orch.health_validator.picture import LIMITED, share_limit, sums
 from phoenix_orch.health_validator.sequential import interval
 from phoenix_orch.rollout.spec import Step
 
@@ -20,7 +20,7 @@ def missing(
     seconds = sum(observation.seconds for observation in own)
     evidence = {item.metric: item for item in verdict.evidence}
     found: list[str] = []
-    for metric in DRAWN:
+    for metric in LIMITED:
         limit = share_limit(step.limits, metric)
         if limit is None:
             continue
@@ -30,7 +30,10 @@ def missing(
         alpha = config.statistical.alpha_pass
         need = interval.needed(bad, limit, limit=limit, alpha=alpha, dispersion=dispersion)
         if need is not None and need > total:
-            found.append(_lacking(metric, limit, bad, total, need) + _time_left(need - total, total, seconds))
+            lacking = _lacking(metric, limit, bad, total, need)
+            found.append(
+                lacking + _time_left(need - total, total, seconds, sum(o.canary.abandoned for o in own))
+            )
     return tuple(found)
 
 
@@ -50,7 +53,9 @@ def _limit(metric: str, limit: float) -> str:
     return f"that at most {explain.percent(limit)} are slower"
 
 
-def _time_left(lacking: int, total: int, seconds: float) -> str:
+def _time_left(lacking: int, total: int, seconds: float, left: int) -> str:
+    if left and not total:
+        return f"; the canary answers nobody, clients gave up on {explain.number(left)} requests"
     if total == 0 or seconds <= 0:
         return "; there is no traffic to the canary"
     rate = total / seconds

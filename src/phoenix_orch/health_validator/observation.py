@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from phoenix_orch.kernel.told import Told
 from phoenix_orch.kernel.units import Duration
 
 M = TypeVar("M", bound=BaseModel)
@@ -45,21 +46,27 @@ class _Value(BaseModel):
         return trusted(cls, values)
 
 
+_set = object.__setattr__
+
+
 def trusted(cls: type[M], values: dict[str, Any]) -> M:
     """A frozen model from values that need no validation; those left out have their defaults."""
     made = cls.__new__(cls)
-    set_ = object.__setattr__
-    set_(made, "__dict__", {**_defaults(cls), **values})
-    set_(made, "__pydantic_fields_set__", set(values))
-    set_(made, "__pydantic_extra__", None)
-    set_(made, "__pydantic_private__", None)
+    defaults, fields = _shape(cls)
+    _set(made, "__dict__", defaults | values)
+    _set(made, "__pydantic_fields_set__", fields)
+    _set(made, "__pydantic_extra__", None)
+    _set(made, "__pydantic_private__", None)
     return made
 
 
 @cache
-def _defaults(cls: type[BaseModel]) -> dict[str, Any]:
+def _shape(cls: type[BaseModel]) -> tuple[dict[str, Any], set[str]]:
+    """Defaults, and the names of all fields: all count as set, in one set that nobody changes."""
     fields = cls.model_fields.items()
-    return {name: field.get_default() for name, field in fields if not field.is_required()}
+    return {name: field.get_default() for name, field in fields if not field.is_required()}, set(
+        cls.model_fields
+    )
 
 
 class Arm(_Value):
@@ -67,9 +74,14 @@ class Arm(_Value):
 
     revision: str
     requests: int = 0
+    """Those that were answered, with an error or without."""
     errors: int = 0
+    abandoned: int = 0
+    """Those that the client gave up on before there was an answer; `requests` are without them."""
     buckets: tuple[tuple[float, int], ...] = ()
     """(upper edge in seconds, requests in this bucket only), rising, the last edge is infinity."""
+    waited: tuple[tuple[float, int], ...] = ()
+    """How long clients waited that gave up, likewise: an answer would have taken longer."""
     business: dict[str, int | float] = {}
     """Increase of each business counter by its name in the spec, to a millionth; one that was not read is
     left out."""
@@ -82,6 +94,16 @@ class Arm(_Value):
     restarts: int = 0
     processes: int = 0
     quality: Quality = Quality.OK
+
+    @property
+    def arrived(self) -> int:
+        """Requests that were sent to the variant, whatever became of them."""
+        return self.requests + self.abandoned
+
+    @property
+    def unanswered(self) -> bool:
+        """Clients gave up, and nobody was answered."""
+        return self.abandoned > 0 and not self.requests
 
 
 class Observation(_Value):
@@ -122,6 +144,7 @@ class Category(StrEnum):
     NO_DECISION = "no-decision"  # still undecided after all extensions
     ENVIRONMENT = "environment"  # stable is beyond the same limits
     NO_DATA = "no-data"  # the source does not answer
+    NO_ANSWERS = "no-answers"  # the canary answers nobody: all its clients gave up
     STALE = "stale"  # counters stand still although requests are expected
     ROUTING = "routing"  # requests do not arrive as the weight says
 
@@ -149,7 +172,7 @@ class MetricEvidence(_Value):
     """One metric of one verdict: what was seen, of how many, against which limit."""
 
     metric: str
-    """errorRate, latencyP95, latencyP99, latency (all of it against stable), cpu, memory,
+    """errorRate, abandonmentRate, latencyP95, latencyP99, latency (all of it against stable), cpu, memory,
     business/<name> or value/<name>."""
     observed: float | None
     """None: not enough data. Shares are 0..1, latency is in seconds, memory in bytes."""
@@ -162,7 +185,8 @@ class MetricEvidence(_Value):
     at_least: bool = False
     """The limit is a floor: fewer is the breach."""
     bad: int = 0
-    """Of the samples: failed, or certainly slower than the limit. The intervals are about their share."""
+    """Of the samples: failed, given up on, or certainly slower than the limit. The intervals are about their
+    share."""
     share_limit: float | None = None
     """Share of bad samples that is allowed: the error rate's limit, 0.05 for a p95, 0.01 for a p99."""
     lower: float | None = None
@@ -201,13 +225,13 @@ class Verdict(_Value):
     revision: str
     step: int
     at: datetime
-    reason: str
+    reason: Told
     """One sentence a person can act on."""
     blame: tuple[str, ...] = ()
     """Metrics that caused a rollback, worst first."""
     evidence: tuple[MetricEvidence, ...] = ()
     requests: int = 0
-    """Canary requests seen in this step."""
+    """Canary requests that were answered in this step."""
     observed_for: Duration = timedelta(0)
     """Time of this step that is covered by good observations."""
     category: Category = Category.PROGRESS

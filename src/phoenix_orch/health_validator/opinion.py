@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from phoenix_orch.health_validator.observation import Category, MetricEvidence, Tier, VerdictKind
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
+class Opinion(NamedTuple):
     """What is thought of a release just now, and why."""
 
     kind: VerdictKind

@@ -10,13 +10,16 @@ from datetime import timedelta
 from phoenix_orch.health_validator import histogram
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.observation import Arm, MetricEvidence, Observation, Verdict
+from phoenix_orch.health_validator.rules import ABANDONED
 from phoenix_orch.health_validator.sequential import interval
 from phoenix_orch.health_validator.tally import COUNTED
 from phoenix_orch.rollout.spec import Limits, Model, Step
 
 LATENCY = {"latencyP95": 0.05, "latencyP99": 0.01}
-DRAWN = ("errorRate", *LATENCY)
-"""Metrics that are shares of requests, in the order in which one is chosen."""
+LIMITED = ("errorRate", *LATENCY)
+"""Shares of requests that a step may limit, in the order in which one is chosen."""
+DRAWN = (*LIMITED, ABANDONED)
+"""All shares of requests."""
 
 
 class Known(Model):
@@ -48,7 +51,8 @@ class Picture(Model):
     """Points in the order of time, of one metric."""
 
     metric: str
-    """errorRate: failed requests; latencyP95, latencyP99: requests slower than the limit."""
+    """errorRate: failed requests; latencyP95, latencyP99: requests slower than the limit; abandonmentRate:
+    requests that clients gave up on, of all that arrived."""
     confidence: float
     """Of the intervals, 0..1, at all looks together."""
     threshold: float | None
@@ -77,10 +81,9 @@ def _points(
         place = config.step(observation.step)
         if observation.step != step:
             step, canary, stable = observation.step, (0, 0), (0, 0)
-        cut = _cut(place, metric)
-        canary = _added(canary, observation.canary, metric, cut)
+        canary = _added(canary, observation.canary, metric, place.limits)
         if observation.stable is not None:
-            stable = _added(stable, observation.stable, metric, cut)
+            stable = _added(stable, observation.stable, metric, place.limits)
         limit = share_limit(place.limits, metric)
         dispersion = _dispersion(verdict, metric)
         yield Point(
@@ -98,7 +101,7 @@ def sums(observations: Sequence[Observation], step: Step, metric: str) -> tuple[
     """(bad, all) requests of the canary in observations of one step."""
     found = (0, 0)
     for observation in observations:
-        found = _added(found, observation.canary, metric, _cut(step, metric))
+        found = _added(found, observation.canary, metric, step.limits)
     return found
 
 
@@ -106,6 +109,8 @@ def share_limit(limits: Limits, metric: str) -> float | None:
     """Share of bad requests that the limit of `metric` allows."""
     if metric == "errorRate":
         return limits.error_rate
+    if metric == ABANDONED:
+        return None
     return LATENCY[metric] if cut_of(limits, metric) is not None else None
 
 
@@ -114,19 +119,17 @@ def cut_of(limits: Limits, metric: str) -> timedelta | None:
     return {"latencyP95": limits.latency_p95, "latencyP99": limits.latency_p99}.get(metric)
 
 
-def _cut(step: Step, metric: str) -> float | None:
-    """Seconds beyond which a request is slow."""
-    found = cut_of(step.limits, metric)
-    return found.total_seconds() if found is not None else None
-
-
-def _added(sums: tuple[int, int], arm: Arm, metric: str, cut: float | None) -> tuple[int, int]:
+def _added(sums: tuple[int, int], arm: Arm, metric: str, limits: Limits) -> tuple[int, int]:
     if arm.quality not in COUNTED:
         return sums
     if metric == "errorRate":
         return sums[0] + arm.errors, sums[1] + arm.requests
-    slow = histogram.certainly_above(arm.buckets, cut) if cut is not None else 0
-    return sums[0] + slow, sums[1] + histogram.total(arm.buckets)
+    if metric == ABANDONED:
+        return sums[0] + arm.abandoned, sums[1] + arm.arrived
+    cut = cut_of(limits, metric)
+    known = histogram.with_waited(arm.buckets, arm.waited, limits.latencies())
+    slow = histogram.certainly_above(known, cut.total_seconds()) if cut is not None else 0
+    return sums[0] + slow, sums[1] + histogram.total(known)
 
 
 def _known(

@@ -65,4 +65,4 @@ def _likelihood(observation: Observation, share: float) -> float:
     """Log-likelihood of the canary's share of the requests; without stable nothing is said."""
     if observation.stable is None:
         return 0.0
-    return observation.canary.requests * math.log(share) + observation.stable.requests * math.log1p(-share)
+    return observation.canary.arrived * math.log(share) + observation.stable.arrived * math.log1p(-share)

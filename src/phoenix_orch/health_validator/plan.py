@@ -17,7 +17,7 @@ from pydantic import Field
 from phoenix_orch.health_validator import explain, histogram
 from phoenix_orch.health_validator.history import learn
 from phoenix_orch.health_validator.observation import Arm, Observation
-from phoenix_orch.health_validator.picture import DRAWN, cut_of, share_limit
+from phoenix_orch.health_validator.picture import LIMITED, cut_of, share_limit
 from phoenix_orch.health_validator.sequential import interval
 from phoenix_orch.health_validator.tally import COUNTED
 from phoenix_orch.kernel.units import Duration
@@ -155,7 +155,7 @@ def unattainable(prospect: Prospect) -> str:
 
 def _prospects(step: Step, known: Past, rate: float | None, parameters: Statistical) -> Iterator[Prospect]:
     canary = rate * step.weight / 100 if rate is not None else None
-    for metric in DRAWN:
+    for metric in LIMITED:
         share = share_limit(step.limits, metric)
         if share is None:
             continue

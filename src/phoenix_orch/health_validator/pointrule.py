@@ -56,7 +56,7 @@ def _goes_on(window: int, kind: VerdictKind) -> Counterfactual:
     return Counterfactual(kind=kind, sentence=f"a {_length(window)} point rule {words[kind]}")
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)
 def _rolled_back(window: int, after: int, at: int, *found: str | int) -> Counterfactual:
     metric, bad, total = str(found[0]), int(found[1]), int(found[2])
     what = "failed" if metric == "errorRate" else f"were slower than the limit of {explain.title(metric)}"

@@ -2,7 +2,8 @@
 
 Every series is counted by itself: an increase is the difference to the value before, and after a reset
 the new value. A series that begins inside the range gives its first value as where counting starts.
-Where a series has no value, nothing is invented: its next value carries the whole increase.
+Where a series has no value, nothing is invented: its next value carries the whole increase. Series whose
+status says that the client gave up are no answers, whatever the query was meant for.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from phoenix_orch.health_validator import answers as said
 from phoenix_orch.health_validator import histogram
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.recording import Header, Recording
@@ -42,7 +44,10 @@ class Answers:
 class _Sums:
     requests: float = 0.0
     errors: float = 0.0
+    abandoned: float = 0.0
     at_most: dict[float, float] = field(default_factory=dict)
+    left_within: dict[float, float] = field(default_factory=dict)
+    """As `at_most`, of clients that gave up."""
     known: bool = False
 
 
@@ -78,44 +83,59 @@ def moments(start: datetime, end: datetime, step: timedelta) -> tuple[float, ...
 
 def _sums(grid: Sequence[float], answers: Answers) -> list[_Sums]:
     found = [_Sums() for _ in grid[1:]]
-    for place, number in _increases(grid, answers.requests):
-        found[place].requests += number
-        found[place].known = True
-    for place, number in _increases(grid, answers.errors):
-        found[place].errors += number
+    for series in answers.requests:
+        given_up = _given_up(series)
+        for place, number in _increases(grid, series):
+            found[place].known = True
+            if given_up:
+                found[place].abandoned += number
+            else:
+                found[place].requests += number
+    for series in answers.errors:
+        if not _given_up(series):
+            for place, number in _increases(grid, series):
+                found[place].errors += number
     for series in answers.buckets:
         edge = _edge(series.labels.get("le", ""))
         if edge is None:
             continue
-        for place, number in _increases(grid, (series,)):
-            at_most = found[place].at_most
-            at_most[edge] = at_most.get(edge, 0.0) + number
+        for place, number in _increases(grid, series):
+            counts = found[place].left_within if _given_up(series) else found[place].at_most
+            counts[edge] = counts.get(edge, 0.0) + number
     return found
 
 
-def _increases(grid: Sequence[float], all_series: Iterable[Series]) -> Iterable[tuple[int, float]]:
-    """(interval, increase) of each series, in the order of time."""
-    for series in all_series:
-        before: float | None = None
-        for place, moment in enumerate(grid):
-            value = series.values.get(moment)
-            if value is None or not math.isfinite(value):
-                continue
-            if before is not None:
-                yield place - 1, value - before if value >= before else value
-            before = value
+def _given_up(series: Series) -> bool:
+    return said.kind(said.status(series.labels)) == "abandoned"
+
+
+def _increases(grid: Sequence[float], series: Series) -> Iterable[tuple[int, float]]:
+    """(interval, increase), in the order of time."""
+    before: float | None = None
+    for place, moment in enumerate(grid):
+        value = series.values.get(moment)
+        if value is None or not math.isfinite(value):
+            continue
+        if before is not None:
+            yield place - 1, value - before if value >= before else value
+        before = value
 
 
 def _arm(revision: str, sums: _Sums) -> Arm:
     requests = round(sums.requests)
-    cumulative = {edge: round(number) for edge, number in sums.at_most.items()}
     return Arm(
         revision=revision,
         requests=requests,
         errors=min(requests, round(sums.errors)),
-        buckets=histogram.from_cumulative(cumulative),
+        abandoned=round(sums.abandoned),
+        buckets=_buckets(sums.at_most),
+        waited=_buckets(sums.left_within),
         quality=Quality.OK if sums.known else Quality.GAP,
     )
+
+
+def _buckets(at_most: Mapping[float, float]) -> histogram.Buckets:
+    return histogram.from_cumulative({edge: round(number) for edge, number in at_most.items()})
 
 
 def _edge(text: str) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
+from functools import lru_cache
 
 from phoenix_orch.health_validator import explain
-from phoenix_orch.health_validator.books import LOW, Books, Ledger, N, T, X
+from phoenix_orch.health_validator.books import LOW, A, Books, Ledger, N, T, X
 from phoenix_orch.health_validator.findings import QUANTILE, quantile
-from phoenix_orch.health_validator.measures import Component, Measure
+from phoenix_orch.health_validator.measures import Component, Measure, given_up
 from phoenix_orch.health_validator.observation import Tier
-from phoenix_orch.health_validator.rules import QUANTILES, Rules
+from phoenix_orch.health_validator.rules import ABANDONED, QUANTILES, Rules
 from phoenix_orch.health_validator.sequential import interval
 
 _TIERS = {
@@ -38,6 +39,8 @@ class Reasons:
         measure = by_metric.get(worst.metric)
         if worst.metric in QUANTILE and worst.versus == "stable":
             fault = self._slower()
+        elif worst.metric == ABANDONED:
+            fault = self._given_up()
         elif measure is not None:
             fault = self._fault(measure)
         else:
@@ -89,6 +92,23 @@ class Reasons:
             return ""
         return f"; stable {_rate(measure.stable_bad, measure.stable_total)}"
 
+    def _given_up(self) -> str:
+        left, alpha = given_up(self.rules, self.ledger), self.rules.parameters.alpha_pass
+        who, weight = self.rules.who, self.rules.step.weight
+        if not left.bad:
+            return f"clients gave up on requests to {who} in earlier steps"
+        lower, upper = left.shown(alpha)
+        words = (
+            f"clients gave up on {explain.number(round(left.bad))} of {explain.number(round(left.total))} "
+            f"requests to {who} before it answered = {explain.percent(left.bad / left.total)} "
+            f"({round((1 - alpha) * 100)} % interval {explain.interval(lower, upper)})"
+        )
+        if left.stable_total > 0:
+            when = "in the same minutes" if weight < 100 else "earlier in this release"
+            stable = explain.percent(left.stable_bad / left.stable_total)
+            words += f"; on {stable} of stable's {when}"
+        return f"{words}, at {weight} % traffic"
+
     def _slower(self) -> str:
         """Where the two distributions of latency differ most, weighed by the evidence."""
         lanes, shape = self.books.lanes, self.ledger.shape
@@ -121,6 +141,11 @@ class Reasons:
         return f"{self._fault(measure)}; that is {measure.z():.1f} standard errors beyond the limit"
 
     # -- doubts --------------------------------------------------------------------------------
+
+    def unanswered(self) -> str:
+        """Of the open cell."""
+        left = explain.number(self.books.block.canary[A])
+        return f"{self.rules.who} answered none of the last {left} requests: their clients gave up on them"
 
     def environment(self, metric: str, found: list[Measure]) -> str:
         measure = next((item for item in found if item.metric == metric), None)
@@ -214,9 +239,11 @@ class Reasons:
     def _summary(self) -> str:
         canary, weight, who = self.ledger.canary, self.rules.step.weight, self.rules.who
         if canary[N] == 0:
-            return f" at {weight} % traffic; no request to {who} yet"
+            answered = f" answered yet, clients gave up on {canary[A]:,}" if canary[A] else " yet"
+            return f" at {weight} % traffic; no request to {who}{answered}"
         errors = explain.percent(canary[X] / canary[N])
-        words = f" at {weight} % traffic: {canary[N]:,} requests to {who}, {errors} errors"
+        left = f", clients gave up on {canary[A]:,} more" if canary[A] else ""
+        words = f" at {weight} % traffic: {canary[N]:,} requests to {who}, {errors} errors{left}"
         p95 = quantile(canary, self.books.lanes.edges, 0.95)
         if p95 is None:
             return words
@@ -250,5 +277,6 @@ def _rounded(e: float) -> str:
     return f"{math.floor(e / step) * step:,}"
 
 
+@lru_cache(maxsize=512)
 def _length(ms: int) -> str:
     return explain.length(timedelta(milliseconds=ms))

@@ -4,8 +4,9 @@
      "c":{"n":50,"x":1,"b":[48,1,1],"p":1},"k":{"r":"1111111111","n":950,"b":[940,9,1],"p":2}}
 
 `t` is the end in microseconds since 1970 and the length; `e` the finite latency edges of both variants,
-where those are the same; `c` and `k` canary and stable, with `n` requests, `x` errors, `b` counts by
-bucket. What has its default value is left out. Lines written before this form existed are read as well.
+where those are the same; `c` and `k` canary and stable, with `n` requests, `x` errors, `l` requests that
+clients left, `b` counts by bucket. What has its default value is left out. Lines written before this form
+existed are read as well.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ VERSION = 1
 SCALARS = {
     "n": "requests",
     "x": "errors",
+    "l": "abandoned",
     "u": "cpu",
     "m": "memory",
     "a": "restarts",
@@ -32,6 +34,10 @@ SCALARS = {
 }
 """Fields of an arm that are written as they are, by the letter that stands for them."""
 
+ANSWERED, WAITED = ("b", "e"), ("y", "f")
+"""Letters of a histogram's counts, and of its edges where those are not the line's: how long answers took,
+and how long those waited who gave up."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _US = timedelta(microseconds=1)
 _DEFAULTS = Arm(revision="")
@@ -39,7 +45,7 @@ _DEFAULTS = Arm(revision="")
 
 def encode(observation: Observation) -> str:
     """The line; nothing is rounded."""
-    if any(arm.buckets and arm.buckets[-1][0] != math.inf for arm in _arms(observation)):
+    if any(not _ends(found) for arm in _arms(observation) for found in (arm.buckets, arm.waited)):
         return observation.model_dump_json()  # not made by a source of ours
     edges = _edges(observation.canary.buckets)
     line: dict[str, Any] = {
@@ -90,25 +96,33 @@ def _packed(arm: Arm, edges: list[float], *, besides: str) -> dict[str, Any]:
         value = getattr(arm, name)
         if value != getattr(_DEFAULTS, name):
             found[short] = value
-    if arm.buckets:
-        own = _edges(arm.buckets)
-        found["b"] = [count for _, count in arm.buckets]
-        if own != edges:
-            found["e"] = own
+    for (counts, layout), buckets in ((ANSWERED, arm.buckets), (WAITED, arm.waited)):
+        if buckets:
+            found[counts] = [count for _, count in buckets]
+            if (own := _edges(buckets)) != edges:
+                found[layout] = own
     if arm.quality is not Quality.OK:
         found["q"] = arm.quality.value
     return found
 
 
 def _unpacked(found: dict[str, Any], edges: tuple[float, ...], besides: str) -> Arm:
-    counts = found.get("b", ())
-    own = (*found.get("e", edges), math.inf)
+    def histogram(counts: str, layout: str) -> Buckets:
+        own = (*found.get(layout, edges), math.inf)
+        return tuple(zip(own, found[counts], strict=True)) if counts in found else ()
+
     return Arm(
         revision=found.get("r", besides),
-        buckets=tuple(zip(own, counts, strict=True)) if counts else (),
+        buckets=histogram(*ANSWERED),
+        waited=histogram(*WAITED),
         quality=Quality(found.get("q", "ok")),
         **{name: found[short] for short, name in SCALARS.items() if short in found},
     )
+
+
+def _ends(buckets: Buckets) -> bool:
+    """With infinity, as those of our own sources."""
+    return not buckets or buckets[-1][0] == math.inf
 
 
 def _edges(buckets: Buckets) -> list[float]:

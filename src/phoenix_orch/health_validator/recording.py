@@ -20,6 +20,8 @@ from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.kernel.config import ConfigError, Problem
 from phoenix_orch.rollout.spec import Model, RolloutSpec
 
+ENOUGH = 100
+"""Errors after which a file is not read any further."""
 REMEDY = "`phoenix rollout observations NAME --output jsonl` writes such a file"
 
 
@@ -60,11 +62,17 @@ def lines(record: Recording) -> Iterable[str]:
         yield observation.model_dump_json(by_alias=True)
 
 
-def read_jsonl(source: str, text: str) -> tuple[Recording, ...]:
-    """The releases in a JSON lines file, in order. Raises ConfigError with line and column."""
-    header, problems = Header(), []
+def read_jsonl(source: str, lines: Iterable[str]) -> tuple[Recording, ...]:
+    """The releases in the lines of a JSON lines file, in order. Raises ConfigError with line and column.
+
+    Lines are not quoted: what is no recording may be anything, a file with passwords in it, too.
+    """
+    header = Header()
+    problems: list[Problem] = []
     observations: list[Observation] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
+        if len(problems) >= ENOUGH:
+            break
         if not line.strip():
             continue
         try:
@@ -74,7 +82,9 @@ def read_jsonl(source: str, text: str) -> tuple[Recording, ...]:
             else:
                 observations.append(Observation.model_validate(found, strict=False))
         except json.JSONDecodeError as error:
-            problems.append(Problem(number, error.colno, "", f"not JSON: {error.msg}", source=line))
+            problems.append(Problem(number, error.colno, "", f"not JSON: {error.msg}"))
+        except RecursionError:
+            problems.append(Problem(number, 1, "", "nested too deeply to be an observation"))
         except ValidationError as error:
             problems += [_problem(number, line, dict(fault)) for fault in error.errors()]
     if not problems and not any(not is_rest(observation) for observation in observations):
@@ -132,11 +142,11 @@ def _problem(number: int, line: str, fault: dict[str, Any]) -> Problem:
     loc = [str(part) for part in fault["loc"]]
     key = next((part for part in reversed(loc) if f'"{part}"' in line), "")
     column = line.find(f'"{key}"') + 1 if key else 1
+    told = loc and fault["type"] != "extra_forbidden" and not isinstance(fault["input"], dict | list)
     return Problem(
         number,
         column,
         ".".join(loc),
         str(fault["msg"]).removeprefix("Value error, "),
-        found=repr(fault["input"])[:60] if not isinstance(fault["input"], dict) else "",
-        source=line,
+        found=repr(fault["input"])[:60] if told else "",
     )

@@ -17,6 +17,9 @@ SLOTS = 6
 QUANTILES = (("latencyP95", 0.05), ("latencyP99", 0.01))
 """Metric, and the share of requests that may be slower than its limit."""
 
+ABANDONED = "abandonmentRate"
+"""The metric of requests that clients gave up on."""
+
 MINUTES = (2.5, 8.0, 20.0, 80.0)
 """Alternatives of FAIL for the share of bad minutes."""
 
@@ -61,6 +64,8 @@ class Rules:
     parameters: Statistical
     threshold: float
     """1/alpha."""
+    first_stake: float
+    """On a test's own first look."""
     interval_ms: int
     window_cells: int
     """Evidence intervals in the rolling window, at least one."""
@@ -117,12 +122,12 @@ def compile_rules(
     bounds = tuple(_bounds(business))
     gauges = tuple(_gauges(steps, limits, values))
     following = steps[index + 1] if index + 1 < len(steps) else None
-    seconds = [limit.total_seconds() if limit else None for limit in (limits.latency_p95, limits.latency_p99)]
     return Rules(
         step=step,
         bake=index == len(steps) - 1,
         parameters=parameters,
         threshold=1 / parameters.alpha,
+        first_stake=parameters.onset.first,
         interval_ms=interval_ms,
         window_cells=window_cells,
         slot_cells=slot_cells,
@@ -131,7 +136,7 @@ def compile_rules(
         error_limit=limits.error_rate,
         error_lines=_share_lines(limits.error_rate, absolute.WORSE),
         stable_error_lines=_share_lines(limits.error_rate, absolute.FEW),
-        latency_limits=(seconds[0], seconds[1]),
+        latency_limits=limits.latencies(),
         latency_lines=(absolute.fail_lines(0.05), absolute.fail_lines(0.01)),
         stable_latency_lines=(
             absolute.fail_lines(0.05, absolute.FEW),
@@ -219,7 +224,7 @@ def _shares(
 ) -> dict[str, float]:
     """The mean is over all that any step limits, so that it is fixed before the first number comes."""
     given = parameters.shares
-    found: dict[str, float] = {}
+    found = {"abandoned/stable": given.abandoned_against_stable}
     if any(step.limits.error_rate is not None for step in steps):
         found["errors/limit"] = given.errors_against_limit
         found["errors/stable"] = given.errors_against_stable

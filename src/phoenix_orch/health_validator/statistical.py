@@ -7,7 +7,7 @@ docs/explanation; the mathematics is in `sequential`.
 from __future__ import annotations
 
 from phoenix_orch.health_validator import gate, pointrule
-from phoenix_orch.health_validator.books import Books, Ledger, N, together
+from phoenix_orch.health_validator.books import A, Books, Ledger, N, together
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.environment import shared_fault
 from phoenix_orch.health_validator.findings import findings
@@ -24,6 +24,9 @@ from phoenix_orch.health_validator.opinion import Opinion
 from phoenix_orch.health_validator.reasons import Reasons
 from phoenix_orch.health_validator.routing import misrouted
 from phoenix_orch.health_validator.rules import QUANTILES, Rules
+
+_CONTINUE, _OK = VerdictKind.CONTINUE, Quality.OK
+"""What most looks need, looked up once."""
 
 BLAME = 0.1
 """A metric that brought this part of the threshold is blamed."""
@@ -75,12 +78,12 @@ class Judgement:
             return opinion
         rules, books = self.rules, self.books
         if books.weight != rules.step.weight:
-            return Opinion(VerdictKind.CONTINUE, self.words.waiting())
+            return Opinion(_CONTINUE, self.words.waiting())
         if self.ledger.observed_ms >= rules.duration_ms:
             return gate.decide(rules, self.ledger, self.measures, self.words)
         if rules.early_advance and gate.proven(rules, self.ledger, self.measures):
             return Opinion(VerdictKind.ADVANCE, self.words.passed(Tier.PROVEN), tier=Tier.PROVEN)
-        return Opinion(VerdictKind.CONTINUE, self.words.progress(self.e))
+        return Opinion(_CONTINUE, self.words.progress(self.e))
 
     # -- bad news ------------------------------------------------------------------------------
 
@@ -111,7 +114,9 @@ class Judgement:
             return Opinion(VerdictKind.ROLLBACK, wrong, category=Category.ROUTING)
         if wrong:
             return Opinion(VerdictKind.HOLD, wrong, category=Category.ROUTING)
-        if books.quality is Quality.OK:
+        if books.block.canary[A] and not books.block.canary[N]:
+            return Opinion(VerdictKind.HOLD, self.words.unanswered(), category=Category.NO_ANSWERS)
+        if books.quality is _OK:
             return None
         who, note = rules.who, f" ({books.note})" if books.note else ""
         if books.quality is Quality.GAP:

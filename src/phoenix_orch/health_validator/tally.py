@@ -22,7 +22,7 @@ from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.rollout.spec import Step
 
 SLOTS = 7
-EDGES = 20
+EDGES = 14
 """Both keep the state of the judge below 4 kB."""
 
 COUNTED = frozenset({Quality.OK, Quality.MERGED, Quality.PARTIAL})
@@ -45,6 +45,12 @@ class Counts(NamedTuple):
     buckets: tuple[int, ...] = ()
     """On `Tally.edges`, for showing quantiles."""
     business: tuple[tuple[int | float, int], ...] = ()
+    abandoned: int = 0
+    """Requests that clients gave up on; `requests` are without them."""
+
+    @property
+    def arrived(self) -> int:
+        return self.requests + self.abandoned
 
 
 class Slot(NamedTuple):
@@ -136,6 +142,7 @@ def add(config: JudgeConfig, step: Step, tally: Tally, observation: Observation)
 def _is_good(config: JudgeConfig, step: Step, tally: Tally, observation: Observation) -> bool:
     return (
         observation.canary.quality is Quality.OK
+        and not observation.canary.unanswered
         and observation.weight_applied == step.weight
         and tally.weight == step.weight
         and tally.at is not None
@@ -193,7 +200,7 @@ def _slot(config: JudgeConfig, step: Step, tally: Tally, observation: Observatio
         end=_ms(observation.t1),
         canary=_counts(config, step, tally, canary),
         stable=theirs,
-        routed=(canary.requests, theirs.requests) if good else (0, 0),
+        routed=(canary.arrived, theirs.arrived) if good else (0, 0),
         busy=round((canary.cpu or 0.0) * 1_000_000) * duration,
         busy_ms=duration if canary.cpu is not None else 0,
         memory=canary.memory,
@@ -202,20 +209,22 @@ def _slot(config: JudgeConfig, step: Step, tally: Tally, observation: Observatio
 
 def _counts(config: JudgeConfig, step: Step, tally: Tally, arm: Arm) -> Counts:
     p95, p99 = step.limits.latency_p95, step.limits.latency_p99
-    coarse = histogram.project(arm.buckets, (*(tally.edges or ()), math.inf)) if arm.buckets else ()
+    known = histogram.with_waited(arm.buckets, arm.waited, step.limits.latencies())
+    coarse = histogram.project(known, (*(tally.edges or ()), math.inf)) if known else ()
     return Counts(
         requests=arm.requests,
         errors=arm.errors,
-        timed=histogram.total(arm.buckets),
-        slow95=histogram.certainly_above(arm.buckets, p95.total_seconds()) if p95 else 0,
-        slow99=histogram.certainly_above(arm.buckets, p99.total_seconds()) if p99 else 0,
-        about95=round(histogram.about_above(arm.buckets, p95.total_seconds()), 2) if p95 else 0.0,
-        about99=round(histogram.about_above(arm.buckets, p99.total_seconds()), 2) if p99 else 0.0,
+        timed=histogram.total(known),
+        slow95=histogram.certainly_above(known, p95.total_seconds()) if p95 else 0,
+        slow99=histogram.certainly_above(known, p99.total_seconds()) if p99 else 0,
+        about95=round(histogram.about_above(known, p95.total_seconds()), 2) if p95 else 0.0,
+        about99=round(histogram.about_above(known, p99.total_seconds()), 2) if p99 else 0.0,
         buckets=tuple(count for _, count in coarse),
         business=tuple(
             (arm.business[metric.name], arm.requests) if metric.name in arm.business else (0, 0)
             for metric in config.business
         ),
+        abandoned=arm.abandoned,
     )
 
 
@@ -259,6 +268,7 @@ def _sum(first: Counts, second: Counts) -> Counts:
         about99=round(first.about99 + second.about99, 2),
         buckets=_each(first.buckets, second.buckets),
         business=_pairs(first.business, second.business),
+        abandoned=first.abandoned + second.abandoned,
     )
 
 

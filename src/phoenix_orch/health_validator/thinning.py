@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from random import Random
 
+from phoenix_orch.health_validator.histogram import Buckets
 from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.observation import Arm
 from phoenix_orch.rollout.spec import Statistical
@@ -29,17 +30,30 @@ def split(dice: Random, arm: Arm, share: float, history: History, parameters: St
     for place, (edge, count) in enumerate(arm.buckets):
         lower = arm.buckets[place - 1][0] if place else 0.0
         buckets.append((edge, clustered(dice, count, share, _slow(history, lower, parameters))))
-    canary = arm.model_copy(update={"requests": good + errors, "errors": errors, "buckets": tuple(buckets)})
+    together = cluster(history.abandoned, parameters)
+    canary = arm.model_copy(
+        update={
+            "requests": good + errors,
+            "errors": errors,
+            "abandoned": clustered(dice, arm.abandoned, share, together),
+            "buckets": tuple(buckets),
+            "waited": tuple((edge, clustered(dice, count, share, together)) for edge, count in arm.waited),
+        }
+    )
     rest = arm.model_copy(
         update={
             "requests": arm.requests - canary.requests,
             "errors": arm.errors - errors,
-            "buckets": tuple(
-                (edge, count - taken) for (edge, count), (_, taken) in zip(arm.buckets, buckets, strict=True)
-            ),
+            "abandoned": arm.abandoned - canary.abandoned,
+            "buckets": _without(arm.buckets, canary.buckets),
+            "waited": _without(arm.waited, canary.waited),
         }
     )
     return canary, rest
+
+
+def _without(whole: Buckets, part: Buckets) -> Buckets:
+    return tuple((edge, count - taken) for (edge, count), (_, taken) in zip(whole, part, strict=True))
 
 
 def cluster(dispersion: float | None, parameters: Statistical) -> int:

@@ -43,6 +43,8 @@ class StepReplayed(Model):
     """How long the record stayed."""
     requests: int
     failed: int
+    abandoned: int = 0
+    """Of those, given up on by their clients."""
     ready_after: Duration | None = None
     """When the policy first said that the step may be left; None: not while the record stayed."""
     last: str
@@ -71,6 +73,8 @@ class Replayed(Model):
     """Canary requests until then: users exposed to it."""
     failed: int
     """Of those, answered with an error."""
+    abandoned: int = 0
+    """Of those, given up on by their clients."""
     reason: str
     blame: tuple[str, ...] = ()
     steps: tuple[StepReplayed, ...]
@@ -146,8 +150,9 @@ def summary(record: Recording, spec: RolloutSpec, policy: str) -> Replayed:
         after=_since(found, end) if outcome is not Ending.OPEN else None,
         weight=place.weight,
         phase=place.phase,
-        requests=sum(observation.canary.requests for observation in until),
+        requests=sum(observation.canary.arrived for observation in until),
         failed=sum(observation.canary.errors for observation in until),
+        abandoned=sum(observation.canary.abandoned for observation in until),
         reason=waiting.reason if outcome is Ending.WAITS and waiting is not None else verdict.reason,
         blame=verdict.blame,
         steps=steps,
@@ -170,8 +175,9 @@ def _steps(found: Judged) -> Iterator[StepReplayed]:
             phase=place.phase,
             weight=place.weight,
             lasted=_rounded(pairs[-1][0].t1 - begun),
-            requests=sum(observation.canary.requests for observation, _ in pairs),
+            requests=sum(observation.canary.arrived for observation, _ in pairs),
             failed=sum(observation.canary.errors for observation, _ in pairs),
+            abandoned=sum(observation.canary.abandoned for observation, _ in pairs),
             ready_after=_rounded(passed[0] - begun) if passed else None,
             last=pairs[-1][1].kind.value,
             reason=pairs[-1][1].reason,

@@ -10,9 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -21,6 +19,9 @@ from pydantic_core import ErrorDetails
 
 from phoenix_orch.kernel import model_shape
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.masking import MASK, masked_text
+from phoenix_orch.kernel.quoting import ENVIRONMENT, Quote, Quotes, outline
+from phoenix_orch.kernel.text import plain
 from phoenix_orch.kernel.yaml_source import Mark, Node, YamlFault, parse
 
 M = TypeVar("M", bound=BaseModel)
@@ -42,27 +43,26 @@ class Problem:
     found: str = ""
     allowed: str = ""
     suggestion: str = ""
-    source: str = dataclasses.field(default="", repr=False)
-    """The line of the file."""
-    width: int = 1
+    quote: Quote | None = None
+    """The line of the file, as far as it may be shown."""
 
     def headline(self, name: str) -> str:
         """`file:line:column: field: message`, as compilers write it, so that editors can jump there."""
         place = f"{name}:{self.line}:{self.column}" if self.line else name
         guess = f"; did you mean {self.suggestion!r}?" if self.suggestion else ""
-        return ": ".join(part for part in (place, self.field, self.message + guess) if part)
+        return plain(": ".join(part for part in (place, self.field, self.message + guess) if part))
 
     def detail(self) -> list[str]:
         lines = []
-        if self.source:
+        if self.quote is not None:
             gutter = f"{self.line:>5} | "
-            shown, start = _window(self.source, self.column - 1)
-            caret = "^" * max(1, min(self.width, len(shown) - start))
+            shown, start = _window(self.quote.text, self.quote.column)
+            caret = "^" * max(1, min(self.quote.width, len(shown) - start))
             lines += [f"{gutter}{shown}", f"{' ' * (len(gutter) - 2)}| {' ' * start}{caret}"]
         if self.found:
-            lines.append(f"        found: {self.found}")
+            lines.append(plain(f"        found: {self.found}"))
         if self.allowed:
-            lines.append(f"      allowed: {self.allowed}")
+            lines.append(plain(f"      allowed: {self.allowed}"))
         return lines
 
 
@@ -82,7 +82,7 @@ class ConfigError(Invalid):
     def render(self, in_full: int = IN_FULL, in_all: int = IN_ALL) -> str:
         """All of it as text: the first errors with their lines, the others in a line each."""
         count = len(self.problems)
-        lines = [f"{self.name} has {count} error{'s' if count > 1 else ''}"]
+        lines = [plain(f"{self.name} has {count} error{'s' if count > 1 else ''}")]
         for number, problem in enumerate(self.problems[:in_all]):
             lines.append(problem.headline(self.name))
             if number < in_full:
@@ -127,13 +127,16 @@ class Source:
             return place if column < 0 else Mark(place.line, column, len(part))
         return mark
 
-    def problem(self, mark: Mark, field: str, message: str, **more: str) -> Problem:
+    def problem(
+        self, mark: Mark, field: str, message: str, *, quotes: Quotes | None = None, **more: str
+    ) -> Problem:
+        """A problem at `mark`. `quotes` say what may be shown of the file; without them that is keys."""
         line = self.lines[mark.line] if mark.line < len(self.lines) else ""
+        quote = quotes.line(line, mark) if quotes is not None else outline(line, mark)
         return Problem(
             line=mark.line + 1,
             column=mark.column + 1,
-            width=mark.width,
-            source=line,
+            quote=quote if line else None,
             field=field,
             message=message,
             **more,
@@ -150,10 +153,8 @@ def _texts(node: Node) -> Iterator[tuple[Mark, str]]:
         yield from _texts(child)
 
 
-def read(path: Path) -> Source:
-    """Read a YAML file; `-` is standard input. Raises Invalid where there is none, else ConfigError."""
-    name = "standard input" if str(path) == "-" else str(path)
-    text = _text(path, name)
+def parsed(name: str, text: str) -> Source:
+    """The text of a YAML file with its places. Raises ConfigError where it is none, or empty."""
     lines = tuple(text.splitlines())
     try:
         root = parse(text)
@@ -178,7 +179,7 @@ def validate(source: Source, model: type[M]) -> M:
             source.root.mark,
             "",
             "the file is no mapping of keys to values",
-            found=_found(source.root.plain),
+            found="a list" if isinstance(source.root.content, list) else "a single value",
             allowed=", ".join(model_shape.keys(model)),
         )
         raise ConfigError(source.name, [problem])
@@ -186,7 +187,8 @@ def validate(source: Source, model: type[M]) -> M:
         text = json.dumps(source.root.plain)
         return model.model_validate_json(text, strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems = [_problem(source, model, details) for details in error.errors(include_url=False)]
+        quotes = Quotes(source.root, model)
+        problems = [_problem(source, quotes, model, details) for details in error.errors(include_url=False)]
         raise ConfigError(source.name, _distinct(problems)) from None
 
 
@@ -204,69 +206,79 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def field_path(loc: Loc) -> str:
-    """`rollouts.web.phases[0].weight`."""
-    text = ""
+    """`rollouts.web.phases[0].weight`. Of what was meant as `NAME=value` only the name is told."""
+    text, before = "", None
     for part in loc:
         if isinstance(part, int):
             text += f"[{part}]"
         elif not _is_noise(part):
-            text += f".{part}" if text else part
+            word = part.partition("=")[0] if before == ENVIRONMENT else part
+            text += f".{word}" if text and word else word
+        before = part
     return text
 
 
-def _problem(source: Source, model: type[BaseModel], details: ErrorDetails) -> Problem:
+def _problem(source: Source, quotes: Quotes, model: type[BaseModel], details: ErrorDetails) -> Problem:
     loc, kind = details["loc"], details["type"]
     if kind == "extra_forbidden":
-        return _unknown_key(source, loc, model_shape.keys(model_shape.at(model, loc[:-1])))
+        return _unknown_key(source, quotes, loc, model_shape.keys(model_shape.at(model, loc[:-1])))
     if kind == "missing":
         mark, _ = source.mark(loc[:-1])
-        return source.problem(
-            mark, field_path(loc), f"the key {loc[-1]!r} is missing", allowed="it is required"
-        )
+        message = f"the key {loc[-1]!r} is missing"
+        return source.problem(mark, field_path(loc), message, quotes=quotes, allowed="it is required")
     if loc and loc[-1] == "[key]":
         mark, _ = source.mark(loc[:-1], key=True)
         message, allowed = model_shape.explain(details, None)
-        return source.problem(mark, field_path(loc), message, found=_found(loc[-2]), allowed=allowed)
+        found = "" if ENVIRONMENT in loc[:-2] else _found(loc[-2])
+        return source.problem(mark, field_path(loc), message, quotes=quotes, found=found, allowed=allowed)
     mark, node = source.mark(loc)
     message, allowed = model_shape.explain(details, model_shape.field(model, loc))
     context = details.get("ctx", {})
     value, known = node.plain, context.get("allowed", ())
-    if part := context.get("found"):
+    part = context.get("found")
+    if part:
         value, mark = part, source.narrowed(mark, node, part)
+    secret = quotes.is_secret(node) and not part
     whole = isinstance(value, dict | list) and not kind.endswith("_type")
     return source.problem(
         mark,
         field_path(loc),
-        message,
-        found="" if whole else _found(value),
-        allowed="; ".join(part for part in (allowed or ", ".join(known), _hint(node, kind)) if part),
+        masked_text(message),
+        quotes=quotes,
+        found="" if whole else _hidden(value) if secret else _found(value),
+        allowed="; ".join(
+            part for part in (allowed or ", ".join(known), _hint(node, kind, secret=secret)) if part
+        ),
         suggestion=did_you_mean(value, model_shape.choices(details) or context.get("names", known))
         if isinstance(value, str)
         else "",
     )
 
 
-def _unknown_key(source: Source, loc: Loc, known: Sequence[str]) -> Problem:
+def _unknown_key(source: Source, quotes: Quotes, loc: Loc, known: Sequence[str]) -> Problem:
     key = str(loc[-1])
     mark, _ = source.mark(loc, key=True)
     return source.problem(
         mark,
         field_path(loc),
         "unknown key",
+        quotes=quotes,
         found=key,
         allowed=", ".join(known),
         suggestion=did_you_mean(key, known),
     )
 
 
-def _hint(node: Node, kind: str) -> str:
+def _hint(node: Node, kind: str, *, secret: bool) -> str:
     """What a person very likely meant with a value of another type."""
     if kind != "string_type":
         return ""
     content = node.content
     if isinstance(content, bool | int | float):
-        return f'write it in quotes: "{_found(content)}"'
+        return "write it in quotes" if secret else f'write it in quotes: "{_found(content)}"'
     if isinstance(content, dict) and len(content) == 1 and next(iter(content.values()))[1].content is None:
+        if secret:
+            return "braces make a mapping in YAML; write it in quotes"
         word = next(iter(content))
         return f'braces make a mapping in YAML; write it in quotes: "{{{word}}}"'
     return ""
@@ -280,11 +292,18 @@ def _found(value: object) -> str:
         return "a mapping with " + (", ".join(list(value)[:4]) or "no keys")
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    text = value if isinstance(value, str) else json.dumps(value)
+    text = masked_text(value) if isinstance(value, str) else json.dumps(value)
     text = text if text.isprintable() else json.dumps(text)
     if value == "":
         return '"" (empty)'
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _hidden(value: object) -> str:
+    """What may be told of a value that is not to be shown."""
+    if value is None or value == "" or isinstance(value, list):
+        return _found(value)
+    return "a mapping" if isinstance(value, dict) else MASK
 
 
 def _distinct(problems: Sequence[Problem]) -> list[Problem]:
@@ -300,37 +319,6 @@ def _distinct(problems: Sequence[Problem]) -> list[Problem]:
 def _is_noise(part: int | str) -> bool:
     """Parts of pydantic's locations that stand for no key of the file."""
     return isinstance(part, str) and (part == "[key]" or part.startswith("function-") or "[" in part)
-
-
-def _text(path: Path, name: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-    except FileNotFoundError:
-        raise Invalid(
-            f"there is no file {name}", remedy="`phoenix init` writes one; -f names another place"
-        ) from None
-    except IsADirectoryError:
-        raise Invalid(
-            f"{name} is a directory", remedy=f"name a file in it: {path / 'phoenix.yaml'}"
-        ) from None
-    except OSError as error:
-        raise Invalid(
-            f"{name} cannot be read: {(error.strerror or str(error)).lower()}",
-            remedy="mend its rights, or name another file",
-        ) from None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        column = error.start - data.rfind(b"\n", 0, error.start)
-        raise ConfigError(
-            name,
-            [
-                Problem(
-                    line, column, "", f"byte 0x{data[error.start]:02x} is not UTF-8", allowed="text in UTF-8"
-                )
-            ],
-        ) from None
 
 
 def _window(line: str, column: int) -> tuple[str, int]:

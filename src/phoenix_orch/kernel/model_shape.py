@@ -48,10 +48,15 @@ def at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Any:
     """The annotation found by walking `loc` down from the model; None where it leads nowhere."""
     here: Any = model
     for part in loc:
-        here = _inside(_bare(here), part)
+        here = inside(here, part)
         if here is None:
             return None
     return _bare(here)
+
+
+def inside(annotation: Any, part: int | str) -> Any:
+    """What is expected at one key, or index, of something; None where nothing is."""
+    return _inside(_bare(annotation), part)
 
 
 def field(model: type[BaseModel], loc: tuple[int | str, ...]) -> FieldInfo | None:

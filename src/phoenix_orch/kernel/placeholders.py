@@ -8,11 +8,14 @@ is a misspelling, and refused.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 
 from pydantic_core import PydanticCustomError
 
+CLOSE = 0.6
+"""Likeness from which on one word is taken for another one misspelt."""
 _PLACE = re.compile(r"\{\{([A-Za-z][A-Za-z0-9_-]*)\}\}|(?<!\$)\{([A-Za-z][A-Za-z0-9_-]*)\}")
 
 
@@ -31,15 +34,20 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(word for literal, word in _PLACE.findall(text) if not literal)
 
 
-def check(text: str, known: Sequence[str]) -> str:
+def check(text: str, known: Sequence[str], *, secret: bool = False) -> str:
     """The text itself. Raises an error for pydantic that names the first placeholder without a meaning.
 
-    Only the placeholder is repeated, not the text around it: an environment may hold secrets.
+    Only the placeholder is repeated, not the text around it. In a text that may be `secret` even that is
+    told only when it looks like a known one misspelt: braces may stand in a password.
     """
     for word in words(text):
         if word not in known:
             found = f"{{{word}}}"
             allowed = tuple(f"{{{name}}}" for name in known)
+            if secret and not difflib.get_close_matches(word, known, n=1, cutoff=CLOSE):
+                told = "a placeholder that means nothing"
+                context: dict[str, object] = {"allowed": (*allowed, "or {{…}} for braces as they are")}
+                raise PydanticCustomError("placeholder", told, context)
             context = {
                 "found": found,
                 "names": allowed,

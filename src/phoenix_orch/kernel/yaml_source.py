@@ -46,6 +46,8 @@ _HEX = re.compile(r"0x[0-9a-fA-F]{1,15}")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*|(?=[eE])))([eE][-+]?[0-9]{1,4})?")
 _INFINITY = re.compile(r"[-+]?\.(inf|Inf|INF)")
 _NAN = frozenset({".nan", ".NaN", ".NAN"})
+_QUOTED = re.compile(r"'(?!<)[^']{2,}'")
+"""What the parser quotes of the text; it may be a secret. Names of what it expected are in <>."""
 _CORE = "tag:yaml.org,2002:"
 
 
@@ -59,7 +61,8 @@ class Mark:
 
 
 class YamlFault(Exception):
-    """The text is no YAML that Phoenix reads, and where."""
+    """The text is no YAML that Phoenix reads, and where. Nothing but keys is repeated of it: whatever it
+    was meant to be may be a secret."""
 
     def __init__(self, mark: Mark, message: str, allowed: str = "") -> None:
         super().__init__(message)
@@ -114,6 +117,7 @@ def _translated(error: MarkedYAMLError) -> YamlFault:
         return YamlFault(where, "a tab where YAML wants spaces", "spaces for indentation")
     if "<block end>" in problem:
         return YamlFault(where, "this does not fit the indentation of the lines above", "equal indentation")
+    problem = _QUOTED.sub("'…'", problem)
     if error.context and error.context_mark:
         problem = f"{problem} ({error.context.strip()} that began on line {error.context_mark.line + 1})"
     return YamlFault(where, f"not YAML: {problem}")
@@ -192,13 +196,15 @@ class _Builder:
         return node
 
     def _alias(self, event: AliasEvent) -> Node:
-        name = event.anchor
-        node = self._anchors.get(name)
+        node = self._anchors.get(event.anchor)
         if node is None:
-            known = ", ".join(f"*{anchor}" for anchor in self._anchors) or "none is defined above this line"
-            raise YamlFault(_mark(event), f"*{name} is not defined above this line", known)
+            raise YamlFault(
+                _mark(event),
+                "this alias is not defined above this line",
+                "quotes around a text that begins with *",
+            )
         if node.open:
-            raise YamlFault(_mark(event), f"*{name} holds itself", "an alias to something else")
+            raise YamlFault(_mark(event), "this alias holds itself", "an alias to something else")
         self._count(_mark(event), node.size)
         return node
 
@@ -227,7 +233,7 @@ class _Builder:
             mark = _mark(event)
             if key in node.content:
                 first = node.content[key][0].line + 1
-                raise YamlFault(mark, f"the key {key!r} stands here a second time (first on line {first})")
+                raise YamlFault(mark, f"this key stands here a second time (first on line {first})")
             value = self._node(next(self._events), depth + 1)
             if value.content is None and value.mark.width == 0:
                 value.mark = mark
@@ -282,7 +288,11 @@ def _tag(event: Event) -> str | None:
 def _check_tag(event: Event, allowed: str) -> None:
     tag = _tag(event)
     if tag not in (None, allowed):
-        raise YamlFault(_mark(event), f"the tag {tag} has no meaning here", "values without tags")
+        raise YamlFault(
+            _mark(event),
+            "a tag has no meaning here",
+            "values without tags; quotes around a text that begins with !",
+        )
 
 
 def _mark(event: Event) -> Mark:

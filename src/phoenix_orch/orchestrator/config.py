@@ -11,6 +11,9 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from phoenix_orch.kernel import config, model_shape
+from phoenix_orch.kernel.config_file import read
+from phoenix_orch.kernel.masking import masks_in
+from phoenix_orch.kernel.quoting import Quotes
 from phoenix_orch.rollout.spec import Model, Name, RolloutSpec
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
 from phoenix_orch.workload.spec import ServiceSpec
@@ -162,13 +165,29 @@ def _ambiguous(loc: config.Loc, service: str, routes: list[str]) -> _Fault:
     )
 
 
+MASKED = "this is what Phoenix shows instead of a value"
+
+
+def masks_of(file: PhoenixFile) -> Iterator[config.Loc]:
+    """Places where a mask stands instead of a value: what was copied from an answer of Phoenix."""
+    return masks_in(file.model_dump(mode="json", by_alias=True))
+
+
+def mask_fault(loc: config.Loc) -> InitErrorDetails:
+    """The error at such a place, for pydantic."""
+    context = {"message": MASKED, "allowed": ("the value itself",)}
+    return InitErrorDetails(type=PydanticCustomError("masked", "{message}", context), loc=loc, input=None)
+
+
 def load(path: Path) -> PhoenixFile:
     """Read and check a phoenix.yaml. Raises Invalid or ConfigError, which lists everything wrong.
 
     Relative working directories are taken from where the file is, and absolute from here on.
     """
-    source = config.read(path)
+    source = read(path)
     file = config.validate(source, PhoenixFile)
+    if masks := list(masks_of(file)):
+        raise config.ConfigError(source.name, [_masked(source, loc) for loc in masks])
     base = Path.cwd() if str(path) == "-" else path.expanduser().absolute().parent
     services = {
         name: spec.model_copy(update={"cwd": str((base / Path(spec.cwd).expanduser()).resolve())})
@@ -182,6 +201,13 @@ def load(path: Path) -> PhoenixFile:
     return file.model_copy(update={"services": services})
 
 
+def _masked(source: config.Source, loc: config.Loc) -> config.Problem:
+    mark, _ = source.mark(loc)
+    quotes = Quotes(source.root, PhoenixFile)
+    place = config.field_path(loc)
+    return source.problem(mark, place, MASKED, quotes=quotes, allowed="the value itself")
+
+
 def _no_directory(source: config.Source, service: str, directory: str) -> config.Problem:
     loc = ("services", service, "cwd")
     mark, _ = source.mark(loc)
@@ -189,6 +215,7 @@ def _no_directory(source: config.Source, service: str, directory: str) -> config
         mark,
         config.field_path(loc),
         "there is no such directory",
+        quotes=Quotes(source.root, PhoenixFile),
         found=directory,
         allowed="an existing directory",
     )

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from phoenix_orch.kernel.errors import BadState, Invalid
 from phoenix_orch.runtime.files import make_private
 from phoenix_orch.runtime.held_lock import HeldLock
 
+MASK_KEY_BYTES = 32
 LONGEST_SOCKET = 107
 """Bytes of a unix socket's path on Linux, without the final zero."""
 _YEARS = (1970, 9900)
@@ -60,6 +62,11 @@ class Layout:
     def aborts(self) -> Path:
         """Notes of aborts made past Phoenix."""
         return self.root / "aborts"
+
+    @property
+    def mask_key(self) -> Path:
+        """The key of the signs that stand for values which are not shown."""
+        return self.root / "mask.key"
 
     @property
     def made(self) -> bool:
@@ -118,6 +125,21 @@ def staged(path: Path, text: str) -> Iterator[Callable[[], object]]:
         yield lambda: temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def mask_key(layout: Layout) -> bytes | None:
+    """The key of this data directory, made when there is none; None where that cannot be.
+
+    Whoever has it can try values against their signs, so that it is for its owner alone and leaves the
+    directory with no answer.
+    """
+    try:
+        if not layout.mask_key.exists():
+            write_whole(layout.mask_key, secrets.token_hex(MASK_KEY_BYTES))
+        key = bytes.fromhex(layout.mask_key.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return key if len(key) == MASK_KEY_BYTES else None
 
 
 @contextlib.contextmanager

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 
+from phoenix_orch.kernel.errors import Retryable
+from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.views import LogLine, LogPage
 from phoenix_orch.workload.logs import ServiceLogs
+
+SEARCH_LIMIT = 30.0
+"""Real seconds after which a search for patterns is given up."""
 
 
 class WorkloadLogs:
@@ -38,7 +45,22 @@ class WorkloadLogs:
     async def matches(
         self, service: str, revision: str, since: Mapping[str, int] | None, patterns: Sequence[str]
     ) -> list[str]:
-        """The first lines that match one of `patterns`, written after `since` (None: all there is)."""
-        logs = ServiceLogs(self._data_dir, service)
-        found = await asyncio.to_thread(logs.scan, revision, patterns, since=since)
+        """The first lines that match one of `patterns`, written after `since` (None: all there is).
+
+        Raises Retryable when that takes longer than `SEARCH_LIMIT`.
+        """
+        logs, given_up = ServiceLogs(self._data_dir, service), threading.Event()
+        try:
+            async with asyncio.timeout(SEARCH_LIMIT):
+                found = await asyncio.to_thread(
+                    logs.scan, revision, patterns, since=since, given_up=given_up.is_set
+                )
+        except TimeoutError:
+            limit = format_duration(timedelta(seconds=SEARCH_LIMIT))
+            raise Retryable(
+                f"the logs were not searched to their end within {limit}",
+                remedy="write fewer patterns, or such with fewer repetitions",
+            ) from None
+        finally:
+            given_up.set()  # a thread cannot be cancelled
         return [f"{line.instance}: {line.text}" for line in found]

@@ -114,5 +114,5 @@ class Master:
         """An instance that became ready or died is routed, or no longer routed, at once."""
         while True:
             await self._workload.changed.wait()
-            self._workload.changed.clear()
-            self.controller.wake()
+            for service in self._workload.take_changed():
+                self.controller.wake(service)

@@ -37,7 +37,7 @@ from phoenix_orch.rollout.status import (
 )
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter
-from phoenix_orch.workload.spec import Template, refuse_unknown_placeholders
+from phoenix_orch.workload.spec import Template, refuse_unfit
 from phoenix_orch.workload.workload import Workload
 
 T = TypeVar("T")
@@ -120,7 +120,7 @@ class OrchestratorOperations(Reading):
             if command is not None:
                 changed["command"] = list(command)
             template = _template(changed)
-            refuse_unknown_placeholders(env or {}, command or ())
+            refuse_unfit(env or {}, command or ())
             target = template.revision
             if target == rollout.status.stable:
                 raise BadState(

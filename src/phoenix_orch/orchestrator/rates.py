@@ -17,6 +17,7 @@ from phoenix_orch.orchestrator.views import Rates
 class _Totals:
     requests: int = 0
     errors: int = 0
+    abandoned: int = 0
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class RateMeter:
 def _add(totals: _Totals, arm: Arm) -> None:
     totals.requests += arm.requests
     totals.errors += arm.errors
+    totals.abandoned += arm.abandoned
 
 
 def _rates(arms: list[Arm], seconds: float, totals: _Totals) -> Rates:
@@ -72,4 +74,5 @@ def _rates(arms: list[Arm], seconds: float, totals: _Totals) -> Rates:
         p99=quantile(buckets, 0.99),
         requests=totals.requests,
         errors=totals.errors,
+        abandoned=totals.abandoned,
     )

@@ -23,6 +23,7 @@ from phoenix_orch.orchestrator.standby import is_led
 from phoenix_orch.orchestrator.up import ending_signals, run_up, until
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks
+from phoenix_orch.runtime.stuck_loop import stuck_loop_told
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
 _BESIDE: Mapping[str, Callable[[Parts], Coroutine[Any, Any, None]]] = {
@@ -58,7 +59,7 @@ async def _serve(component: str, layout: Layout, store_url: str | None, speed: f
     try:
         url = store_url or (await valkey.ensure()).url
         async with open_parts(layout, clock, url, speed) as parts:
-            with ending_signals() as stop:
+            with ending_signals() as stop, stuck_loop_told():
                 return await until(stop, [_BESIDE[component](parts)])
     finally:
         if ours and not any(is_led(layout.lock(name)) for name in ("phoenix", *_BESIDE)):

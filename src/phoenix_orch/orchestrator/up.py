@@ -39,6 +39,7 @@ from phoenix_orch.runtime.children import adopt_orphans
 from phoenix_orch.runtime.held_lock import HeldLock, keep_held
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks
+from phoenix_orch.runtime.stuck_loop import stuck_loop_told
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.traffic import traefik_api
 from phoenix_orch.traffic.embedded import EmbeddedRouter
@@ -176,7 +177,12 @@ async def _up(
     others: bool,
 ) -> int:
     layout.make()
-    with _only_phoenix(layout) as lock, ending_signals() as stop, _clock(layout, speed) as started:
+    with (
+        _only_phoenix(layout) as lock,
+        ending_signals() as stop,
+        stuck_loop_told(),
+        _clock(layout, speed) as started,
+    ):
         known = config or read_kept(layout.config)
         router = known.router if known else RouterSpec()
         machinery = Machinery(

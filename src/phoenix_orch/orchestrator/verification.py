@@ -13,19 +13,24 @@ from datetime import timedelta
 from typing import Protocol
 
 import httpx
+from pydantic import ValidationError
 
+from phoenix_orch.health_validator import histogram
 from phoenix_orch.health_validator.observation import Arm
 from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
+from phoenix_orch.kernel.masking import masked_url
 from phoenix_orch.kernel.units import format_duration, format_ratio
-from phoenix_orch.rollback_controller.checks import Route, http_failure
+from phoenix_orch.rollback_controller.checks import Route, http_failure, surroundings
 from phoenix_orch.rollout.spec import Limits
 from phoenix_orch.rollout.status import Rollout, Verification, VerifyStep
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.workload.spec import Health, Template
 from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadView
 
+LINE_SHOWN = 200
+"""Characters of a bad line of the log that go into the result."""
 SLOW_SHARE = {"p95": 0.05, "p99": 0.01}
 RETRY_PAUSE = 0.5
 """Seconds between two tries while something that comes back by itself is away."""
@@ -165,7 +170,7 @@ class Verifier:
             arm = await self._window(rollout, revision, window)
             if arm is not None:
                 total, watched = arm if total is None else _sum(total, arm), watched + window
-            enough = total is not None and total.requests >= rollout.spec.policy.min_requests
+            enough = total is not None and _enough(total, rollout.spec.policy.min_requests)
             if enough or kind == "rollback":
                 break
         limits = rollout.spec.steps()[-1].limits
@@ -187,8 +192,18 @@ class Verifier:
         except (PhoenixError, OSError) as error:
             return VerifyStep(name=name, ok=False, detail=str(error))
         if found:
-            return VerifyStep(name=name, ok=False, detail=f"{len(found)} lines, first: {found[0][:200]}")
+            first = await self._harmless(rollout, revision, found[0])
+            return VerifyStep(name=name, ok=False, detail=f"{len(found)} lines{first}")
         return VerifyStep(name=name, ok=True, detail=f"none of {len(patterns)} patterns found")
+
+    async def _harmless(self, rollout: Rollout, revision: str, line: str) -> str:
+        """A line of the service without its secrets; nothing of it where these cannot be known."""
+        try:
+            template = await self._template(rollout.name, revision)
+        except (PhoenixError, ValidationError):
+            return ""
+        known = surroundings(rollout, revision, template).secrets
+        return f", first: {known.harmless(line)[:LINE_SHOWN]}" if known is not None else ""
 
     async def _critical_paths(self, rollout: Rollout) -> list[VerifyStep]:
         route = self._route(rollout.route)
@@ -203,7 +218,7 @@ class Verifier:
                     if time.monotonic() > give_up:
                         break
                     await asyncio.sleep(RETRY_PAUSE)
-                detail = failure or f"{url}: {path.http.status}"
+                detail = failure or f"{masked_url(url)}: {path.http.status}"
                 steps.append(VerifyStep(name=f"critical path {path.name}", ok=failure is None, detail=detail))
         return steps
 
@@ -228,8 +243,15 @@ def _sum(one: Arm, other: Arm) -> Arm:
         revision=one.revision,
         requests=one.requests + other.requests,
         errors=one.errors + other.errors,
+        abandoned=one.abandoned + other.abandoned,
         buckets=tuple(sorted(counts.items())),
+        waited=histogram.merged(one.waited, other.waited),
     )
+
+
+def _enough(arm: Arm, wanted: int) -> bool:
+    """Answers to judge, or so many clients that gave up that their lack is an answer, too."""
+    return arm.requests >= wanted or (arm.unanswered and arm.abandoned >= wanted)
 
 
 def judge_arm(arm: Arm | None, limits: Limits, window: timedelta) -> VerifyStep:
@@ -239,6 +261,9 @@ def judge_arm(arm: Arm | None, limits: Limits, window: timedelta) -> VerifyStep:
         return VerifyStep(
             name=name, ok=False, unknown=True, detail=f"too few requests within {format_duration(window)}"
         )
+    given_up = f"clients gave up on {arm.abandoned} of {arm.arrived}" if arm.abandoned else ""
+    if not arm.requests:
+        return VerifyStep(name=name, ok=False, detail=f"no request was answered; {given_up}")
     found, bad = [], False
     share = arm.errors / arm.requests
     found.append(f"errors {format_ratio(round(share, 6))} of {arm.requests}")
@@ -248,18 +273,11 @@ def judge_arm(arm: Arm | None, limits: Limits, window: timedelta) -> VerifyStep:
     for quantile, limit in (("p95", limits.latency_p95), ("p99", limits.latency_p99)):
         if limit is None:
             continue
-        slow = _certainly_above(arm, limit.total_seconds()) / arm.requests
-        within = slow <= SLOW_SHARE[quantile]
+        known = histogram.with_waited(arm.buckets, arm.waited, limits.latencies())
+        slow = histogram.certainly_above(known, limit.total_seconds())
+        within = slow <= SLOW_SHARE[quantile] * histogram.total(known)
         bad = bad or not within
         found.append(f"{quantile} {'within' if within else 'above'} {format_duration(limit)}")
+    if given_up:
+        found.append(given_up)
     return VerifyStep(name=name, ok=not bad, detail="; ".join(found))
-
-
-def _certainly_above(arm: Arm, limit: float) -> int:
-    """Requests in buckets that begin at or above the limit."""
-    above, lower = 0, 0.0
-    for upper, count in arm.buckets:
-        if lower >= limit:
-            above += count
-        lower = upper
-    return above

@@ -31,6 +31,8 @@ class Rates(Model):
     requests: int = 0
     """Requests since the release began."""
     errors: int = 0
+    abandoned: int = 0
+    """Requests since the release began that clients gave up on; `requests` are without them."""
 
 
 class Fault(Model):

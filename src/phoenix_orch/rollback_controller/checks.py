@@ -7,15 +7,20 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
 from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.masking import masked_url, masked_words, told
+from phoenix_orch.kernel.secrets import Secrets, secrets_of, secrets_of_words
 from phoenix_orch.rollback_controller.triggers import CheckState
 from phoenix_orch.rollout.spec import Check, CommandCheck, HttpCheck
+from phoenix_orch.rollout.status import Rollout
 from phoenix_orch.runtime import children
+from phoenix_orch.runtime.detached import harmless_environment
+from phoenix_orch.workload.spec import Template
 
 OUTPUT_SHOWN = 200
 """Characters of a failing command's output that go into the reason."""
@@ -41,20 +46,21 @@ async def http_failure(
     client: httpx.AsyncClient, check: HttpCheck, url: str, *, limit: float, host: str | None = None
 ) -> str | None:
     """What is wrong with the answer, or None. Never raises for anything the other side does."""
-    headers = {"Host": host} if host else None
+    headers, shown = {"Host": host} if host else None, masked_url(url)
     try:
         async with asyncio.timeout(limit), client.stream(check.method, url, headers=headers) as response:
             text = await _beginning(response) if check.contains is not None else ""
     except TimeoutError:
-        return f"{url}: no answer within {limit:g} s"
+        return f"{shown}: no answer within {limit:g} s"
     except httpx.HTTPError as error:
-        return f"{url}: {type(error).__name__} {error}".rstrip()
-    except (httpx.InvalidURL, ValueError) as error:
-        return f"{url}: {error}"
+        said = Secrets(secrets_of({}, urls=[url])).harmless(str(error))
+        return f"{shown}: {type(error).__name__} {said}".rstrip()
+    except (httpx.InvalidURL, ValueError, ExceptionGroup) as error:  # its text repeats a part of the address
+        return f"{shown}: the address leads nowhere ({type(error).__name__})"
     if response.status_code != check.status:
-        return f"{url}: status {response.status_code}, expected {check.status}"
+        return f"{shown}: status {response.status_code}, expected {check.status}"
     if check.contains is not None and check.contains not in text:
-        return f"{url}: the answer does not hold {check.contains!r}"
+        return f"{shown}: the answer does not hold {check.contains!r}"
     return None
 
 
@@ -67,21 +73,28 @@ async def _beginning(response: httpx.Response) -> str:
     return text
 
 
-async def command_failure(check: CommandCheck, env: Mapping[str, str], *, limit: float) -> str | None:
-    """What is wrong with the program's end, or None. The program's whole group ends with the check."""
+async def command_failure(
+    check: CommandCheck, env: Mapping[str, str], *, limit: float, secrets: Secrets | None = None
+) -> str | None:
+    """What is wrong with the program's end, or None. The program's whole group ends with the check.
+
+    It sees `env` and what is harmless of Phoenix's own environment. Its output is told without `secrets`;
+    None: they are not known, and nothing is told of it.
+    """
+    program = told(masked_words(check.command)[0])
     try:
         process = await asyncio.create_subprocess_exec(
             *check.command,
-            env={**os.environ, **env},
+            env={**harmless_environment(), **env},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             start_new_session=True,
         )
     except OSError as error:
-        return f"{check.command[0]}: {error.strerror}"
+        return f"{program}: {error.strerror}"
     except ValueError as error:  # a zero byte
-        return f"{check.command[0]}: {error}"
+        return f"{program}: {error}"
     children.note(process.pid)
     output = bytearray()
     reading = asyncio.create_task(_keep_end(process.stdout, output))
@@ -89,7 +102,7 @@ async def command_failure(check: CommandCheck, env: Mapping[str, str], *, limit:
         async with asyncio.timeout(limit):
             status = await process.wait()
     except TimeoutError:
-        return f"{check.command[0]}: not done within {limit:g} s"
+        return f"{program}: not done within {limit:g} s"
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -98,14 +111,54 @@ async def command_failure(check: CommandCheck, env: Mapping[str, str], *, limit:
         reading.cancel()
     if status == 0:
         return None
-    said = output.decode(errors="replace").strip()[-OUTPUT_SHOWN:]
-    return f"{check.command[0]}: exit status {status}" + (f": {said}" if said else "")
+    return f"{program}: exit status {status}{_told(bytes(output), secrets)}"
+
+
+def _told(output: bytes, secrets: Secrets | None) -> str:
+    """The end of what a program said, as it may stand in a reason."""
+    if not output.strip():
+        return ""
+    if secrets is None:
+        return "; its output is not shown while the store is away"
+    text = output.decode(errors="replace")
+    if len(output) >= OUTPUT_KEPT:  # it begins somewhere, in the middle of a secret perhaps
+        text = text[OUTPUT_KEPT // 4 :].partition(" ")[2]
+    shown = secrets.harmless(text).strip()
+    if len(shown) > OUTPUT_SHOWN:  # nor does it begin in the middle of a mask
+        shown = shown[-OUTPUT_SHOWN:].partition(" ")[2] or "…"
+    return f": {shown}" if shown else ""
 
 
 async def _keep_end(stream: asyncio.StreamReader | None, output: bytearray) -> None:
     while stream is not None and (piece := await stream.read(OUTPUT_KEPT)):
         output += piece
         del output[:-OUTPUT_KEPT]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a check's program is told of the revision, and what must not be told of its output."""
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    secrets: Secrets | None = None
+    """None: not known."""
+
+
+def surroundings(rollout: Rollout, revision: str, template: Template | None) -> Surroundings:
+    """Those of one revision. `template` None: it has not been read yet, and nobody knows what is secret."""
+    env = {"PHOENIX_SERVICE": rollout.service, "PHOENIX_REVISION": revision}
+    if template is None:
+        return Surroundings(env)
+    programs = [check.exec for check in rollout.spec.checks if check.exec is not None]
+    paths = [path.http for path in rollout.spec.verify.critical_paths]
+    requests = [*(check.http for check in rollout.spec.checks if check.http is not None), *paths]
+    commands = [template.command, *(program.command for program in programs)]
+    known = [
+        *secrets_of(template.env, urls=(request.url for request in requests)),
+        *(value for program in programs for value in secrets_of(program.env)),
+        *(word for words in commands for word in secrets_of_words(words)),
+    ]
+    return Surroundings({**env, "PHOENIX_VERSION": template.version}, Secrets(known))
 
 
 class CheckRunner:
@@ -119,12 +172,14 @@ class CheckRunner:
         targets: Callable[[], Sequence[str]],
         route: Callable[[], Route],
         changed: Callable[[], None],
+        surroundings: Callable[[], Surroundings] = Surroundings,
     ) -> None:
         self.states: dict[str, CheckState] = {check.name: CheckState() for check in checks}
         self._clock = clock
         self._targets = targets
         self._route = route
         self._changed = changed
+        self._surroundings = surroundings
         self._tasks = [
             asyncio.create_task(self._repeat(check), name=f"check {check.name}") for check in checks
         ]
@@ -142,7 +197,7 @@ class CheckRunner:
                     try:
                         failure = await self._failure(check, client, targets)
                     except Exception as error:  # noqa: BLE001 - a check that ended silently would count as passed
-                        failure = f"{type(error).__name__}: {error}"
+                        failure = told(f"{type(error).__name__}: {error}")
                     self._count(check, failure)
                 await self._clock.sleep(check.interval)
 
@@ -163,13 +218,17 @@ class CheckRunner:
                 host = route.host if check.http.url.startswith("{route}") else None
                 failure = await http_failure(client, check.http, url, limit=limit, host=host)
             elif check.exec is not None:
+                around = self._surroundings()
                 env = {
+                    **{name: placeholders.fill(value, places) for name, value in check.exec.env.items()},
+                    **around.env,
                     "PHOENIX_CANARY_URL": target,
                     "PHOENIX_ROUTE_URL": route.url,
                     "PHOENIX_ROUTE_HOST": route.host or "",
                 }
                 words = tuple(placeholders.fill(word, places) for word in check.exec.command)
-                failure = await command_failure(CommandCheck(command=words), env, limit=limit)
+                program = check.exec.model_copy(update={"command": words})
+                failure = await command_failure(program, env, limit=limit, secrets=around.secrets)
             else:
                 failure = None
             if failure is not None:

@@ -18,11 +18,12 @@ import structlog
 from phoenix_orch.health_validator.observation import Verdict
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError
-from phoenix_orch.rollback_controller.checks import CheckRunner, Route
+from phoenix_orch.rollback_controller.checks import CheckRunner, Route, Surroundings, surroundings
 from phoenix_orch.rollback_controller.triggers import CheckState, Trigger, evaluate, judged_revision
 from phoenix_orch.rollout.spec import Check
 from phoenix_orch.rollout.status import Cause, Event, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.rollout.templates import Templates
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.traffic.router import TrafficRouter
 from phoenix_orch.workload.workload import WorkloadState, WorkloadView
@@ -62,6 +63,7 @@ class RollbackController:
         self._untold: list[tuple[Rollout, Cause]] = []
         self._beside: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
+        self._templates = Templates(store)
         self._wake = asyncio.Event()
         self._log = structlog.get_logger("phoenix.rollback-controller")
         self._faults = Faults(self._log)
@@ -106,9 +108,14 @@ class RollbackController:
     async def look(self) -> None:
         """One look at every rollout. Nothing that fails or hangs keeps the next one waiting."""
         await self._run_beside({"store": self._refresh})
-        await self._run_beside(
-            {f"look at {name}": self._looking(rollout) for name, rollout in self._rollouts.items()}
-        )
+        await self._run_beside({"templates": self._learn})
+        judged = []
+        for rollout in self._rollouts.values():
+            if judged_revision(rollout.status) is None:
+                self._faults.mended(rollout.name, "look")
+            else:
+                judged.append(rollout)
+        await self._run_beside({f"look at {one.name}": self._looking(one) for one in judged})
         self._forget_the_past()
         if self._untold:
             await self._run_beside({"tell": self._tell})
@@ -128,8 +135,9 @@ class RollbackController:
         try:
             rollouts = {rollout.name: rollout for rollout in await self._store.rollouts()}
             self._rollouts = rollouts
-            self._verdicts = {name: kept for name, kept in self._verdicts.items() if name in rollouts}
-            for name in rollouts:
+            judged = [name for name, rollout in rollouts.items() if judged_revision(rollout.status)]
+            self._verdicts = {name: kept for name, kept in self._verdicts.items() if name in judged}
+            for name in judged:
                 found = await self._store.verdict(name)
                 if found is not None:
                     self._verdicts[name] = found[0]
@@ -204,9 +212,29 @@ class RollbackController:
             targets=lambda: self._targets.get(rollout.name, ()),
             route=lambda: self._routes.get(rollout.route, Route()),
             changed=self.wake,
+            surroundings=lambda: self._surroundings(rollout, key[1]),
         )
         self._runners[key] = (wanted, runner)
         return runner.states
+
+    def _surroundings(self, rollout: Rollout, revision: str) -> Surroundings:
+        template = self._templates.known(rollout.name, revision)
+        return surroundings(rollout, revision, template)
+
+    async def _learn(self) -> None:
+        """Read the templates of those revisions that programs check: what is secret in their output."""
+        for rollout in list(self._rollouts.values()):
+            revision = judged_revision(rollout.status)
+            if revision is None or not any(check.exec is not None for check in rollout.spec.checks):
+                continue
+            try:
+                await self._templates.get(rollout, revision)
+            except PhoenixError as error:
+                self._faults.tell(rollout.name, "template", error=error)
+            except Exception as error:  # noqa: BLE001 - what cannot be read must not end the watch
+                self._faults.tell(rollout.name, "template", error=error, unforeseen=True)
+            else:
+                self._faults.mended(rollout.name, "template")
 
     def _end_checks(self, key: Key) -> None:
         _, runner = self._runners.pop(key)
@@ -225,7 +253,10 @@ class RollbackController:
         self._latched &= judged
         for gone in set(self._targets) - set(self._rollouts):
             del self._targets[gone]
+            self._templates.forget(gone)
             self._faults.forget(gone)
+        for name, rollout in self._rollouts.items():
+            self._templates.keep(name, [judged_revision(rollout.status)])
 
     # -- acting ------------------------------------------------------------------------------------
 

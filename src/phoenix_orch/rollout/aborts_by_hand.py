@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from phoenix_orch.kernel.errors import Invalid, Retryable
+from phoenix_orch.kernel.told import Told
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.rollout.status import Cause, Event, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
@@ -35,7 +36,7 @@ class AbortNote(Model):
     """Rollout time."""
     weight: int
     """Share of the traffic that was taken away, in per cent."""
-    reason: str = ""
+    reason: Told = ""
 
 
 class AbortNotes:

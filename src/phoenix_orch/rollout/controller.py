@@ -22,8 +22,9 @@ from phoenix_orch.rollout.drift import Drift
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
 from phoenix_orch.rollout.latches import LATCHES_KEPT, Latches
 from phoenix_orch.rollout.machine import decide
+from phoenix_orch.rollout.passes import BREATH, RESTING_TICK, TICK, Passes
 from phoenix_orch.rollout.pictures import groups, routed, traffic_facts, traffic_state
-from phoenix_orch.rollout.status import RESTING, Cause, Event, Release, Rollout
+from phoenix_orch.rollout.status import RESTING, Cause, Event, Release, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.templates import Templates
 from phoenix_orch.rollout.unsaved import Decided, Unsaved
@@ -34,15 +35,12 @@ from phoenix_orch.workload.workload import InstanceState, Workload, WorkloadStat
 
 T = TypeVar("T")
 
-TICK = timedelta(milliseconds=250)
-"""Longest wait between two passes over a rollout that is on its way, in real time."""
-RESTING_TICK = timedelta(seconds=1)
 ABORT_RETRY = timedelta(milliseconds=50)
 """Wait before an abort that failed is tried again."""
-BREATH = timedelta(milliseconds=10)
-"""Shortest wait between two passes, however often something changes."""
 PASS_LIMIT = 30.0
 """Real seconds after which a pass that hangs is cut off."""
+_QUIET = RESTING | {State.INITIALIZING}
+"""No release is on its way."""
 
 
 class RolloutController:
@@ -67,16 +65,19 @@ class RolloutController:
         self._unsaved: dict[str, Unsaved] = {}
         self._templates = Templates(store)
         self._drift = Drift()
-        self._wake = asyncio.Event()
+        self._passes = Passes(self._names, self._guarded, self._is_quiet)
         self._log = structlog.get_logger("phoenix.rollout-controller")
         self._faults = Faults(self._log)
         self._by_hand = AbortsByHand(notes, store) if notes is not None else None
         self._verifications = Verifications(verifier, self._faults)
         self._latches = Latches(store, router)
 
-    def wake(self) -> None:
-        """Look now: something changed."""
-        self._wake.set()
+    def wake(self, service: str | None = None) -> None:
+        """Look now: something changed, with this service or anywhere."""
+        if service is None:
+            self._passes.wake()
+        elif names := [name for name, rollout in self._known.items() if rollout.service == service]:
+            self._passes.wake(*names)
 
     def faults(self, name: str) -> dict[str, Exception]:
         """What keeps it from acting on a rollout now, by what it tries."""
@@ -85,31 +86,29 @@ class RolloutController:
     async def run(self) -> None:
         """Pass over all rollouts again and again."""
         try:
-            while True:
-                self._wake.clear()
-                wait = await self.reconcile_all()
-                await asyncio.sleep(BREATH.total_seconds())
-                try:
-                    async with asyncio.timeout((wait - BREATH).total_seconds()):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
+            await self._passes.run()
         finally:
             await self._verifications.stop()
 
     async def reconcile_all(self) -> timedelta:
         """One pass over every rollout, side by side; returns how long to wait for the next, in real time."""
+        waits = await asyncio.gather(*(self._guarded(name) for name in await self._names()))
+        return min((RESTING_TICK, *waits))
+
+    async def _names(self) -> list[str]:
+        """All rollouts; those known last while the store is away."""
         try:
             names = [rollout.name for rollout in await self._store.rollouts()]
         except PhoenixError as error:
             self._faults.tell("store", error=error)
-            names = list(self._known)
-        else:
-            self._faults.mended("store")
-            for gone in set(self._known) - set(names):
-                self._forget(self._known.pop(gone))
-        waits = await asyncio.gather(*(self._guarded(name) for name in names))
-        return min((RESTING_TICK, *waits))
+            return list(self._known)
+        self._faults.mended("store")
+        for gone in set(self._known) - set(names):
+            self._forget(self._known.pop(gone))
+        return names
+
+    def _is_quiet(self, name: str) -> bool:
+        return name not in self._known or self._known[name].status.state in _QUIET
 
     async def _guarded(self, name: str) -> timedelta:
         """One pass that stops no other one, whatever it meets."""
@@ -266,7 +265,7 @@ class RolloutController:
         try:
             answer = await call
         except Conflict:
-            self.wake()
+            self._passes.wake(name)
             return None
         except PhoenixError as error:
             self._faults.tell(name, what, error=error)
@@ -327,7 +326,7 @@ class RolloutController:
         await self._store.clear_cause(rollout.name, revision)
         await self._router.clear_latch(rollout.route, revision)
         self._drift.unsure(rollout.route)
-        self.wake()
+        self._passes.wake(rollout.name)
 
     async def _keep_latches(self, rollout: Rollout, state: TrafficState) -> None:
         """A traffic object that was made anew gets the latches that the store knows of.
@@ -389,13 +388,13 @@ class RolloutController:
         try:
             written = await self._router.write(following)
         except (Conflict, Latched):
-            self.wake()  # decided on old knowledge; look again
+            self._passes.wake(rollout.name)  # decided on old knowledge; look again
             return state
         except PhoenixError:
             self._drift.unsure(rollout.route)  # it may have been written all the same
             raise
         self._drift.wrote(written)
-        self.wake()
+        self._passes.wake(rollout.name)
         return written
 
     async def _release(self, rollout: Rollout, state: TrafficState | None, workload: WorkloadState) -> None:

@@ -9,7 +9,6 @@ These models are the file format, the API format and the stored format at once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Annotated, Literal, Self
@@ -25,7 +24,8 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from phoenix_orch.kernel import placeholders
+from phoenix_orch.kernel import patterns, placeholders
+from phoenix_orch.kernel.arguments import Passable, Variable
 from phoenix_orch.kernel.units import Duration, Ratio, Size
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -46,6 +46,7 @@ class Model(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,
+        hide_input_in_errors=True,  # it may be an environment
     )
 
 
@@ -60,6 +61,11 @@ class Limits(Model):
     """Share of all cores of the machine, per process, averaged over the window."""
     memory: Size | None = None
     """Resident bytes of any one process."""
+
+    def latencies(self) -> tuple[float | None, float | None]:
+        """Seconds, of p95 and p99."""
+        p95, p99 = self.latency_p95, self.latency_p99
+        return (p95.total_seconds() if p95 else None, p99.total_seconds() if p99 else None)
 
 
 class Phase(Model):
@@ -112,8 +118,14 @@ def _known_placeholders(text: str) -> str:
     return placeholders.check(text, ("canary", "route"))
 
 
-Filled = Annotated[str, AfterValidator(_known_placeholders)]
+def _known_in_secret(text: str) -> str:
+    return placeholders.check(text, ("canary", "route"), secret=True)
+
+
+Filled = Annotated[Passable, AfterValidator(_known_placeholders)]
 """Text in which `{canary}` and `{route}` are put in, and nothing else."""
+Value = Annotated[Passable, AfterValidator(_known_in_secret)]
+"""The same for a value of a variable, of which nothing is repeated in errors."""
 
 
 class HttpCheck(Model):
@@ -133,16 +145,22 @@ class HttpCheck(Model):
     def _is_address(cls, url: str) -> str:
         if not url.startswith(("{canary}", "{route}", "http://", "https://")):
             raise ValueError(
-                f"{url!r} is no whole address; write one that begins with {{canary}}, {{route}}, http://"
+                "this is no whole address; write one that begins with {canary}, {route}, http:// or https://"
             )
         return url
 
 
 class CommandCheck(Model):
-    """A program that has to exit with 0. PHOENIX_CANARY_URL and PHOENIX_ROUTE_URL are set."""
+    """A program that has to exit with 0.
+
+    It gets PATH, HOME, LANG, TZ and TMPDIR of Phoenix's environment, PHOENIX_SERVICE, PHOENIX_REVISION,
+    PHOENIX_VERSION, PHOENIX_CANARY_URL, PHOENIX_ROUTE_URL, PHOENIX_ROUTE_HOST, and what `env` names.
+    """
 
     command: Annotated[tuple[Filled, ...], Field(min_length=1)]
     """Program and arguments, with `{canary}` and `{route}` put in; no shell is run."""
+    env: dict[Variable, Value] = Field(default_factory=dict)
+    """Added to its environment; `{canary}` and `{route}` are put in."""
 
 
 class Check(Model):
@@ -257,6 +275,8 @@ class Shares(Model):
     """CPU and memory, each."""
     business: Weight = 0.1
     """Each limit of a business metric or of a plain value."""
+    abandoned_against_stable: Weight = 0.05
+    """Requests that clients gave up on, against stable in the same seconds."""
 
     @model_validator(mode="after")
     def _something_counts(self) -> Self:
@@ -299,6 +319,10 @@ class Statistical(Model):
     """Nor are they ever tolerated beyond so many times."""
     latency_odds_unknown: Annotated[float, Field(ge=1, le=100)] = 2.0
     """Tolerated where there is no history to translate `latencyTolerance` into odds."""
+    abandoned_odds: Annotated[float, Field(ge=1, le=100)] = 2.0
+    """Odds of clients giving up of up to so many times those of stable are no regression."""
+    abandoned_materiality: Ratio = 0.01
+    """Nor is a share of requests given up on that is higher than stable's by less than this."""
     business_odds: Annotated[float, Field(ge=1, le=100)] = 1.05
     """Business events up to so many times rarer or more frequent than stable's are no regression."""
     resource_tolerance: Ratio = 0.2
@@ -367,7 +391,8 @@ class Policy(Model):
     min_requests: Annotated[int, Field(ge=1)] = 10
     """Fewer canary requests than this are no evidence."""
     no_data: Literal["hold", "rollback"] = "hold"
-    """Without an answer from the source of evidence: wait, or take the release back."""
+    """Without an answer from the source of evidence, or from the canary to anybody: wait, or take the release
+    back."""
     hold_timeout: Duration = timedelta(hours=1)
     """A release that had to wait this long is not waited for any longer."""
     on_hold_timeout: Literal["pause", "rollback"] = "rollback"
@@ -389,18 +414,8 @@ class Policy(Model):
 class LogPatterns(Model):
     """Regular expressions that must not appear in what stable writes after a change."""
 
-    bad: tuple[str, ...] = ()
-    """Regular expressions; a line that matches one fails the verification."""
-
-    @field_validator("bad")
-    @classmethod
-    def _compiles(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        for pattern in patterns:
-            try:
-                re.compile(pattern)
-            except re.error as error:
-                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
-        return patterns
+    bad: tuple[Annotated[str, AfterValidator(patterns.checked)], ...] = ()
+    """Regular expressions of RE2; a line that matches one fails the verification."""
 
 
 class CriticalPath(Model):

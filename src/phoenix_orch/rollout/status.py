@@ -1,6 +1,7 @@
 """Where a rollout stands, and the records it leaves behind. Data only.
 
-`Status` is everything `machine.decide` needs to go on after a crash; there is no other memory.
+`Status` is everything `machine.decide` needs to go on after a crash; there is no other memory. Words of
+people, programs and libraries are made fit to be shown when a record is made: see `kernel.masking.Told`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from phoenix_orch.health_validator.observation import MetricEvidence, Verdict
+from phoenix_orch.kernel.told import Told
 from phoenix_orch.rollout.spec import Model, RolloutSpec
 
 
@@ -50,7 +52,7 @@ class Command(Model):
     kind: CommandKind
     actor: str
     at: datetime
-    reason: str = ""
+    reason: Told = ""
     step: int | None = None
     """The step, from 0, that a promotion is meant for; at any other one it is refused."""
     revision: str = ""
@@ -64,7 +66,7 @@ class Cause(Model):
     trigger: str
     """verdict, crash-loop, memory, unready, check/<name>, stale-verdict, no-data, deadline, verification,
     person, latch (found on the traffic object without a word why)."""
-    reason: str
+    reason: Told
     at: datetime
     actor: str = "phoenix"
     step: int | None = None
@@ -77,7 +79,7 @@ class VerifyStep(Model):
 
     name: str
     ok: bool
-    detail: str
+    detail: Told
     unknown: bool = False
     """Nothing could be said, for example because nobody called the service; neither pass nor failure."""
 
@@ -110,7 +112,7 @@ class Status(Model):
 
     state: State = State.INITIALIZING
     since: datetime | None = None
-    message: str = ""
+    message: Told = ""
     stable: str | None = None
     canary: str | None = None
     """The revision being released, or being taken away."""
@@ -163,7 +165,7 @@ class Release(Model):
     started: datetime | None = None
     ended: datetime
     outcome: Outcome
-    reason: str = ""
+    reason: Told = ""
     step: int = 0
     weight: int = 0
     cause: Cause | None = None
@@ -176,7 +178,7 @@ class Event(Model):
 
     at: datetime
     reason: str
-    message: str
+    message: Told
     revision: str = ""
     release: int = 0
     actor: str = "phoenix"
@@ -189,7 +191,7 @@ class Revision(Model):
     number: int
     version: str
     at: datetime
-    change_cause: str = ""
+    change_cause: Told = ""
     template: dict[str, Any]
 
 

@@ -39,6 +39,11 @@ class Templates:
             known[revision] = (template, kept[revision].version)
         return known[revision]
 
+    def known(self, rollout: str, revision: str) -> Template | None:
+        """The template if it has been read; never asks the store."""
+        found = self._known.get(rollout, {}).get(revision)
+        return found[0] if found is not None else None
+
     def revisions(self, rollout: str) -> frozenset[str]:
         """Those that are known of a rollout."""
         return frozenset(self._known.get(rollout, {}))

@@ -1,11 +1,24 @@
-"""Logs go to standard error, and never stop the work: a closed pipe or a full disk loses lines, no loop."""
+"""Logs go to standard error, and never stop the work: a closed pipe or a full disk loses lines, no loop.
+
+Nothing that was logged steers a terminal or shows what is secret in an address; a traceback says where, and
+has no values of variables in it.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
+import textwrap
+import traceback
+from collections.abc import MutableMapping
+from typing import Any, TextIO
 
 import structlog
+from structlog.typing import ExcInfo
+
+from phoenix_orch.kernel.masking import masked_assignments, masked_text, told
+from phoenix_orch.kernel.text import plain_lines
 
 
 class _Stream:
@@ -23,4 +36,44 @@ class _Stream:
 
 def configure_logs() -> None:
     """For a process that runs Phoenix; once, before anything is logged."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(_Stream()))  # type: ignore[arg-type]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.dev.set_exc_info,
+            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+            _harmless,
+            structlog.dev.ConsoleRenderer(colors=_has_colours(), exception_formatter=_traceback),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(_Stream()),  # type: ignore[arg-type]
+    )
+
+
+def _has_colours() -> bool:
+    return not os.environ.get("NO_COLOR") and sys.stderr is not None and sys.stderr.isatty()
+
+
+def _harmless(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make every value fit to be shown; the traceback is made by `_traceback`."""
+    for key in event:
+        if key != "exc_info":
+            event[key] = _shown(event[key])
+    return event
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return told(value)
+    if isinstance(value, dict):
+        return {_shown(key): _shown(part) for key, part in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_shown(part) for part in value]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return told(str(value))
+
+
+def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
+    """Where it happened, call by call; indented, because messages of exceptions may hold anything."""
+    lines = "".join(traceback.format_exception(*exc_info)).rstrip()
+    out.write("\n" + textwrap.indent(masked_assignments(masked_text(plain_lines(lines))), "    "))

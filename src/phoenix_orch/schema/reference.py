@@ -188,7 +188,8 @@ curl --unix-socket ~/.local/share/phoenix/phoenix.sock http://phoenix/api/v1/rol
 ```
 
 Within `v1` fields are added, and none is renamed or removed. `/api/v1/openapi.json` describes all of it.
-Answers are the models of [JSON output](json-output.md).
+Answers are the models of [JSON output](json-output.md); values of environments and what is secret in
+addresses are [masked](secrets.md). A body has at most 1 MiB, a reason at most 500 characters.
 
 ## Errors
 
@@ -198,7 +199,7 @@ not valid.
 
 | code | status | |
 |---|---|---|
-| `invalid` | 422 | the request is not valid |
+| `invalid` | 422 | the request is not valid; 413 for a body that is too large, 400 for one that is no text |
 | `not_found` | 404 | there is nothing of this name |
 | `bad_state` | 409 | right, but not in the present state |
 | `conflict` | 409 | somebody else changed it in between; read again |

@@ -383,8 +383,8 @@ async def revisions_are_bounded_but_never_those_in_use(store: RolloutStore) -> N
 
 async def the_verdict_comes_with_its_judge_state(store: RolloutStore) -> None:
     await store.put(SHOP)
-    for state in ('{"n": 1}', "", "état\n"):
-        verdict = VERDICT.model_copy(update={"reason": f"{VERDICT.reason} {state}"})
+    for number, state in enumerate(('{"n": 1}', "", "état\n")):
+        verdict = VERDICT.model_copy(update={"reason": f"{VERDICT.reason} {number}"})
         await store.put_verdict("shop", verdict, state)
         assert await store.verdict("shop") == (verdict, state)
 

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from phoenix_orch.kernel.errors import Invalid, NotFound
+from phoenix_orch.runtime.joined import Joined
 from phoenix_orch.traffic import rules
 from phoenix_orch.traffic.route_files import RouteFiles
 from phoenix_orch.traffic.router import TrafficSeen, TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
 from phoenix_orch.traffic.state_file import RouteObject
-from phoenix_orch.traffic.traefik_api import UNSEEN, RouterInfo, running, seen
+from phoenix_orch.traffic.traefik_api import RouterInfo, Services, in_force, running, seen_of
 from phoenix_orch.traffic.traefik_config import METRICS_PATH
 from phoenix_orch.traffic.traefik_watch import Finding, nudge, settled
 
@@ -34,6 +35,7 @@ class EmbeddedRouter:
         self._files = RouteFiles(self.directory)
         self._specs: dict[str, RouteSpec] = {}
         self._timeout = timeout
+        self._in_force = Joined(self._ask)
 
     async def declare(self, route: str, spec: RouteSpec) -> None:
         """Say which requests the route takes. Idempotent; changes an existing route at once.
@@ -116,11 +118,14 @@ class EmbeddedRouter:
         return (await self.observe_all((route,)))[route]
 
     async def observe_all(self, routes: tuple[str, ...]) -> dict[str, TrafficSeen]:
-        """`observe` of many routes with one question to Traefik."""
+        """`observe` of many routes. Traefik tells all it has at once, so all who ask at the same time share
+        one question; the answer is never older than the call."""
+        services = await self._in_force.ask()
+        return {route: seen_of(route, services) for route in routes}
+
+    async def _ask(self) -> Services:
         info = await asyncio.to_thread(running, self.directory)
-        if info is None:
-            return dict.fromkeys(routes, UNSEEN)
-        return await seen(info.admin, routes, self._timeout)
+        return await in_force(info.admin, self._timeout) if info is not None else {}
 
     async def admin_url(self) -> str | None:
         """Base address of Traefik's API on loopback; None when no router runs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -14,11 +15,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from phoenix_orch.runtime import lost
 from phoenix_orch.runtime.detached import Process
 from phoenix_orch.traffic.router import TrafficSeen
-from phoenix_orch.traffic.traefik_config import PROVIDER, parse_service_name
+from phoenix_orch.traffic.traefik_config import MARKER, PROVIDER, parse_service_name
 
 UNSEEN = TrafficSeen(weight=None)
 SELF = "PHOENIX_ROUTER"
 """In the environment of a router: what `router.json` says of it, for when that is lost."""
+
+Services = dict[str, Any]
+_PATIENT = 3
+"""Times its patience that a whole answer may take: httpx counts from one piece of it to the next."""
 
 
 class RouterInfo(BaseModel):
@@ -96,28 +101,36 @@ async def ping(admin: str, patience: float = 1.0) -> bool:
         return False
 
 
-async def obeys(admin: str, marker: str, patience: float = 1.0) -> bool | None:
-    """Whether the table with this marker is in force; None when Traefik does not say."""
+async def obeyed(admin: str, patience: float = 1.0) -> str | None:
+    """The marker of the table in force, empty before there is one; None when Traefik does not say."""
     try:
         async with client(admin, patience) as http:
-            answer = await http.get(f"/api/http/middlewares/{marker}{PROVIDER}")
-    except httpx.HTTPError:
+            answer = await http.get("/api/http/middlewares", params={"search": MARKER})
+            names = [str(found["name"]) for found in answer.raise_for_status().json()]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
         return None
-    return answer.is_success
+    return next((name.removesuffix(PROVIDER) for name in names if name.startswith(MARKER)), "")
 
 
 async def seen(admin: str, routes: tuple[str, ...], patience: float = 1.0) -> dict[str, TrafficSeen]:
     """What is in force for each of `routes`, told by one answer; all unseen when there is none."""
+    services = await in_force(admin, patience)
+    return {route: seen_of(route, services) for route in routes}
+
+
+async def in_force(admin: str, patience: float = 1.0) -> Services:
+    """All services of Traefik as it tells them; none when it does not answer."""
     try:
-        async with client(admin, patience) as http:
+        async with asyncio.timeout(_PATIENT * patience), client(admin, patience) as http:
             answer = await http.get("/api/rawdata")
-            services = answer.raise_for_status().json().get("services", {})
-    except (httpx.HTTPError, ValueError):
-        services = {}
-    return {route: _seen(route, services) for route in routes}
+            services: Services = answer.raise_for_status().json().get("services", {})
+    except (httpx.HTTPError, ValueError, TimeoutError):
+        return {}
+    return services
 
 
-def _seen(route: str, services: dict[str, Any]) -> TrafficSeen:
+def seen_of(route: str, services: Services) -> TrafficSeen:
+    """What is in force for one route."""
     top = services.get(f"{route}{PROVIDER}", {})
     if top.get("status") != "enabled":
         return UNSEEN

@@ -30,6 +30,7 @@ from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.runtime.files import make_private
+from phoenix_orch.runtime.loop_beat import LoopBeat
 from phoenix_orch.traffic.file_lock import locked
 from phoenix_orch.traffic.route_files import RouteFiles
 from phoenix_orch.traffic.spec import RouterSpec
@@ -48,6 +49,7 @@ from phoenix_orch.traffic.traefik_watch import (
     INTERVAL,
     SILENCES,
     Finding,
+    Look,
     Patience,
     Remedy,
     look,
@@ -132,19 +134,25 @@ class TraefikProcess:
         try:
             while not (await asyncio.wait({end}, timeout=INTERVAL))[0]:
                 await asyncio.to_thread(self._keep_files, info)
-                finding = await look(info, self._files)
-                match patience.remedy(finding):
+                seen = await self._look(info)
+                match patience.remedy(seen) if seen is not None else Remedy.NONE:
                     case Remedy.RESTORE:
                         await self._restore()
                     case Remedy.NUDGE:
                         self._nudge(info)
                     case Remedy.REPLACE:
-                        grace = 0.0 if finding is Finding.SILENT else _SHORT_GRACE
+                        grace = 0.0 if patience.last.found is Finding.SILENT else _SHORT_GRACE
                         await asyncio.to_thread(_end, info.process, grace)
-                        return f"it {finding.value} and was ended"
+                        return f"it {patience.last.found.value} and was ended"
         finally:
             end.cancel()
         return f"it was killed or it crashed; see {self._log_path}"
+
+    async def _look(self, info: RouterInfo) -> Look | None:
+        """One look. None: no answer, and Phoenix itself was too late to hear one."""
+        with LoopBeat() as beat:
+            seen = await look(info, self._files)
+            return None if seen.found is Finding.SILENT and beat.took(0.0, INTERVAL) else seen
 
     def _keep_files(self, info: RouterInfo) -> None:
         """Write again what somebody has deleted or torn, besides the table itself."""
@@ -188,11 +196,15 @@ class TraefikProcess:
 
         It may have been started by somebody else a moment ago, and refuses connections until it listens.
         """
-        give_up = time.monotonic() + SILENCES * INTERVAL
-        while time.monotonic() < give_up:
-            if await ping(info.admin, INTERVAL) or not info.process.alive:
-                return info.process.alive
-            await asyncio.sleep(0.05)
+        silent = 0.0
+        with LoopBeat() as beat:
+            while silent < SILENCES * INTERVAL:
+                begun, lost = time.monotonic(), beat.lost
+                if await ping(info.admin, INTERVAL) or not info.process.alive:
+                    return info.process.alive
+                await asyncio.sleep(0.05)
+                if not beat.took(lost, INTERVAL):
+                    silent += time.monotonic() - begun
         _log.warning("router is replaced", pid=info.pid, reason="it does not answer")
         await asyncio.to_thread(_end, info.process, 0.0)
         return False
@@ -205,7 +217,7 @@ class TraefikProcess:
         begun = time.monotonic()
         while info.process.alive:
             # It answers, and takes requests, before it has read the routes: 404 until then.
-            finding, waited = await look(info, self._files), time.monotonic() - begun
+            finding, waited = (await look(info, self._files)).found, time.monotonic() - begun
             if finding is Finding.OBEYS:
                 return True
             if finding is Finding.TABLE_CHANGED:

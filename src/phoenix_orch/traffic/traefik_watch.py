@@ -16,7 +16,7 @@ from enum import Enum
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.runtime import detached
 from phoenix_orch.traffic.route_files import RouteFiles
-from phoenix_orch.traffic.traefik_api import RouterInfo, obeys, ping
+from phoenix_orch.traffic.traefik_api import RouterInfo, obeyed, ping
 
 INTERVAL = 1.0
 """Seconds between two looks, and for how long one waits for an answer."""
@@ -35,6 +35,14 @@ class Finding(Enum):
     TABLE_CHANGED = "the file of its routes was changed by somebody"
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look, and the table in force as far as the router says."""
+
+    found: Finding
+    table: str = ""
+
+
 class Remedy(Enum):
     NONE = "none"
     RESTORE = "write the table again"
@@ -47,16 +55,18 @@ class Patience:
     """Counts findings in a row and says what to do. Pure.
 
     Looks are counted and not seconds: a Phoenix that was itself stopped, or a machine that slept, must
-    not take its own absence for the router's.
+    not take its own absence for the router's. One that is found behind its table time and again while it
+    takes one after another is not deaf: the table changes faster than one can look.
     """
 
-    last: Finding = Finding.OBEYS
+    last: Look = field(default_factory=lambda: Look(Finding.OBEYS))
     times: int = field(default=0)
 
-    def remedy(self, found: Finding) -> Remedy:
-        self.times = self.times + 1 if found is self.last else 1
-        self.last = found
-        match found:
+    def remedy(self, look: Look) -> Remedy:
+        again = look == self.last if look.found is Finding.DEAF else look.found is self.last.found
+        self.times = self.times + 1 if again else 1
+        self.last = look
+        match look.found:
             case Finding.SILENT if self.times >= SILENCES:
                 return Remedy.REPLACE
             case Finding.TABLE_CHANGED if self.times >= NUDGE_AFTER:
@@ -68,30 +78,30 @@ class Patience:
         return Remedy.NONE
 
 
-async def look(info: RouterInfo, files: RouteFiles) -> Finding:
+async def look(info: RouterInfo, files: RouteFiles) -> Look:
     """One look; takes up to `INTERVAL` for each of two questions."""
     if not await ping(info.admin, INTERVAL):
-        return Finding.SILENT
+        return Look(Finding.SILENT)
     try:
         marker = await asyncio.to_thread(files.marker)
     except PhoenixError:
-        return Finding.TABLE_CHANGED
+        return Look(Finding.TABLE_CHANGED)
     if marker is None:
-        return Finding.TABLE_CHANGED
-    obeyed = await obeys(info.admin, marker, INTERVAL)
-    if obeyed is None:
-        return Finding.SILENT
-    return Finding.OBEYS if obeyed else Finding.DEAF
+        return Look(Finding.TABLE_CHANGED)
+    table = await obeyed(info.admin, INTERVAL)
+    if table is None:
+        return Look(Finding.SILENT)
+    return Look(Finding.OBEYS if table == marker else Finding.DEAF, table)
 
 
 async def settled(info: RouterInfo, files: RouteFiles, within: float) -> Finding:
     """What is found once a change that was just written has had `within` seconds to take effect."""
     give_up = time.monotonic() + within
-    while (found := await look(info, files)) in {Finding.DEAF, Finding.TABLE_CHANGED}:
+    while (seen := await look(info, files)).found in {Finding.DEAF, Finding.TABLE_CHANGED}:
         if time.monotonic() > give_up:
             break
         await asyncio.sleep(0.05)
-    return found
+    return seen.found
 
 
 def nudge(info: RouterInfo) -> None:

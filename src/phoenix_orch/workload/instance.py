@@ -7,6 +7,7 @@ A cancelled `run` leaves the process running: it is adopted by whoever comes nex
 from __future__ import annotations
 
 import asyncio
+import random
 import signal
 import time
 from datetime import datetime, timedelta
@@ -24,16 +25,19 @@ from phoenix_orch.workload import processes
 from phoenix_orch.workload.backoff import LONGEST, Backoff
 from phoenix_orch.workload.plan import Member
 from phoenix_orch.workload.ports import Ports, is_free
-from phoenix_orch.workload.probe import HealthProbe
+from phoenix_orch.workload.probe import HealthProbe, Look
 from phoenix_orch.workload.processes import CannotStart, ProcessId
 from phoenix_orch.workload.readiness import Readiness
 from phoenix_orch.workload.settings import ProcessSettings
 from phoenix_orch.workload.spec import Template
+from phoenix_orch.workload.starts import Starts, Turn
 from phoenix_orch.workload.state_file import InstanceRecord, Layout
 from phoenix_orch.workload.workload import Instance, InstanceState
 
 FIRST_PROBE = 0.05
 """Seconds between the first looks at an instance that starts; they grow to the health interval."""
+SPREAD = (0.9, 1.1)
+"""The time between two looks differs by so much, or the looks at all instances would come together."""
 _KILL_AGAIN = 5.0
 _OOM_GRACE = 2.0
 """Seconds that a process gets to end when it has outgrown its memory limit and may grow on."""
@@ -58,6 +62,9 @@ class Home(Protocol):
     @property
     def probe(self) -> HealthProbe: ...
 
+    @property
+    def starts(self) -> Starts: ...
+
     def changed(self) -> None:
         """Publish the service's state now and think about what follows."""
         ...
@@ -71,7 +78,7 @@ class Home(Protocol):
         ...
 
     def may_replace(self, instance: SupervisedInstance) -> bool:
-        """Whether an unhealthy instance may be ended now; asked again after its next failed probe."""
+        """Whether one that is unhealthy or never ready may be ended now; if not, ask after its next look."""
         ...
 
 
@@ -98,6 +105,7 @@ class SupervisedInstance:
         self._start_at: float | None = None
         self._kill_at: float | None = None
         self._cause = self._detail = ""
+        self._turn: Turn | None = None
         self._no_start = asyncio.Event()
         self._end = asyncio.Event()
         self._log = structlog.get_logger("phoenix.workload").bind(service=home.service, instance=name)
@@ -118,6 +126,13 @@ class SupervisedInstance:
         if self._readiness.ready and not self.leaving:
             return InstanceState.READY
         return InstanceState.UNREADY if self._readiness.been_ready else InstanceState.STARTING
+
+    @property
+    def serves(self) -> bool | None:
+        """Whether it is ready. None: it has not been yet, or is not meant to be any more."""
+        if self.draining or self.leaving or self.process is None or not self._readiness.been_ready:
+            return None
+        return self._readiness.ready
 
     def member(self) -> Member:
         return Member(self.name, self.ordinal, self.state, retiring=self.retiring, leaving=self.leaving)
@@ -177,6 +192,7 @@ class SupervisedInstance:
         """Serve on, but be no longer counted on; without a process this is the end."""
         self.draining = True
         self._no_start.set()
+        self._home.starts.look_again()
 
     def revive(self) -> None:
         """Undo `drain`, for an instance that was not told to leave."""
@@ -203,7 +219,9 @@ class SupervisedInstance:
         while True:
             if self.process is None:
                 await self._back_off()
+                self._turn = await self._home.starts.turn(lambda: self.draining)
                 if self.draining:
+                    self._turn.over()
                     return
                 self._start()
             if self.process is not None:
@@ -294,6 +312,8 @@ class SupervisedInstance:
         ready_for = time.time() - self._ready_at if self._ready_at is not None else 0.0
         self._backoff = self._backoff.after_end(ready_for)
         self._start_at = time.time() + self._backoff.delay
+        if self._turn is not None:
+            self._turn.over()
         self._home.ended(self, code, reason, detail)
 
     # -- health ------------------------------------------------------------------------------------
@@ -301,13 +321,19 @@ class SupervisedInstance:
     async def _probe(self) -> None:
         health = self.template.health
         interval = health.interval.total_seconds()
-        pause = min(FIRST_PROBE, interval)
+        pause, settled = min(FIRST_PROBE, interval), False
         while True:
-            self._answered(await self._home.probe.answers(self.port, health))
+            look = await self._home.probe.look(self.port, health)
+            if look is not Look.UNKNOWN:
+                self._looked(look is Look.GOOD)
+            if settled:
+                pause = interval * random.uniform(*SPREAD)  # noqa: S311 - chance, not secrets
+            elif self._readiness.been_ready:
+                pause, settled = interval * random.random(), True  # noqa: S311
             await asyncio.sleep(pause)
-            pause = interval if self._readiness.been_ready else min(interval, pause * 1.5)
+            pause = min(interval, pause * 1.5)
 
-    def _answered(self, good: bool) -> None:
+    def _looked(self, good: bool) -> None:
         limit, before = self.template.health.failures, self._readiness
         self._readiness = before.after(good, limit)
         if self._readiness.ready != before.ready:
@@ -315,6 +341,8 @@ class SupervisedInstance:
             self.been_ready = self.been_ready or ready
             self._ready_since = self._home.clock.now() if ready else None
             self._ready_at = time.time() if ready else None
+            if self._turn is not None:
+                self._turn.over()
             self._log.info("instance is ready" if ready else "instance is not ready", port=self.port)
             self._home.changed()
         if good or self.draining or self.leaving:
@@ -323,7 +351,11 @@ class SupervisedInstance:
         if self._readiness.unhealthy(limit) and self._home.may_replace(self):
             path = self.template.health.path
             self.replace("unhealthy", f"its health path {path} failed {failures} times in a row")
-        elif not self._readiness.been_ready and time.time() - self._began > deadline:
+        elif (
+            not self._readiness.been_ready
+            and time.time() - self._began > deadline
+            and self._home.may_replace(self)
+        ):
             waited = format_duration(timedelta(seconds=deadline))
             self.replace("never-ready", f"it was not ready within {waited} of its start")
 

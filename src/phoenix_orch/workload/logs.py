@@ -7,12 +7,13 @@ and a place before it means the oldest line there is.
 
 from __future__ import annotations
 
-import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from phoenix_orch.kernel.patterns import any_of
+from phoenix_orch.kernel.text import plain
 from phoenix_orch.workload.log_rotation import Segment, segments, shared
 from phoenix_orch.workload.state_file import Layout
 
@@ -22,8 +23,6 @@ MATCHES = 100
 """Enough matching lines to say that a pattern appears."""
 
 _PIECE = 256 * 1024
-_ESCAPES = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)|[@-Z\\^_])")
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +80,25 @@ class ServiceLogs:
         return Page(tuple(found), places)
 
     def scan(
-        self, revision: str, patterns: Sequence[str], *, since: Mapping[str, int] | None = None
+        self,
+        revision: str,
+        patterns: Sequence[str],
+        *,
+        since: Mapping[str, int] | None = None,
+        given_up: Callable[[], bool] = lambda: False,
     ) -> tuple[Line, ...]:
         """The first lines of one revision that match one of the regular expressions, at most `MATCHES`.
 
-        Instances that are not in `since` are searched from their first line on.
+        Instances that are not in `since` are searched from their first line on. `given_up` is asked before
+        each line: whether nobody waits for the answer any more.
         """
-        compiled = [re.compile(pattern) for pattern in patterns]
+        is_bad = any_of(patterns)
         found: list[Line] = []
         for name in self.instances(revision):
             for line in self.read(name, (since or {}).get(name, 0)):
-                if any(pattern.search(line.text) for pattern in compiled):
+                if given_up():
+                    return tuple(found)
+                if is_bad(line.text.encode()):
                     found.append(line)
                     if len(found) == MATCHES:
                         return tuple(found)
@@ -136,8 +143,7 @@ def _lines(pieces: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
 
 
 def _text(raw: bytes) -> str:
-    text = _ESCAPES.sub("", raw.decode(errors="replace").rstrip("\r"))
-    return _CONTROLS.sub("\ufffd", text)
+    return plain(raw.decode(errors="replace").rstrip("\r"), keep="\t")
 
 
 def _ordinal(instance: str) -> tuple[int, str]:

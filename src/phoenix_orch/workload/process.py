@@ -21,6 +21,7 @@ from phoenix_orch.workload.descendants import Descendants
 from phoenix_orch.workload.ports import Ports
 from phoenix_orch.workload.probe import HealthProbe
 from phoenix_orch.workload.processes import Marked, ProcessId
+from phoenix_orch.workload.replacing import Replacements
 from phoenix_orch.workload.settings import ProcessSettings
 from phoenix_orch.workload.spec import ServiceSpec, Template
 from phoenix_orch.workload.state_file import ServiceRecord
@@ -59,13 +60,15 @@ class ProcessWorkload:
         self._data_dir = data_dir.expanduser().resolve()
         self.changed = asyncio.Event()
         """Set after every change of any service; the one who waits for it clears it."""
+        self._changed: set[str] = set()
         self._shared = Shared(
             data_dir=self._data_dir,
             base=base or Path.cwd(),
             clock=clock or RealClock(),
             settings=settings,
             ports=Ports(settings.ports, start=os.getpid() * _STRIDE),
-            published=lambda _service: self.changed.set(),
+            published=self._published,
+            replacements=Replacements(lambda: {n: found.standing() for n, found in self._services.items()}),
         )
         self._services: dict[str, ServiceSupervisor] = {}
         self._lock: HeldLock | None = None
@@ -76,6 +79,16 @@ class ProcessWorkload:
         self._shared.seen = self._descendants.look
         self._strays: list[Marked] = []
         self._held: dict[str, list[Marked]] = {}
+
+    def take_changed(self) -> frozenset[str]:
+        """The services that changed since the last call. Clears `changed`."""
+        self.changed.clear()
+        services, self._changed = frozenset(self._changed), set()
+        return services
+
+    def _published(self, service: str) -> None:
+        self._changed.add(service)
+        self.changed.set()
 
     # -- what is and what is wanted ----------------------------------------------------------------
 
@@ -126,28 +139,32 @@ class ProcessWorkload:
             raise BadState("these services are supervised already", remedy="run it once")
         self._finished.clear()
         try:
-            async with HealthProbe() as probe, asyncio.TaskGroup() as tasks:
-                self._shared.probe, self._tasks = probe, tasks
-                for supervisor in self._services.values():
-                    self._supervise(supervisor)
-                tasks.create_task(self._end_strays(), name="strays")
-                assert self._lock is not None
-                keeping = (
-                    tasks.create_task(keep_held(self._lock), name="lock of the services"),
-                    tasks.create_task(self._follow_descendants(tasks), name="descendants"),
-                )
-                await self._stopping.wait()
-                for supervisor in self._services.values():
-                    supervisor.stop()
-                held = [leader for leaders in self._held.values() for leader in leaders]
-                self._held.clear()
-                await strays.end(held, self._shared.settings.stray_grace)
-                for task in keeping:
-                    task.cancel()
-            await self._descendants.end_all(self._shared.settings.stray_grace)
+            with HealthProbe() as self._shared.probe:
+                await self._run()
         finally:
             self._tasks = None
             self._finished.set()
+
+    async def _run(self) -> None:
+        assert self._lock is not None
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for supervisor in self._services.values():
+                self._supervise(supervisor)
+            tasks.create_task(self._end_strays(), name="strays")
+            keeping = (
+                tasks.create_task(keep_held(self._lock), name="lock of the services"),
+                tasks.create_task(self._follow_descendants(tasks), name="descendants"),
+            )
+            await self._stopping.wait()
+            for supervisor in self._services.values():
+                supervisor.stop()
+            held = [leader for leaders in self._held.values() for leader in leaders]
+            self._held.clear()
+            await strays.end(held, self._shared.settings.stray_grace)
+            for task in keeping:
+                task.cancel()
+        await self._descendants.end_all(self._shared.settings.stray_grace)
 
     async def stop(self) -> None:
         """End everything in order: SIGTERM, requests under way finish, SIGKILL after the drain time.

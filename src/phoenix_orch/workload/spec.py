@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 from pydantic_core import PydanticCustomError
 
 from phoenix_orch.kernel import placeholders
+from phoenix_orch.kernel.arguments import Passable, Variable, check_name, check_text
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.ids import revision_hash
 from phoenix_orch.kernel.units import Duration, Size
@@ -31,6 +32,10 @@ def _known_placeholders(text: str) -> str:
     return placeholders.check(text, PLACEHOLDERS)
 
 
+def _known_in_secret(text: str) -> str:
+    return placeholders.check(text, PLACEHOLDERS, secret=True)
+
+
 _AS_WRITTEN = (
     BeforeValidator(_split_command),
     Field(min_length=1),
@@ -42,8 +47,10 @@ _AS_WRITTEN = (
     ),
 )
 Command = Annotated[tuple[str, ...], *_AS_WRITTEN]
-Filled = Annotated[str, AfterValidator(_known_placeholders)]
-"""Text whose placeholders all have a meaning."""
+Filled = Annotated[Passable, AfterValidator(_known_placeholders)]
+"""A word whose placeholders all have a meaning."""
+Value = Annotated[Passable, AfterValidator(_known_in_secret)]
+"""The same for a value of a variable, of which nothing is repeated in errors."""
 
 
 def has_port(command: Sequence[str]) -> bool:
@@ -51,17 +58,30 @@ def has_port(command: Sequence[str]) -> bool:
     return any("port" in placeholders.words(word) for word in command)
 
 
-def refuse_unknown_placeholders(env: Mapping[str, str], command: Sequence[str]) -> None:
-    """Raises Invalid when a value or a word holds a placeholder that nobody knows; repeats nothing else."""
-    for where, text in [
-        *((f"env {key}", value) for key, value in env.items()),
-        *(("command", w) for w in command),
-    ]:
+def refuse_unfit(env: Mapping[str, str], command: Sequence[str]) -> None:
+    """Raises Invalid when no program can be given them, or a placeholder in them means nothing; repeats
+    no value."""
+    named = ((f"env {name}", value) for name, value in env.items())
+    numbered = ((f"command[{index}]", word) for index, word in enumerate(command))
+    try:
+        for name in env:
+            check_name(name)
+    except ValueError as error:
+        raise _unfit("env", error) from None
+    for where, text in [*named, *numbered]:
         try:
-            placeholders.check(text, PLACEHOLDERS)
+            check_text(text)
+            placeholders.check(text, PLACEHOLDERS, secret=where.startswith("env "))
         except PydanticCustomError as error:
             allowed = ", ".join((error.context or {})["allowed"])
             raise Invalid(f"{where}: {error.message()}", remedy=f"write {allowed}") from None
+        except ValueError as error:
+            raise _unfit(where, error) from None
+
+
+def _unfit(where: str, error: ValueError) -> Invalid:
+    message, _, remedy = str(error).partition("; ")
+    return Invalid(f"{where}: {message}", remedy=remedy)
 
 
 class Health(Model):
@@ -117,7 +137,8 @@ class ServiceSpec(Template):
     """
 
     command: Annotated[tuple[Filled, ...], *_AS_WRITTEN]
-    env: dict[str, Filled] = Field(default_factory=dict)
+    env: dict[Variable, Value] = Field(default_factory=dict)
+    cwd: Passable = "."
     replicas: Annotated[int, Field(ge=1, le=100)] = 2
     """Instances of the stable version; the canary has as many as its share needs."""
     drain: Duration = timedelta(seconds=10)

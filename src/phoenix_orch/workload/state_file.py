@@ -26,7 +26,7 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 class InstanceRecord(BaseModel):
     """What `Instance` does not tell the world, but the next supervisor has to know."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     ordinal: int
     retiring: bool = False
@@ -44,7 +44,7 @@ class InstanceRecord(BaseModel):
 class ServiceRecord(BaseModel):
     """The whole file."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     format: int = FORMAT
     boot: str = ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,8 +26,10 @@ from phoenix_orch.workload.ports import Ports
 from phoenix_orch.workload.probe import HealthProbe
 from phoenix_orch.workload.processes import Marked, ProcessId
 from phoenix_orch.workload.readiness import UNHEALTHY_AFTER
+from phoenix_orch.workload.replacing import Replacements, Standing
 from phoenix_orch.workload.settings import ProcessSettings
 from phoenix_orch.workload.spec import ServiceSpec, Template
+from phoenix_orch.workload.starts import Starts
 from phoenix_orch.workload.state_file import ServiceRecord
 from phoenix_orch.workload.workload import Exit, InstanceState, WorkloadState
 
@@ -47,6 +49,8 @@ class Shared:
     ports: Ports
     published: Callable[[str], None]
     """Called with the service's name after each change."""
+    replacements: Replacements
+    starts: Starts = field(default_factory=Starts)
     probe: HealthProbe | None = None
     """Set while processes are supervised."""
     seen: Callable[[], Awaitable[object]] | None = None
@@ -74,7 +78,6 @@ class ServiceSupervisor:
         self._wake = asyncio.Event()
         self._tasks: asyncio.TaskGroup | None = None
         self._oom_kills = processes.kernel_oom_kills()
-        self._next_replacement = 0.0
         self._unwritten = False
         self._stamp: Stamp | None = None
         """Of the state file as it was written last."""
@@ -110,6 +113,14 @@ class ServiceSupervisor:
     def probe(self) -> HealthProbe:
         assert self._shared.probe is not None
         return self._shared.probe
+
+    @property
+    def starts(self) -> Starts:
+        return self._shared.starts
+
+    def standing(self) -> Standing:
+        served = Counter(instance.serves for instance in self._instances)
+        return Standing(serving=served[True], failing=served[False])
 
     # -- what is wanted ----------------------------------------------------------------------------
 
@@ -336,12 +347,10 @@ class ServiceSupervisor:
 
     def may_replace(self, instance: SupervisedInstance) -> bool:
         """One at a time: when all fail their health path, what they share is broken, not they."""
-        now = asyncio.get_running_loop().time()
-        if now < self._next_replacement:
-            return False
         health = instance.template.health
-        self._next_replacement = now + UNHEALTHY_AFTER * health.failures * health.interval.total_seconds()
-        return True
+        pause = UNHEALTHY_AFTER * health.failures * health.interval.total_seconds()
+        now = asyncio.get_running_loop().time()
+        return self._shared.replacements.may_begin(self.service, now, pause)
 
     def _kernel_was_short_of_memory(self) -> bool:
         """The kernel has killed for memory since we last asked: the best guess there is at a SIGKILL."""

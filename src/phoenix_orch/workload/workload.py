@@ -11,6 +11,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from phoenix_orch.kernel.told import Told
 from phoenix_orch.workload.spec import ServiceSpec, Template
 
 _VALUE = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True)
@@ -57,7 +58,7 @@ class Exit(BaseModel):
     reason: str = "exited"
     """exited, killed (SIGKILL from elsewhere), oom (above its memory limit, or the kernel's), unhealthy and
     never-ready (Phoenix ended it to start it anew), cannot-start."""
-    detail: str = ""
+    detail: Told = ""
     """What Phoenix found before it ended the instance, or why it cannot be started."""
 
     @property

@@ -29,7 +29,7 @@ SMALLEST = 1e-6
 """A limit of 0 is taken as one in a million: no evidence is infinite."""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def fail_lines(limit: float, multiples: Sequence[float] = WORSE) -> Lines:
     """FAIL for a share: x bad and y good requests; null: the share is at most `limit` (0..1).
 
@@ -46,14 +46,14 @@ def fail_lines(limit: float, multiples: Sequence[float] = WORSE) -> Lines:
     return tuple(lines)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def pass_lines(limit: float, parts: Sequence[float] = BETTER) -> Lines:
     """PASS for a share: x bad and y good requests; null: the share is at least `limit` (0..1)."""
     limit = _inside(limit)
     return tuple((math.log(part), math.log1p(-part * limit) - math.log1p(-limit)) for part in parts)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def rate_lines(limit: float, multiples: Sequence[float] = WORSE) -> Lines:
     """FAIL for a rate: x events in y requests, more than one each allowed (Poisson).
 

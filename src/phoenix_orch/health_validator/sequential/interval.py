@@ -47,7 +47,7 @@ def upper(bad: float, total: float, *, limit: float, alpha: float, dispersion: f
     return 1.0 if n - x <= 0 else _root(x, n, room, 1.0)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def needed(bad: int, target: float, *, limit: float, alpha: float, dispersion: float = 1.0) -> int | None:
     """How many requests in all, with no bad one more than `bad`, bring the upper bound down to `target`.
 

@@ -53,20 +53,19 @@ def linear(
     """
     reserve, weights, _ = mixture
     stake = reserve * staked
-    each = stake / len(weights)
+    many = len(weights)
+    each = stake / many
     try:
-        if len(weights) == 8:
-            moved = unrolled.linear_8(weights, each, x, y, lines)
-        elif len(weights) == 4:
-            moved = unrolled.linear_4(weights, each, x, y, lines)
+        if many == 8:
+            weights, total = unrolled.linear_8(weights, each, x, y, lines)
+        elif many == 4:
+            weights, total = unrolled.linear_4(weights, each, x, y, lines)
         else:
-            logs = [a * x + b * y for a, b in lines]
-            moved = tuple(
-                [(weight + each) * math.exp(log) for weight, log in zip(weights, logs, strict=True)]
-            )
+            return grown(mixture, staked, [a * x + b * y for a, b in lines])
     except OverflowError:
         return grown(mixture, staked, [a * x + b * y for a, b in lines])
-    return closed(reserve - stake, moved)
+    reserve -= stake
+    return _new(Mixture, (reserve, weights, reserve + total)) if total < CAP else closed(reserve, weights)
 
 
 def grown(mixture: Mixture, staked: float, logs: Sequence[float]) -> Mixture:

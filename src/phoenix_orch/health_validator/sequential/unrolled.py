@@ -1,5 +1,7 @@
 """The loops of `mixture` and `relative`, written out: in this language a loop of eight costs more than the
 eight exponentials in it. Tests hold them against the loops. Raise OverflowError where the loops would.
+
+Each gives the new weights and their sum.
 """
 
 from __future__ import annotations
@@ -10,61 +12,65 @@ from math import exp, log1p
 Pairs = Sequence[tuple[float, float]]
 Block = tuple[float, float, float]
 """x, trials and q."""
+Moved = tuple[tuple[float, ...], float]
 
 
-def linear_8(weights: tuple[float, ...], each: float, x: float, y: float, lines: Pairs) -> tuple[float, ...]:
+def linear_8(weights: tuple[float, ...], each: float, x: float, y: float, lines: Pairs) -> Moved:
     """(w + each) * exp(a*x + b*y) for eight weights and lines (a, b)."""
     s, t, u, v, w, z, q, r = weights
     (a, b), (c, d), (e, f), (g, h), (i, j), (k, aa), (m, n), (o, p) = lines
-    return (
-        (s + each) * exp(a * x + b * y),
-        (t + each) * exp(c * x + d * y),
-        (u + each) * exp(e * x + f * y),
-        (v + each) * exp(g * x + h * y),
-        (w + each) * exp(i * x + j * y),
-        (z + each) * exp(k * x + aa * y),
-        (q + each) * exp(m * x + n * y),
-        (r + each) * exp(o * x + p * y),
-    )
+    s = (s + each) * exp(a * x + b * y)
+    t = (t + each) * exp(c * x + d * y)
+    u = (u + each) * exp(e * x + f * y)
+    v = (v + each) * exp(g * x + h * y)
+    w = (w + each) * exp(i * x + j * y)
+    z = (z + each) * exp(k * x + aa * y)
+    q = (q + each) * exp(m * x + n * y)
+    r = (r + each) * exp(o * x + p * y)
+    return (s, t, u, v, w, z, q, r), s + t + u + v + w + z + q + r
 
 
-def linear_4(weights: tuple[float, ...], each: float, x: float, y: float, lines: Pairs) -> tuple[float, ...]:
+def linear_4(weights: tuple[float, ...], each: float, x: float, y: float, lines: Pairs) -> Moved:
     """The same for four."""
     s, t, u, v = weights
     (a, b), (c, d), (e, f), (g, h) = lines
-    return (
-        (s + each) * exp(a * x + b * y),
-        (t + each) * exp(c * x + d * y),
-        (u + each) * exp(e * x + f * y),
-        (v + each) * exp(g * x + h * y),
-    )
+    s = (s + each) * exp(a * x + b * y)
+    t = (t + each) * exp(c * x + d * y)
+    u = (u + each) * exp(e * x + f * y)
+    v = (v + each) * exp(g * x + h * y)
+    return (s, t, u, v), s + t + u + v
 
 
-def odds_5(weights: tuple[float, ...], each: float, block: Block, terms: Pairs) -> tuple[float, ...]:
+def odds_5(weights: tuple[float, ...], each: float, block: Block, terms: Pairs) -> Moved:
     """(w + each) * exp(x*log - trials*log1p(q*excess)) for five weights and terms (log, excess)."""
     x, trials, q = block
     s, t, u, v, w = weights
     (a, b), (c, d), (e, f), (g, h), (i, j) = terms
-    return (
-        (s + each) * exp(x * a - trials * log1p(q * b)),
-        (t + each) * exp(x * c - trials * log1p(q * d)),
-        (u + each) * exp(x * e - trials * log1p(q * f)),
-        (v + each) * exp(x * g - trials * log1p(q * h)),
-        (w + each) * exp(x * i - trials * log1p(q * j)),
-    )
+    s = (s + each) * exp(x * a - trials * log1p(q * b))
+    t = (t + each) * exp(x * c - trials * log1p(q * d))
+    u = (u + each) * exp(x * e - trials * log1p(q * f))
+    v = (v + each) * exp(x * g - trials * log1p(q * h))
+    w = (w + each) * exp(x * i - trials * log1p(q * j))
+    return (s, t, u, v, w), s + t + u + v + w
 
 
-def odds_7(weights: tuple[float, ...], each: float, block: Block, terms: Pairs) -> tuple[float, ...]:
+def idle_5(weights: tuple[float, ...], each: float) -> Moved:
+    """The stakes placed in five weights, and nothing more."""
+    s, t, u, v, w = weights
+    s, t, u, v, w = s + each, t + each, u + each, v + each, w + each
+    return (s, t, u, v, w), s + t + u + v + w
+
+
+def odds_7(weights: tuple[float, ...], each: float, block: Block, terms: Pairs) -> Moved:
     """The same for seven."""
     x, trials, q = block
     s, t, u, v, w, z, r = weights
     (a, b), (c, d), (e, f), (g, h), (i, j), (k, o), (m, n) = terms
-    return (
-        (s + each) * exp(x * a - trials * log1p(q * b)),
-        (t + each) * exp(x * c - trials * log1p(q * d)),
-        (u + each) * exp(x * e - trials * log1p(q * f)),
-        (v + each) * exp(x * g - trials * log1p(q * h)),
-        (w + each) * exp(x * i - trials * log1p(q * j)),
-        (z + each) * exp(x * k - trials * log1p(q * o)),
-        (r + each) * exp(x * m - trials * log1p(q * n)),
-    )
+    s = (s + each) * exp(x * a - trials * log1p(q * b))
+    t = (t + each) * exp(x * c - trials * log1p(q * d))
+    u = (u + each) * exp(x * e - trials * log1p(q * f))
+    v = (v + each) * exp(x * g - trials * log1p(q * h))
+    w = (w + each) * exp(x * i - trials * log1p(q * j))
+    z = (z + each) * exp(x * k - trials * log1p(q * o))
+    r = (r + each) * exp(x * m - trials * log1p(q * n))
+    return (s, t, u, v, w, z, r), s + t + u + v + w + z + r

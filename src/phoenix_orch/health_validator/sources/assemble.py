@@ -27,18 +27,30 @@ class Snapshot:
     processes: Processes
     faults: tuple[str, ...] = ()
 
+    @property
+    def everything(self) -> list[Sample]:
+        return [*self.samples, *self.processes.samples]
+
+    @property
+    def series(self) -> int:
+        """How many there are in all."""
+        return sum(len(sample.series) for sample in self.everything)
+
+
+Sums = Mapping[tuple[str, str, str], int | float]
+"""Increases of one process by revision, kind and name of the series, over all its labels."""
+
 
 def assemble(context: Context, memory: SourceMemory, snapshot: Snapshot) -> Reading:
     """The observation of this moment, and what to remember for the next one."""
-    samples = [*snapshot.samples, *snapshot.processes.samples]
-    tracker, deltas = counters.update(memory.tracker, samples, snapshot.wall)
-    known = {sample.process for sample in samples}
-    canary = _arm(context, snapshot, deltas, known, context.revision)
-    stable = _arm(context, snapshot, deltas, known, context.stable) if context.stable else None
+    tracker, deltas = counters.update(memory.tracker, snapshot.everything, snapshot.wall)
+    sums = {name: _sums(found) for name, found in deltas.increases.items()}
+    canary = _arm(context, snapshot, deltas, sums, context.revision)
+    stable = _arm(context, snapshot, deltas, sums, context.stable) if context.stable else None
     still = memory.still
     if canary.quality in (Quality.OK, Quality.MERGED):
-        beside = stable.requests if stable is not None else 0
-        still = counters.stand_still(still, canary=canary.requests, stable=beside, weight=context.weight)
+        beside = stable.arrived if stable is not None else 0
+        still = counters.stand_still(still, canary=canary.arrived, stable=beside, weight=context.weight)
         if still.stale:
             canary = canary.model_copy(update={"quality": Quality.STALE})
     observation = Observation(
@@ -54,20 +66,42 @@ def assemble(context: Context, memory: SourceMemory, snapshot: Snapshot) -> Read
     return Reading(observation, SourceMemory(tracker=tracker, still=still))
 
 
-def _arm(context: Context, snapshot: Snapshot, deltas: Deltas, known: set[str], revision: str) -> Arm:
+def _sums(found: Increase) -> Sums:
+    sums: dict[tuple[str, str, str], int | float] = {}
+    for text, number in found.values.items():
+        revision, kind, name, _ = split(text)
+        key = revision, kind, name
+        sums[key] = sums.get(key, 0) + number
+    return sums
+
+
+def _arm(
+    context: Context,
+    snapshot: Snapshot,
+    deltas: Deltas,
+    sums: Mapping[str, Sums],
+    revision: str,
+) -> Arm:
     counting = snapshot.traffic.get(revision, ())
+    known = {sample.process for sample in snapshot.everything}
     increases = [deltas.increases[name] for name in counting if name in deltas.increases]
-    values = [(split(key), number) for found in increases for key, number in found.values.items()]
-    own = [(key, number) for key, number in values if key.revision == revision]
+    counted = [sums[name] for name in counting if name in sums]
+    ok, errors, abandoned = (
+        int(sum(found.get((revision, kind, ""), 0) for found in counted))
+        for kind in ("ok", "error", "abandoned")
+    )
     instances = [instance.name for instance in context.instances(revision)]
     memory = [snapshot.processes.memory[name] for name in instances if name in snapshot.processes.memory]
+    waited = _buckets(counted, revision, "waited")
     exits = context.workload.exits if context.workload is not None else ()
     return Arm(
         revision=revision,
-        requests=int(sum(number for key, number in own if key.kind in ("ok", "error"))),
-        errors=int(sum(number for key, number in own if key.kind == "error")),
-        buckets=_buckets(increases, revision),
-        business=_business(context, deltas, snapshot.processes, instances),
+        requests=ok + errors,
+        errors=errors,
+        abandoned=abandoned,
+        buckets=_buckets(counted, revision, "le"),
+        waited=waited if histogram.total(waited) else (),
+        business=_business(context, deltas, sums, snapshot.processes, instances),
         cpu=_cpu(deltas, snapshot, instances),
         memory=max(memory, default=None),
         values=_values(context, snapshot.processes, instances),
@@ -93,22 +127,25 @@ def _quality(
     return Quality.MERGED if late or any(found.merged for found in increases) else Quality.OK
 
 
-def _buckets(increases: Iterable[Increase], revision: str) -> histogram.Buckets:
+def _buckets(counted: Iterable[Sums], revision: str, kind: str) -> histogram.Buckets:
     """Processes may differ in their layout, so each one's `le` counts are taken apart by themselves."""
     together: histogram.Buckets = ()
-    for found in increases:
-        cumulative: dict[float, int] = {}
-        for name, number in found.values.items():
-            key = split(name)
-            if key.kind == "le" and key.revision == revision:
-                edge = float(key.name)
-                cumulative[edge] = cumulative.get(edge, 0) + int(number)
+    for found in counted:
+        cumulative = {
+            float(edge): int(number)
+            for (whose, what, edge), number in found.items()
+            if what == kind and whose == revision
+        }
         together = histogram.merged(together, histogram.from_cumulative(cumulative))
     return together
 
 
 def _business(
-    context: Context, deltas: Deltas, processes: Processes, instances: Sequence[str]
+    context: Context,
+    deltas: Deltas,
+    sums: Mapping[str, Sums],
+    processes: Processes,
+    instances: Sequence[str],
 ) -> dict[str, int | float]:
     """Sums over all processes of the arm. Nothing at all unless every one of them could be counted."""
     complete = bool(instances) and all(
@@ -117,13 +154,17 @@ def _business(
     )
     if not complete:
         return {}
-    sums: dict[str, int | float] = {metric.name: 0 for metric in context.business}
-    for name in instances:
-        for text, number in deltas.increases[name].values.items():
-            key = split(text)
-            if key.kind == "business" and key.name in sums:
-                sums[key.name] = counters.exact(sums[key.name] + number)
-    return sums
+    return {
+        metric.name: counters.exact(
+            sum(
+                number
+                for name in instances
+                for (_, kind, counter), number in sums[name].items()
+                if kind == "business" and counter == metric.name
+            )
+        )
+        for metric in context.business
+    }
 
 
 def _values(context: Context, processes: Processes, instances: Sequence[str]) -> dict[str, float]:

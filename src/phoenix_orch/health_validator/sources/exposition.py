@@ -1,21 +1,26 @@
 """Counters in the Prometheus text format, as series that `counters` can follow. Pure.
 
-A series is named `REVISION|KIND|NAME|LABELS`. Kinds: `ok` and `error` count requests, `le` counts those
-up to the latency edge NAME, `business` counts what the spec calls NAME, `cpu` is milliseconds. Requests
-come in whole numbers; what a business counts may come in fractions.
+A series is named `REVISION|KIND|NAME|LABELS`. Kinds: `ok` and `error` count requests that were answered,
+`abandoned` those that clients gave up on; `le` counts answers up to the latency edge NAME, `waited` clients
+that gave up until then; `business` counts what the spec calls NAME, `cpu` is milliseconds. Requests come in
+whole numbers; what a business counts may come in fractions.
 
 Pages can be long (Traefik writes about 22 lines for each service, method and status), and the parser of
-prometheus_client takes some 20 microseconds a line; so lines that are of no interest are left out first.
+prometheus_client takes some 20 microseconds a line; so lines that are of no interest are left out first,
+while a page is read (`sieve`) and here. Labels without end are kept as a digest: they only tell series apart.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from phoenix_orch.health_validator import answers
+from phoenix_orch.health_validator.sources.sieve import Interest
 from phoenix_orch.rollout.spec import BusinessMetric, PlainValue
 from phoenix_orch.traffic.traefik_config import parse_service_name
 
@@ -26,10 +31,13 @@ ROUTER_REQUESTS = "traefik_service_requests_total"
 ROUTER_BUCKET = "traefik_service_request_duration_seconds_bucket"
 REQUESTS = ("requests_total", "http_requests_total")
 BUCKET = ("request_duration_seconds_bucket", "http_request_duration_seconds_bucket")
-STATUS = ("code", "status", "status_code")
 PATHS = ("path", "handler", "route", "endpoint")
 PROBES = frozenset({"/metrics", "/healthz", "/health", "/livez", "/readyz", "/ready"})
 """Requests of whoever looks after the process are not its users'."""
+
+
+LONGEST_LABELS = 64
+"""Characters of a series' labels that are kept as they are."""
 
 
 class Key(NamedTuple):
@@ -57,9 +65,28 @@ class Page(NamedTuple):
     series: tuple[Series, ...]
 
 
+def router_interest(route: str) -> Interest:
+    """Lines that `router_page` reads."""
+    return Interest((ROUTER_REQUESTS, ROUTER_BUCKET), also=(START,), mark=_mark(route))
+
+
+def process_interest(
+    business: tuple[BusinessMetric, ...], values: tuple[PlainValue, ...], *, traffic: bool
+) -> Interest:
+    """Lines that `process_page` and `plain_values` read. `traffic`: requests and their duration, too."""
+    names = [*(REQUESTS + BUCKET if traffic else ())]
+    names += [name for metric in business for name in _names(metric)]
+    names += [value.gauge for value in values]
+    return Interest(tuple(dict.fromkeys(names)), also=(START,))
+
+
+def _mark(route: str) -> str:
+    return f'service="{route}.'
+
+
 def router_page(text: str, route: str) -> Page:
     """The counters of the route's variants. Raises ValueError for a text that is not the format."""
-    mark = f'service="{route}.'
+    mark = _mark(route)
     return _page(
         text,
         lambda line: line.startswith((ROUTER_REQUESTS, ROUTER_BUCKET)) and mark in line,
@@ -73,10 +100,10 @@ def _router_key(name: str, labels: dict[str, str], route: str) -> Key | None:
         return None
     rest = _rest(labels, leave_out=("service", "le"), also=service.variant)
     if name == ROUTER_REQUESTS:
-        return Key(service.revision, _kind(labels.get("code", "")), "", rest)
+        return Key(service.revision, answers.kind(labels.get("code", "")), "", rest)
     if labels.get("protocol") != "http":  # the duration of a stream is not a latency
         return None
-    return Key(service.revision, "le", _edge(labels), rest)
+    return Key(service.revision, _timed(labels), _edge(labels), rest)
 
 
 def process_page(text: str, revision: str, business: tuple[BusinessMetric, ...]) -> Page:
@@ -93,10 +120,9 @@ def process_page(text: str, revision: str, business: tuple[BusinessMetric, ...])
         if name in (requests, bucket) and not PROBES.isdisjoint(labels.get(path) for path in PATHS):
             return
         if name == requests:
-            status = next((labels[label] for label in STATUS if label in labels), "")
-            yield Key(revision, _kind(status), "", rest)
+            yield Key(revision, answers.kind(answers.status(labels)), "", rest)
         elif name == bucket:
-            yield Key(revision, "le", _edge(labels), rest)
+            yield Key(revision, _timed(labels), _edge(labels), rest)
         for metric in business:
             if name in _names(metric) and metric.labels.items() <= labels.items():
                 yield Key(revision, "business", metric.name, rest)
@@ -175,8 +201,8 @@ def _names(metric: BusinessMetric) -> tuple[str, str]:
     return metric.counter, f"{metric.counter.removesuffix('_total')}_total"
 
 
-def _kind(status: str) -> str:
-    return "error" if status.startswith("5") else "ok"
+def _timed(labels: Mapping[str, str]) -> str:
+    return "waited" if answers.kind(answers.status(labels)) == "abandoned" else "le"
 
 
 def _edge(labels: dict[str, str]) -> str:
@@ -185,4 +211,7 @@ def _edge(labels: dict[str, str]) -> str:
 
 def _rest(labels: dict[str, str], *, leave_out: tuple[str, ...], also: str = "") -> str:
     values = [value for name, value in sorted(labels.items()) if name not in leave_out]
-    return ",".join([*values, also] if also else values)
+    found = ",".join([*values, also] if also else values)
+    if len(found) <= LONGEST_LABELS:
+        return found
+    return hashlib.blake2b(found.encode(errors="replace"), digest_size=16).hexdigest()

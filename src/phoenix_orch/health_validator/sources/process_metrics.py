@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 from phoenix_orch.health_validator.sources.assemble import Snapshot, assemble
 from phoenix_orch.health_validator.sources.processes import ProcessReader
@@ -27,12 +28,13 @@ class ProcessMetrics:
         resources: Resources | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        self._scraper = scraper
         self._processes = ProcessReader(scraper, resources)
         self._wall = wall
 
     async def observe(self, context: Context, memory: SourceMemory) -> Reading:
         wall = self._wall()
-        processes = await self._processes.read(context, pages=True)
+        processes = await self._processes.read(context, traffic=True)
         snapshot = Snapshot(
             wall=wall,
             cores=os.cpu_count() or 1,
@@ -43,4 +45,5 @@ class ProcessMetrics:
             samples=(),
             processes=processes,
         )
-        return assemble(context, memory, snapshot)
+        work = partial(assemble, context, memory, snapshot)
+        return await self._scraper.beside(work, lines=snapshot.series)

@@ -7,9 +7,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from phoenix_orch.health_validator.counters import Sample
-from phoenix_orch.health_validator.sources.exposition import Key, plain_values, process_page
+from phoenix_orch.health_validator.sources.exposition import (
+    Key,
+    Page,
+    plain_values,
+    process_interest,
+    process_page,
+)
 from phoenix_orch.health_validator.sources.resources import ProcessResources, Resources
 from phoenix_orch.health_validator.sources.scrape import Scraper
+from phoenix_orch.health_validator.sources.sieve import Interest
 from phoenix_orch.health_validator.sources.source import Context
 from phoenix_orch.workload.workload import Instance
 
@@ -40,32 +47,43 @@ class ProcessReader:
         self._scraper = scraper
         self._resources = resources or ProcessResources()
 
-    async def read(self, context: Context, *, pages: bool) -> Processes:
-        """`pages`: whether `/metrics` is wanted; the kernel is always asked."""
+    async def read(self, context: Context, *, traffic: bool) -> Processes:
+        """`traffic`: whether processes count the requests; otherwise their pages are read only for what is
+        asked of them besides. The kernel is always asked."""
         instances = [i for revision in context.revisions for i in context.instances(revision)]
         result = Processes()
         async with asyncio.TaskGroup() as group:
             group.create_task(asyncio.to_thread(self._usage, instances, result))
-            if pages:
+            if traffic or context.business or context.values:
+                interest = process_interest(context.business, context.values, traffic=traffic)
                 for instance in instances:
-                    group.create_task(self._page(context, instance, result))
+                    group.create_task(self._page(context, instance, interest, result))
         return result
 
-    async def _page(self, context: Context, instance: Instance, result: Processes) -> None:
+    async def _page(
+        self, context: Context, instance: Instance, interest: Interest, result: Processes
+    ) -> None:
         if instance.metrics_path is None:
             result.faults.append(f"{instance.name} has no metrics path")
             return
-        answer = await self._scraper.get(f"http://127.0.0.1:{instance.port}{instance.metrics_path}")
-        if answer.text is None:
+        url = f"http://127.0.0.1:{instance.port}{instance.metrics_path}"
+        answer = await self._scraper.get(url, interest)
+        text = answer.text
+        if text is None:
             result.faults.append(answer.fault)
             return
+
+        def parse() -> tuple[Page, dict[str, float]]:
+            page = process_page(text, instance.revision, context.business)
+            return page, plain_values(text, context.values) if context.values else {}
+
         try:
-            page = process_page(answer.text, instance.revision, context.business)
-            if context.values:
-                result.values[instance.name] = plain_values(answer.text, context.values)
+            page, values = await self._scraper.beside(parse, lines=text.count("\n"))
         except ValueError as error:
             result.faults.append(f"{instance.name} {instance.metrics_path}: {error}")
             return
+        if context.values:
+            result.values[instance.name] = values
         started = page.started if page.started is not None else instance.started
         result.samples.append(Sample(instance.name, started, page.series))
         result.answered.add(instance.name)

@@ -11,13 +11,14 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from phoenix_orch.health_validator.counters import Sample
 from phoenix_orch.health_validator.sources.assemble import Snapshot, assemble
-from phoenix_orch.health_validator.sources.exposition import router_page
+from phoenix_orch.health_validator.sources.exposition import router_interest, router_page
 from phoenix_orch.health_validator.sources.processes import ProcessReader
 from phoenix_orch.health_validator.sources.resources import Resources
-from phoenix_orch.health_validator.sources.scrape import Scraper
+from phoenix_orch.health_validator.sources.scrape import ROUTER, Scraper
 from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
 from phoenix_orch.kernel.errors import PhoenixError
 
@@ -48,9 +49,7 @@ class RouterMetrics:
         wall = self._wall()
         async with asyncio.TaskGroup() as group:
             router = group.create_task(self._router(context.route))
-            processes = group.create_task(
-                self._processes.read(context, pages=bool(context.business or context.values))
-            )
+            processes = group.create_task(self._processes.read(context, traffic=False))
         sample, fault = router.result()
         snapshot = Snapshot(
             wall=wall,
@@ -60,7 +59,8 @@ class RouterMetrics:
             processes=processes.result(),
             faults=(fault,) if fault else (),
         )
-        return assemble(context, memory, snapshot)
+        work = partial(assemble, context, memory, snapshot)
+        return await self._scraper.beside(work, lines=snapshot.series)
 
     async def _router(self, route: str) -> tuple[Sample | None, str]:
         try:
@@ -69,11 +69,12 @@ class RouterMetrics:
             return None, error.message
         if url is None:
             return None, "no router runs"
-        answer = await self._scraper.get(url)
-        if answer.text is None:
+        answer = await self._scraper.get(url, router_interest(route), ROUTER)
+        text = answer.text
+        if text is None:
             return None, answer.fault
         try:
-            page = router_page(answer.text, route)
+            page = await self._scraper.beside(lambda: router_page(text, route), lines=text.count("\n"))
         except ValueError as error:
             return None, f"{url}: {error}"
         return Sample(_ROUTER, page.started, page.series), ""

@@ -99,6 +99,8 @@ class ValkeyStore:
         self._prefix = prefix
         self._changes = f"{prefix}changes"
         self._scripts = {name: server.register_script(_source(name)) for name in _SCRIPTS}
+        self._decoded: dict[str, tuple[tuple[Any, ...], Rollout]] = {}
+        """The last record of each rollout with what it says: most are read again as they were."""
 
     async def close(self) -> None:
         """Close all connections. The store connects again when it is used again."""
@@ -126,7 +128,10 @@ class ValkeyStore:
             [self._key("rollouts")],
             [self._key("record", ""), self._key("commands", ""), *names],
         )
-        return [self._rollout(_text(name), record) for name, record in reply]
+        found = [self._rollout(_text(name), record) for name, record in reply]
+        if not names:
+            self._decoded = {name: self._decoded[name] for name in (_text(key) for key, _ in reply)}
+        return found
 
     async def put(self, rollout: Rollout) -> Rollout:
         name = rollout.name
@@ -348,16 +353,21 @@ class ValkeyStore:
 
     def _rollout(self, name: str, record: Sequence[Any]) -> Rollout:
         version, wanted, status, commands = record
+        texts = (version, wanted, status, *commands)
+        if (known := self._decoded.get(name)) is not None and known[0] == texts:
+            return known[1]
         key = self._key("record", name)
         rollout = _decoded(Rollout, wanted, f"{key} at wanted")
         waiting = self._key("commands", name)
-        return rollout.model_copy(
+        rollout = rollout.model_copy(
             update={
                 "status": _decoded(Status, status, f"{key} at status"),
                 "commands": tuple(_decoded(Command, command, waiting) for command in commands),
                 "version": int(version),
             }
         )
+        self._decoded[name] = (texts, rollout)
+        return rollout
 
 
 async def _heard(client: Redis, pubsub: Any, seconds: float) -> AsyncIterator[str]:

@@ -1,0 +1,187 @@
+"""Where the programs of a control plane come from: given by the user, or built once and kept.
+
+The release is named in one place, `kubernetes/go.mod`; its `go.sum` says what the sources have to be.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from phoenix_orch.kernel.errors import Terminal
+
+MODULE = Path(__file__).parent / "kubernetes"
+PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+}
+"""What can be built, quickest first to fail: program and Go package."""
+REMEDY = (
+    "install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and"
+    " kube-controller-manager, or PHOENIX_TEST_KUBECONFIG to the kubeconfig of a cluster for tests"
+)
+_TELL_EVERY = 15.0
+_VERSION_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+
+
+def find(names: Iterable[str] = PACKAGES) -> dict[str, Path]:
+    """The programs by name. What nobody has given is built, which takes minutes the first time.
+
+    Raises Terminal when a program is neither there nor can be built.
+    """
+    names = list(names)
+    missing = [name for name in names if _given(name) is None and not built(name).exists()]
+    if missing:
+        _build(missing)
+    return {name: _given(name) or built(name) for name in names}
+
+
+def kubectl() -> Path:
+    """The one in KUBEBUILDER_ASSETS, or the one that came with the development environment."""
+    return _given("kubectl") or Path(sys.executable).parent / "kubectl"
+
+
+def release(package: str = "k8s.io/kubernetes") -> str:
+    """The version of a package's module that go.mod asks for, as `v1.36.2`."""
+    for module, version in re.findall(r"^(?:require)?\s+(\S+) (v\S+)", _go_mod(), re.MULTILINE):
+        if package == module or package.startswith(f"{module}/"):
+            return str(version)
+    raise Terminal(f"{MODULE / 'go.mod'} requires no module with {package}")
+
+
+def built(name: str) -> Path:
+    """Where the program is kept once it was built; the folder bears the version."""
+    system = f"{platform.system().lower()}-{platform.machine().lower()}"
+    return cache() / f"{name}-{release(PACKAGES[name])}-{system}" / name
+
+
+def cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "phoenix-orch" / "test-cluster"
+
+
+def _given(name: str) -> Path | None:
+    folder = os.environ.get("KUBEBUILDER_ASSETS")
+    path = Path(folder) / name if folder else None
+    return path if path is not None and os.access(path, os.X_OK) else None
+
+
+def _go_mod() -> str:
+    return (MODULE / "go.mod").read_text("utf-8")
+
+
+def _build(names: list[str]) -> None:
+    go = shutil.which("go")
+    if go is None:
+        raise Terminal(f"{', '.join(names)}: not there, and Go is missing to build it", remedy=REMEDY)
+    cache().mkdir(parents=True, exist_ok=True)
+    with _only_builder() as lock:
+        for name in names:
+            if not built(name).exists():  # another process may have built it while we waited
+                _compile(go, name, lock)
+
+
+@contextlib.contextmanager
+def _only_builder() -> Iterator[int]:
+    """One build at a time on this machine. Gives the lock's descriptor: held by the compiler too, so that
+    one which goes on after its harness was killed is waited for."""
+    with (cache() / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _tell("waiting for another process, which is building the test cluster's programs")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield lock.fileno()
+
+
+def _compile(go: str, name: str, lock: int) -> None:
+    """Build one program. After a kill the next build goes on from the packages compiled so far, which
+    are in Go's own cache; the finished program gets its name in one step."""
+    target = built(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished, log = target.with_suffix(".unfinished"), target.with_suffix(".log")
+    command = [
+        *("nice", "-n", "10", go, "build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false"),
+        *("-ldflags", _link_flags(), "-o", str(unfinished), PACKAGES[name]),
+    ]
+    with log.open("wb") as output:
+        build = subprocess.Popen(
+            command,
+            cwd=MODULE,
+            env={**os.environ, **_go_environment(go)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0,
+            pass_fds=[lock],
+        )
+        try:
+            _watch(build, name, log)
+        except BaseException:
+            os.killpg(build.pid, signal.SIGTERM)
+            build.wait()
+            raise
+    if build.returncode != 0:
+        end = "\n".join(log.read_text("utf-8", "replace").splitlines()[-5:])
+        raise Terminal(f"{name} could not be built: {end}", remedy=f"read {log}")
+    unfinished.replace(target)
+
+
+def _watch(build: subprocess.Popen[bytes], name: str, log: Path) -> None:
+    """Wait for the build and say how far it is: on a terminal in one line, elsewhere now and then."""
+    version, begun = release(PACKAGES[name]), time.monotonic()
+    _tell(f"building {name} {version}; from nothing this takes up to ten minutes on two cores")
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            build.wait(1.0 if sys.stderr.isatty() else _TELL_EVERY)
+        packages = log.read_bytes().count(b"\n")
+        seconds = round(time.monotonic() - begun)
+        running = build.returncode is None
+        state = "" if running else (", done" if build.returncode == 0 else ", failed")
+        _tell(
+            f"  {name}: {packages} packages compiled, {seconds // 60} min {seconds % 60} s{state}",
+            passing=running,
+        )
+        if not running:
+            return
+
+
+def _tell(text: str, *, passing: bool = False) -> None:
+    """One line on standard error; the next line replaces a passing one, on a terminal."""
+    terminal = sys.stderr.isatty()
+    start, end = ("\r", "\x1b[K" if passing else "\x1b[K\n") if terminal else ("", "\n")
+    print(f"{start}{text}", end=end, file=sys.stderr, flush=True)
+
+
+def _link_flags() -> str:
+    version = release()
+    major, minor, *_ = version.removeprefix("v").split(".")
+    values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    return " ".join(
+        ["-s -w"]
+        + [f"-X {package}.{key}={value}" for package in _VERSION_PACKAGES for key, value in values.items()]
+    )
+
+
+def _go_environment(go: str) -> Mapping[str, str]:
+    """No C compiler needed. From Go 1.27 on JSON is read in a new way by default, with which this
+    release serves a broken OpenAPI document, and `kubectl apply` fails."""
+    environment = {"CGO_ENABLED": "0", "GOWORK": "off"}
+    version = subprocess.run(
+        [go, "env", "GOVERSION"], cwd=MODULE, capture_output=True, text=True, check=False
+    )
+    found = re.match(r"go1\.(\d+)", version.stdout)
+    if found is not None and int(found[1]) >= 27:
+        environment["GOEXPERIMENT"] = "nojsonv2"
+    return environment
