@@ -74,7 +74,8 @@ from phoenix_orch.runtime.process_table import table
 orphans = children.Orphans()
 before = subprocess.Popen(["sleep", "60"])
 assert orphans.among(table()) == orphans.among(table()) == set(), "nobody asked for any"
-assert children.adopt_orphans()
+adopting = children.adopting_orphans()
+assert adopting.__enter__()
 mine = subprocess.Popen(["sleep", "60"])
 children.note(mine.pid)
 children.note(before.pid)
@@ -90,6 +91,8 @@ while os.path.exists(f"/proc/{pid}"):
     time.sleep(0.01)
 assert mine.wait(20) == -9, "how its own child ended is told to this process"
 assert orphans.among(table()) == set()
+adopting.__exit__(None, None, None)
+assert orphans.among(table()) == orphans.among(table()) == set(), "nobody asks any more"
 before.kill()
 before.wait()
 """

@@ -35,7 +35,7 @@ from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.kept_files import keep_files
 from phoenix_orch.orchestrator.layout import Layout, only_one, open_clock, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
-from phoenix_orch.runtime.children import adopt_orphans
+from phoenix_orch.runtime.children import adopting_orphans
 from phoenix_orch.runtime.held_lock import HeldLock, keep_held
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks
@@ -69,10 +69,10 @@ def run_up(
     """
     configure_logs()
     return_large_blocks()
-    adopt_orphans()
     config = load(file) if file is not None else None
     layout = Layout(data_dir.expanduser().absolute())
-    return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))
+    with adopting_orphans():
+        return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))
 
 
 def run_down(data_dir: Path, *, dry_run: bool = False) -> list[str]:

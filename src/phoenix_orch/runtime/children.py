@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import sys
+from collections.abc import Iterator
 
 from phoenix_orch.runtime.exit_watch import reap
 from phoenix_orch.runtime.process_table import Table, row
@@ -26,16 +27,29 @@ class _Own:
     started: set[tuple[int, str]] = set()  # noqa: RUF012 - there is one process
 
 
-def adopt_orphans() -> bool:
-    """Become the parent of orphans of everything that is started from now on; whether that is possible.
+@contextlib.contextmanager
+def adopting_orphans() -> Iterator[bool]:
+    """Be the parent of orphans of everything that is started within; gives whether that is possible.
 
-    Once, at the start of a program that looks after them with `orphans`: somebody has to reap them.
+    For a program that looks after them with `orphans`: somebody has to reap them. Children that were not
+    noted count as orphans while it lasts, so it ends with what it is for.
     """
+    _Own.adopting = _subreaper(True)
+    try:
+        yield _Own.adopting
+    finally:
+        if _Own.adopting:
+            _subreaper(False)
+        _Own.adopting = False
+        _Own.started.clear()
+
+
+def _subreaper(wanted: bool) -> bool:  # noqa: FBT001 - what the kernel is told
     if sys.platform != "linux":
         return False
     with contextlib.suppress(AttributeError, OSError):
-        _Own.adopting = ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
-    return _Own.adopting
+        return bool(ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0) == 0)
+    return False
 
 
 def note(pid: int) -> None:
