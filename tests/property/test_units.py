@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from phoenix_orch.kernel.ids import revision_hash, sortable_id
@@ -69,6 +69,7 @@ def test_a_revision_is_ten_hexadecimal_digits_whatever_the_order(content: dict[s
 
 
 @given(st.integers(0, 2**41), st.integers(1, 2**41))
+@example(1014, 1).via("1.015 s in milliseconds is below 1015 in binary")
 def test_ids_sort_as_their_times_do(milliseconds: int, more: int) -> None:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     first, second = (epoch + timedelta(milliseconds=ms) for ms in (milliseconds, milliseconds + more))

@@ -44,7 +44,7 @@ def adopting_orphans() -> Iterator[bool]:
         _Own.started.clear()
 
 
-def _subreaper(wanted: bool) -> bool:  # noqa: FBT001 - what the kernel is told
+def _subreaper(wanted: bool) -> bool:
     if sys.platform != "linux":
         return False
     with contextlib.suppress(AttributeError, OSError):
