@@ -354,9 +354,10 @@ class FakeOperations:
             workload=picture.workload,
         )
 
-    async def restart(self, name: str, *, actor: str) -> None:
+    async def restart(self, name: str, *, actor: str, dry_run: bool = False) -> None:
         await self.service(name)
-        self.calls.append(("restart", name, actor))
+        if not dry_run:
+            self.calls.append(("restart", name, actor))
 
     async def logs(self, name: str, *, instance: str | None, lines: int, after: dict[str, int]) -> LogPage:
         await self.service(name)

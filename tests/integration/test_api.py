@@ -102,6 +102,7 @@ def test_what_changes_something_names_the_user_the_kernel_names(client, operatio
     client.command("web", CommandKind.PAUSE, reason="lunch")
     client.start("web", version="2", env={"A": "b"}, command=("x", "{port}"), change_cause="why")
     client.undo("web", to_revision=1, reason="why not")
+    client.restart("web", dry_run=True)
     client.restart("web")
     config = PhoenixFile.model_validate(
         {"services": {"web": {"command": "a {port}"}}, "routes": {"web": {"service": "web"}}}

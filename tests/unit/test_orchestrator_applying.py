@@ -12,7 +12,7 @@ from tests.unit.applying_setting import SECRET, Place, config, group, revision_o
 from phoenix_orch.kernel.errors import Invalid, Latched, Retryable
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.views import ChangeKind
-from phoenix_orch.rollout.status import State
+from phoenix_orch.rollout.status import State, Status
 
 pytestmark = pytest.mark.anyio
 
@@ -170,6 +170,24 @@ async def test_a_file_that_asks_for_what_was_started_by_hand_takes_it_over(place
         "the file asks for version 2, which is wanted already",
     )
     assert (await place.store.get("web")).applied == revision_of(two)
+
+
+@pytest.mark.parametrize(
+    ("latched", "why"), [(True, "was rolled back and is latched"), (False, "was undone")]
+)
+async def test_a_file_that_asks_again_for_what_does_not_serve_is_told_so(
+    place: Place, latched: bool, why: str
+) -> None:
+    file = config(version="2")
+    await applied(place, file)
+    rollout = await place.store.get("web")
+    await place.store.save(rollout, Status(state=State.ROLLED_BACK, stable="old", release=1))
+    await place.serve("web", "old", aborted=(revision_of(file),) if latched else ())
+    (change,) = await place.applying().apply(file, actor="me")
+    assert (change.kind, change.detail) == (
+        ChangeKind.NONE,
+        f"unchanged, but this version {why}: revision old serves",
+    )
 
 
 async def test_a_dry_run_changes_nothing(place: Place) -> None:

@@ -154,6 +154,12 @@ async def test_a_latched_revision_comes_back_neither_by_start_nor_by_undo(world:
         await world.undo(2)
 
 
+async def test_a_trial_of_a_restart_refuses_what_a_restart_would(world: World) -> None:
+    await world.set(State.PROGRESSING, canary="new")
+    with pytest.raises(BadState, match="being released"):
+        await world.operations.restart("web", actor="me", dry_run=True)
+
+
 async def test_what_is_asked_wakes_the_controller_and_a_loss_of_the_store_does(world: World) -> None:
     woken = world.woken
     await world.operations.recover()

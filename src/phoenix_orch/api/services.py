@@ -37,9 +37,13 @@ def routes(operations: Operations) -> APIRouter:
         return await operations.logs(name, instance=instance, lines=lines, after=_offsets(after or []))
 
     @router.post("/services/{name}/restart", status_code=202)
-    async def restart_service(name: str, who: Annotated[str, Depends(actor)]) -> ServiceView:
+    async def restart_service(
+        name: str,
+        who: Annotated[str, Depends(actor)],
+        dry_run: Annotated[bool, Query(alias="dryRun")] = False,
+    ) -> ServiceView:
         """Replace the instances one after another, each ready before the next one leaves."""
-        await operations.restart(name, actor=who)
+        await operations.restart(name, actor=who, dry_run=dry_run)
         return await operations.service(name)
 
     return router

@@ -159,7 +159,14 @@ def watch(name: RolloutName, data_dir: DataDir = UNSET) -> int:
 @app.command()
 def pause(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
     """Keep the weight where it is until `resume`."""
-    _say(data_dir, name, CommandKind.PAUSE, reason, dry_run=dry_run, done="the weight stays where it is")
+    _say(
+        data_dir,
+        name,
+        CommandKind.PAUSE,
+        reason,
+        dry_run=dry_run,
+        done="the weight stays where it is; a fault still takes it back",
+    )
 
 
 @app.command()

@@ -72,6 +72,6 @@ def restart(
 ) -> None:
     """Replace the instances one after another, each ready before the next one leaves."""
     with Client(data_dir) as client:
-        view = client.service(name) if dry_run else client.restart(name)
+        view = client.restart(name, dry_run=dry_run)
     verb = "would be replaced" if dry_run else "are replaced"
     emit(output, view, f"{view.replicas} instances of {view.name} {verb} one after another")

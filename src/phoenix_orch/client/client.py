@@ -155,8 +155,9 @@ class Client:
         body = {"kind": kind.value, "reason": reason, "step": step}
         return self._post(Command, body, "rollouts", name, "commands")
 
-    def restart(self, name: str) -> ServiceView:
-        return self._call(ServiceView, "POST", ("services", name, "restart"))
+    def restart(self, name: str, *, dry_run: bool = False) -> ServiceView:
+        query = {"dryRun": "true"} if dry_run else None
+        return self._call(ServiceView, "POST", ("services", name, "restart"), query=query)
 
     # -- pieces ------------------------------------------------------------------------------------
 

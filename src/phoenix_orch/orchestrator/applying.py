@@ -28,7 +28,7 @@ from phoenix_orch.orchestrator.kept_config import keeping, kept_text, read_kept,
 from phoenix_orch.orchestrator.refounding import Foundation, Refounding
 from phoenix_orch.orchestrator.views import Change, ChangeKind
 from phoenix_orch.rollback_controller.checks import Route
-from phoenix_orch.rollout.status import Event, Revision, Rollout
+from phoenix_orch.rollout.status import ACTIVE, Event, Revision, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
@@ -231,7 +231,18 @@ class Applying:
             wanted.service_spec.replicas,
         ) or await self._differs(wanted):
             return change(ChangeKind.CONFIGURE, "what is wanted changes; the revision stays")
-        return change(ChangeKind.NONE, "unchanged")
+        return change(ChangeKind.NONE, f"unchanged{await self._but_not_served(rollout, revision)}")
+
+    async def _but_not_served(self, rollout: Rollout, revision: str) -> str:
+        """The file asks for what it asked for before, and something has been decided since."""
+        if rollout.status.stable in (None, revision) or rollout.status.state in ACTIVE:
+            return ""
+        try:
+            latched = revision in (await self._router.read(rollout.route)).aborted
+        except (NotFound, Retryable):
+            latched = False
+        why = "was rolled back and is latched" if latched else "was undone"
+        return f", but this version {why}: revision {rollout.status.stable} serves"
 
     async def _differs(self, wanted: Declared) -> bool:
         """Drain time or route are other than applied last."""

@@ -222,14 +222,17 @@ class OrchestratorOperations(Reading):
                 remedy=remedy(rollout.status, kind, rollout.name),
             )
 
-    async def restart(self, name: str, *, actor: str) -> None:
-        """Replace the instances of a service one after another."""
+    async def restart(self, name: str, *, actor: str, dry_run: bool = False) -> None:
+        """Replace the instances of a service one after another; with `dry_run` only refuse what would be
+        refused."""
         rollout = await names.rollout_of(self._store, name)
         if rollout.status.state in ACTIVE:
             raise BadState(
                 f"{rollout.name} is being released; a restart would spoil its evidence",
                 remedy="wait for the release to end, or abort it",
             )
+        if dry_run:
+            return
         await self._workload.restart(name)
         await self._tell(rollout, "Restart", f"instances of {name} are replaced one by one", actor)
 

@@ -87,8 +87,9 @@ class Operations(Protocol):
 
     async def service(self, name: str) -> ServiceView: ...
 
-    async def restart(self, name: str, *, actor: str) -> None:
-        """Replace the instances of a service one after another."""
+    async def restart(self, name: str, *, actor: str, dry_run: bool = False) -> None:
+        """Replace the instances of a service one after another; with `dry_run` only refuse what would be
+        refused."""
         ...
 
     async def logs(self, name: str, *, instance: str | None, lines: int, after: dict[str, int]) -> LogPage:

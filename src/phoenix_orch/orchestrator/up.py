@@ -89,7 +89,7 @@ def run_down(data_dir: Path, *, dry_run: bool = False) -> list[str]:
     if dry_run and not layout.made:
         return found
     layout.make()  # it may have been removed, and what ran there runs on
-    with _only_phoenix(layout):
+    with _only_phoenix(layout, "stop that one, with Ctrl-C or SIGTERM: it ends everything itself"):
         found = leftovers.running(layout)
         if not dry_run:
             asyncio.run(_down(layout))
@@ -264,10 +264,10 @@ async def until(stop: asyncio.Future[int], loops: list[Coroutine[Any, Any, None]
     return status
 
 
-def _only_phoenix(layout: Layout) -> contextlib.AbstractContextManager[HeldLock]:
-    return only_one(
-        layout.lock("phoenix"), "phoenix up", "stop it first, or name another directory with --data-dir"
-    )
+def _only_phoenix(
+    layout: Layout, remedy: str = "stop it first, or name another directory with --data-dir"
+) -> contextlib.AbstractContextManager[HeldLock]:
+    return only_one(layout.lock("phoenix"), "phoenix up", remedy)
 
 
 @contextlib.contextmanager
