@@ -177,14 +177,19 @@ def test_a_step_that_needs_proof_waits_for_it_and_says_how_long() -> None:
     assert (found[-1].kind, found[-1].category) == (VerdictKind.EXTEND, Category.SAMPLE)
     assert found[-1].reason == (
         "5m are over, but 4,104 error-free requests are needed to prove 0.1 %, 1,550 so far, "
-        "about 9 min at 5.17 requests per second"
+        "about 8 min at 5.17 requests/s; if that stays so, it goes on after 10m if nothing is wrong, as few "
+        "requests can be lost then"
     )
 
 
 def test_few_requests_extend_then_pass_when_little_can_be_lost() -> None:
     found = verdicts(steady(61, arm(2)), spec(ERRORS))
     assert found[30].kind is VerdictKind.EXTEND
-    assert "684 error-free requests are needed to exclude 0.5 %, 62 so far" in found[30].reason
+    assert found[30].reason == (
+        "5m are over, but 684 error-free requests are needed to exclude 0.5 % (5 times the 0.1 % allowed), "
+        "62 so far, about 50 min at 0.207 requests/s; if that stays so, it goes on after 10m if nothing is "
+        "wrong, as few requests can be lost then"
+    )
     assert (found[60].kind, found[60].tier) == (VerdictKind.ADVANCE, Tier.THIN)
     assert found[60].reason.startswith("within limits as far as few requests can tell")
 
@@ -192,6 +197,10 @@ def test_few_requests_extend_then_pass_when_little_can_be_lost() -> None:
 def test_what_may_be_lost_is_the_policys_or_the_phases_choice() -> None:
     careful = spec(ERRORS, policy=Policy(bake="2m", statistical=Statistical(budget=0)))
     found = verdicts(steady(95, arm(2)), careful)
+    for early in (found[30], found[60]):
+        assert early.reason.endswith(
+            "; if that stays so, a person has to decide after 15m (onNoDecision: pause)"
+        )
     assert (found[60].kind, found[60].category) == (VerdictKind.HOLD, Category.SAMPLE)
     assert (found[94].kind, found[94].category) == (VerdictKind.HOLD, Category.NO_DECISION)
     assert found[94].reason.endswith("; a person has to decide")
@@ -319,7 +328,8 @@ def test_a_limit_inside_a_bucket_convicts_only_what_is_certainly_slower() -> Non
     found = verdicts(both, inside, history=known)
     assert found[30].kind is VerdictKind.EXTEND
     assert found[30].reason == (
-        "5m are over, but the histogram cannot tell whether latency p95 is within 150 ms: make that an edge"
+        "5m are over, but the histogram cannot tell whether latency p95 is within 150 ms: make that an edge; "
+        "if that stays so, a person has to decide after 15m (onNoDecision: pause)"
     )
     assert VerdictKind.ADVANCE not in {verdict.kind for verdict in found}
     assert VerdictKind.ROLLBACK not in {verdict.kind for verdict in found}
@@ -529,7 +539,10 @@ def test_nothing_known_about_a_limit_extends() -> None:
     bare = Arm(revision="new", requests=100)
     _, verdict = run(steady(31, bare, arm(400, revision="old")))
     assert (verdict.kind, verdict.category) == (VerdictKind.EXTEND, Category.SAMPLE)
-    assert verdict.reason == "5m are over, but nothing is known about latency p95, which has a limit"
+    assert verdict.reason == (
+        "5m are over, but nothing is known about latency p95, which has a limit; if that stays so, a person "
+        "has to decide after 15m (onNoDecision: pause)"
+    )
 
 
 def test_an_old_observation_changes_nothing() -> None:
@@ -627,10 +640,15 @@ def test_every_verdict_says_what_a_point_rule_would_have_done() -> None:
     found = verdicts(story)
     before, after = found[7].counterfactual, found[-1].counterfactual
     assert before is not None
-    assert (before.kind, before.sentence) == (VerdictKind.CONTINUE, "a 1m point rule would go on as well")
+    assert (before.kind, before.sentence) == (
+        VerdictKind.CONTINUE,
+        "a one-minute point rule would have gone on",
+    )
     assert after is not None
     assert (after.kind, after.at) == (VerdictKind.ROLLBACK, START + 9 * TICK)
-    assert after.sentence == ("a 1m point rule would have rolled back after 1m30s: 1 of 600 requests failed")
+    assert after.sentence == (
+        "a one-minute point rule would have rolled back after 1m30s: 1 of 600 requests failed"
+    )
     assert VerdictKind.ROLLBACK not in {verdict.kind for verdict in found}
     good = verdicts(steady(31))[-1].counterfactual
     assert good is not None

@@ -68,7 +68,12 @@ def explain(  # noqa: PLR0917 - one parameter for each option
             return
         decided, cause = _decided(client, view, record.header.release)
         found = explained(
-            record, record.header.spec or RolloutSpec(), decided=decided, cause=cause, metric=metric
+            record,
+            record.header.spec or RolloutSpec(),
+            decided=decided,
+            cause=cause,
+            metric=metric,
+            standing=_standing(view, record.header.release),
         )
     if chart is not None:
         chart_file.write(chart, found)
@@ -99,6 +104,14 @@ def _decided(client: Client, view: RolloutView, number: int) -> tuple[Verdict | 
         if ended.number == number:
             return ended.verdict, ended.cause
     return None, status.cause
+
+
+def _standing(view: RolloutView, release: int) -> str:
+    """What the verdict does not say of a release on its way."""
+    status = view.rollout.status
+    if release != status.release or status.state not in (State.PAUSED, State.PROMOTING):
+        return ""
+    return status.state.value
 
 
 def _text(found: Explanation, view: RolloutView) -> str:
