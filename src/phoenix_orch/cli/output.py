@@ -44,7 +44,7 @@ def emit(
 ) -> None:
     """Print `models` as JSON or YAML, or `text` for a person, folded to the width of the terminal.
 
-    `speed` of the clock whose times are in the text: where they are not those on a watch, that is said.
+    `speed` of the clock whose times and rates are in the text: where it is no watch, that is said.
     """
     if output is Output.TABLE:
         say(folded(plain_lines("\n".join(filter(None, (compressed(speed), text)))), width()))
@@ -76,12 +76,12 @@ def say(text: str, *, to: TextIO | None = None) -> None:
 
 
 def compressed(speed: float) -> str:
-    """What to say before times that are not those on a watch; empty where they are."""
+    """What to say before times and rates that are not those on a watch; empty where they are."""
     if speed == 1:
         return ""
     seconds = 60 / speed
     minute = format_duration(timedelta(seconds=round(seconds, 3 if seconds < 1 else 1)))
-    return f"Times are of a compressed clock (--speed {speed:g}): one minute lasts {minute} on your watch."
+    return f"Times and rates are compressed (--speed {speed:g}): one minute is {minute} on your watch."
 
 
 def columns(header: Row, rows: Sequence[Row], *, empty: str, indent: int = 0, whole: bool = True) -> str:

@@ -135,7 +135,7 @@ def _variant(view: RolloutView, name: str, revision: str | None, rates: Rates) -
     return (
         name,
         version(view, revision),
-        f"{rates.requests_per_second * view.speed:.1f}",
+        explain.rate(rates.requests_per_second),
         explain.shown("errorRate", rates.error_rate),
         explain.shown("latencyP95", rates.p95),
         explain.shown("latencyP99", rates.p99),
