@@ -86,7 +86,7 @@ def phoenix(operations, capsys):
 
 def test_explain_is_a_sentence_numbers_and_a_picture(phoenix):
     shown = phoenix("rollout", "explain", "web")
-    assert shown.startswith("Rolled back at 1 min ")
+    assert shown.startswith("Rolled back after 1 min ")
     for word in ("canary ", "stable ", "exposed ", "METRIC", "error rate", "95 % interval", "│", "weight"):
         assert word in shown
     found = json.loads(phoenix("rollout", "explain", "web", "-o", "json"))

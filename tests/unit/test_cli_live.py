@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, cause, view
 
-from phoenix_orch.cli import following, live, output, pages, tables
+from phoenix_orch.cli import following, live, obeying, output, pages, tables
+from phoenix_orch.kernel.errors import BadState
 from phoenix_orch.rollout.status import Command, CommandKind, State, Verification, VerifyStep
 from phoenix_orch.traffic.router import TrafficSeen
 
@@ -205,7 +206,7 @@ async def test_tables_of_everything_the_api_gives():
     history = tables.history(await operations.history("web", 10)).splitlines()
     assert history[1].split()[:3] == ["2", "1.5.0", "rolledBack"]
     assert "errors 3.1% are above" in history[1]
-    assert "applied by root" in tables.revisions(await operations.revisions("web"))
+    assert "applied by root" in tables.revisions(await operations.revisions("web"), view())
     assert "WeightSeen  5 % reach the canary" in tables.events(await operations.events("web", 10))
 
 
@@ -342,3 +343,28 @@ def test_a_small_terminal_gets_a_few_lines(state, lines):
             assert found == whole or cut
     assert text(live.fitted(view(state), 200, 11), 200).splitlines() == lines
     assert text(live.fitted(view(state), 90, 24)) == text(live.render(view(state), clock=True))
+
+
+def test_revisions_say_what_each_is_now():
+    def parts(picture):
+        return {name: tables.part(picture, name) for name in (OLD, NEW)}
+
+    assert parts(view()) == {OLD: "stable", NEW: "canary"}
+    assert parts(view(State.BAKING, stable=NEW, canary=None, previous=OLD)) == {
+        OLD: "kept warm",
+        NEW: "stable",
+    }
+    assert parts(view(State.ROLLED_BACK)) == {OLD: "stable", NEW: "latched"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed"),
+    [
+        (CommandKind.PROMOTE, "promote"),
+        (CommandKind.PROMOTE_FULL, "promote --full"),
+        (CommandKind.END_BAKE, "promote --end-bake"),
+    ],
+)
+def test_a_word_is_called_what_a_person_types(kind, typed):
+    with pytest.raises(BadState, match=f"cannot {typed} web: "):
+        obeying.check(view(State.ROLLED_BACK), kind, None)

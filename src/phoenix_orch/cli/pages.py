@@ -74,7 +74,7 @@ def describe(view: RolloutView, found: Sequence[Event], kept: Sequence[Revision]
     parts += ["Instances", tables.instances(view, indent=2)]
     if view.workload is not None and view.workload.exits:
         parts += ["Unexpected exits", tables.exits(view.workload.exits, indent=2)]
-    parts += ["Revisions", tables.revisions(kept, indent=2)]
+    parts += ["Revisions", tables.revisions(kept, view, indent=2)]
     parts += ["Events", tables.events(found, indent=2)]
     return "\n".join(parts)
 

@@ -25,6 +25,7 @@ from phoenix_orch.cli.output import changes, emit, say
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid, Retryable
 from phoenix_orch.kernel.units import parse_duration
+from phoenix_orch.rollout.commands import typed
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.workload.spec import has_port
 
@@ -307,8 +308,8 @@ def _say(
     with Client(data_dir) as client:
         if dry_run:
             obeying.check(client.rollout(name), kind, step)
-            say(f"{kind.value} {name}: would be possible: {done}")
+            say(f"{typed(kind)} {name}: would be possible: {done}")
             return
         command = client.command(name, kind, reason=reason, step=step)
         waits = obeying.until_obeyed(client, name, command)
-    say(f"{kind.value} {name}: {waits or done}")
+    say(f"{typed(kind)} {name}: {waits or done}")

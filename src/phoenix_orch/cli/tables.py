@@ -59,10 +59,26 @@ def services(views: Sequence[ServiceView]) -> str:
     return columns(header, rows, empty="no services; `phoenix apply -f FILE` makes them")
 
 
-def revisions(found: Sequence[Revision], *, indent: int = 0) -> str:
-    header = ("NUMBER", "REVISION", "VERSION", "SINCE", "CHANGE CAUSE")
-    rows = [(str(r.number), r.revision, r.version, moment(r.at), r.change_cause) for r in found]
+def revisions(found: Sequence[Revision], view: RolloutView, *, indent: int = 0) -> str:
+    header = ("NUMBER", "REVISION", "VERSION", "IS", "SINCE", "CHANGE CAUSE")
+    rows = [
+        (str(r.number), r.revision, r.version, part(view, r.revision), moment(r.at), r.change_cause)
+        for r in found
+    ]
     return columns(header, rows, empty="no revisions", indent=indent)
+
+
+def part(view: RolloutView, revision: str) -> str:
+    """`stable`, `canary`, `kept warm`, `latched`; nothing for one that is only kept to be gone back to."""
+    status, traffic = view.rollout.status, view.traffic
+    latched = traffic is not None and revision in traffic.aborted
+    names = {
+        "stable": revision == status.stable,
+        "canary": revision == status.canary and not latched,
+        "kept warm": revision == status.previous,
+        "latched": latched,
+    }
+    return ", ".join(name for name, so in names.items() if so)
 
 
 def events(found: Sequence[Event], *, indent: int = 0) -> str:
