@@ -133,7 +133,10 @@ def test_ctrl_c_ends_everything_and_the_next_start_needs_no_file() -> None:
         with (made.directory / "phoenix.log").open("ab") as log:
             made.phoenix = subprocess.Popen(line, cwd=made.directory.parent, stdout=log, stderr=log)
         made.adopt(made.phoenix)
-        until("it is told again what serves", lambda: f"service={NAME}" in made.log(100).partition("] ready ")[2])
+        until(
+            "it is told again what serves",
+            lambda: f"service={NAME}" in made.log(100).partition("] ready ")[2],
+        )
         view = made.until_state(State.PROMOTED)
         assert view.versions[view.rollout.status.stable or ""] == version
         assert made.ending(version).instances == (("released", 2),)

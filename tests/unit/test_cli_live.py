@@ -368,3 +368,16 @@ def test_revisions_say_what_each_is_now():
 def test_a_word_is_called_what_a_person_types(kind, typed):
     with pytest.raises(BadState, match=f"cannot {typed} web: "):
         obeying.check(view(State.ROLLED_BACK), kind, None)
+
+
+async def test_the_history_is_a_line_each_and_one_release_has_all_of_it():
+    (ended, before) = await FakeOperations().history("web", 10)
+    long = f"canary failed 6 of 33 requests; {'and more of it ' * 20}"
+    told = ended.model_copy(update={"cause": ended.cause.model_copy(update={"reason": long})})
+    shown = tables.history([told, before])
+    assert "canary failed 6 of 33 requests\n" in shown
+    assert "and more of it" not in shown
+    whole = pages.release(told)
+    assert f"verdict: {long}" in whole
+    assert "! " in whole  # the evidence
+    assert "Reason:   all steps passed" in pages.release(before)

@@ -9,7 +9,7 @@ from phoenix_orch.cli.output import columns
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.orchestrator.views import RolloutView
-from phoenix_orch.rollout.status import ACTIVE, Cause, Event, Revision, State, Verification
+from phoenix_orch.rollout.status import ACTIVE, Cause, Event, Release, Revision, State, Verification
 
 _TAKEN_BACK = frozenset({State.ROLLING_BACK, State.ROLLED_BACK})
 
@@ -95,6 +95,32 @@ def explained(view: RolloutView) -> str:
         parts += ["", *verification(state.verification)]
     if state.state is State.ROLLED_BACK:
         parts += ["", f"`phoenix rollout retry {view.rollout.name}` lifts the latch and tries it again."]
+    return "\n".join(parts)
+
+
+def release(found: Release) -> str:
+    """One line of the history, whole."""
+    took = tables.format_rounded(found.ended - found.started) if found.started else ""
+    parts = [
+        _pairs(
+            ("Release", str(found.number)),
+            ("Revision", f"{found.version} ({found.revision})" if found.version else found.revision),
+            ("Replaced", found.replaced or "nothing"),
+            ("Outcome", found.outcome.value),
+            ("Started", tables.moment(found.started) if found.started else ""),
+            ("Ended", tables.moment(found.ended)),
+            ("Took", took),
+            ("Weight", f"{found.weight}%"),
+            ("Reason", "" if found.cause else found.reason),
+        )
+    ]
+    if found.cause is not None:
+        parts += ["Taken back because", taken_back(found.cause, indent=2)]
+    elif found.verdict is not None:
+        parts += ["Last verdict", f"  {found.verdict.kind.value}: {found.verdict.reason}"]
+        parts.append(evidence(found.verdict, indent=2))
+    if found.verification is not None:
+        parts += verification(found.verification)
     return "\n".join(parts)
 
 

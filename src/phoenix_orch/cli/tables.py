@@ -46,7 +46,7 @@ def _rollout(view: RolloutView) -> Sequence[str]:
 
 
 def gist(text: str) -> str:
-    """The first clause, for a line of a list; `describe` and `explain` have all of it."""
+    """The first clause, for a line of a list; pages about one thing have all of it."""
     return re.split(r"[;.] ", text, maxsplit=1)[0]
 
 
@@ -89,7 +89,8 @@ def events(found: Sequence[Event], *, indent: int = 0) -> str:
 
 def history(found: Sequence[Release]) -> str:
     header = ("RELEASE", "VERSION", "OUTCOME", "ENDED", "TOOK", "WEIGHT", "REASON")
-    return columns(header, [_release(release) for release in found], empty="no release has ended yet")
+    rows = [_release(release) for release in found]
+    return columns(header, rows, empty="no release has ended yet", whole=False)
 
 
 def _release(release: Release) -> Sequence[str]:
@@ -101,7 +102,7 @@ def _release(release: Release) -> Sequence[str]:
         moment(release.ended),
         took,
         f"{release.weight}%",
-        release.cause.reason if release.cause else release.reason,
+        gist(release.cause.reason if release.cause else release.reason),
     )
 
 
