@@ -201,7 +201,7 @@ def test_the_terminal_picture_fits(width):
     shown = chart_terminal.plain(lines)
     body = shown.splitlines()[1:]
     assert all(len(line) <= min(max(width, 40), 160) for line in body)
-    assert "canary" in shown.splitlines()[0]
+    assert "canary" in shown.splitlines()[1]
     assert "1 % │" in shown
     assert "10%" in shown.splitlines()[-1]
     assert "50%" in shown.splitlines()[-1]

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from phoenix_orch.health_validator.findings import bound_of, quantile
 from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState, init, step
 from phoenix_orch.health_validator.measures import Measure
 from phoenix_orch.health_validator.observation import (
     Arm,
+    Bound,
     Category,
     Observation,
     Quality,
@@ -682,3 +684,17 @@ def test_a_billion_requests_are_judged_without_trouble() -> None:
     assert found[-1].kind is VerdictKind.ADVANCE
     broken = verdicts(steady(3, arm(10**9, 10**8), rest))
     assert broken[-1].kind is VerdictKind.ROLLBACK
+
+
+def test_a_latency_below_the_first_edge_or_beyond_the_last_is_a_bound() -> None:
+    quick = Arm(revision="new", requests=1000, buckets=((0.01, 1000), (0.2, 0), (math.inf, 0)))
+    _, verdict = run(steady(31, quick, quick.model_copy(update={"revision": "old"})))
+    latency = next(item for item in verdict.evidence if item.metric == "latencyP95")
+    assert latency.bound is Bound.AT_MOST
+    assert latency.stable_bound is Bound.AT_MOST
+    found = (100, 0, 0, 100, 0, 0, 0, 0, 40, 20)
+    edges = (0.1, 0.2)
+    assert quantile(found, edges, 0.95) == 0.2
+    assert bound_of(found, edges, 0.95) is Bound.AT_LEAST
+    assert bound_of((*found[:8], 40, 0), edges, 0.95) is None
+    assert bound_of((0,) * 10, edges, 0.95) is None

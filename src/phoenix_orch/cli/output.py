@@ -99,6 +99,12 @@ def columns(header: Row, rows: Sequence[Row], *, empty: str, indent: int = 0, wh
     return textwrap.indent("\n".join(lines), " " * indent)
 
 
+def span(header: Row, rows: Sequence[Row]) -> int:
+    """Columns of a terminal that the table needs to stand in one line for each row."""
+    table = [header, *([plain(cell) or "-" for cell in row] for row in rows)]
+    return sum(max(len(row[index]) for row in table) + GAP for index in range(len(header))) - GAP
+
+
 def without_empty(header: Row, rows: Sequence[Row], title: str) -> tuple[Row, list[Row]]:
     """Header and rows without the columns called `title`, where none of their cells says anything."""
     places = [place for place, name in enumerate(header) if name == title]

@@ -14,8 +14,8 @@ from functools import lru_cache
 from phoenix_orch.health_validator.observation import Bound, MetricEvidence, Verdict, VerdictKind
 from phoenix_orch.kernel.units import format_duration
 
-SMALLEST = 0.0001
-"""Shares below this are told as smaller than it."""
+SMALLEST, SMALLEST_PART = 1e-6, 1e-4
+"""Shares, and parts of a whole, below this are told as smaller than it."""
 
 _OPENING = {
     VerdictKind.CONTINUE: "goes on",
@@ -97,10 +97,15 @@ def shown(metric: str, value: float | None, bound: Bound | None = None) -> str:
 
 
 def percent(share: float) -> str:
-    """0.0723 as `7.23 %`; what would need more than two places as `<0.01 %`."""
+    """0.0723 as `7.23 %`; never with an exponent."""
     if 0 < share < SMALLEST:
-        return f"<{SMALLEST * 100:g} %"
+        return f"<{SMALLEST * 100:.4f} %"
     return f"{share * 100:.3g} %" if share < 1 else f"{share * 100:.0f} %"
+
+
+def part(share: float) -> str:
+    """Part of a whole, of which the first places are enough: `<0.01 %` for less."""
+    return f"<{SMALLEST_PART * 100:g} %" if 0 < share < SMALLEST_PART else percent(share)
 
 
 def seconds(value: float) -> str:
