@@ -147,6 +147,8 @@ def explained(
     after = timedelta(seconds=round((observation.t1 - found.observations[0].t0).total_seconds(), 1))
     metrics = tuple(_metrics(verdict.evidence))
     told = _told(drawn.points[index], drawn)
+    ended = cause is not None or bool(record.header.outcome)
+    lacks = () if ended else missing(found.config, place, verdict)
     numbers = _numbers(verdict, drawn.points[index], drawn, found.observations[: index + 1])
     return Explanation(
         rollout=record.header.rollout,
@@ -163,7 +165,11 @@ def explained(
         phase=place.phase,
         weight=place.weight,
         sentence=_sentence(
-            verdict, _opening(record.header, verdict, cause, after, place=place, standing=standing), told
+            verdict,
+            _opening(record.header, verdict, cause, after, place=place, standing=standing),
+            told,
+            lacks=lacks,
+            ended=ended,
         ),
         numbers=numbers,
         blame=verdict.blame,
@@ -171,9 +177,7 @@ def explained(
         e=verdict.e,
         e_threshold=verdict.e_threshold,
         metrics=metrics,
-        missing=missing(found.config, place, verdict, found.observations[: index + 1])
-        if verdict.kind in (VerdictKind.EXTEND, VerdictKind.CONTINUE, VerdictKind.HOLD)
-        else (),
+        missing=lacks,
         counterfactual=verdict.counterfactual.sentence if verdict.counterfactual is not None else "",
         notes=tuple(_notes(verdict, decided, cause)),
         cause=cause,
@@ -316,7 +320,8 @@ def _opening(
     return f"{stands}; observed for {spoken(after)}, now {now} at {weight} % traffic"
 
 
-def _sentence(verdict: Verdict, opening: str, told: str) -> str:
+def _sentence(verdict: Verdict, opening: str, told: str, *, lacks: tuple[str, ...], ended: bool) -> str:
+    """`lacks`: what is told beside it of a step that wants more evidence; `ended`: the release has."""
     if verdict.kind is VerdictKind.ADVANCE and verdict.tier is not None:
         opening += f", limits {_TIERS[verdict.tier]}"
     parts = [opening]
@@ -327,7 +332,8 @@ def _sentence(verdict: Verdict, opening: str, told: str) -> str:
             f"if the release were healthy, evidence this strong ({explain.odds(verdict.e)}) would appear in "
             f"{rarity(verdict.e)} rollouts"
         )
-    if verdict.kind in (VerdictKind.HOLD, VerdictKind.EXTEND):
+    waits = verdict.kind is VerdictKind.HOLD or (verdict.kind is VerdictKind.EXTEND and not lacks)
+    if waits and not ended:
         parts.append(verdict.reason)
     if verdict.blame:
         parts.append(f"blamed: {', '.join(_blamed(verdict))}")

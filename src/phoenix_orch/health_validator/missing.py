@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.foreseen import foreseen, lacking, needed, sentence
 from phoenix_orch.health_validator.measures import Measure
-from phoenix_orch.health_validator.observation import Category, MetricEvidence, Observation, Verdict
+from phoenix_orch.health_validator.observation import Category, MetricEvidence, Verdict, VerdictKind
 from phoenix_orch.health_validator.picture import LIMITED
+from phoenix_orch.health_validator.rules import ABANDONED
 from phoenix_orch.rollout.spec import Step
 
+_WANTING = (VerdictKind.EXTEND, VerdictKind.CONTINUE, VerdictKind.HOLD)
 
-def missing(
-    config: JudgeConfig, step: Step, verdict: Verdict, observations: Sequence[Observation]
-) -> tuple[str, ...]:
+
+def missing(config: JudgeConfig, step: Step, verdict: Verdict) -> tuple[str, ...]:
     """One sentence for each limit that is not known well enough yet, and one about what comes then; none
     when nothing is missing. All by the counts of the verdict; the point rule wants `minRequests` alone.
     """
-    own = [observation for observation in observations if observation.step == step.index]
-    seconds = sum(observation.seconds for observation in own)
-    answered = sum(observation.canary.requests for observation in own)
-    given_up = sum(observation.canary.abandoned for observation in own)
+    answered, seconds = verdict.requests, verdict.observed_for.total_seconds()
+    if verdict.kind not in _WANTING:
+        return ()
     if not answered:
-        if given_up:
-            return (
-                f"the canary answers nobody, clients gave up on {explain.number(given_up)} of its requests",
-            )
+        left = next((item.bad for item in verdict.evidence if item.metric == ABANDONED), 0)
+        if left:
+            return (f"the canary answers nobody, clients gave up on {explain.number(left)} requests",)
         return ("there is no traffic to the canary",)
     if config.gate == "literal":
         lacks = config.min_requests - verdict.requests
