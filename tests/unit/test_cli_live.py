@@ -11,6 +11,7 @@ from rich.console import Console
 from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, cause, view
 
 from phoenix_orch.cli import following, live, obeying, output, pages, tables
+from phoenix_orch.health_validator.observation import Category
 from phoenix_orch.kernel.errors import BadState
 from phoenix_orch.rollout.status import Command, CommandKind, State, Verification, VerifyStep
 from phoenix_orch.traffic.router import TrafficSeen
@@ -377,7 +378,20 @@ async def test_the_history_is_a_line_each_and_one_release_has_all_of_it():
     shown = tables.history([told, before])
     assert "canary failed 6 of 33 requests\n" in shown
     assert "and more of it" not in shown
+    brief = before.model_copy(update={"reason": "promoted; the bake is over"})
+    assert "promoted; the bake is over" in tables.history([brief])
     whole = pages.release(told)
     assert f"verdict: {long}" in whole
     assert "! " in whole  # the evidence
     assert "Reason:   all steps passed" in pages.release(before)
+
+
+def test_a_release_that_waits_for_a_person_says_what_comes_without_one():
+    waiting = view(step=1, hold_since=NOW)
+    assert "without a word" not in pages.status(waiting)
+    verdict = waiting.verdict.model_copy(update={"category": Category.NO_DECISION})
+    told = pages.status(waiting.model_copy(update={"verdict": verdict}))
+    assert (
+        "without a word it is taken back at 2026-03-01T13:00:00Z (holdTimeout, onHoldTimeout: rollback)"
+        in told
+    )

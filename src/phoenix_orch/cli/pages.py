@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from phoenix_orch.cli import tables
 from phoenix_orch.cli.output import columns
 from phoenix_orch.health_validator import explain
-from phoenix_orch.health_validator.observation import Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Category, Verdict, VerdictKind
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.status import ACTIVE, Cause, Event, Release, Revision, State, Verification
 
@@ -27,6 +27,8 @@ def status(view: RolloutView) -> str:
         lines.append(f"  {step}")
     if state.state in ACTIVE and view.verdict is not None:
         lines.append(f"  verdict {view.verdict.kind.value}: {view.verdict.reason}")
+    if ends := _end_of_hold(view):
+        lines.append(f"  {ends}")
     if view.time_left is not None:
         lines.append(f"  {tables.left(view)}")
     if state.cause is not None and state.state in _TAKEN_BACK:
@@ -34,6 +36,17 @@ def status(view: RolloutView) -> str:
     if state.verification is not None and not state.verification.ok:
         lines += [f"  {line}" for line in _failures(state.verification)]
     return "\n".join(lines)
+
+
+def _end_of_hold(view: RolloutView) -> str:
+    """What comes, and when, of a release that waits for a person."""
+    state, policy = view.rollout.status, view.rollout.spec.policy
+    waits = view.verdict is not None and view.verdict.category is Category.NO_DECISION
+    if not waits or state.state is not State.PROGRESSING or state.hold_since is None:
+        return ""
+    deed = "it is taken back" if policy.on_hold_timeout == "rollback" else "it is paused"
+    at = tables.moment(state.hold_since + policy.hold_timeout)
+    return f"without a word {deed} at {at} (holdTimeout, onHoldTimeout: {policy.on_hold_timeout})"
 
 
 def describe(view: RolloutView, found: Sequence[Event], kept: Sequence[Revision]) -> str:

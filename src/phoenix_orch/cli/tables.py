@@ -20,6 +20,8 @@ from phoenix_orch.rollout.status import (
 )
 from phoenix_orch.workload.workload import Exit
 
+LONG = 80
+"""Characters of a reason from which on a line of the history has its first clause only."""
 EXITS_SHOWN = 10
 """The newest ones, of both variants."""
 
@@ -102,8 +104,12 @@ def _release(release: Release) -> Sequence[str]:
         moment(release.ended),
         took,
         f"{release.weight}%",
-        gist(release.cause.reason if release.cause else release.reason),
+        _short(release.cause.reason if release.cause else release.reason),
     )
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= LONG else gist(reason)
 
 
 def phases(view: RolloutView, *, indent: int = 0) -> str:
