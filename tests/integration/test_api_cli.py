@@ -221,6 +221,12 @@ def test_logs_are_read_from_the_files_where_phoenix_does_not_run(phoenix, tmp_pa
     assert phoenix("service", "logs", "web", "--lines", "2", *where) == (
         "web-1111111111-2  2026-03-01T12:00:02Z two\nweb-1111111111-1  2026-03-01T12:00:03Z three\n"
     )
+    none = state.model_copy(update={"instances": ()})
+    state_file.write(
+        state_file.Layout(tmp_path, "web").state, state_file.ServiceRecord(spec=spec, state=none)
+    )
+    last_words = phoenix("service", "logs", "web", "--lines", "1", "--raw", *where)
+    assert last_words == "2026-03-01T12:00:09Z of one that has ended\n"
     ended = phoenix("service", "logs", "web", "--instance", "web-0000000000-0", *where)
     assert ended == "2026-03-01T12:00:09Z of one that has ended\n"
 

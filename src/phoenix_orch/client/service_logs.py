@@ -22,15 +22,17 @@ class ServiceLogReader:
         self._service = service
 
     def begin(self, *, lines: int, instance: str | None = None) -> LogPage:
-        """The last `lines` lines of all instances there are, in the order of their times; of one instance,
-        living or not, if given. Of each instance so many where some line has no time.
+        """The last `lines` lines of all instances there are, in the order of their times; of each so many
+        where some line has no time. Where no instance is there, of those that were. Of one instance, living
+        or not, if given.
 
         Raises NotFound for an unknown service or instance.
         """
         page, workload = self._page(instance, lines, {})
-        present = {one.name for one in workload.instances} if workload is not None else set()
         if instance is not None:
             return page
+        present = {one.name for one in workload.instances} if workload is not None else set()
+        present &= {line.instance for line in page.lines}  # nobody there: the last words of those who were
         written: dict[str, list[str]] = {}
         for line in page.lines:
             if line.instance in present or not present:
