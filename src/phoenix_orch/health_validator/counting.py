@@ -52,6 +52,8 @@ COUNTED = frozenset({OK, MERGED, Quality.PARTIAL})
 
 NOTE = 100
 
+_new = tuple.__new__
+
 
 def begin(config: JudgeConfig, history: History, observation: Observation) -> Books:
     """Empty books before the release's first observation."""
@@ -160,7 +162,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     routed = (raw[N] + raw[A], arrived) if good else (0, 0)
     slots = _slotted(place, books.window, cell, (*raw[:EDGES], *theirs[:EDGES], *routed))
     recent = _moved(books, slots)
-    # By place, as `Block` above: handing over twenty names costs a fiftieth of a verdict.
+    # By place, as `Block` above: to hand over so many names costs a hundredth of a verdict.
     return Books(
         books.structure,
         books.anchor,
@@ -378,7 +380,7 @@ def _slotted(place: Rules, slots: tuple[Slot, ...], cell: int, more: tuple[int, 
         slots = slots[:-1]
     if slots and slots[0][0] <= oldest:
         slots = tuple([slot for slot in slots if slot[0] > oldest])
-    return (*slots, Slot(number, more))
+    return (*slots, _new(Slot, (number, more)))
 
 
 def _moved(books: Books, slots: tuple[Slot, ...]) -> Recent:
@@ -389,7 +391,7 @@ def _moved(books: Books, slots: tuple[Slot, ...]) -> Recent:
     canary, stable, routed = books.recent
     old, new = before[0][1], slots[-1][1]
     sums_ = tuple(map(sub, map(add, (*canary, *stable, *routed), new), old))
-    return Recent(sums_[:EDGES], sums_[EDGES : 2 * EDGES], (sums_[-2], sums_[-1]))
+    return _new(Recent, (sums_[:EDGES], sums_[EDGES : 2 * EDGES], sums_[-2:]))
 
 
 def _ms(moment: datetime) -> int:

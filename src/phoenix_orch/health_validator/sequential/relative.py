@@ -99,7 +99,9 @@ def update(
             test, staked, [x * of_ratio - trials * log1p(q * excess) for of_ratio, excess in terms]
         )
     reserve -= stake
-    return Mixture(reserve, weights, reserve + total) if total < CAP else mixture.closed(reserve, weights)
+    if total >= CAP:
+        return mixture.closed(reserve, weights)
+    return _new(Mixture, (reserve, weights, reserve + total))
 
 
 def compare_edges(
@@ -108,7 +110,7 @@ def compare_edges(
     totals: tuple[int, int],
     edges: Iterable[tuple[int, int, float, float]],
 ) -> tuple[Mixture, ...]:
-    """One block at many edges: `compare` with FEW_TERMS for each test, in a third of its time.
+    """One block at many edges: `compare` with FEW_TERMS for each test, in three quarters of its time.
 
     `totals` are the requests of canary and stable; an edge is (slow ones of the canary, of stable, odds,
     dispersion). `staked`: from now on, and on a test's first look.
@@ -117,7 +119,7 @@ def compare_edges(
     later, first = staked
     (a, b), (c, d), (e, f), (g, h), (i, j) = FEW_TERMS
     found = []
-    # `bound` and `unrolled.odds_5` are written out: calling them at every edge costs a tenth of a verdict.
+    # `bound` and `unrolled.odds_5` are written out: calling them at every edge costs a fiftieth of a verdict.
     for test, (x_c, x_s, odds, dispersion) in zip(tests, edges, strict=True):
         reserve, (s, t, u, v, w), _ = test
         part = later if s else first
