@@ -25,6 +25,10 @@ class SourceMemory(BaseModel):
 
     tracker: TrackerState = TrackerState()
     still: Stillness = Stillness()
+    read: dict[str, float] = {}
+    """Where counters come by way of Prometheus: when each process was scraped last."""
+    endpoint: str = ""
+    """Who answered then."""
 
 
 @dataclass(frozen=True, slots=True)
