@@ -110,10 +110,10 @@ async def test_the_split_is_exact_and_counted_by_variant(world: World) -> None:
     await load.ask(2000)
     assert load.answers == {"old": 1900, "new": 100}
 
-    url = await world.router.metrics_url("web")
-    assert url
+    place = await world.router.metrics_page("web")
+    assert place
     async with httpx.AsyncClient(trust_env=False) as http:
-        text = (await http.get(url)).text
+        text = (await http.get(place.url)).text
     requests: dict[str, float] = {}
     edges: set[float] = set()
     for family in text_string_to_metric_families(text):
@@ -209,7 +209,9 @@ async def test_every_method_and_size_is_tried_elsewhere_when_refused(world: Worl
             for method in ("GET", "POST", "DELETE"):
                 assert (await http.request(method, url)).text == "old"
             assert (await http.post(url, content=b"x" * 5_000_000)).text == "old"
-        metrics = (await http.get(await world.router.metrics_url("web") or "")).text
+        place = await world.router.metrics_page("web")
+        assert place
+        metrics = (await http.get(place.url)).text
     assert 'code="502",method="POST"' in metrics, "a failed attempt is evidence, though nobody saw it"
 
 

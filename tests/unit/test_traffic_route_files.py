@@ -294,6 +294,6 @@ async def test_two_routes_may_not_take_the_same_requests(router: EmbeddedRouter)
 async def test_without_a_router_nothing_is_seen(router: EmbeddedRouter) -> None:
     await latched(router)
     assert (await router.observe("web")).weight is None
-    assert await router.metrics_url("web") is None
+    assert await router.metrics_page("web") is None
     (router.directory / "router.json").write_text("{")
     assert (await router.observe("web")).weight is None

@@ -21,7 +21,7 @@ def evidence_sources(router: EmbeddedRouter, scraper: Scraper) -> dict[str, Evid
     """By the word in `evidence.source`."""
     resources = ProcessResources()
     return {
-        "router": RouterMetrics(router.metrics_url, scraper, resources=resources),
+        "router": RouterMetrics(router.metrics_page, scraper, resources=resources),
         "metrics": ProcessMetrics(scraper, resources=resources),
     }
 

@@ -15,7 +15,7 @@ from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.runtime.joined import Joined
 from phoenix_orch.traffic import rules
 from phoenix_orch.traffic.route_files import RouteFiles
-from phoenix_orch.traffic.router import TrafficSeen, TrafficState
+from phoenix_orch.traffic.router import MetricsPage, TrafficSeen, TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
 from phoenix_orch.traffic.state_file import RouteObject
 from phoenix_orch.traffic.traefik_api import RouterInfo, Services, in_force, running, seen_of
@@ -132,11 +132,11 @@ class EmbeddedRouter:
         info = await asyncio.to_thread(running, self.directory)
         return info.admin if info else None
 
-    async def metrics_url(self, route: str) -> str | None:  # noqa: ARG002 - one Traefik serves all routes
+    async def metrics_page(self, route: str) -> MetricsPage | None:  # noqa: ARG002 - one Traefik serves all
         """Where the counters of the route's variants are; `parse_service_name` reads their labels.
         None when no router runs. Changes when the router is started anew."""
-        admin = await self.admin_url()
-        return f"{admin}{METRICS_PATH}" if admin else None
+        info = await asyncio.to_thread(running, self.directory)
+        return MetricsPage(f"{info.admin}{METRICS_PATH}", info.pid) if info else None
 
     def _spec(self, route: str, current: RouteObject | None) -> RouteSpec:
         return current.spec if current else self._specs.get(route, RouteSpec(service=route))
