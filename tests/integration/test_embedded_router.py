@@ -384,6 +384,43 @@ async def test_nothing_ready_is_503_nothing_declared_is_404_and_all_dead_is_502(
         await wait_until("the last route can be removed too", gone)
 
 
+async def test_a_cold_start_is_503_and_is_counted_for_nobody(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int],
+) -> None:
+    """The table is older than the stop of everything: nobody listens any more where it sends requests."""
+    router, process, port = bare
+    dead, other = at("old", quiet_port(), quiet_port()), at("new", quiet_port())
+    await router.write(TrafficState(route="web", stable=dead, canary=other, weight=20))
+    assert len(await router.drop_refusing()) == 3
+    await process.ensure()
+    place = await router.metrics_page("web")
+    assert place
+    assert place.pid == running(router.directory).pid  # type: ignore[union-attr]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+
+        async def counted() -> list[str]:
+            page = (await http.get(place.url)).text
+            return [line for line in page.splitlines() if line.startswith("traefik_service_requests_total")]
+
+        answers = [await http.get("/") for _ in range(50)]
+        assert {(answer.status_code, answer.headers["retry-after"]) for answer in answers} == {(503, "1")}
+        assert await counted() == []
+        seen = await router.observe("web")
+        assert (seen.weight, seen.stable_revision, seen.backends) == (0, "old", frozenset())
+        async with named_server("old") as again:
+            state = await router.read("web")
+            await router.write(state.model_copy(update={"stable": at("old", again)}))
+
+            async def serves() -> bool:
+                return (await http.get("/")).status_code == 200
+
+            await wait_until("200", serves)
+            assert "retry-after" not in (await http.get("/")).headers
+            (line,) = await counted()
+            assert 'code="200"' in line
+            assert "web.stable.old" in line
+
+
 async def test_a_table_that_somebody_replaced_does_not_keep_the_router_from_starting(
     bare: tuple[EmbeddedRouter, TraefikProcess, int], tmp_path: Path
 ) -> None:

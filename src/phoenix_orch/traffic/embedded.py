@@ -14,6 +14,7 @@ from pathlib import Path
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.runtime.joined import Joined
 from phoenix_orch.traffic import rules
+from phoenix_orch.traffic.refusing import refusing
 from phoenix_orch.traffic.route_files import RouteFiles
 from phoenix_orch.traffic.router import MetricsPage, TrafficSeen, TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
@@ -106,6 +107,26 @@ class EmbeddedRouter:
             return _with_state(existing, rules.aborted(existing.state, revision))
 
         return (await asyncio.to_thread(self._files.write, route, change, reserve=True)).state
+
+    async def drop_refusing(self) -> frozenset[str]:
+        """Take addresses at which nobody listens out of the table, and give them.
+
+        For the moment before a router is started: what the table says may be older than a stop of everything.
+        Requests to a route without any address are answered with 503 by the router itself, and are counted
+        for no variant (ADR 0014); the next write that finds an instance ready brings the addresses back.
+        """
+        routes = (await asyncio.to_thread(self._files.table)).routes
+        states = [found.state for found in routes.values()]
+        groups = [group for state in states for group in (state.stable, state.canary) if group is not None]
+        dead = await refusing(backend.url for group in groups for backend in group.backends)
+
+        def change(current: RouteObject | None) -> RouteObject:
+            existing = _existing(route, current)
+            return _with_state(existing, rules.without(existing.state, dead))
+
+        for route in routes if dead else ():
+            await asyncio.to_thread(self._files.write, route, change)
+        return dead
 
     async def clear_latch(self, route: str, revision: str) -> TrafficState:
         def change(current: RouteObject | None) -> RouteObject:

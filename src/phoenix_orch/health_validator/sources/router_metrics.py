@@ -2,7 +2,8 @@
 
 The router sees what users see, including requests that never reached a process. Every attempt of a
 request counts, also one that failed and was repeated elsewhere: a dead canary shows as 502 although no
-user met it. CPU, memory and business counters come from the processes themselves.
+user met it. What it answered while there was nobody of a variant to send to is
+not the variant's (`serving`). CPU, memory and business counters come from the processes themselves.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class RouterMetrics:
             samples=() if sample is None else (sample,),
             processes=processes.result(),
             faults=(fault,) if fault else (),
+            outside=True,
         )
         work = partial(assemble, context, memory, snapshot)
         return await self._scraper.beside(work, lines=snapshot.series)
