@@ -132,10 +132,16 @@ class Watcher:
     programs: tuple[Program, ...]
     memory: SourceMemory = field(default_factory=SourceMemory)
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    backends: frozenset[str] = frozenset()
 
-    async def observe(self) -> Observation:
+    async def observe(self, *, gone: Program | None = None) -> Observation:
+        """`gone`: one whose instance has ended and waits for its next start."""
         before, self.now = self.now, self.now + timedelta(seconds=10)
-        instances = tuple(program.instance() for program in self.programs)
+        ended = {"state": InstanceState.BACKOFF, "pid": None, "started": None}
+        instances = tuple(
+            program.instance().model_copy(update=ended if program is gone else {})
+            for program in self.programs
+        )
         context = Context(
             rollout="web",
             route="web",
@@ -148,6 +154,7 @@ class Watcher:
             interval=timedelta(seconds=10),
             workload=WorkloadState(service="web", at=self.now, instances=instances),
             business=(ORDERS,),
+            backends=self.backends,
         )
         reading = await self.source.observe(context, self.memory)
         self.memory = SourceMemory.model_validate_json(reading.memory.model_dump_json())
@@ -268,6 +275,40 @@ async def test_a_dead_canary_shows_although_no_user_meets_it(world: World) -> No
     assert seen.canary.errors >= 10
     assert seen.canary.errors == seen.canary.requests
     assert seen.canary.quality is Quality.OK
+
+
+async def test_what_the_router_answers_while_nobody_of_stable_is_there_is_not_stables(world: World) -> None:
+    """Its last address is in the table, and nobody listens there until the instance is started again."""
+    async with AsyncExitStack() as stack:
+        again = Program("old", port=quiet_port())
+        state = await world.router.read("web")
+        dead = await world.router.write(
+            state.model_copy(update={"stable": again.group(), "canary": None, "weight": 0})
+        )
+
+        async def alone() -> bool:
+            seen = await world.router.observe("web")
+            return seen.backends == {dead.stable.backends[0].url}
+
+        await wait_until("only the dead address is in force", alone)
+        watcher = Watcher(world.watcher.source, (again,))
+        watcher.backends = (await world.router.observe("web")).backends or frozenset()
+        await watcher.observe(gone=again)
+        assert set(await world.ask(5)) == {502}
+        away = await watcher.observe(gone=again)
+        assert set(await world.ask(5)) == {502}
+        await stack.enter_async_context(again.serving(again.port))
+        assert set(await world.ask(5)) == {200}
+        back = await watcher.observe()
+        for seen in (away, back):
+            assert seen.stable is not None
+            assert (seen.stable.requests, seen.stable.errors, seen.stable.quality) == (0, 0, Quality.GAP)
+            assert seen.stable.unserved > 0
+        again.status = 500
+        await world.ask(3)
+        after = (await watcher.observe()).stable
+        assert after is not None
+        assert (after.requests, after.errors, after.quality) == (3, 3, Quality.OK)
 
 
 async def test_a_router_started_anew_loses_nothing_and_counts_nothing_twice(world: World) -> None:

@@ -347,3 +347,21 @@ async def test_who_does_not_answer_is_not_taken_for_gone(
 
 async def test_without_routes_there_is_nothing_to_drop(router: EmbeddedRouter) -> None:
     assert await router.drop_refusing() == frozenset()
+
+
+async def test_all_routes_lose_dead_addresses_in_one_write(
+    router: EmbeddedRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write is fsynced: one for each of many services would keep their users waiting."""
+    for number in range(12):
+        await router.declare(f"s{number}", RouteSpec(service="web", path_prefix=f"/{number}"))
+        await router.write(TrafficState(route=f"s{number}", stable=group("old", quiet_port())))
+    puts: list[object] = []
+    put = RouteFiles._put
+    monkeypatch.setattr(
+        RouteFiles, "_put", lambda self, *args, **more: (puts.append(args), put(self, *args, **more))
+    )
+    assert len(await router.drop_refusing()) == 12
+    assert len(puts) == 1
+    states = [await router.read(f"s{number}") for number in range(12)]
+    assert {(state.stable.backends, state.version, state.drifted) for state in states} == {((), 2, False)}

@@ -120,12 +120,11 @@ class EmbeddedRouter:
         groups = [group for state in states for group in (state.stable, state.canary) if group is not None]
         dead = await refusing(backend.url for group in groups for backend in group.backends)
 
-        def change(current: RouteObject | None) -> RouteObject:
-            existing = _existing(route, current)
-            return _with_state(existing, rules.without(existing.state, dead))
+        def change(found: RouteObject) -> RouteObject:
+            return _with_state(found, rules.without(found.state, dead))
 
-        for route in routes if dead else ():
-            await asyncio.to_thread(self._files.write, route, change)
+        if dead:
+            await asyncio.to_thread(self._files.write_all, change)
         return dead
 
     async def clear_latch(self, route: str, revision: str) -> TrafficState:
