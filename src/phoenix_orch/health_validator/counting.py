@@ -294,6 +294,8 @@ def _paired(
     (canary, ours), (stable, others) = mine, theirs
     here, there = canary.quality in COUNTED, stable.quality in COUNTED
     pending = books.pending
+    if canary.dropped or stable.dropped:
+        return None, None  # what the router counted for nobody never comes, so nothing waits for it
     if here and there:
         if pending is None:
             merged = canary.quality is MERGED
