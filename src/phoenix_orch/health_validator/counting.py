@@ -142,9 +142,12 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     if stable is not None:
         others = _without_latency(theirs) if cold else theirs
         merged = (canary.quality is MERGED) != (stable.quality is MERGED)
-        pair, pending = _paired(
-            place, pending, cell, mine if counted else None, others if beside else None, merged=merged
-        )
+        if canary.dropped or stable.dropped:
+            pending = None  # what the router counted for nobody never comes, so nothing waits for it
+        else:
+            pair, pending = _paired(
+                place, pending, cell, mine if counted else None, others if beside else None, merged=merged
+            )
     more = Block(
         cell,
         seen,

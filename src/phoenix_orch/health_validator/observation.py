@@ -98,6 +98,14 @@ class Arm(_Value):
     restarts: int = 0
     processes: int = 0
     quality: Quality = Quality.OK
+    unserved: float = 0.0
+    """Seconds in which no instance was ready although requests were meant for the variant. What the router
+    answered then by itself is not counted."""
+
+    @property
+    def dropped(self) -> bool:
+        """What was counted is left out, because at the beginning there was nobody who could have answered."""
+        return self.unserved > 0 and self.quality is Quality.GAP
 
     @property
     def arrived(self) -> int:
