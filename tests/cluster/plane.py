@@ -87,7 +87,7 @@ class ControlPlane(Cluster):
         `controllers`: with a controller manager. `audit`: write the audit log. `keep`: it outlives this
         process. Raises Terminal, with the end of the log, when a program does not start; nothing is left.
         """
-        programs.find(cls.PROGRAMS)  # before there is anything to clean up: this may take minutes
+        cls.prepare()  # before there is anything to clean up: this may take minutes
         folder = folders.new(root or folders.default_root(), keep=keep)
         try:
             plane = cls(folder, free_port(), audit=audit)
@@ -96,6 +96,11 @@ class ControlPlane(Cluster):
             folder.end()
             raise
         return plane
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Get what it is made of, once. Raises Terminal."""
+        programs.find(cls.PROGRAMS)
 
     def stop_api_server(self, *, kill: bool = False) -> None:
         """End the API server, at once or with 5 s for requests under way; the objects stay in etcd.
@@ -237,11 +242,14 @@ class ControlPlane(Cluster):
         """The command as it is run on this machine."""
         return command
 
+    def _environment(self) -> dict[str, str]:
+        return detached.harmless_environment()
+
     def _spawn(self, name: str, flags: list[str]) -> None:
         process = detached.spawn(
             self._enter([str(self._programs[name]), *flags]),
             output=self.folder / f"{name}.log",
-            environment=detached.harmless_environment(),
+            environment=self._environment(),
         )
         self.state.add(name, process)
 

@@ -44,7 +44,6 @@ def _removed(group: Path) -> bool:
 
 
 def _hierarchies() -> list[Path]:
-    if unified():
-        return [Path("/sys/fs/cgroup")]
+    """Where version 1 is in use, there may be one of version 2 besides."""
     fields = [line.split() for line in Path("/proc/self/mounts").read_text("utf-8").splitlines()]
-    return [Path(place) for _, place, kind, *_ in fields if kind == "cgroup"]
+    return [Path(place) for _, place, kind, *_ in fields if kind in ("cgroup", "cgroup2")]

@@ -42,8 +42,18 @@ class NodeCluster(ControlPlane):
     """Traefik, on this machine's loopback."""
     metrics_port: int
     """Traefik's metrics, there."""
+    release = programs.release()
+    """Of Kubernetes."""
     _first: Process
     """The first process of the node's namespaces."""
+
+    @classmethod
+    def prepare(cls) -> None:
+        if os.geteuid() != 0:
+            raise Terminal("a test cluster with a node can only be made by root", remedy="run it as root")
+        super().prepare()
+        debian.prepare()
+        gateway_definitions()
 
     def enter(self, command: list[str]) -> list[str]:
         """The command as it is run in the cluster's network, where pods and services can be reached."""
@@ -78,10 +88,7 @@ class NodeCluster(ControlPlane):
         self.import_images({"/pause": self._programs["pause"]}, [pause])
         self.import_images(images.python_files("prometheus-client"), images.shops())
         self._start_router()
-        self._await(
-            "kubelet",
-            lambda: self._does("wait", "node", settings.NAME, "--for=condition=Ready", "--timeout=1s"),
-        )
+        self._await("kubelet", self._node_ready)
 
     def _users(self) -> None:
         super()._users()
@@ -99,11 +106,6 @@ class NodeCluster(ControlPlane):
 
     def _start_holder(self) -> None:
         """Make the namespaces. The cgroup is recorded before it is made."""
-        if os.geteuid() != 0:
-            raise Terminal(
-                "a test cluster with a node can only be made by root",
-                remedy="run the tests as root, or leave those of the node out: -m 'not node'",
-            )
         record = self.state.record
         record.cgroup = f"phoenix-{secrets.token_hex(6)}"
         self.state.write(record)
@@ -149,8 +151,9 @@ class NodeCluster(ControlPlane):
         record = self.state.record
         record.port, record.web_port = self.port, self.web_port
         self.state.write(record)
-        inside = (self.port, router.WEB_PORT, router.METRICS_PORT)
-        self._start_helper("relay", "relay.py", [f"127.0.0.1:{port}" for port in inside], sockets)
+        there = (self.port, router.WEB_PORT, router.METRICS_PORT)
+        targets = [f"{one.getsockname()[1]}:{port}" for one, port in zip(sockets, there, strict=True)]
+        self._start_helper("relay", "relay.py", targets, sockets)
         for one in sockets:
             one.close()
         self.start_api_server()
@@ -166,8 +169,7 @@ class NodeCluster(ControlPlane):
         self.state.add(name, process)
 
     def _start_router(self) -> None:
-        definitions = programs.sources("sigs.k8s.io/gateway-api") / "config" / "crd" / "standard"
-        self.kubectl("apply", "--server-side", "-f", str(definitions))
+        self.kubectl("apply", "--server-side", "-f", str(gateway_definitions()))
         self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         self.apply(*router.objects())
         kubeconfig = self.folder / "traefik.kubeconfig"
@@ -178,6 +180,9 @@ class NodeCluster(ControlPlane):
         )
         self.state.add("traefik", process)
         self._await("traefik", self._router_ready)
+
+    def _node_ready(self) -> bool:
+        return self._does("wait", f"node/{settings.NAME}", "--for=condition=Ready", "--timeout=1s")
 
     def _router_ready(self) -> bool:
         try:
@@ -210,6 +215,11 @@ class NodeCluster(ControlPlane):
 
     def _place_flags(self) -> list[str]:
         return settings.api_server_flags(self.folder)
+
+
+def gateway_definitions() -> Path:
+    """The folder with the custom resource definitions of the Gateway API."""
+    return programs.sources("sigs.k8s.io/gateway-api") / "config" / "crd" / "standard"
 
 
 def _listener() -> socket.socket:

@@ -21,19 +21,26 @@ _PLACES = ("usr/sbin", "usr/bin", "sbin", "bin")
 _SYSTEM_PLACES = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def provide(folder: Path) -> None:
-    """Put every program into `folder`, as a link or as a script that calls the unpacked one.
+def prepare() -> None:
+    """Unpack what the machine lacks. Raises Terminal when it is not to be had."""
+    _find()
 
-    Raises Terminal when one is neither on the machine nor to be had from its packages.
-    """
-    found = {name: shutil.which(name, path=_path()) for name in PACKAGES}
-    missing = [name for name, path in found.items() if path is None]
-    root = _unpacked(missing) if missing else Path("/")
+
+def provide(folder: Path) -> None:
+    """Put every program into `folder`: a link, or a script that calls the unpacked one. Raises Terminal."""
+    found, root = _find()
     for name, path in found.items():
         if path is not None:
             (folder / name).symlink_to(path)
         else:
             _write_call(folder / name, root, name)
+
+
+def _find() -> tuple[dict[str, str | None], Path]:
+    """The machine's own programs, and the folder that holds the others."""
+    found = {name: shutil.which(name, path=_path()) for name in PACKAGES}
+    missing = [name for name, path in found.items() if path is None]
+    return found, _unpacked(missing) if missing else Path("/")
 
 
 def _path() -> str:

@@ -1,9 +1,9 @@
 """Carries connections from the machine's loopback into a node's network namespace.
 
-    nsenter --net=… python relay.py FOLDER ADDRESS:PORT…
+    nsenter --net=… python relay.py FOLDER PORT:PORT_THERE…
 
-It inherits one listening socket per target, from descriptor 3 on, in the order of the targets: they belong
-to the machine's network, while what it opens itself belongs to the node's. FOLDER says whose it is.
+It inherits the listening sockets of its ports: they belong to the machine's network, while what it opens
+itself belongs to the node's. FOLDER says whose it is.
 """
 
 from __future__ import annotations
@@ -13,23 +13,33 @@ import contextlib
 import functools
 import socket
 import sys
+from pathlib import Path
 
-FIRST = 3
 _BLOCK = 65536
 
 
-async def main(targets: list[str]) -> None:
-    for number, target in enumerate(targets):
-        host, _, port = target.rpartition(":")
-        listener = socket.socket(fileno=FIRST + number)
-        listener.setblocking(False)
-        await asyncio.start_server(functools.partial(_relay, host, int(port)), sock=listener)
+async def main(targets: list[str], listeners: dict[int, socket.socket]) -> None:
+    for target in targets:
+        port, _, there = target.partition(":")
+        listener = listeners[int(port)]
+        await asyncio.start_server(functools.partial(_relay, int(there)), sock=listener)
     await asyncio.Event().wait()
 
 
-async def _relay(host: str, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+def _inherited() -> dict[int, socket.socket]:
+    """The sockets that are open from the start, by port."""
+    found = {}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # no socket, or the folder that is being listed
+            inherited = socket.socket(fileno=int(entry.name))
+            inherited.setblocking(False)
+            found[inherited.getsockname()[1]] = inherited
+    return found
+
+
+async def _relay(port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
-        there_reader, there_writer = await asyncio.open_connection(host, port)
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:
         writer.transport.abort()
         return
@@ -51,4 +61,4 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[2:]))
+    asyncio.run(main(sys.argv[2:], _inherited()))

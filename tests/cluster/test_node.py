@@ -1,0 +1,259 @@
+"""The cluster with a node: what stories of releases with real pods and real traffic rely on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from tests.cluster.kubectl import Refused
+from tests.cluster.node import settings, shop
+from tests.cluster.node.cluster import NodeCluster
+from tests.cluster.node.images import CANNOT_START, SHOP
+from tests.faults.story_users import Users
+
+ASK = "import urllib.request; print(urllib.request.urlopen({url!r}, timeout=5).headers['X-Shop-Version'])"
+
+
+def eventually(what: str, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, f"{what} within {seconds} s"
+        time.sleep(0.1)
+
+
+def rolled_out(cluster: NodeCluster, namespace: str, name: str = "shop") -> None:
+    cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=60s", timeout=70)
+
+
+def pods(cluster: NodeCluster, namespace: str, name: str = "shop") -> list[Any]:
+    found: list[Any] = cluster.get("pods", "-n", namespace, "-l", f"app={name}")["items"]
+    return found
+
+
+def containers(cluster: NodeCluster, namespace: str) -> list[Any]:
+    """The status of each pod's container, as far as there is one."""
+    found = pods(cluster, namespace)
+    return [status for pod in found for status in pod["status"].get("containerStatuses", [])]
+
+
+def version_of(client: httpx.Client, host: str) -> str:
+    """The version that answers; the status when there is none."""
+    answer = client.get("/", headers={"Host": host})
+    return str(answer.headers.get("X-Shop-Version", answer.status_code))
+
+
+@pytest.fixture
+def web(node_cluster: NodeCluster) -> httpx.Client:
+    return httpx.Client(base_url=f"http://127.0.0.1:{node_cluster.web_port}", trust_env=False, timeout=10)
+
+
+def test_the_node_is_ready_and_there_is_no_way_out(node_cluster: NodeCluster) -> None:
+    node = node_cluster.get("node", settings.NAME)
+    conditions = {one["type"]: one["status"] for one in node["status"]["conditions"]}
+    assert conditions["Ready"] == "True"
+    assert node["status"]["nodeInfo"]["kubeletVersion"] == node_cluster.release
+    routes = subprocess.run(node_cluster.enter(["ip", "route"]), capture_output=True, text=True, check=True)
+    assert "default" not in routes.stdout
+
+
+def test_a_deployment_serves_and_one_can_look_into_it(node_cluster: NodeCluster, node_namespace: str) -> None:
+    node_cluster.apply(shop.deployment(node_namespace, replicas=2))
+    rolled_out(node_cluster, node_namespace)
+    there = ("-n", node_namespace, "deployment/shop")
+    inside = ASK.format(url="http://127.0.0.1:8080/")
+    assert node_cluster.kubectl("exec", *there, "--", "python3", "-c", inside) == "v1\n"
+    speak = "print('hello', file=open('/proc/1/fd/1', 'w'))"
+    node_cluster.kubectl("exec", *there, "--", "python3", "-c", speak)
+    eventually("the word is in the log", lambda: "hello" in node_cluster.kubectl("logs", *there))
+
+
+def test_pods_reach_services_by_name_and_by_address(node_cluster: NodeCluster, node_namespace: str) -> None:
+    node_cluster.apply(
+        shop.deployment(node_namespace),
+        shop.service(node_namespace),
+        shop.service(node_namespace, "shop-headless", headless=True),
+    )
+    rolled_out(node_cluster, node_namespace)
+    address = node_cluster.get("service", "shop", "-n", node_namespace)["spec"]["clusterIP"]
+
+    def ask(url: str) -> str:
+        words = ("exec", "-n", node_namespace, "deployment/shop", "--", "python3", "-c", ASK.format(url=url))
+        return node_cluster.kubectl(*words).strip()
+
+    assert ask(f"http://{address}/") == "v1"
+    assert ask("http://shop/") == "v1"
+    assert ask(f"http://shop.{node_namespace}.svc.cluster.local/") == "v1"
+    assert ask("http://shop-headless:8080/") == "v1"
+    with pytest.raises(Refused, match="Name or service not known"):
+        ask("http://shop.example.com/")
+
+
+def test_history_undo_and_status_of_a_rolling_update(node_cluster: NodeCluster, node_namespace: str) -> None:
+    there = ("-n", node_namespace)
+    node_cluster.apply(shop.deployment(node_namespace))
+    rolled_out(node_cluster, node_namespace)
+    node_cluster.kubectl("set", "image", "deployment/shop", f"shop={SHOP}:v2", *there)
+    cause = "kubernetes.io/change-cause=second edition"
+    node_cluster.kubectl("annotate", "deployment/shop", cause, *there)
+    rolled_out(node_cluster, node_namespace)
+    assert "second edition" in node_cluster.kubectl("rollout", "history", "deployment/shop", *there)
+    assert {one["image"] for one in containers(node_cluster, node_namespace) if one["ready"]} == {
+        f"{SHOP}:v2"
+    }
+    node_cluster.kubectl("rollout", "undo", "deployment/shop", *there)
+    rolled_out(node_cluster, node_namespace)
+    assert {one["image"] for one in containers(node_cluster, node_namespace) if one["ready"]} == {
+        f"{SHOP}:v1"
+    }
+    history = node_cluster.kubectl("rollout", "history", "deployment/shop", *there)
+    assert re.findall(r"^(\d+)", history, re.MULTILINE) == ["2", "3"]
+
+
+def test_users_notice_nothing_of_a_rolling_update(
+    node_cluster: NodeCluster, node_namespace: str, web: httpx.Client
+) -> None:
+    host = f"shop.{node_namespace}"
+    node_cluster.apply(
+        shop.deployment(node_namespace, replicas=2),
+        shop.service(node_namespace),
+        shop.ingress(node_namespace, host=host),
+    )
+    rolled_out(node_cluster, node_namespace)
+    eventually("the shop is served", lambda: version_of(web, host) == "v1")
+    with Users(node_cluster.web_port, 50.0, host=host) as users:
+        eventually("users come", lambda: users.account.answered > 50)
+        node_cluster.kubectl("set", "image", "deployment/shop", f"shop={SHOP}:v2", "-n", node_namespace)
+        rolled_out(node_cluster, node_namespace)
+        eventually("only the new version serves", lambda: _only(web, host, "v2"))
+    assert users.account.failures == []
+    assert set(users.account.by_version) == {"v1", "v2"}
+
+
+def _only(web: httpx.Client, host: str, version: str) -> bool:
+    return {version_of(web, host) for _ in range(20)} == {version}
+
+
+def test_a_canary_of_an_ingress_gets_its_weight(
+    node_cluster: NodeCluster, node_namespace: str, web: httpx.Client
+) -> None:
+    host = f"shop.{node_namespace}"
+    node_cluster.apply(
+        shop.deployment(node_namespace),
+        shop.service(node_namespace),
+        shop.ingress(node_namespace, host=host),
+        shop.deployment(node_namespace, "shop-canary", image=f"{SHOP}:v2"),
+        shop.service(node_namespace, "shop-canary"),
+        shop.ingress(node_namespace, "shop-canary", host=host, weight=5),
+    )
+    rolled_out(node_cluster, node_namespace)
+    rolled_out(node_cluster, node_namespace, "shop-canary")
+    eventually("the canary serves", lambda: "v2" in {version_of(web, host) for _ in range(40)})
+    assert Counter(version_of(web, host) for _ in range(1000)) == {"v1": 950, "v2": 50}
+    metrics = httpx.get(f"http://127.0.0.1:{node_cluster.metrics_port}/metrics", trust_env=False).text
+    assert re.search(rf'traefik_service_requests_total{{.*service="{node_namespace}.*canary', metrics)
+
+
+def test_a_route_of_the_gateway_api_splits_by_weight(
+    node_cluster: NodeCluster, node_namespace: str, web: httpx.Client
+) -> None:
+    host = f"shop.{node_namespace}"
+    weights = {"shop": 80, "shop-canary": 20}
+    node_cluster.apply(
+        shop.deployment(node_namespace),
+        shop.service(node_namespace),
+        shop.deployment(node_namespace, "shop-canary", image=f"{SHOP}:v2"),
+        shop.service(node_namespace, "shop-canary"),
+        shop.http_route(node_namespace, host=host, weights=weights),
+    )
+    rolled_out(node_cluster, node_namespace)
+    rolled_out(node_cluster, node_namespace, "shop-canary")
+    eventually("both serve", lambda: {version_of(web, host) for _ in range(20)} == {"v1", "v2"})
+    assert Counter(version_of(web, host) for _ in range(500)) == {"v1": 400, "v2": 100}
+    (parent,) = node_cluster.get("httproute", "shop", "-n", node_namespace)["status"]["parents"]
+    conditions = {one["type"]: one["status"] for one in parent["conditions"]}
+    assert (conditions["Accepted"], conditions["ResolvedRefs"]) == ("True", "True")
+
+
+def test_memory_that_leaks_ends_in_an_oom_kill(
+    node_cluster: NodeCluster, node_namespace: str, web: httpx.Client
+) -> None:
+    host = f"shop.{node_namespace}"
+    node_cluster.apply(
+        shop.deployment(node_namespace, image=f"{SHOP}:leak", memory="48Mi"),
+        shop.service(node_namespace),
+        shop.ingress(node_namespace, host=host),
+    )
+    rolled_out(node_cluster, node_namespace)
+    eventually("the shop is served", lambda: version_of(web, host) == "leak")
+
+    def killed() -> bool:
+        version_of(web, host)
+        return any(_ended(one) == "OOMKilled" for one in containers(node_cluster, node_namespace))
+
+    eventually("it is killed", killed)
+
+
+def _ended(status: Any) -> str:
+    """Why the container ended the last time."""
+    for state in (status["state"], status["lastState"]):
+        if "terminated" in state:
+            return str(state["terminated"]["reason"])
+    return ""
+
+
+def waiting(cluster: NodeCluster, namespace: str) -> set[str]:
+    return {one["state"].get("waiting", {}).get("reason", "") for one in containers(cluster, namespace)}
+
+
+def test_a_program_that_crashes_gets_into_a_crash_loop(
+    node_cluster: NodeCluster, node_namespace: str
+) -> None:
+    crash = "import os; os._exit(3)"
+    made = shop.deployment(node_namespace)
+    made["spec"]["template"]["spec"]["containers"][0]["command"] = ["python3", "-c", crash]
+    node_cluster.apply(made)
+    eventually("it is in a crash loop", lambda: waiting(node_cluster, node_namespace) == {"CrashLoopBackOff"})
+    (status,) = containers(node_cluster, node_namespace)
+    assert status["restartCount"] >= 1
+    assert status["lastState"]["terminated"]["exitCode"] == 3
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (f"{SHOP}:nobody-built-it", "ErrImageNeverPull"),
+        (CANNOT_START, "RunContainerError|CrashLoopBackOff"),
+    ],
+)
+def test_an_image_that_cannot_start_says_why(
+    node_cluster: NodeCluster, node_namespace: str, image: str, reason: str
+) -> None:
+    node_cluster.apply(shop.deployment(node_namespace, image=image))
+    eventually(
+        "it says why",
+        lambda: any(re.fullmatch(reason, found) for found in waiting(node_cluster, node_namespace)),
+    )
+
+
+def test_a_build_that_is_never_ready_runs_and_gets_no_traffic(
+    node_cluster: NodeCluster, node_namespace: str
+) -> None:
+    node_cluster.apply(
+        shop.deployment(node_namespace, image=f"{SHOP}:never-ready"), shop.service(node_namespace)
+    )
+    eventually(
+        "it runs", lambda: any("running" in one["state"] for one in containers(node_cluster, node_namespace))
+    )
+    with pytest.raises(Refused, match="timed out"):
+        node_cluster.kubectl("rollout", "status", "deployment/shop", "-n", node_namespace, "--timeout=3s")
+    slices = node_cluster.get(
+        "endpointslices", "-n", node_namespace, "-l", "kubernetes.io/service-name=shop"
+    )["items"]
+    conditions = [end["conditions"] for part in slices for end in part.get("endpoints") or []]
+    assert [one["ready"] for one in conditions] == [False]
