@@ -38,28 +38,27 @@ class Image:
 
 def write(path: Path, files: Mapping[str, File], images: Iterable[Image]) -> None:
     """Write an archive of images that all have `files`, by their absolute path in the container."""
-    layer = _layer(files)
-    blobs = [layer]
+    blobs: dict[str, bytes] = {}
+
+    def put(blob: bytes, kind: str) -> dict[str, Any]:
+        """Take a blob into the archive; how others refer to it."""
+        name = hashlib.sha256(blob).hexdigest()
+        blobs[f"blobs/sha256/{name}"] = blob
+        return {"mediaType": kind, "digest": f"sha256:{name}", "size": len(blob)}
+
+    layer = put(_layer(files), _LAYER)
     manifests = []
     for image in images:
-        config = _json(_config(image, layer))
-        manifest = _json(
-            {
-                "schemaVersion": 2,
-                "mediaType": _MANIFEST,
-                "config": _described(config, _CONFIG),
-                "layers": [_described(layer, _LAYER)],
-            }
-        )
-        blobs += [config, manifest]
+        config = put(_json(_config(image, layer["digest"])), _CONFIG)
+        content = {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": [layer]}
         names = {"io.containerd.image.name": image.reference}
-        manifests.append({**_described(manifest, _MANIFEST), "annotations": names})
+        manifests.append({**put(_json(content), _MANIFEST), "annotations": names})
     index = _json({"schemaVersion": 2, "mediaType": _INDEX, "manifests": manifests})
     with tarfile.open(path, "w") as archive:
         _add(archive, "oci-layout", _json({"imageLayoutVersion": "1.0.0"}))
         _add(archive, "index.json", index)
-        for blob in blobs:
-            _add(archive, f"blobs/sha256/{_sum(blob)}", blob)
+        for name, blob in blobs.items():
+            _add(archive, name, blob)
 
 
 def _layer(files: Mapping[str, File]) -> bytes:
@@ -97,7 +96,7 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     archive.addfile(entry, io.BytesIO(content))
 
 
-def _config(image: Image, layer: bytes) -> dict[str, Any]:
+def _config(image: Image, digest: str) -> dict[str, Any]:
     return {
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
@@ -106,17 +105,9 @@ def _config(image: Image, layer: bytes) -> dict[str, Any]:
             "Env": [f"{name}={value}" for name, value in image.environment.items()],
             "User": image.user,
         },
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_sum(layer)}"]},
+        "rootfs": {"type": "layers", "diff_ids": [digest]},
     }
-
-
-def _described(blob: bytes, kind: str) -> dict[str, Any]:
-    return {"mediaType": kind, "digest": f"sha256:{_sum(blob)}", "size": len(blob)}
 
 
 def _json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content).encode()
-
-
-def _sum(blob: bytes) -> str:
-    return hashlib.sha256(blob).hexdigest()

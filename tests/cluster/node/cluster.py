@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -59,36 +60,53 @@ class NodeCluster(ControlPlane):
         """The command as it is run in the cluster's network, where pods and services can be reached."""
         return [_needed("nsenter"), f"--target={self._first.pid}", "--net", "--", *command]
 
-    def import_images(
-        self, files: Mapping[str, archive.File], wanted: Iterable[archive.Image], timeout: float = 120.0
-    ) -> None:
+    def import_images(self, files: Mapping[str, archive.File], wanted: Iterable[archive.Image]) -> None:
         """Make images of files of this machine and give them to the node. Pods that use them have
         `imagePullPolicy: Never`. Raises Terminal."""
         path = self.folder / f"{secrets.token_hex(4)}.tar"
         archive.write(path, files, wanted)
-        done = self._ctr("--namespace", "k8s.io", "images", "import", str(path), timeout=timeout)
+        self._import(path)
+
+    def _import(self, path: Path) -> None:
+        done = self._ctr("--namespace", "k8s.io", "images", "import", "--local", str(path), timeout=120.0)
         path.unlink()
         if done.returncode != 0:
             raise Terminal(f"the images cannot be imported: {done.stderr.strip()}")
 
     def _bring_up(self, *, controllers: bool) -> None:
-        self._start_holder()
-        self._spawn_inside("containerd", [f"--config={self.folder}/containerd.toml"])
-        super()._bring_up(controllers=False)
+        with ThreadPoolExecutor() as pool:
+            shops = pool.submit(self._write_shops)
+            self._start_holder()
+            self._spawn_inside("containerd", [f"--config={self.folder}/containerd.toml"])
+            super()._bring_up(controllers=False)
+            gateway = pool.submit(self._define_gateway)
+            self._start_node()
+            if controllers:
+                self._start_controllers()
+            self._import(shops.result())
+            gateway.result()
+        self._start_router()
+        self._await("kubelet", self._node_ready)
+
+    def _write_shops(self) -> Path:
+        path = self.folder / "shops.tar"
+        archive.write(path, images.python_files("prometheus-client"), images.shops())
+        return path
+
+    def _define_gateway(self) -> None:
+        self.kubectl("apply", "--server-side", "-f", str(gateway_definitions()))
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        self.apply(*router.objects())
+
+    def _start_node(self) -> None:
         self._spawn("kube-scheduler", settings.scheduler_flags(self.folder))
         self._spawn("kube-proxy", [f"--config={self.folder}/kube-proxy.json"])
         self._await("containerd", lambda: self._ctr("version").returncode == 0)
         self._spawn_inside("kubelet", settings.kubelet_flags(self.folder))
-        if controllers:
-            self._start_controllers()
-        self._start_helper(
-            "names", "names.py", [settings.ADDRESS, f"https://127.0.0.1:{self.port}"], sockets=[]
-        )
+        server = f"https://127.0.0.1:{self.port}"
+        self._start_helper("names", "names.py", [settings.ADDRESS, server], sockets=[])
         pause = archive.Image(settings.PAUSE, ["/pause"], {})
         self.import_images({"/pause": self._programs["pause"]}, [pause])
-        self.import_images(images.python_files("prometheus-client"), images.shops())
-        self._start_router()
-        self._await("kubelet", self._node_ready)
 
     def _users(self) -> None:
         super()._users()
@@ -169,9 +187,6 @@ class NodeCluster(ControlPlane):
         self.state.add(name, process)
 
     def _start_router(self) -> None:
-        self.kubectl("apply", "--server-side", "-f", str(gateway_definitions()))
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        self.apply(*router.objects())
         kubeconfig = self.folder / "traefik.kubeconfig"
         process = detached.spawn(
             self.enter([str(router.program()), f"--configFile={router.write(self.folder)}"]),

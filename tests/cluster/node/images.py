@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import re
 import subprocess
 import sys
@@ -77,14 +78,10 @@ def python_files(*distributions: str) -> dict[str, File]:
 def _library() -> dict[str, File]:
     """The standard library, without what only developers and desktops need."""
     root = Path(sysconfig.get_path("stdlib"))
-    place = f"{_LIBRARIES}/{root.name}"
     return {
-        f"{place}/{name}": root / name
+        f"{_LIBRARIES}/{root.name}/{name}": root / name
         for name in _names(root)
-        if not set(name.parts) & set(_LEFT_OUT)
-        and not name.parts[0].startswith("config-")
-        and ".opt-" not in name.name
-        and not re.match(r"_?(tkinter|test|xxlimited|ctypes_test)", name.name)
+        if ".opt-" not in name.name and not re.match(r"_?(tkinter|test|xxlimited|ctypes_test)", name.name)
     }
 
 
@@ -93,7 +90,12 @@ def _package(root: Path) -> dict[str, File]:
 
 
 def _names(root: Path) -> list[Path]:
-    return [path.relative_to(root) for path in root.rglob("*") if path.is_file()]
+    """The files below a folder, relative to it, without those of the folders that are left out."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name not in _LEFT_OUT and not name.startswith("config-")]
+        found += [Path(folder, name).relative_to(root) for name in files]
+    return found
 
 
 def _distribution(name: str) -> dict[str, File]:
