@@ -30,13 +30,13 @@ def deployment(
         "ports": [{"name": "http", "containerPort": SHOP_PORT}],
         "env": [{"name": key, "value": value} for key, value in (environment or {}).items()],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1},
-        # routers go on sending for a moment
-        "lifecycle": {"preStop": {"sleep": {"seconds": 2}}},
+        # routers go on sending for a moment, a longer one on a busy machine
+        "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         "resources": {"requests": {"cpu": "10m", "memory": "24Mi"}, "limits": {"memory": memory}},
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True},
     }
     pod = {
-        "terminationGracePeriodSeconds": 10,
+        "terminationGracePeriodSeconds": 20,
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
     }
