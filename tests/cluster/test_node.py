@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
+from tests.cluster.awaiting import eventually
 from tests.cluster.kubectl import Refused
 from tests.cluster.node import settings, shop
 from tests.cluster.node.cluster import NodeCluster
@@ -18,13 +18,6 @@ from tests.cluster.node.images import CANNOT_START, SHOP
 from tests.faults.story_users import Users
 
 ASK = "import urllib.request; print(urllib.request.urlopen({url!r}, timeout=5).headers['X-Shop-Version'])"
-
-
-def eventually(what: str, condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, f"{what} within {seconds} s"
-        time.sleep(0.1)
 
 
 def rolled_out(cluster: NodeCluster, namespace: str, name: str = "shop") -> None:

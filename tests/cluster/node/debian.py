@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -62,7 +63,8 @@ def _unpacked(names: Sequence[str]) -> Path:
     remedy = f"apt-get install {' '.join(wanted)}, or their like"
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise Terminal(f"{', '.join(names)}: not on this machine, which has no apt to get it", remedy=remedy)
-    root = programs.cache() / f"debian-{'-'.join(wanted)}"
+    system = platform.freedesktop_os_release()
+    root = programs.cache() / "-".join([system["ID"], system.get("VERSION_ID", "sid"), *wanted])
     programs.cache().mkdir(parents=True, exist_ok=True)
     with (programs.cache() / "debian.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -77,7 +79,7 @@ def _unpacked(names: Sequence[str]) -> Path:
 
 def _unpack(wanted: Sequence[str], root: Path) -> None:
     """Whole or not at all. With package lists of our own where the machine's are missing or too old."""
-    unfinished = root.with_suffix(".unfinished")
+    unfinished = root.with_name(f"{root.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     archives, lists = unfinished / "archives", unfinished / "lists"
     archives.mkdir(parents=True)
