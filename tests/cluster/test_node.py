@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import re
 import subprocess
 from collections import Counter
@@ -12,7 +13,7 @@ import httpx
 import pytest
 from tests.cluster.awaiting import eventually
 from tests.cluster.kubectl import Refused
-from tests.cluster.node import settings, shop
+from tests.cluster.node import images, settings, shop
 from tests.cluster.node.cluster import NodeCluster
 from tests.cluster.node.images import CANNOT_START, SHOP
 from tests.faults.story_users import Users
@@ -263,3 +264,39 @@ def test_a_build_that_is_never_ready_runs_and_gets_no_traffic(
     )["items"]
     conditions = [end["conditions"] for part in slices for end in part.get("endpoints") or []]
     assert [one["ready"] for one in conditions] == [False]
+
+
+def test_an_image_of_ones_own_holds_all_that_phoenix_requires(
+    node_cluster: NodeCluster, node_namespace: str
+) -> None:
+    image = images.python(["-m", "phoenix_orch.cli.main"], f"phoenix.test/phoenix:{node_namespace}")
+    node_cluster.import_images(images.python_files("phoenix-orchestrator"), [image])
+    words = ("--image", image.reference, "--image-pull-policy=Never", "--restart=Never", "-n", node_namespace)
+    node_cluster.kubectl("run", "phoenix", *words, "--", "version")
+    node_cluster.kubectl(
+        *("wait", "pod/phoenix", "-n", node_namespace, "--timeout=50s"),
+        "--for=jsonpath={.status.phase}=Succeeded",
+    )
+    said = node_cluster.kubectl("logs", "phoenix", "-n", node_namespace)
+    assert importlib.metadata.version("phoenix-orchestrator") in said
+
+
+@pytest.mark.timeout(240)  # clients come back one after another, with pauses that grow
+def test_users_are_served_while_the_api_server_is_away(
+    node_cluster: NodeCluster, node_namespace: str, web: httpx.Client
+) -> None:
+    host = f"shop.{node_namespace}"
+    node_cluster.apply(
+        shop.deployment(node_namespace),
+        shop.service(node_namespace),
+        shop.ingress(node_namespace, host=host),
+    )
+    rolled_out(node_cluster, node_namespace)
+    eventually("the shop is served", lambda: version_of(web, host) == "v1")
+    node_cluster.stop_api_server(kill=True)
+    with pytest.raises(Refused):
+        node_cluster.get("namespaces")
+    assert version_of(web, host) == "v1"
+    node_cluster.start_api_server()
+    node_cluster.kubectl("set", "image", "deployment/shop", f"shop={SHOP}:v2", "-n", node_namespace)
+    eventually("the cluster works again", lambda: version_of(web, host) == "v2", seconds=90)
