@@ -29,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.cluster)
+            if "node_cluster" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(300))  # the first of a session starts it
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -87,7 +89,7 @@ def node_cluster() -> Iterator[NodeCluster]:
     """One of our own with a node and Traefik, shared by the session; work in `node_namespace`."""
     if not _ROOT:
         pytest.skip("a cluster with a node needs namespaces and cgroups: run the tests as root")
-    with NodeCluster.running() as made:
+    with NodeCluster.running(audit=True) as made:
         yield made
 
 

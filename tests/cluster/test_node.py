@@ -65,7 +65,12 @@ def test_the_node_is_ready_and_there_is_no_way_out(node_cluster: NodeCluster) ->
     conditions = {one["type"]: one["status"] for one in node["status"]["conditions"]}
     assert conditions["Ready"] == "True"
     assert node["status"]["nodeInfo"]["kubeletVersion"] == node_cluster.release
-    routes = subprocess.run(node_cluster.enter(["ip", "route"]), capture_output=True, text=True, check=True)
+    routes = subprocess.run(
+        node_cluster.enter([f"{node_cluster.folder}/bin/ip", "route"]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "default" not in routes.stdout
 
 
