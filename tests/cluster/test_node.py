@@ -21,10 +21,6 @@ from tests.faults.story_users import Users
 ASK = "import urllib.request; print(urllib.request.urlopen({url!r}, timeout=5).headers['X-Shop-Version'])"
 
 
-def rolled_out(cluster: NodeCluster, namespace: str, name: str = "shop") -> None:
-    cluster.kubectl("rollout", "status", f"deployment/{name}", "-n", namespace, "--timeout=60s", timeout=70)
-
-
 def pods(cluster: NodeCluster, namespace: str, name: str = "shop") -> list[Any]:
     found: list[Any] = cluster.get("pods", "-n", namespace, "-l", f"app={name}")["items"]
     return found
@@ -76,7 +72,7 @@ def test_the_node_is_ready_and_there_is_no_way_out(node_cluster: NodeCluster) ->
 
 def test_a_deployment_serves_and_one_can_look_into_it(node_cluster: NodeCluster, node_namespace: str) -> None:
     node_cluster.apply(shop.deployment(node_namespace, replicas=2))
-    rolled_out(node_cluster, node_namespace)
+    node_cluster.rolled_out(node_namespace, "shop")
     there = ("-n", node_namespace, "deployment/shop")
     inside = ASK.format(url="http://127.0.0.1:8080/")
     assert node_cluster.kubectl("exec", *there, "--", "python3", "-c", inside) == "v1\n"
@@ -91,7 +87,7 @@ def test_pods_reach_services_by_name_and_by_address(node_cluster: NodeCluster, n
         shop.service(node_namespace),
         shop.service(node_namespace, "shop-headless", headless=True),
     )
-    rolled_out(node_cluster, node_namespace)
+    node_cluster.rolled_out(node_namespace, "shop")
     address = node_cluster.get("service", "shop", "-n", node_namespace)["spec"]["clusterIP"]
 
     def ask(url: str) -> str:
@@ -109,17 +105,17 @@ def test_pods_reach_services_by_name_and_by_address(node_cluster: NodeCluster, n
 def test_history_undo_and_status_of_a_rolling_update(node_cluster: NodeCluster, node_namespace: str) -> None:
     there = ("-n", node_namespace)
     node_cluster.apply(shop.deployment(node_namespace))
-    rolled_out(node_cluster, node_namespace)
+    node_cluster.rolled_out(node_namespace, "shop")
     node_cluster.kubectl("set", "image", "deployment/shop", f"shop={SHOP}:v2", *there)
     cause = "kubernetes.io/change-cause=second edition"
     node_cluster.kubectl("annotate", "deployment/shop", cause, *there)
-    rolled_out(node_cluster, node_namespace)
+    node_cluster.rolled_out(node_namespace, "shop")
     assert "second edition" in node_cluster.kubectl("rollout", "history", "deployment/shop", *there)
     assert {one["image"] for one in containers(node_cluster, node_namespace) if one["ready"]} == {
         f"{SHOP}:v2"
     }
     node_cluster.kubectl("rollout", "undo", "deployment/shop", *there)
-    rolled_out(node_cluster, node_namespace)
+    node_cluster.rolled_out(node_namespace, "shop")
     assert {one["image"] for one in containers(node_cluster, node_namespace) if one["ready"]} == {
         f"{SHOP}:v1"
     }
@@ -136,12 +132,12 @@ def test_users_notice_nothing_of_a_rolling_update(
         shop.service(node_namespace),
         shop.ingress(node_namespace, host=host),
     )
-    rolled_out(node_cluster, node_namespace)
+    node_cluster.rolled_out(node_namespace, "shop")
     eventually("the shop is served", lambda: version_of(web, host) == "v1")
     with Users(node_cluster.web_port, 50.0, host=host) as users:
         eventually("users come", lambda: users.account.answered > 50)
         node_cluster.kubectl("set", "image", "deployment/shop", f"shop={SHOP}:v2", "-n", node_namespace)
-        rolled_out(node_cluster, node_namespace)
+        node_cluster.rolled_out(node_namespace, "shop")
         eventually("only the new version serves", lambda: _only(web, host, "v2"))
     assert users.account.failures == []
     assert set(users.account.by_version) == {"v1", "v2"}
@@ -163,8 +159,7 @@ def test_a_canary_of_an_ingress_gets_its_weight(
         shop.service(node_namespace, "shop-canary"),
         shop.ingress(node_namespace, "shop-canary", host=host, weight=5),
     )
-    rolled_out(node_cluster, node_namespace)
-    rolled_out(node_cluster, node_namespace, "shop-canary")
+    node_cluster.rolled_out(node_namespace, "shop", "shop-canary")
     eventually("the canary serves", lambda: "v2" in {version_of(web, host) for _ in range(40)})
     assert share_of(web, host, "v2", 600) == pytest.approx(0.05, abs=0.01)
     metrics = httpx.get(f"http://127.0.0.1:{node_cluster.metrics_port}/metrics", trust_env=False).text
@@ -183,13 +178,28 @@ def test_a_route_of_the_gateway_api_splits_by_weight(
         shop.service(node_namespace, "shop-canary"),
         shop.http_route(node_namespace, host=host, weights=weights),
     )
-    rolled_out(node_cluster, node_namespace)
-    rolled_out(node_cluster, node_namespace, "shop-canary")
+    node_cluster.rolled_out(node_namespace, "shop", "shop-canary")
     eventually("both serve", lambda: {version_of(web, host) for _ in range(20)} == {"v1", "v2"})
     assert share_of(web, host, "v2", 300) == pytest.approx(0.20, abs=0.02)
     (parent,) = node_cluster.get("httproute", "shop", "-n", node_namespace)["status"]["parents"]
     conditions = {one["type"]: one["status"] for one in parent["conditions"]}
     assert (conditions["Accepted"], conditions["ResolvedRefs"]) == ("True", "True")
+
+
+def test_a_bad_canary_fails_its_share(node_cluster: NodeCluster, node_namespace: str) -> None:
+    host = f"shop.{node_namespace}"
+    node_cluster.apply(
+        shop.deployment(node_namespace),
+        shop.service(node_namespace),
+        shop.ingress(node_namespace, host=host),
+        shop.deployment(node_namespace, "shop-canary", image=f"{SHOP}:bad-errors"),
+        shop.service(node_namespace, "shop-canary"),
+        shop.ingress(node_namespace, "shop-canary", host=host, weight=20),
+    )
+    node_cluster.rolled_out(node_namespace, "shop", "shop-canary")
+    with Users(node_cluster.web_port, rate=50, host=host) as users:
+        eventually("some fail", lambda: len(users.account.failures) > 3)
+    assert {failure.version for failure in users.account.failures} == {"bad-errors"}
 
 
 def test_memory_that_leaks_ends_in_an_oom_kill(
@@ -201,7 +211,7 @@ def test_memory_that_leaks_ends_in_an_oom_kill(
         shop.service(node_namespace),
         shop.ingress(node_namespace, host=host),
     )
-    rolled_out(node_cluster, node_namespace)
+    node_cluster.rolled_out(node_namespace, "shop")
     eventually("the shop is served", lambda: version_of(web, host) == "leak")
 
     def killed() -> bool:
@@ -296,7 +306,7 @@ def test_users_are_served_while_the_api_server_is_away(
         shop.service(node_namespace),
         shop.ingress(node_namespace, host=host),
     )
-    rolled_out(node_cluster, node_namespace)
+    node_cluster.rolled_out(node_namespace, "shop")
     eventually("the shop is served", lambda: version_of(web, host) == "v1")
     node_cluster.stop_api_server(kill=True)
     with pytest.raises(Refused):

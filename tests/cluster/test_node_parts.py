@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.node import archive, debian, images, names
+from tests.cluster.node import archive, cgroups, debian, images, names
 
 from phoenix_orch.kernel.errors import Terminal
 
@@ -116,6 +116,18 @@ def test_an_image_has_what_its_distributions_require_and_no_tests() -> None:
     assert "/app/phoenix_orch/demo/service.py" in files
     assert not [name for name in files if "/site-packages/" in name or "/app/pytest" in name]
     assert [name for name in files if "ld-linux" in name or "ld-musl" in name]
+
+
+def test_version_2_lets_every_controller_into_the_cgroup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cgroup.controllers").write_text("cpuset cpu memory pids\n")
+    monkeypatch.setattr(cgroups, "unified", lambda: True)
+    monkeypatch.setattr(cgroups, "_hierarchies", lambda: [tmp_path])
+    cgroups.make("phoenix-1")
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpuset +cpu +memory +pids"
+    cgroups.remove("phoenix-1")
+    assert not (tmp_path / "phoenix-1").exists()
 
 
 def test_the_programs_of_the_machine_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,9 @@ def unified() -> bool:
 
 def make(name: str) -> None:
     for hierarchy in _hierarchies():
+        if unified():  # kubelet wants them all below its root, and would let them in itself at the top
+            controllers = (hierarchy / "cgroup.controllers").read_text().split()
+            (hierarchy / "cgroup.subtree_control").write_text(" ".join(f"+{one}" for one in controllers))
         group = hierarchy / name
         group.mkdir(exist_ok=True)
         for setting in ("cpuset.cpus", "cpuset.mems"):  # version 1 begins with none, and lets nobody in

@@ -60,6 +60,12 @@ class NodeCluster(ControlPlane):
         """The command as it is run in the cluster's network, where pods and services can be reached."""
         return [_needed("nsenter"), f"--target={self._first.pid}", "--net", "--", *command]
 
+    def rolled_out(self, namespace: str, *names: str) -> None:
+        """Wait until these Deployments have the pods they want. Raises Refused after a minute."""
+        for name in names:
+            status = ("rollout", "status", f"deployment/{name}", "--timeout=60s")
+            self.kubectl(*status, "-n", namespace, timeout=70.0)
+
     def import_images(self, files: Mapping[str, archive.File], wanted: Iterable[archive.Image]) -> None:
         """Make images of files of this machine and give them to the node. Pods that use them have
         `imagePullPolicy: Never`. Raises Terminal."""
@@ -206,7 +212,7 @@ class NodeCluster(ControlPlane):
             return False
         return answer.status_code == 200
 
-    def _ctr(self, *words: str, timeout: float = 10.0) -> subprocess.CompletedProcess[str]:
+    def _ctr(self, *words: str, timeout: float = 30.0) -> subprocess.CompletedProcess[str]:
         command = [str(self._programs["ctr"]), "--address", settings.RUNTIME_SOCKET, *words]
         return subprocess.run(
             self._inside(command), capture_output=True, text=True, check=False, timeout=timeout
