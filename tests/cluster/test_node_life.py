@@ -110,6 +110,20 @@ def serves(port: int, version: str) -> bool:
     return bool(answer.headers.get("X-Shop-Version") == version)
 
 
+def test_a_program_that_does_not_start_is_reported_and_nothing_is_left(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state_of_the_machine()
+    broken = tmp_path / "containerd"
+    broken.write_text("#!/bin/sh\necho it is broken; exit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+    with pytest.raises(Terminal, match=r"containerd ended .*it is broken"):
+        NodeCluster.start(root)
+    assert [path for path in root.iterdir() if path.is_dir()] == []
+    assert state_of_the_machine() == before
+
+
 def test_a_cgroup_in_use_is_not_said_to_be_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "_PATIENCE", 0.2)
     name = f"phoenix-test-{secrets.token_hex(4)}"
