@@ -47,7 +47,7 @@ runtime_type = "io.containerd.runc.v2"
 BinaryName = "{folder}/bin/runc"
 SystemdCgroup = false
 [plugins.'io.containerd.cri.v1.runtime'.cni]
-bin_dir = "{folder}/bin"
+bin_dirs = ["{folder}/bin"]
 conf_dir = "{folder}/cni"
 """
 
