@@ -186,7 +186,9 @@ def test_a_route_of_the_gateway_api_splits_by_weight(
     assert (conditions["Accepted"], conditions["ResolvedRefs"]) == ("True", "True")
 
 
-def test_a_bad_canary_fails_its_share(node_cluster: NodeCluster, node_namespace: str) -> None:
+def test_a_bad_canary_fails_its_share(
+    node_cluster: NodeCluster, node_namespace: str, web: httpx.Client
+) -> None:
     host = f"shop.{node_namespace}"
     node_cluster.apply(
         shop.deployment(node_namespace),
@@ -197,6 +199,8 @@ def test_a_bad_canary_fails_its_share(node_cluster: NodeCluster, node_namespace:
         shop.ingress(node_namespace, "shop-canary", host=host, weight=20),
     )
     node_cluster.rolled_out(node_namespace, "shop", "shop-canary")
+    versions = {"v1", "bad-errors"}
+    eventually("both serve", lambda: {version_of(web, host) for _ in range(20)} == versions)
     with Users(node_cluster.web_port, rate=50, host=host) as users:
         eventually("some fail", lambda: len(users.account.failures) > 3)
     assert {failure.version for failure in users.account.failures} == {"bad-errors"}
