@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -25,10 +26,14 @@ def program(name: str, package: str) -> Path:
     own = shutil.which(name)
     if own is not None:
         return Path(own)
-    root = unpacked((package,))
+    return within(unpacked((package,)), name)
+
+
+def within(root: Path, name: str) -> Path:
+    """A program below the folder of `unpacked`. Raises Terminal when it holds none of this name."""
     found = next((root / place / name for place in _PLACES if (root / place / name).exists()), None)
     if found is None:
-        raise Terminal(f"the package {package} holds no {name}")
+        raise Terminal(f"{root} holds no {name}")
     return found
 
 
@@ -39,7 +44,8 @@ def unpacked(packages: Sequence[str]) -> Path:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise Terminal(f"{', '.join(wanted)}: not on this machine, which has no apt to get it", remedy=remedy)
     cache().mkdir(parents=True, exist_ok=True)
-    root = cache() / "-".join(wanted)
+    system = platform.freedesktop_os_release()
+    root = cache() / "-".join([system["ID"], system.get("VERSION_ID", "sid"), *wanted])
     with (cache() / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not root.exists():
