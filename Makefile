@@ -31,7 +31,7 @@ test-cluster: setup ## tests against a real Kubernetes API server; builds one th
 	@$(PY) -m pytest tests/cluster
 
 .PHONY: cluster-up
-cluster-up: setup ## start a Kubernetes control plane for work by hand (ARGS=--audit)
+cluster-up: setup ## start a Kubernetes control plane for work by hand (ARGS=--node: with pods)
 	@$(PY) -m tests.cluster up $(ARGS)
 
 .PHONY: cluster-down

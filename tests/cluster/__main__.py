@@ -1,4 +1,4 @@
-"""`make cluster-up` and `make cluster-down`: a control plane to work with by hand."""
+"""`make cluster-up` and `make cluster-down`: a cluster to work with by hand."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import time
 
 from tests.cluster import folders, programs
 from tests.cluster.folders import Folder
+from tests.cluster.node.cluster import NodeCluster
 from tests.cluster.plane import ControlPlane
 
-from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.kernel.errors import PhoenixError, Terminal
 
 
 def main() -> int:
@@ -19,13 +20,15 @@ def main() -> int:
     actions = parser.add_subparsers(dest="action", required=True)
     up = actions.add_parser("up", help="start one and keep it")
     up.add_argument("--no-controllers", action="store_true", help="no controller manager")
+    up.add_argument("--node", action="store_true", help="with a node, pods and Traefik; needs root")
     up.add_argument("--audit", action="store_true", help="write audit.log")
     actions.add_parser("down", help="end it, and what killed sessions left")
     actions.add_parser("programs", help="build what is missing, and say where it is")
     words = parser.parse_args()
     try:
         if words.action == "up":
-            _up(controllers=not words.no_controllers, audit=words.audit)
+            kind = NodeCluster if words.node else ControlPlane
+            _up(kind, controllers=not words.no_controllers, audit=words.audit)
         elif words.action == "down":
             _down()
         else:
@@ -40,17 +43,23 @@ def main() -> int:
     return 0
 
 
-def _up(*, controllers: bool, audit: bool) -> None:
+def _up(kind: type[ControlPlane], *, controllers: bool, audit: bool) -> None:
     kept = folders.default_root() / folders.KEPT
-    processes = Folder(kept).record.processes
-    if processes and all(process.alive for process in processes.values()):
+    record = Folder(kept).record
+    runs = record.processes and all(process.alive for process in record.processes.values())
+    if runs and bool(record.web_port) != (kind is NodeCluster):
+        raise Terminal("a cluster of the other kind is up", remedy="make cluster-down")
+    if runs:
         print("it is up already", file=sys.stderr)
     else:
         Folder(kept).end()  # what is left of one that did not end in order
         begun = time.monotonic()
-        ControlPlane.start(controllers=controllers, audit=audit, keep=True)
+        kind.start(controllers=controllers, audit=audit, keep=True)
         print(f"ready after {time.monotonic() - begun:.1f} s; `make cluster-down` ends it", file=sys.stderr)
     print(f"export KUBECONFIG={kept}/admin.kubeconfig")
+    web_port = Folder(kept).record.web_port
+    if web_port is not None:
+        print(f"Ingress and Gateway are served at http://127.0.0.1:{web_port}", file=sys.stderr)
 
 
 def _down() -> None:

@@ -1,23 +1,27 @@
 """Every test below here is marked `cluster` and may ask for a real Kubernetes API server.
 
 `cluster`: whatever there is, shared by the session; work in `namespace`. `control_plane`: one of our own
-for one test, which may stop it, kill it, and read its audit log.
+for one test, which may stop it, kill it, and read its audit log. `node_cluster`: one with pods that run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster import given, programs
+from tests.cluster import given
 from tests.cluster.kubectl import Cluster
+from tests.cluster.node.cluster import NodeCluster
 from tests.cluster.plane import ControlPlane
 
 from phoenix_orch.kernel.errors import Terminal
 
 _HERE = Path(__file__).parent
+_ROOT = os.geteuid() == 0
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses
@@ -25,6 +29,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.cluster)
+            if "node_cluster" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
+                item.add_marker(pytest.mark.timeout(300))  # the first of a session starts it
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -35,13 +41,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if item.path.is_relative_to(_HERE)
         for name in getattr(item, "fixturenames", ())
     }
-    if session.config.option.collectonly or not wanted & {"cluster", "control_plane"}:
+    kinds: list[type[ControlPlane]] = []
+    if "control_plane" in wanted or ("cluster" in wanted and given.needs_programs()):
+        kinds.append(ControlPlane)
+    if "node_cluster" in wanted and _ROOT:
+        kinds.append(NodeCluster)
+    if session.config.option.collectonly:
         return
-    if "control_plane" in wanted or given.needs_programs():
-        capture = session.config.pluginmanager.getplugin("capturemanager")
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    for kind in kinds:
         try:
             with capture.global_and_fixture_disabled():
-                programs.find()
+                kind.prepare()
         except Terminal as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -55,6 +66,12 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A new one; it goes with everything in it."""
+    with _new_namespace(cluster) as name:
+        yield name
+
+
+@contextlib.contextmanager
+def _new_namespace(cluster: Cluster) -> Iterator[str]:
     name = f"phoenix-test-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
     yield name
@@ -65,3 +82,19 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 def control_plane() -> Iterator[ControlPlane]:
     with ControlPlane.running(audit=True) as plane:
         yield plane
+
+
+@pytest.fixture(scope="session")
+def node_cluster() -> Iterator[NodeCluster]:
+    """One of our own with a node and Traefik, shared by the session; work in `node_namespace`."""
+    if not _ROOT:
+        pytest.skip("a cluster with a node needs namespaces and cgroups: run the tests as root")
+    with NodeCluster.running(audit=True) as made:
+        yield made
+
+
+@pytest.fixture
+def node_namespace(node_cluster: NodeCluster) -> Iterator[str]:
+    """A new one in `node_cluster`; it goes with everything in it."""
+    with _new_namespace(node_cluster) as name:
+        yield name

@@ -18,12 +18,17 @@ from pathlib import Path
 
 import psutil
 from pydantic import BaseModel
+from tests.cluster.node import cgroups
 
 from phoenix_orch.kernel.errors import Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+PROGRAMS = (
+    *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "traefik"),
+    *("unshare", "nsenter", "holder.py", "relay.py", "names.py"),
+)
+"""What is started for a folder, and has it in its arguments. The rest of a node ends with `holder.py`."""
 KEPT = "kept"
 """The folder of `make cluster-up`, which lives until `make cluster-down`."""
 
@@ -33,8 +38,12 @@ class Record(BaseModel):
     """None: kept until somebody takes it down."""
     processes: dict[str, Process] = {}
     port: int | None = None
+    web_port: int | None = None
+    """Where the cluster's ingress controller is found."""
     delete: list[str] = []
     """The command that removes what is no process of ours, a kind cluster for instance."""
+    cgroup: str = ""
+    """The name of the node's cgroup."""
 
 
 class Folder:
@@ -72,6 +81,8 @@ class Folder:
         for process in processes:
             if not detached.wait(process, 10.0):
                 raise Terminal(f"process {process.pid} of {self.path} does not end, although it was killed")
+        if record.cgroup:
+            cgroups.remove(record.cgroup)
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -129,7 +140,8 @@ def _unrecorded(path: Path) -> list[Process]:
     for process in psutil.process_iter(["cmdline", "uids"]):
         words = process.info["cmdline"] or [""]
         ours = process.info["uids"] and process.info["uids"].real == os.getuid()
-        if ours and Path(words[0]).name in PROGRAMS and any(f"{path}/" in word for word in words):
+        started = {Path(word).name for word in words[:3]}  # a script comes after its interpreter
+        if ours and started & set(PROGRAMS) and any(f"{path}/" in word for word in words):
             known = detached.find(process.pid)
             found += [known] if known is not None else []
     return found

@@ -14,7 +14,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -49,12 +49,20 @@ _AUDIT_POLICY = {
 class ControlPlane(Cluster):
     """One that runs. Make it with `start` or `running`."""
 
+    PROGRAMS: ClassVar[tuple[str, ...]] = tuple(programs.PACKAGES)
+    SERVER_NAMES: ClassVar[tuple[str, ...]] = (
+        "127.0.0.1",
+        "localhost",
+        "kubernetes.default.svc",
+        "10.96.0.1",
+    )
+
     def __init__(self, folder: Folder, port: int, *, audit: bool) -> None:
         self.state = folder
         self.port = port
         self.authority = Authority(folder.path)
         self._audit = audit
-        self._programs = programs.find()
+        self._programs = programs.find(self.PROGRAMS)
         super().__init__(folder.path / "admin.kubeconfig", folder.path)
         self._users()
 
@@ -62,7 +70,7 @@ class ControlPlane(Cluster):
     @contextlib.contextmanager
     def running(
         cls, root: Path | None = None, *, controllers: bool = True, audit: bool = False
-    ) -> Iterator[ControlPlane]:
+    ) -> Iterator[Self]:
         """A plane for the length of a `with` block."""
         plane = cls.start(root, controllers=controllers, audit=audit)
         try:
@@ -73,24 +81,26 @@ class ControlPlane(Cluster):
     @classmethod
     def start(
         cls, root: Path | None = None, *, controllers: bool = True, audit: bool = False, keep: bool = False
-    ) -> ControlPlane:
+    ) -> Self:
         """Start one and wait until it is ready. Several may run side by side.
 
         `controllers`: with a controller manager. `audit`: write the audit log. `keep`: it outlives this
         process. Raises Terminal, with the end of the log, when a program does not start; nothing is left.
         """
-        programs.find()  # before there is anything to clean up: this may take minutes
+        cls.prepare()  # before there is anything to clean up: this may take minutes
         folder = folders.new(root or folders.default_root(), keep=keep)
         try:
-            plane = cls(folder, _port(), audit=audit)
-            plane._start_etcd()
-            plane._start_on_a_free_port()
-            if controllers:
-                plane._start_controllers()
+            plane = cls(folder, free_port(), audit=audit)
+            plane._bring_up(controllers=controllers)
         except BaseException:
             folder.end()
             raise
         return plane
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Get what it is made of, once. Raises Terminal."""
+        programs.find(cls.PROGRAMS)
 
     def stop_api_server(self, *, kill: bool = False) -> None:
         """End the API server, at once or with 5 s for requests under way; the objects stay in etcd.
@@ -122,13 +132,19 @@ class ControlPlane(Cluster):
     def _users(self) -> None:
         self.user("admin", ["system:masters"])
         self.user("system:kube-controller-manager")
-        server = self.authority.server("127.0.0.1", "localhost", "kubernetes.default.svc", "10.96.0.1")
+        server = self.authority.server(*self.SERVER_NAMES)
         write_private(self.folder / "server.key", server.key)
         write_private(self.folder / "server.crt", server.certificate)
         accounts = self.folder / "service-accounts.key"
         if not accounts.exists():
             write_private(accounts, key_pem(ec.generate_private_key(ec.SECP256R1())))
         write_private(self.folder / "audit-policy.json", json.dumps(_AUDIT_POLICY).encode())
+
+    def _bring_up(self, *, controllers: bool) -> None:
+        self._start_etcd()
+        self._start_on_a_free_port()
+        if controllers:
+            self._start_controllers()
 
     def _start_etcd(self) -> None:
         client, peer = f"unix://{self.folder}/etcd.sock", f"unix://{self.folder}/etcd-peer.sock"
@@ -154,7 +170,7 @@ class ControlPlane(Cluster):
             except Terminal as error:
                 if "address already in use" not in error.message:
                     raise
-                self.port = _port()
+                self.port = free_port()
                 self._users()
             else:
                 record = self.state.record
@@ -179,11 +195,12 @@ class ControlPlane(Cluster):
                 f"--cluster-signing-key-file={self.authority.key_file}",
             ],
         )
-        self._await("kube-controller-manager", lambda: self._has("serviceaccount", "default"))
+        self._await("kube-controller-manager", lambda: self._does("get", "serviceaccount", "default"))
 
-    def _has(self, *words: str) -> bool:
+    def _does(self, *words: str) -> bool:
+        """kubectl succeeds."""
         try:
-            self.kubectl("get", *words)
+            self.kubectl(*words)
         except Refused:
             return False
         return True
@@ -192,16 +209,13 @@ class ControlPlane(Cluster):
         accounts = f"{self.folder}/service-accounts.key"
         flags = [
             f"--etcd-servers=unix://{self.folder}/etcd.sock",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",  # there may be no other
-            "--endpoint-reconciler-type=none",  # loopback is refused as an endpoint
+            *self._place_flags(),
             f"--secure-port={self.port}",
             "--service-cluster-ip-range=10.96.0.0/16",
             f"--cert-dir={self.folder}",
             f"--tls-cert-file={self.folder}/server.crt",
             f"--tls-private-key-file={self.folder}/server.key",
             f"--client-ca-file={self.authority.certificate_file}",
-            "--authorization-mode=RBAC",
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={accounts}",
             f"--service-account-signing-key-file={accounts}",
@@ -215,11 +229,27 @@ class ControlPlane(Cluster):
             ]
         return flags
 
+    def _place_flags(self) -> list[str]:
+        """Where the API server is to be found, and by whom."""
+        return [
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",  # there may be no other
+            "--endpoint-reconciler-type=none",  # loopback is refused as an endpoint
+            "--authorization-mode=RBAC",
+        ]
+
+    def _enter(self, command: list[str]) -> list[str]:
+        """The command as it is run on this machine."""
+        return command
+
+    def _environment(self) -> dict[str, str]:
+        return detached.harmless_environment()
+
     def _spawn(self, name: str, flags: list[str]) -> None:
         process = detached.spawn(
-            [str(self._programs[name]), *flags],
+            self._enter([str(self._programs[name]), *flags]),
             output=self.folder / f"{name}.log",
-            environment=detached.harmless_environment(),
+            environment=self._environment(),
         )
         self.state.add(name, process)
 
@@ -249,7 +279,8 @@ class ControlPlane(Cluster):
         return answer.status_code == 200
 
 
-def _port() -> int:
+def free_port() -> int:
+    """One of PORTS that nobody listens on now. Raises Terminal."""
     try:
         return Ports(PORTS, random.randrange(len(PORTS))).take()
     except PhoenixError as error:

@@ -45,8 +45,10 @@ class Account(load.Tally):
 class Users:
     """The load of the demo in a thread of its own, for as long as a `with` block lasts."""
 
-    def __init__(self, port: int, rate: float, patience: float = load.ANSWER_SECONDS) -> None:
-        self._load = load.Users(port, rate, patience=patience)
+    def __init__(
+        self, port: int, rate: float, patience: float = load.ANSWER_SECONDS, *, host: str = load.HOST
+    ) -> None:
+        self._load = load.Users(port, rate, patience=patience, host=host)
         self.account = Account()
         self._load.tally = self.account
         self._stop = asyncio.Event()

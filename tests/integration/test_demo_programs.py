@@ -147,6 +147,40 @@ def test_the_crash_version_dies_at_its_request_and_says_so(shop: Shop) -> None:
     assert b"panic:" in process.stderr.read()
 
 
+def test_the_leaking_version_keeps_what_a_request_took(shop: Shop) -> None:
+    port, process = shop("leak:8")
+    assert ask(port, "GET", "/")[0] == 200
+    before = psutil.Process(process.pid).memory_info().rss
+    for _ in range(4):
+        assert ask(port, "GET", "/")[0] == 200
+    assert psutil.Process(process.pid).memory_info().rss - before > 30 * 2**20
+
+
+def test_the_unready_version_says_so_and_serves(shop: Shop) -> None:
+    port, _ = shop("unready:inf")
+    assert ask(port, "GET", "/healthz")[0] == 503
+    assert ask(port, "GET", "/")[0] == 200
+
+
+def test_a_version_that_is_unready_at_first_gets_ready(shop: Shop) -> None:
+    port, _ = shop("unready:4")
+    assert ask(port, "GET", "/healthz")[0] == 503
+    until(lambda: ask(port, "GET", "/healthz")[0] == 200, "it gets ready")
+
+
+def test_the_shop_listens_where_it_is_told(start: Start) -> None:
+    port = free_port()
+    start("service", "--host", "127.0.0.2", "--port", str(port))
+
+    def there() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.2", port), timeout=1):
+            return True
+        return False
+
+    until(there, "the shop listens")
+    assert not listening(port)
+
+
 def test_the_shop_refuses_a_fault_it_does_not_know(start: Start) -> None:
     process = start(
         "service",

@@ -110,10 +110,10 @@ async def test_the_split_is_exact_and_counted_by_variant(world: World) -> None:
     await load.ask(2000)
     assert load.answers == {"old": 1900, "new": 100}
 
-    url = await world.router.metrics_url("web")
-    assert url
+    place = await world.router.metrics_page("web")
+    assert place
     async with httpx.AsyncClient(trust_env=False) as http:
-        text = (await http.get(url)).text
+        text = (await http.get(place.url)).text
     requests: dict[str, float] = {}
     edges: set[float] = set()
     for family in text_string_to_metric_families(text):
@@ -209,7 +209,9 @@ async def test_every_method_and_size_is_tried_elsewhere_when_refused(world: Worl
             for method in ("GET", "POST", "DELETE"):
                 assert (await http.request(method, url)).text == "old"
             assert (await http.post(url, content=b"x" * 5_000_000)).text == "old"
-        metrics = (await http.get(await world.router.metrics_url("web") or "")).text
+        place = await world.router.metrics_page("web")
+        assert place
+        metrics = (await http.get(place.url)).text
     assert 'code="502",method="POST"' in metrics, "a failed attempt is evidence, though nobody saw it"
 
 
@@ -380,6 +382,43 @@ async def test_nothing_ready_is_503_nothing_declared_is_404_and_all_dead_is_502(
             return await status() == 404
 
         await wait_until("the last route can be removed too", gone)
+
+
+async def test_a_cold_start_is_503_and_is_counted_for_nobody(
+    bare: tuple[EmbeddedRouter, TraefikProcess, int],
+) -> None:
+    """The table is older than the stop of everything: nobody listens any more where it sends requests."""
+    router, process, port = bare
+    dead, other = at("old", quiet_port(), quiet_port()), at("new", quiet_port())
+    await router.write(TrafficState(route="web", stable=dead, canary=other, weight=20))
+    assert len(await router.drop_refusing()) == 3
+    await process.ensure()
+    place = await router.metrics_page("web")
+    assert place
+    assert place.pid == running(router.directory).pid  # type: ignore[union-attr]
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as http:
+
+        async def counted() -> list[str]:
+            page = (await http.get(place.url)).text
+            return [line for line in page.splitlines() if line.startswith("traefik_service_requests_total")]
+
+        answers = [await http.get("/") for _ in range(50)]
+        assert {(answer.status_code, answer.headers["retry-after"]) for answer in answers} == {(503, "1")}
+        assert await counted() == []
+        seen = await router.observe("web")
+        assert (seen.weight, seen.stable_revision, seen.backends) == (0, "old", frozenset())
+        async with named_server("old") as again:
+            state = await router.read("web")
+            await router.write(state.model_copy(update={"stable": at("old", again)}))
+
+            async def serves() -> bool:
+                return (await http.get("/")).status_code == 200
+
+            await wait_until("200", serves)
+            assert "retry-after" not in (await http.get("/")).headers
+            (line,) = await counted()
+            assert 'code="200"' in line
+            assert "web.stable.old" in line
 
 
 async def test_a_table_that_somebody_replaced_does_not_keep_the_router_from_starting(

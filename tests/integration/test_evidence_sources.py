@@ -33,7 +33,7 @@ from phoenix_orch.rollout.status import Rollout, State, Status
 from phoenix_orch.rollout.store.memory import MemoryStore
 from phoenix_orch.testing.loopback import Load, quiet_port, wait_until
 from phoenix_orch.traffic.embedded import EmbeddedRouter
-from phoenix_orch.traffic.router import Backend, Group, TrafficState
+from phoenix_orch.traffic.router import Backend, Group, MetricsPage, TrafficState
 from phoenix_orch.traffic.spec import RouterSpec
 from phoenix_orch.traffic.traefik_process import TraefikProcess
 from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadState
@@ -132,10 +132,16 @@ class Watcher:
     programs: tuple[Program, ...]
     memory: SourceMemory = field(default_factory=SourceMemory)
     now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    backends: frozenset[str] = frozenset()
 
-    async def observe(self) -> Observation:
+    async def observe(self, *, gone: Program | None = None) -> Observation:
+        """`gone`: one whose instance has ended and waits for its next start."""
         before, self.now = self.now, self.now + timedelta(seconds=10)
-        instances = tuple(program.instance() for program in self.programs)
+        ended = {"state": InstanceState.BACKOFF, "pid": None, "started": None}
+        instances = tuple(
+            program.instance().model_copy(update=ended if program is gone else {})
+            for program in self.programs
+        )
         context = Context(
             rollout="web",
             route="web",
@@ -148,6 +154,7 @@ class Watcher:
             interval=timedelta(seconds=10),
             workload=WorkloadState(service="web", at=self.now, instances=instances),
             business=(ORDERS,),
+            backends=self.backends,
         )
         reading = await self.source.observe(context, self.memory)
         self.memory = SourceMemory.model_validate_json(reading.memory.model_dump_json())
@@ -188,7 +195,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             return (await router.observe("web")).weight == 20
 
         await wait_until("weight 20", in_force)
-        watcher = Watcher(RouterMetrics(router.metrics_url, scraper), (old, new))
+        watcher = Watcher(RouterMetrics(router.metrics_page, scraper), (old, new))
         yield World(router, process, port, old, new, watcher)
 
 
@@ -229,9 +236,10 @@ async def test_clients_that_give_up_were_not_answered(world: World) -> None:
     assert left >= 2
 
     async def counted() -> bool:
-        url = await world.router.metrics_url("web")
+        place = await world.router.metrics_page("web")
+        assert place
         async with httpx.AsyncClient(trust_env=False) as http:
-            page = (await http.get(url or "")).text
+            page = (await http.get(place.url)).text
         found = [line for line in page.splitlines() if "requests_total" in line and 'code="499"' in line]
         return any("web.canary" in line and line.endswith(f" {left}") for line in found)
 
@@ -269,6 +277,40 @@ async def test_a_dead_canary_shows_although_no_user_meets_it(world: World) -> No
     assert seen.canary.quality is Quality.OK
 
 
+async def test_what_the_router_answers_while_nobody_of_stable_is_there_is_not_stables(world: World) -> None:
+    """Its last address is in the table, and nobody listens there until the instance is started again."""
+    async with AsyncExitStack() as stack:
+        again = Program("old", port=quiet_port())
+        state = await world.router.read("web")
+        dead = await world.router.write(
+            state.model_copy(update={"stable": again.group(), "canary": None, "weight": 0})
+        )
+
+        async def alone() -> bool:
+            seen = await world.router.observe("web")
+            return seen.backends == {dead.stable.backends[0].url}
+
+        await wait_until("only the dead address is in force", alone)
+        watcher = Watcher(world.watcher.source, (again,))
+        watcher.backends = (await world.router.observe("web")).backends or frozenset()
+        await watcher.observe(gone=again)
+        assert set(await world.ask(5)) == {502}
+        away = await watcher.observe(gone=again)
+        assert set(await world.ask(5)) == {502}
+        await stack.enter_async_context(again.serving(again.port))
+        assert set(await world.ask(5)) == {200}
+        back = await watcher.observe()
+        for seen in (away, back):
+            assert seen.stable is not None
+            assert (seen.stable.requests, seen.stable.errors, seen.stable.quality) == (0, 0, Quality.GAP)
+            assert seen.stable.unserved > 0
+        again.status = 500
+        await world.ask(3)
+        after = (await watcher.observe()).stable
+        assert after is not None
+        assert (after.requests, after.errors, after.quality) == (3, 3, Quality.OK)
+
+
 async def test_a_router_started_anew_loses_nothing_and_counts_nothing_twice(world: World) -> None:
     await world.ask(5)
     await world.watcher.observe()
@@ -290,6 +332,33 @@ async def test_a_router_started_anew_loses_nothing_and_counts_nothing_twice(worl
     assert after.canary.requests + after.stable.requests == 20
     assert after.canary.requests > 0
     assert after.canary.quality is Quality.MERGED
+
+
+async def test_a_router_started_a_second_after_the_other_is_told_by_its_pid() -> None:
+    """A start exactly a second later may be a corrected boot time; another pid is another process."""
+
+    def page(started: float, count: int) -> str:
+        labels = 'code="200",method="GET",protocol="http",service="web.canary.new@file"'
+        return (
+            f"# HELP a page\nprocess_start_time_seconds {started}\n"
+            f"traefik_service_requests_total{{{labels}}} {count}\n"
+        )
+
+    async with Program("new").serving() as program, Scraper() as scraper:
+        place, now = MetricsPage(f"http://127.0.0.1:{program.port}/metrics", pid=7), 1000.4
+
+        async def locate(_: str) -> MetricsPage:
+            return place
+
+        watcher = Watcher(RouterMetrics(locate, scraper, wall=lambda: now), ())
+        program.page = page(1000.0, 40)
+        await watcher.observe()
+        program.page, now = page(1001.0, 42), 1010.0
+        assert (await watcher.observe()).canary.requests == 2
+        program.page, place, now = page(1002.0, 5), place._replace(pid=8), 1020.0
+        assert (await watcher.observe()).canary.quality is Quality.GAP, "it ran before the last reading"
+        program.page, place, now = page(1020.0, 9), place._replace(pid=9), 1030.0
+        assert (await watcher.observe()).canary.requests == 9
 
 
 class Workload:

@@ -122,3 +122,27 @@ def test_the_sum_is_the_truth_when_it_can_be_known(story: list[tuple[str, str, i
             counted += seen(deltas)
         state = TrackerState.model_validate_json(state.model_dump_json())
     assert counted == truth
+
+
+turns = st.tuples(
+    st.integers(0, 100), st.sampled_from((0.2, 0.99, 1.0, 1.01, 5.0)), st.booleans(), st.booleans()
+)
+
+
+@given(st.lists(turns, max_size=30))
+def test_with_a_pid_nothing_is_lost_and_nothing_counts_twice(
+    story: list[tuple[int, float, bool, bool]],
+) -> None:
+    """A process restarts right after a scrape, so that all of its counts can be known: often exactly one
+    second after it started before. While it lives its boot time is corrected by exactly one second."""
+    now, pid, started, count, truth, counted = 1000.0, 1, 1000.0, 0, 0, 0
+    state, _ = update(TrackerState(), (Sample("a", started, ((KEYS[0], 0.0),), pid),), now)
+    for number, lasted, restarts, corrected in story:
+        if restarts:
+            pid, started, count = pid + 1, now, 0
+        count, truth, now = count + number, truth + number, now + lasted
+        told = started - 1.0 if corrected and not restarts else started
+        state, deltas = update(state, (Sample("a", told, ((KEYS[0], float(count)),), pid),), now)
+        state = TrackerState.model_validate_json(state.model_dump_json())
+        counted += seen(deltas)
+        assert counted == truth

@@ -37,6 +37,7 @@ def arms(draw: st.DrawFn, edges: list[float] | None = None) -> Arm:
         restarts=draw(st.integers(0, 9)),
         processes=draw(st.integers(0, 9)),
         quality=draw(st.sampled_from(Quality)),
+        unserved=draw(st.just(0.0) | st.floats(0, 1e6)),
     )
 
 

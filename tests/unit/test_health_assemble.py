@@ -18,6 +18,8 @@ from phoenix_orch.workload.workload import Exit, Instance, InstanceState, Worklo
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ORDERS = BusinessMetric(name="orders", counter="orders_total", min_per_request=0.1)
+PORTS = {"new": 20001, "old": 20002}
+ROUTED = frozenset(f"http://127.0.0.1:{port}" for port in PORTS.values())
 
 
 class Scene:
@@ -36,12 +38,21 @@ class Scene:
         exits: tuple[Exit, ...] = (),
         usage: dict[str, tuple[float, int]] | None = None,
         values: dict[str, dict[str, float]] | None = None,
+        gone: Sequence[str] = (),
     ) -> Observation:
-        """`counted`: by process (its revision, (kind, name, value) of each series)."""
+        """`counted`: by process (its revision, (kind, name, value) of each series). `gone`: instances that
+        ended and wait for their next start."""
         before, self.now = self.now, self.now + after
         t0, t1 = START + timedelta(seconds=before), START + timedelta(seconds=self.now)
         instances = tuple(
-            Instance(name=name, revision=revision, state=InstanceState.READY, port=1, started=1.0)
+            Instance(
+                name=name,
+                revision=revision,
+                state=InstanceState.BACKOFF if name in gone else InstanceState.READY,
+                port=PORTS[revision],
+                started=1.0,
+                ready_since=None if name in gone else datetime.fromtimestamp(1000 + self.now - 3, UTC),
+            )
             for name, revision in wanted
         )
         context = Context(
@@ -75,6 +86,7 @@ class Scene:
             traffic=names if self.by == "processes" else dict.fromkeys(context.revisions, ("router",)),
             samples=samples if self.by == "router" else (),
             processes=processes,
+            outside=self.by == "router",
         )
         reading = assemble(context, self.memory, snapshot)
         self.memory = SourceMemory.model_validate_json(reading.memory.model_dump_json())
@@ -262,3 +274,78 @@ def test_a_plain_value_is_the_worst_of_all_processes_or_unknown() -> None:
     assert seen.canary.values == {"queue": 7.0}
     assert seen.stable is not None
     assert seen.stable.values == {"queue": 1.0}
+
+
+def routed(old: int, failed: int = 0) -> dict[str, tuple[str, Sequence[tuple[str, str, float]]]]:
+    """The router's page: requests of stable, with and without an error."""
+    return {"router": ("old", page(old, failed))}
+
+
+def stable_of(seen: Observation) -> Arm:
+    assert seen.stable is not None
+    return seen.stable
+
+
+def test_what_the_router_answers_while_nobody_of_a_variant_is_there_is_not_counted() -> None:
+    scene = Scene(by="router", backends=ROUTED)
+    scene.scrape(routed(100), gone=["old-1"])
+    away = scene.scrape(routed(100, failed=500), gone=["old-1"])
+    found = stable_of(away)
+    assert (found.requests, found.errors, found.buckets, found.quality) == (0, 0, (), Quality.GAP)
+    assert found.unserved == 10
+    assert away.notes == ("no instance of old was ready for 10 s; what the router answered is not counted",)
+    back = stable_of(scene.scrape(routed(120, failed=700)))
+    assert (back.requests, back.quality, back.unserved) == (0, Quality.GAP, 7), "it is ready since 3 s"
+    after = stable_of(scene.scrape(routed(180, failed=701)))
+    assert (after.requests, after.errors, after.quality, after.unserved) == (61, 1, Quality.OK, 0)
+
+
+def test_the_errors_of_an_instance_that_is_believed_ready_stay_the_versions() -> None:
+    scene = Scene(by="router", backends=ROUTED)
+    scene.scrape(routed(100))
+    assert stable_of(scene.scrape(routed(100, failed=50))).errors == 50
+    died = stable_of(scene.scrape(routed(100, failed=90), gone=["old-1"]))
+    assert (died.errors, died.unserved) == (40, 0), "it was ready when the interval began"
+
+
+def test_an_instance_that_comes_and_ends_between_two_readings_hides_nothing() -> None:
+    """A version that breaks under load is there for a moment, again and again."""
+    scene = Scene(by="router", backends=ROUTED)
+    scene.scrape(routed(100), gone=["old-1"])
+    for number in (1, 2, 3):
+        ends = tuple(
+            Exit(instance="old-1", revision="old", at=START + timedelta(seconds=n)) for n in range(number)
+        )
+        seen = stable_of(scene.scrape(routed(100, failed=20 * number), gone=["old-1"], exits=ends))
+        assert (seen.errors, seen.quality) == (20, Quality.OK)
+    assert stable_of(scene.scrape(routed(100, failed=99), gone=["old-1"], exits=ends)).errors == 0
+
+
+def test_a_variant_that_nothing_is_sent_to_while_nobody_is_there_keeps_its_first_counts() -> None:
+    """The table names nobody until an instance is ready: all that is counted is the version's."""
+    scene = Scene(by="router", backends=frozenset())
+    scene.scrape(routed(0), gone=["old-1"])
+    scene.scrape(routed(0), gone=["old-1"])
+    seen = stable_of(scene.scrape(routed(30, failed=2)))
+    assert (seen.requests, seen.errors, seen.quality, seen.unserved) == (32, 2, Quality.OK, 7)
+
+
+def test_a_canary_that_was_not_meant_to_serve_yet_lacked_nobody() -> None:
+    scene = Scene(by="router", backends=ROUTED, weight=0)
+    scene.scrape(routed(100), gone=["new-1"])
+    seen = scene.scrape(routed(150))
+    assert (seen.canary.unserved, seen.canary.quality, seen.notes) == (0, Quality.OK, ())
+
+
+def test_a_silent_router_does_not_make_an_interval_begin_with_nobody() -> None:
+    scene = Scene(by="router", backends=ROUTED)
+    scene.scrape(routed(100))
+    scene.scrape({}, gone=["old-1"])
+    seen = stable_of(scene.scrape(routed(100, failed=30)))
+    assert (seen.errors, seen.quality) == (30, Quality.MERGED), "it broke after the last count"
+
+
+def test_what_is_remembered_of_a_phoenix_before_can_be_read() -> None:
+    stored = SourceMemory().model_dump(mode="json")
+    del stored["serving"]
+    assert SourceMemory.model_validate(stored) == SourceMemory()

@@ -18,8 +18,10 @@ from phoenix_orch.health_validator.counters import (
 )
 
 
-def sample(value: float, *, started: float | None = 1.0, process: str = "web-1") -> Sample:
-    return Sample(process, started, (("requests", value),))
+def sample(
+    value: float, *, started: float | None = 1.0, process: str = "web-1", pid: int | None = None
+) -> Sample:
+    return Sample(process, started, (("requests", value),), pid)
 
 
 def watched(*scrapes: tuple[float, Sample | None]) -> tuple[TrackerState, Deltas]:
@@ -89,6 +91,45 @@ def test_a_quick_restart_is_told_too() -> None:
 def test_a_corrected_boot_time_is_no_restart(shift: float) -> None:
     _, deltas = watched((100, sample(40, started=50.0)), (110, sample(41, started=50.0 + shift)))
     assert requests(deltas) == 1
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.001, 0.99, 1.0, 1.01, 5.0])
+def test_another_pid_is_another_process_whatever_the_start_says(shift: float) -> None:
+    started = 99.9 + shift
+    _, deltas = watched((100, sample(40, started=99.9, pid=7)), (110, sample(41, started=started, pid=8)))
+    assert requests(deltas) == 41
+
+
+@pytest.mark.parametrize("shift", [1.0, -1.0, 0.001])
+def test_the_same_pid_with_a_corrected_boot_time_is_no_restart(shift: float) -> None:
+    _, deltas = watched((100, sample(40, pid=7)), (110, sample(41, started=1.0 + shift, pid=7)))
+    assert requests(deltas) == 1
+
+
+def test_a_pid_that_came_round_again_is_told_by_the_start() -> None:
+    _, deltas = watched((100, sample(40, pid=7)), (110, sample(41, started=105, pid=7)))
+    assert requests(deltas) == 41
+
+
+def test_a_pid_that_is_not_told_for_once_is_remembered() -> None:
+    told, untold = sample(40, started=99.9, pid=7), sample(41, started=99.9)
+    _, deltas = watched((100, told), (101, untold), (110, sample(45, started=100.9, pid=8)))
+    assert requests(deltas) == 45
+
+
+def test_a_state_stored_without_pids_goes_on() -> None:
+    state, _ = watched((100, sample(40, started=50.0)))
+    stored = state.model_dump(mode="json")
+    del stored["processes"]["web-1"]["pid"]
+    _, deltas = update(TrackerState.model_validate(stored), (sample(42, started=51.0, pid=7),), 110)
+    assert requests(deltas) == 2
+
+
+def test_a_clock_set_back_keeps_nothing_of_another_pid() -> None:
+    state, _ = watched((1000, sample(40, started=99.9, pid=7)))
+    state, _ = update(state, (sample(9, started=100.9, pid=8),), 101)
+    _, deltas = update(state, (sample(12, started=100.9, pid=8),), 111)
+    assert requests(deltas) == 3
 
 
 def test_a_restart_while_nobody_answered_counts_in_full() -> None:

@@ -167,6 +167,11 @@ def test_a_good_step_goes_on_and_is_then_left_with_its_limits_proven() -> None:
     assert (latency.metric, latency.share_limit) == ("latencyP95", 0.05)
 
 
+def test_what_is_made_without_validation_lacks_no_field() -> None:
+    for made in run([observe(0)]):
+        assert made.__dict__.keys() == type(made).model_fields.keys()
+
+
 def test_fewer_requests_are_a_pass_when_five_times_the_limit_is_excluded() -> None:
     _, verdict = run(steady(31, arm(40)))
     assert (verdict.kind, verdict.tier) == (VerdictKind.ADVANCE, Tier.LIKELY)

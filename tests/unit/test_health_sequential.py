@@ -89,7 +89,7 @@ def test_many_edges_at_once_are_the_same_as_one_by_one() -> None:
     many = (mixture.fresh(5),) * 6
     single = list(many)
     for look in range(50):
-        n_c, n_s = chance.choice(((40, 760), (3000, 12_000), (10**9, 10**9)))
+        n_c, n_s = chance.choice(((0, 500), (40, 760), (3000, 12_000), (10**9, 10**9)))
         edges = []
         for place in range(6):
             x_c, x_s = (round(n * chance.random() ** (place + 1)) for n in (n_c, n_s))
@@ -207,12 +207,6 @@ def test_what_is_written_out_is_what_the_loops_say(alternatives: int) -> None:
     moved, total = found
     assert list(moved) == pytest.approx(wanted, rel=1e-12)
     assert total == pytest.approx(sum(moved), rel=1e-15)
-
-
-def test_stakes_alone() -> None:
-    weights, total = unrolled.idle_5((0.1, 0.2, 0.3, 0.4, 0.5), 0.25)
-    assert weights == (0.1 + 0.25, 0.2 + 0.25, 0.3 + 0.25, 0.4 + 0.25, 0.5 + 0.25)
-    assert total == pytest.approx(sum(weights), rel=1e-15)
 
 
 # -- intervals -------------------------------------------------------------------------------------

@@ -61,6 +61,16 @@ def test_a_canary_without_backends_gets_no_share() -> None:
     assert weights(state) == {"web.stable.old": 100}
 
 
+def test_a_route_of_which_nobody_is_left_is_told_to_try_again() -> None:
+    config = rendered(TrafficState(route="web", stable=Group(revision="old"), canary=Group(revision="new")))
+    assert config["services"]["web.stable.old"] == {"loadBalancer": {"servers": []}}
+    (middleware,) = config["routers"]["web"]["middlewares"]
+    headers = config["middlewares"][middleware]["headers"]["customResponseHeaders"]
+    assert headers == {"Retry-After": "1"}
+    partly = rendered(TrafficState(route="web", stable=Group(revision="old"), canary=NEW, weight=20))
+    assert partly["routers"]["web"]["middlewares"] == ["web.retry"], "the canary's answers are its own"
+
+
 def test_at_100_stable_is_still_there() -> None:
     state = TrafficState(route="web", stable=OLD, canary=NEW, weight=100)
     assert weights(state) == {"web.stable.old": 0, "web.canary.new": 100}

@@ -1,18 +1,21 @@
 """What becomes of the files when hands, other programs and the disk interfere."""
 
+import contextlib
 import errno
 import fcntl
 import os
+import socket
 from pathlib import Path
 
 import pytest
 import structlog
 
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
-from phoenix_orch.testing.router_contract import NEW, OLD
+from phoenix_orch.testing.loopback import named_server, quiet_port
+from phoenix_orch.testing.router_contract import NEW, OLD, group
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.route_files import RouteFiles
-from phoenix_orch.traffic.router import TrafficState
+from phoenix_orch.traffic.router import Group, TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
 
 pytestmark = pytest.mark.anyio
@@ -294,6 +297,71 @@ async def test_two_routes_may_not_take_the_same_requests(router: EmbeddedRouter)
 async def test_without_a_router_nothing_is_seen(router: EmbeddedRouter) -> None:
     await latched(router)
     assert (await router.observe("web")).weight is None
-    assert await router.metrics_url("web") is None
+    assert await router.metrics_page("web") is None
     (router.directory / "router.json").write_text("{")
     assert (await router.observe("web")).weight is None
+
+
+async def test_addresses_at_which_nobody_listens_leave_the_table_and_nothing_else_does(
+    router: EmbeddedRouter,
+) -> None:
+    dead = [quiet_port() for _ in range(3)]
+    async with named_server("old") as living:
+        state = TrafficState(route="web", stable=group("old", living, dead[0]), canary=group("new", dead[1]))
+        state = await router.write(state.model_copy(update={"weight": 20, "previous": group("was", dead[2])}))
+        await router.abort("web", "bad")
+        before = await router.read("web")
+        assert await router.drop_refusing() == {f"http://127.0.0.1:{port}" for port in dead[:2]}
+    after = await router.read("web")
+    assert after == before.model_copy(
+        update={
+            "version": before.version + 1,
+            "stable": group("old", living),
+            "canary": Group(revision="new"),
+        }
+    )
+    await router.drop_refusing()
+    gone = await router.read("web")
+    assert (gone.stable, gone.aborted, gone.weight) == (Group(revision="old"), ("bad",), 20)
+    assert await router.drop_refusing() == frozenset()
+    assert await router.read("web") == gone, "nothing to do writes nothing"
+    back = await router.write(gone.model_copy(update={"stable": group("old", living)}))
+    assert back.stable.backends
+
+
+async def test_who_does_not_answer_is_not_taken_for_gone(
+    router: EmbeddedRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listener that is too busy to take connections, as one that was stopped under load."""
+    monkeypatch.setattr("phoenix_orch.traffic.refusing.PATIENCE", 0.1)
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(socket.create_server(("127.0.0.1", quiet_port()), backlog=0))
+        port = busy.getsockname()[1]
+        waiting = [stack.enter_context(socket.socket()) for _ in range(4)]
+        for one in waiting:
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        await router.write(TrafficState(route="web", stable=group("old", port)))
+        assert await router.drop_refusing() == frozenset()
+
+
+async def test_without_routes_there_is_nothing_to_drop(router: EmbeddedRouter) -> None:
+    assert await router.drop_refusing() == frozenset()
+
+
+async def test_all_routes_lose_dead_addresses_in_one_write(
+    router: EmbeddedRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each write is fsynced: one for each of many services would keep their users waiting."""
+    for number in range(12):
+        await router.declare(f"s{number}", RouteSpec(service="web", path_prefix=f"/{number}"))
+        await router.write(TrafficState(route=f"s{number}", stable=group("old", quiet_port())))
+    puts: list[object] = []
+    put = RouteFiles._put
+    monkeypatch.setattr(
+        RouteFiles, "_put", lambda self, *args, **more: (puts.append(args), put(self, *args, **more))
+    )
+    assert len(await router.drop_refusing()) == 12
+    assert len(puts) == 1
+    states = [await router.read(f"s{number}") for number in range(12)]
+    assert {(state.stable.backends, state.version, state.drifted) for state in states} == {((), 2, False)}

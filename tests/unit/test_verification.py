@@ -11,9 +11,11 @@ from datetime import timedelta
 import pytest
 from tests.unit.controller_setting import SHOP, kept, revision, template
 
-from phoenix_orch.health_validator.observation import Arm
+from phoenix_orch.health_validator.observation import Arm, Observation
+from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
 from phoenix_orch.kernel.clock import ManualClock
 from phoenix_orch.kernel.errors import NotFound, Unavailable
+from phoenix_orch.orchestrator.evidence import ArmReader
 from phoenix_orch.orchestrator.verification import Verifier, judge_arm
 from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollout.spec import (
@@ -363,3 +365,77 @@ async def test_a_line_is_not_told_while_nobody_knows_what_is_secret_in_it() -> N
         rollout = await scene.rollout(logs={"bad": ["panic"]})
         found = await scene.verifier()._log_patterns(rollout, "0000000000", None)
     assert (found.ok, found.detail) == (False, "1 lines")
+
+
+@pytest.mark.parametrize(("requests", "unknown"), [(100, False), (0, True)])
+async def test_time_in_which_nobody_was_ready_is_told_and_not_judged(requests: int, unknown: bool) -> None:
+    async with server(200) as (port, _):
+        scene = Scene(port)
+        scene.arms = [arm(requests).model_copy(update={"unserved": 12.4})]
+        found = step(await scene.verify("rollback"), "metrics")
+    assert (found.ok, found.unknown) == (not unknown, unknown)
+    assert found.detail.endswith("; no instance was ready for 12s, which is not counted")
+
+
+class Source:
+    """Counts nothing but failures until the first instance is ready, and nothing but answers from then on."""
+
+    def __init__(self, view: Awaiting) -> None:
+        self.view = view
+        self.seen: list[bool] = []
+
+    async def observe(self, context: Context, memory: SourceMemory) -> Reading:
+        self.seen.append(self.view.ready)
+        errors = 0 if all(self.seen) else 50
+        observation = Observation(
+            t0=context.t0,
+            t1=context.t1,
+            revision=context.revision,
+            step=0,
+            weight_applied=100,
+            canary=Arm(revision=context.revision, requests=100, errors=errors),
+        )
+        return Reading(observation, memory)
+
+
+class Awaiting:
+    """A workload whose instance is ready at the `after`th look."""
+
+    def __init__(self, clock: ManualClock, after: int) -> None:
+        self.clock, self.looks, self.after = clock, 0, after
+
+    @property
+    def ready(self) -> bool:
+        return self.looks >= self.after
+
+    async def state(self, service: str) -> WorkloadState:
+        self.looks += 1
+        await self.clock.sleep(timedelta(seconds=1))
+        state = InstanceState.READY if self.ready else InstanceState.STARTING
+        instance = Instance(name="shop-1", revision=REVISION, state=state, port=20001)
+        return WorkloadState(service=service, at=self.clock.now(), instances=(instance,))
+
+
+@pytest.mark.parametrize(("after", "unserved"), [(1, 0.0), (3, 2.0)])
+async def test_a_window_begins_when_an_instance_can_answer(
+    after: int, unserved: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("phoenix_orch.orchestrator.evidence._LOOK", 0)
+    view = Awaiting(ManualClock(), after)
+    source = Source(view)
+    reader = ArmReader({"router": source}, view, view.clock)
+    found = await reader(await Scene(1).rollout(), REVISION, MINUTE)
+    assert found is not None
+    assert (found.requests, found.errors, found.unserved) == (100, 0, unserved)
+    assert len(source.seen) == 2
+
+
+async def test_who_is_never_ready_is_not_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("phoenix_orch.orchestrator.evidence._LOOK", 0)
+    monkeypatch.setattr("phoenix_orch.orchestrator.evidence.READY_PATIENCE", 0.05)
+    view = Awaiting(ManualClock(), 10**9)
+    source = Source(view)
+    found = await ArmReader({"router": source}, view, view.clock)(await Scene(1).rollout(), REVISION, MINUTE)
+    assert found is not None
+    assert (found.requests, source.seen) == (0, [])
+    assert found.unserved >= 1

@@ -34,14 +34,15 @@ _CHECKOUT_SHARE = 0.5
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _LINGER_SECONDS = 6.0
 
-_VIEW = b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n"
-_CHECKOUT = b"POST /checkout HTTP/1.1\r\nHost: shop\r\nContent-Length: 0\r\n\r\n"
+HOST = "shop"
 
 
-def request_of(number: int) -> bytes:
+def request_of(number: int, host: str = HOST) -> bytes:
     """Half of the requests are orders, spread so evenly that any regular share of them is half orders
     too: every twentieth request, say, which is what a router at 5 % sends to a canary."""
-    return _CHECKOUT if (number * _GOLDEN) % 1.0 < _CHECKOUT_SHARE else _VIEW
+    if (number * _GOLDEN) % 1.0 < _CHECKOUT_SHARE:
+        return f"POST /checkout HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n".encode()
+    return f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
 
 
 class Tally:
@@ -145,10 +146,11 @@ class Connection(asyncio.Protocol):
 class Users:
     """Send what is due, on a connection that is free or a new one."""
 
-    def __init__(self, port: int, rate: float, *, patience: float = ANSWER_SECONDS) -> None:
-        """`patience`: seconds after which a request that was not answered is given up on."""
+    def __init__(self, port: int, rate: float, *, patience: float = ANSWER_SECONDS, host: str = HOST) -> None:
+        """`patience`: seconds after which a request that was not answered is given up on. `host`: the
+        name by which users call the service; a router may go by it."""
         self.tally = Tally()
-        self._port, self._rate, self._patience = port, rate, patience
+        self._port, self._rate, self._patience, self._host = port, rate, patience, host
         self._free: deque[Connection] = deque()
         self._busy: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
@@ -160,7 +162,7 @@ class Users:
         while not stop.is_set() and (now := time.perf_counter()) < began + seconds:
             due = began + number / self._rate
             while due <= now:
-                self._send(request_of(number), due)
+                self._send(request_of(number, self._host), due)
                 number += 1
                 due = began + number / self._rate
             self._time_out(now)

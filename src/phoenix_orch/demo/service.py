@@ -9,6 +9,8 @@ SHOP_FAULT makes one release worse than another while everything else stays the 
     slow:0.15     this share takes 300 to 500 ms; the others are as quick as ever
     crash:8       the process ends with status 1 when it gets its eighth business request
     hang:1        this share gets no answer at all, for as long as its client waits
+    leak:8        every business request keeps 8 MiB for ever
+    unready:inf   /healthz answers 503 for so many seconds after the start; business is served all the same
 
 It is written on a bare asyncio protocol because it has to be ready soon and cost little: the demo
 shares a laptop with the router, the orchestrator and the user's browser.
@@ -21,6 +23,7 @@ import asyncio
 import math
 import os
 import random
+import re
 import signal
 import socket
 import sys
@@ -36,12 +39,20 @@ DRAIN_SECONDS = 5.0
 _LARGEST_REQUEST = 64 * 1024
 _TYPICAL_SECONDS, _SPREAD = 0.006, 0.5
 _SLOW_SECONDS = (0.3, 0.5)
-_REASONS = {200: b"OK", 404: b"Not Found", 413: b"Content Too Large", 500: b"Internal Server Error"}
+_MEBIBYTE = b"x" * 2**20
+_REASONS = {
+    200: b"OK",
+    404: b"Not Found",
+    413: b"Content Too Large",
+    500: b"Internal Server Error",
+    503: b"Service Unavailable",
+}
+_FAULTS = "errors:SHARE, slow:SHARE, crash:REQUESTS, hang:SHARE, leak:MEBIBYTES or unready:SECONDS"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with this build: `errors`, `slow`, `crash`, `hang`, or nothing."""
+    """What is wrong with this build: the kind is a word of _FAULTS, or empty for nothing."""
 
     kind: str = ""
     amount: float = 0.0
@@ -52,9 +63,8 @@ class Fault:
         if not text:
             return cls()
         kind, _, amount = text.partition(":")
-        if kind not in ("errors", "slow", "crash", "hang"):
-            known = "errors:SHARE, slow:SHARE, crash:REQUESTS or hang:SHARE"
-            raise ValueError(f"{text!r} is no fault; write {known}")
+        if kind not in re.findall(r"[a-z]+(?=:)", _FAULTS):
+            raise ValueError(f"{text!r} is no fault; write {_FAULTS}")
         return cls(kind, float(amount))
 
 
@@ -72,6 +82,8 @@ class Shop:
         self.version = version.encode()
         self._fault, self._chance = fault, chance
         self._served = 0
+        self._kept: list[bytes] = []
+        self._ready_at = time.monotonic() + (fault.amount if fault.kind == "unready" else 0.0)
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._requests = Counter(
@@ -88,12 +100,15 @@ class Shop:
     def answer(self, request: Request) -> tuple[int, bytes, float]:
         """Status, body, and the seconds this request takes: infinity when it is never answered."""
         if request.path == "/healthz":
-            return 200, b"ok\n", 0.0
+            ready = time.monotonic() >= self._ready_at
+            return (200, b"ok\n", 0.0) if ready else (503, b"not ready\n", 0.0)
         if request.path == "/metrics":
             return 200, generate_latest(self._registry), 0.0
         if (request.method, request.path) not in (("GET", "/"), ("POST", "/checkout")):
             return 404, b"not found\n", 0.0
         self._crash_if_due()
+        if self._fault.kind == "leak":
+            self._kept.append(_MEBIBYTE * int(self._fault.amount))
         seconds = self._seconds()
         failed = self._fault.kind == "errors" and self._chance.random() < self._fault.amount
         if failed:
@@ -131,13 +146,13 @@ class Server:
         self.draining = False
         self.connections: set[Connection] = set()
 
-    async def run(self, port: int) -> None:
+    async def run(self, host: str, port: int) -> None:
         """Serve until SIGTERM or SIGINT, then finish what is in flight."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        server = await loop.create_server(lambda: Connection(self), "127.0.0.1", port, backlog=512)
+        server = await loop.create_server(lambda: Connection(self), host, port, backlog=512)
         await stop.wait()
         server.close()
         await self._drain(loop)
@@ -249,6 +264,7 @@ def _content_length(head: bytes) -> int:
 def main() -> None:
     """Run the service; its arguments and SHOP_FAULT say which build it is."""
     options = argparse.ArgumentParser(description="The demo service of Phoenix.")
+    options.add_argument("--host", default="127.0.0.1")
     options.add_argument("--port", type=int, required=True)
     options.add_argument("--version", default="1")
     wanted = options.parse_args()
@@ -257,7 +273,7 @@ def main() -> None:
     except ValueError as error:
         options.error(f"SHOP_FAULT: {error}")
     shop = Shop(wanted.version, fault, random.Random())  # noqa: S311 - chance, not secrets
-    asyncio.run(Server(shop).run(wanted.port))
+    asyncio.run(Server(shop).run(wanted.host, wanted.port))
 
 
 if __name__ == "__main__":

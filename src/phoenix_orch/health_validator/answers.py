@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal["ok", "error", "abandoned"]
 
-LABELS = ("code", "status", "status_code")
+LABELS = ("code", "status", "status_code", "envoy_response_code")
 """Labels under which counters tell a status."""
 
 GAVE_UP = frozenset({"499", "0"})

@@ -5,6 +5,7 @@ as that can be known:
 
 - a value below the one before is a reset: the increase is the value;
 - a process that started after the scrape before counts in full, any other new one is only a baseline;
+- another pid is another process, whatever its start says; the same one, or none told, goes by the start;
 - a new series of a known process counts in full: it stood at zero until its first event;
 - a process that did not answer, or is gone, contributes nothing; should it come back, its next scrape
   carries the whole increase and is said to be merged;
@@ -61,6 +62,8 @@ class Baseline(_State):
     values: dict[str, Number]
     holed: bool = False
     """Some series had no usable value then."""
+    pid: int | None = None
+    """None: it was never told, as by a Phoenix that did not keep it."""
 
 
 class TrackerState(_State):
@@ -80,6 +83,8 @@ class Sample:
     process: str
     started: float | None
     series: Sequence[tuple[str, float]]
+    pid: int | None = None
+    """None: not known, or not surely that of the process which answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ def update(state: TrackerState, samples: Sequence[Sample], at: float) -> tuple[T
         values, hole = _usable(sample.series)
         known = baselines.get(sample.process)
         previous = state.at
-        if known is not None and not _same_start(known.started, sample.started):
+        if known is not None and not _same_process(known, sample):
             previous = known.seen
             known = None
         if hole:
@@ -139,6 +144,7 @@ def update(state: TrackerState, samples: Sequence[Sample], at: float) -> tuple[T
             seen=at,
             values=_kept(known, values, sample.series),
             holed=hole,
+            pid=_pid(known, sample),
         )
     following = TrackerState(at=at, processes=_pruned(baselines, at))
     return following, Deltas(increases, frozenset(new), frozenset(holed))
@@ -202,7 +208,18 @@ def _once_per_process(samples: Iterable[Sample]) -> Iterable[Sample]:
     return {sample.process: sample for sample in samples}.values()
 
 
-def _same_start(first: float | None, second: float | None) -> bool:
+def _same_process(known: Baseline, sample: Sample) -> bool:
+    """Whether the process that answered then may be the one that answers now."""
+    told = known.pid is not None and sample.pid is not None
+    return (not told or known.pid == sample.pid) and same_start(known.started, sample.started)
+
+
+def _pid(known: Baseline | None, sample: Sample) -> int | None:
+    """That of the sample, or where it tells none what is known of the same process."""
+    return sample.pid if sample.pid is not None or known is None else known.pid
+
+
+def same_start(first: float | None, second: float | None) -> bool:
     """Whether one process may have told both. Starts are told from the boot time, which the kernel gives
     in whole seconds and corrects with the clock: a shift of exactly one second is no restart."""
     if first is None or second is None:
@@ -226,11 +243,16 @@ def _set_back(state: TrackerState, samples: Sequence[Sample], at: float) -> Trac
     for sample in _once_per_process(samples):
         values, hole = _usable(sample.series)
         known = state.processes.get(sample.process)
-        if known is not None and _same_start(known.started, sample.started):
-            keys = known.values.keys() | values.keys()
-            values = {key: max(known.values.get(key, 0), values.get(key, 0)) for key in sorted(keys)}
+        same = known if known is not None and _same_process(known, sample) else None
+        if same is not None:
+            keys = same.values.keys() | values.keys()
+            values = {key: max(same.values.get(key, 0), values.get(key, 0)) for key in sorted(keys)}
         processes[sample.process] = Baseline(
-            started=sample.started, seen=at, values=values, holed=hole or known is not None
+            started=sample.started,
+            seen=at,
+            values=values,
+            holed=hole or known is not None,
+            pid=_pid(same, sample),
         )
     return TrackerState(at=at, missed=True, processes=processes)
 

@@ -52,6 +52,8 @@ COUNTED = frozenset({OK, MERGED, Quality.PARTIAL})
 
 NOTE = 100
 
+_new = tuple.__new__
+
 
 def begin(config: JudgeConfig, history: History, observation: Observation) -> Books:
     """Empty books before the release's first observation."""
@@ -112,8 +114,10 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     t0, t1 = _ms(observation.t0), _ms(observation.t1)
     cell = max(1, -((books.anchor - t1) // place.interval_ms))
     lanes, before, block = books.lanes, books.ledger, books.block
-    if cell != block.cell:
-        before, block = closed(config, books, observation.step), Block(cell, books.weight)
+    opens = cell != block.cell
+    if opens:
+        before = closed(config, books, observation.step)
+    seen = books.weight if opens else block.before
     if not lanes.edges and (canary.buckets or (stable is not None and stable.buckets)):
         lanes = choose_lanes(config, history, canary, stable)
         before = before._replace(shape=ledger.opened(place, lanes).shape)
@@ -122,6 +126,7 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     beside = stable is not None and stable.quality in COUNTED
     raw = numbers(canary, thresholds, certain=True) if counted else NOTHING
     theirs = numbers(stable, thresholds, certain=False) if stable is not None and beside else NOTHING
+    arrived = theirs[N] + theirs[A]
     warm = _warm(place, books, canary, cell)
     cold = books.anchor + (cell - 1) * place.interval_ms < warm[1]
     mine = _without_latency(raw) if cold else raw
@@ -129,53 +134,57 @@ def add_observation(config: JudgeConfig, history: History, books: Books, observa
     good = (
         matched
         and canary.quality is OK
-        and block.before == weight
+        and seen == weight
         and t0 <= books.at
         and t1 - t0 <= PATIENCE * place.interval_ms
     )
     pair, pending = None, books.pending
     if stable is not None:
-        pair, pending = _paired(
-            books, (canary, mine), (stable, _without_latency(theirs) if cold else theirs), cell, place
-        )
-    block = _into(
-        block,
-        Block(
-            cell=cell,
-            before=block.before,
-            parts=1,
-            ms=t1 - max(t0, books.at) if good else 0,
-            good=good,
-            canary=mine,
-            stable=theirs,
-            pair=pair,
-            total=(mine, theirs) if matched and (counted or beside) else None,
-            business=_business(place, canary if counted else None, stable if beside else None),
-            gauges=_gauges(place, canary, stable, t1 - t0),
-        ),
+        others = _without_latency(theirs) if cold else theirs
+        merged = (canary.quality is MERGED) != (stable.quality is MERGED)
+        if canary.dropped or stable.dropped:
+            pending = None  # what the router counted for nobody never comes, so nothing waits for it
+        else:
+            pair, pending = _paired(
+                place, pending, cell, mine if counted else None, others if beside else None, merged=merged
+            )
+    more = Block(
+        cell,
+        seen,
+        1,
+        t1 - max(t0, books.at) if good else 0,
+        good,
+        mine,
+        theirs,
+        pair,
+        (mine, theirs) if matched and (counted or beside) else None,
+        _business(place, canary if counted else None, stable if beside else None) if place.counters else (),
+        _gauges(place, canary, stable, t1 - t0) if place.gauges else (),
     )
-    routed = (raw[N] + raw[A], theirs[N] + theirs[A]) if good else (0, 0)
+    block = more if opens else _into(block, more)
+    routed = (raw[N] + raw[A], arrived) if good else (0, 0)
     slots = _slotted(place, books.window, cell, (*raw[:EDGES], *theirs[:EDGES], *routed))
     recent = _moved(books, slots)
+    # By place, as `Block` above: to hand over so many names costs a hundredth of a verdict.
     return Books(
-        structure=books.structure,
-        anchor=books.anchor,
-        at=t1,
-        weight=observation.weight_applied,
-        quality=canary.quality,
-        note=observation.notes[0][:NOTE] if observation.notes else "",
-        phi=books.phi,
-        known=books.known,
-        lanes=lanes,
-        ledger=before,
-        block=block,
-        window=slots,
-        pending=pending,
-        warm=warm,
-        silent=_silent(place, books.silent, canary, theirs[N] + theirs[A], t1) if matched else books.silent,
-        point=pointrule.look(place, books.point, recent, t1),
-        view=ledger.settle(place, before, block, recent, lanes=lanes, phi=books.phi),
-        recent=recent,
+        books.structure,
+        books.anchor,
+        t1,
+        observation.weight_applied,
+        canary.quality,
+        observation.notes[0][:NOTE] if observation.notes else "",
+        books.phi,
+        books.known,
+        lanes,
+        before,
+        block,
+        slots,
+        pending,
+        warm,
+        _silent(place, books.silent, canary, arrived, t1) if matched else books.silent,
+        pointrule.look(place, books.point, recent, t1),
+        ledger.settle(place, before, block, recent, lanes=lanes, phi=books.phi),
+        recent,
     )
 
 
@@ -255,8 +264,6 @@ def _without_latency(found: Numbers) -> Numbers:
 
 def _into(block: Block, more: Block) -> Block:
     """A cell's numbers may come in several observations."""
-    if not block.parts:
-        return more
     return Block(
         cell=block.cell,
         before=block.before,
@@ -287,25 +294,28 @@ def _fours(first: tuple[Four, ...], second: tuple[Four, ...]) -> tuple[Four, ...
 
 
 def _paired(
-    books: Books, mine: tuple[Arm, Numbers], theirs: tuple[Arm, Numbers], cell: int, place: Rules
+    place: Rules,
+    pending: tuple[Numbers, Numbers, int] | None,
+    cell: int,
+    mine: Numbers | None,
+    theirs: Numbers | None,
+    *,
+    merged: bool,
 ) -> tuple[tuple[Numbers, Numbers] | None, tuple[Numbers, Numbers, int] | None]:
-    """Counts of both over the same seconds. One that did not answer brings everything with its next
-    answer, so the other's counts wait for it, for a window at most."""
-    (canary, ours), (stable, others) = mine, theirs
-    here, there = canary.quality in COUNTED, stable.quality in COUNTED
-    pending = books.pending
-    if here and there:
+    """Counts of both over the same seconds. One that did not answer (None) brings everything with its next
+    answer, so the other's counts wait for it, for a window at most. `merged`: one of the two, and not the
+    other, carries more than this interval."""
+    if mine is not None and theirs is not None:
         if pending is None:
-            merged = canary.quality is MERGED
-            return (None if merged != (stable.quality is MERGED) else (ours, others)), None
+            return None if merged else (mine, theirs), None
         first, second, since = pending
         if cell - since > place.window_cells:
             return None, None
-        return (sums(first, ours), sums(second, others)), None
-    if not here and not there:
-        return None, pending
+        return (sums(first, mine), sums(second, theirs)), None
     first, second, since = pending or (NOTHING, NOTHING, cell)
-    return None, (sums(first, ours), second, since) if here else (first, sums(second, others), since)
+    if mine is not None:
+        return None, (sums(first, mine), second, since)
+    return None, (first, sums(second, theirs), since) if theirs is not None else pending
 
 
 def _warm(place: Rules, books: Books, canary: Arm, cell: int) -> tuple[int, int]:
@@ -321,15 +331,15 @@ def _warm(place: Rules, books: Books, canary: Arm, cell: int) -> tuple[int, int]
 def _silent(place: Rules, silent: tuple[float, int], canary: Arm, beside: int, now: int) -> tuple[float, int]:
     """How many requests are missing since the canary's last one, and since when they are too many."""
     weight = place.step.weight
-    if canary.arrived or weight >= 100 or canary.quality is GAP:
-        return (0.0, 0) if canary.arrived else silent
+    if canary.requests or canary.abandoned:
+        return 0.0, 0
+    if weight >= 100 or canary.quality is GAP:
+        return silent
     expected = silent[0] + beside * weight / (100 - weight)
     return expected, silent[1] or (now if expected >= ROUTED else 0)
 
 
 def _business(place: Rules, canary: Arm | None, stable: Arm | None) -> tuple[Four, ...]:
-    if not place.counters:
-        return ()
     found = []
     for name in place.counters:
         four = [0.0, 0.0, 0.0, 0.0]
@@ -341,8 +351,6 @@ def _business(place: Rules, canary: Arm | None, stable: Arm | None) -> tuple[Fou
 
 
 def _gauges(place: Rules, canary: Arm, stable: Arm | None, ms: int) -> tuple[Four, ...]:
-    if not place.gauges:
-        return ()
     found = []
     for gauge in place.gauges:
         mine, theirs = _reading(canary, gauge.metric), _reading(stable, gauge.metric)
@@ -375,7 +383,7 @@ def _slotted(place: Rules, slots: tuple[Slot, ...], cell: int, more: tuple[int, 
         slots = slots[:-1]
     if slots and slots[0][0] <= oldest:
         slots = tuple([slot for slot in slots if slot[0] > oldest])
-    return (*slots, Slot(number, more))
+    return (*slots, _new(Slot, (number, more)))
 
 
 def _moved(books: Books, slots: tuple[Slot, ...]) -> Recent:
@@ -386,7 +394,7 @@ def _moved(books: Books, slots: tuple[Slot, ...]) -> Recent:
     canary, stable, routed = books.recent
     old, new = before[0][1], slots[-1][1]
     sums_ = tuple(map(sub, map(add, (*canary, *stable, *routed), new), old))
-    return Recent(sums_[:EDGES], sums_[EDGES : 2 * EDGES], (sums_[-2], sums_[-1]))
+    return _new(Recent, (sums_[:EDGES], sums_[EDGES : 2 * EDGES], sums_[-2:]))
 
 
 def _ms(moment: datetime) -> int:

@@ -179,7 +179,7 @@ def explained(
         metrics=metrics,
         missing=lacks,
         counterfactual=verdict.counterfactual.sentence if verdict.counterfactual is not None else "",
-        notes=tuple(_notes(verdict, decided, cause)),
+        notes=(*_notes(verdict, decided, cause), *_absences(found.observations[: index + 1])),
         cause=cause,
         picture=drawn,
     )
@@ -442,3 +442,16 @@ def _notes(verdict: Verdict, decided: Verdict | None, cause: Cause | None) -> It
             f"{decided.kind.value} was said then; judged again the record says {verdict.kind.value}: the "
             "policy has changed, or older observations are not kept any more"
         )
+
+
+def _absences(observations: Sequence[Observation]) -> Iterator[str]:
+    """For how long there was nobody of a variant, so that nobody takes the router's answers for its own."""
+    stable = [observation.stable for observation in observations if observation.stable is not None]
+    for name, arms in (
+        ("the canary", [observation.canary for observation in observations]),
+        ("stable", stable),
+    ):
+        seconds = sum(arm.unserved for arm in arms)
+        if seconds >= 1:
+            length = spoken(timedelta(seconds=seconds))
+            yield f"no instance of {name} was ready for {length}; what the router answered is not counted"

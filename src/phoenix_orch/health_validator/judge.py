@@ -20,7 +20,7 @@ from phoenix_orch.health_validator import books, counting, literal, tally
 from phoenix_orch.health_validator.books import Books
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.history import History
-from phoenix_orch.health_validator.observation import Observation, Verdict, VerdictKind, trusted
+from phoenix_orch.health_validator.observation import Observation, Verdict, VerdictKind, complete
 from phoenix_orch.health_validator.statistical import Judgement
 from phoenix_orch.health_validator.tally import Tally
 
@@ -28,6 +28,8 @@ __all__ = ["History", "JudgeConfig", "JudgeState", "init", "step"]
 
 _ROLLBACK = VerdictKind.ROLLBACK
 """Looked up once: in Python 3.11 every look-up of an enum's member by its class is a call."""
+
+_MS = timedelta(milliseconds=1)
 
 
 def _stored(value: Any) -> Books | None:
@@ -144,8 +146,18 @@ def _counted(config: JudgeConfig, state: JudgeState, observation: Observation) -
     elif observation.step != state.step:
         kept = counting.next_step(config, state.history, kept, state.step, observation.step)
     kept = counting.add_observation(config, state.history, kept, observation)
-    values = {**state.__dict__, "step": observation.step, "books": kept}
-    return trusted(JudgeState, values)
+    values = {
+        "version": state.version,
+        "release": state.release,
+        "step": observation.step,
+        "history": state.history,
+        "fingerprint": state.fingerprint,
+        "tally": state.tally,
+        "books": kept,
+        "rollback": state.rollback,
+        "revision": state.revision,
+    }
+    return complete(JudgeState, values)
 
 
 def _judged(config: JudgeConfig, state: JudgeState, now: datetime, *, detail: bool) -> Verdict:
@@ -156,22 +168,23 @@ def _judged(config: JudgeConfig, state: JudgeState, now: datetime, *, detail: bo
     look = Judgement(config, rules, kept, ledger)
     opinion = look.opinion()
     shown = detail or opinion.kind is _ROLLBACK
-    return Verdict.trusted(
-        kind=opinion.kind,
-        revision=state.revision,
-        step=state.step,
-        at=now,
-        reason=opinion.reason,
-        blame=opinion.blame,
-        evidence=look.evidence() if shown else (),
-        requests=ledger.requests,
-        observed_for=timedelta(milliseconds=ledger.observed_ms),
-        category=opinion.category,
-        tier=opinion.tier,
-        e=look.e,
-        e_threshold=rules.threshold,
-        counterfactual=look.counterfactual(),
-    )
+    values = {
+        "blame": opinion.blame,
+        "evidence": look.evidence() if shown else (),
+        "requests": ledger.requests,
+        "observed_for": ledger.observed_ms * _MS,
+        "category": opinion.category,
+        "tier": opinion.tier,
+        "e": look.e,
+        "e_threshold": rules.threshold,
+        "counterfactual": look.counterfactual(),
+        "kind": opinion.kind,
+        "revision": state.revision,
+        "step": state.step,
+        "at": now,
+        "reason": opinion.reason,
+    }
+    return complete(Verdict, values)
 
 
 # -- the literal gate ------------------------------------------------------------------------------

@@ -226,42 +226,39 @@ _new = tuple.__new__
 """Makes a Component at half the price of its name; every look needs some."""
 
 
-def _component(metric: str, versus: str, share: float, e: float, *, counts: bool) -> Component:
-    worth = share * (e if counts or e < 1.0 else 1.0)
-    return _new(Component, (metric, versus, share, e, counts, worth))
-
-
 def components(rules: Rules, ledger: Ledger) -> list[Component]:
     """All parts of the evidence; the sum of their worth is an e-process, whatever depends on what."""
     shares, sick, given, guard = rules.shares, ledger.sick, rules.parameters, ledger.guard
     e = ledger.abandoned.value
     far = e > 1.0 and guard.left >= given.min_looks and _far(rules, ledger)
-    found = [_component(ABANDONED, "stable", shares["abandoned/stable"], e, counts=far)]
+    found = [(ABANDONED, "stable", shares["abandoned/stable"], e, far)]
     if "errors/limit" in shares:
         enough = guard.burst or (guard.bad >= given.min_bad and guard.cells >= given.min_looks)
         first, _, third = ledger.errors
         well = enough and sick[0] < 0
         worse = enough and _material(given.materiality, ledger)
-        found.append(_component("errorRate", "limit", shares["errors/limit"], first.value, counts=well))
-        found.append(_component("errorRate", "stable", shares["errors/stable"], third.value, counts=worse))
+        found.append(("errorRate", "limit", shares["errors/limit"], first.value, well))
+        found.append(("errorRate", "stable", shares["errors/stable"], third.value, worse))
     if rules.quantiles:
         enough = guard.timed >= given.min_timed
         for place in rules.quantiles:
             metric, e = QUANTILES[place][0], ledger.latency[place][0].value
             slow = enough and ledger.canary[LOW + 2 * place] >= given.min_slow and sick[1 + place] < 0
-            found.append(_component(metric, "limit", shares[metric], e, counts=slow))
+            found.append((metric, "limit", shares[metric], e, slow))
         if ledger.shape:
             e = sum([test[2] for test in ledger.shape]) / len(ledger.shape)
-            found.append(_component(rules.spokesman, "stable", shares["latency/stable"], e, counts=enough))
+            found.append((rules.spokesman, "stable", shares["latency/stable"], e, enough))
     for place, bound in enumerate(rules.business):
         first, _, third = ledger.bounds[place]
         well, key = sick[1 + len(QUANTILES) + place] < 0, f"bound/{place}/"
-        found.append(_component(bound.metric, "limit", shares[key + "limit"], first.value, counts=well))
-        found.append(_component(bound.metric, "stable", shares[key + "stable"], third.value, counts=True))
+        found.append((bound.metric, "limit", shares[key + "limit"], first.value, well))
+        found.append((bound.metric, "stable", shares[key + "stable"], third.value, True))
     for gauge, book in zip(rules.gauges, ledger.gauges, strict=True):
-        e = book.test.value
-        found.append(_component(gauge.metric, "limit", shares[gauge.metric], e, counts=True))
-    return found
+        found.append((gauge.metric, "limit", shares[gauge.metric], book.test.value, True))
+    return [
+        _new(Component, (metric, versus, share, e, counts, share * (e if counts or e < 1.0 else 1.0)))
+        for metric, versus, share, e, counts in found
+    ]
 
 
 def _far(rules: Rules, ledger: Ledger) -> bool:

@@ -46,15 +46,19 @@ class _Value(BaseModel):
         return trusted(cls, values)
 
 
-_set = object.__setattr__
+_make, _set = object.__new__, object.__setattr__
 
 
 def trusted(cls: type[M], values: dict[str, Any]) -> M:
     """A frozen model from values that need no validation; those left out have their defaults."""
-    made = cls.__new__(cls)
-    defaults, fields = _shape(cls)
-    _set(made, "__dict__", defaults | values)
-    _set(made, "__pydantic_fields_set__", fields)
+    return complete(cls, _shape(cls)[0] | values)
+
+
+def complete(cls: type[M], values: dict[str, Any]) -> M:
+    """The same from a value for every field, for what every look makes: the dict becomes the model's."""
+    made = _make(cls)
+    _set(made, "__dict__", values)
+    _set(made, "__pydantic_fields_set__", _shape(cls)[1])
     _set(made, "__pydantic_extra__", None)
     _set(made, "__pydantic_private__", None)
     return made
@@ -94,6 +98,14 @@ class Arm(_Value):
     restarts: int = 0
     processes: int = 0
     quality: Quality = Quality.OK
+    unserved: float = 0.0
+    """Seconds in which no instance was ready although requests were meant for the variant. What the router
+    answered then by itself is not counted."""
+
+    @property
+    def dropped(self) -> bool:
+        """What was counted is left out, because at the beginning there was nobody who could have answered."""
+        return self.unserved > 0 and self.quality is Quality.GAP
 
     @property
     def arrived(self) -> int:

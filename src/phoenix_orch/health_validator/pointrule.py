@@ -16,6 +16,9 @@ from phoenix_orch.health_validator.rules import QUANTILES, Rules
 
 Point = tuple[int, str, int, int]
 
+_CONTINUE = VerdictKind.CONTINUE
+"""What most looks say, looked up once."""
+
 
 def look(rules: Rules, point: Point, recent: Recent, now: int) -> Point:
     """The first breach: the one known already, or one in the window that ends `now` (milliseconds)."""
@@ -41,7 +44,7 @@ def counterfactual(rules: Rules, books: Books, *, requests: int, over: bool) -> 
         at, metric, bad, total = books.point
         return _rolled_back(window, at - books.anchor, at, metric, bad, total)
     if not over:
-        return _goes_on(window, VerdictKind.CONTINUE)
+        return _goes_on(window, _CONTINUE)
     enough = requests >= rules.min_requests
     return _goes_on(window, VerdictKind.ADVANCE if enough else VerdictKind.EXTEND)
 

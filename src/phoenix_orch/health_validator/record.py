@@ -31,6 +31,7 @@ SCALARS = {
     "p": "processes",
     "i": "business",
     "g": "values",
+    "d": "unserved",
 }
 """Fields of an arm that are written as they are, by the letter that stands for them."""
 

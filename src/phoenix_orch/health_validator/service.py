@@ -297,6 +297,7 @@ class HealthValidator:
             business=rollout.spec.evidence.business,
             values=rollout.spec.evidence.values,
             notes=("the router does not say what it sends",) if seen.weight is None else (),
+            backends=seen.backends or frozenset(),
         )
 
     async def _seen(self, watch: _Watch) -> TrafficSeen:

@@ -211,8 +211,14 @@ async def _up(
 
 
 async def _expect_routes(layout: Layout, known: PhoenixFile | None) -> None:
-    """From its first moment the router says 503, and not 404, for what is about to be served."""
+    """From its first moment the router says 503 for what is about to be served: not 404, and not 502 for
+    instances of which only the table knows any more."""
     router = EmbeddedRouter(layout.router)
+    dead = await router.drop_refusing()
+    if dead:
+        _log.info(
+            "nobody listens where requests were sent last; 503 until an instance is ready", at=sorted(dead)
+        )
     for name, spec in (known.routes if known else {}).items():
         await router.expect(name, spec)
 

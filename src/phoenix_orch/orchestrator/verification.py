@@ -36,6 +36,8 @@ RETRY_PAUSE = 0.5
 """Seconds between two tries while something that comes back by itself is away."""
 HEALTH_PATIENCE = 10.0
 """Seconds an instance has to answer: one that died is replaced, in real time however fast the clock runs."""
+TOLD_ABSENCE = 1.0
+"""Seconds without a ready instance from which on they are told."""
 PATH_PATIENCE = 3.0
 """Seconds a critical path has to work: a router that died is back by then."""
 
@@ -174,7 +176,8 @@ class Verifier:
             if enough or kind == "rollback":
                 break
         limits = rollout.spec.steps()[-1].limits
-        return judge_arm(total if enough else None, limits, max(window, watched))
+        found = judge_arm(total if enough else None, limits, max(window, watched))
+        return found if total is None else _with_absence(found, total.unserved)
 
     async def _window(self, rollout: Rollout, revision: str, window: timedelta) -> Arm | None:
         try:
@@ -246,12 +249,22 @@ def _sum(one: Arm, other: Arm) -> Arm:
         abandoned=one.abandoned + other.abandoned,
         buckets=tuple(sorted(counts.items())),
         waited=histogram.merged(one.waited, other.waited),
+        unserved=one.unserved + other.unserved,
     )
 
 
 def _enough(arm: Arm, wanted: int) -> bool:
     """Answers to judge, or so many clients that gave up that their lack is an answer, too."""
     return arm.requests >= wanted or (arm.unanswered and arm.abandoned >= wanted)
+
+
+def _with_absence(step: VerifyStep, seconds: float) -> VerifyStep:
+    """Says also for how long nobody was there to be judged."""
+    if seconds < TOLD_ABSENCE:
+        return step
+    length = format_duration(timedelta(seconds=round(seconds)))
+    told = f"no instance was ready for {length}, which is not counted"
+    return step.model_copy(update={"detail": f"{step.detail}; {told}"})
 
 
 def judge_arm(arm: Arm | None, limits: Limits, window: timedelta) -> VerifyStep:

@@ -14,8 +14,9 @@ from pathlib import Path
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.runtime.joined import Joined
 from phoenix_orch.traffic import rules
+from phoenix_orch.traffic.refusing import refusing
 from phoenix_orch.traffic.route_files import RouteFiles
-from phoenix_orch.traffic.router import TrafficSeen, TrafficState
+from phoenix_orch.traffic.router import MetricsPage, TrafficSeen, TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
 from phoenix_orch.traffic.state_file import RouteObject
 from phoenix_orch.traffic.traefik_api import RouterInfo, Services, in_force, running, seen_of
@@ -107,6 +108,25 @@ class EmbeddedRouter:
 
         return (await asyncio.to_thread(self._files.write, route, change, reserve=True)).state
 
+    async def drop_refusing(self) -> frozenset[str]:
+        """Take addresses at which nobody listens out of the table, and give them.
+
+        For the moment before a router is started: what the table says may be older than a stop of everything.
+        Requests to a route without any address are answered with 503 by the router itself, and are counted
+        for no variant (ADR 0014); the next write that finds an instance ready brings the addresses back.
+        """
+        routes = (await asyncio.to_thread(self._files.table)).routes
+        states = [found.state for found in routes.values()]
+        groups = [group for state in states for group in (state.stable, state.canary) if group is not None]
+        dead = await refusing(backend.url for group in groups for backend in group.backends)
+
+        def change(found: RouteObject) -> RouteObject:
+            return _with_state(found, rules.without(found.state, dead))
+
+        if dead:
+            await asyncio.to_thread(self._files.write_all, change)
+        return dead
+
     async def clear_latch(self, route: str, revision: str) -> TrafficState:
         def change(current: RouteObject | None) -> RouteObject:
             existing = _existing(route, current)
@@ -132,11 +152,11 @@ class EmbeddedRouter:
         info = await asyncio.to_thread(running, self.directory)
         return info.admin if info else None
 
-    async def metrics_url(self, route: str) -> str | None:  # noqa: ARG002 - one Traefik serves all routes
+    async def metrics_page(self, route: str) -> MetricsPage | None:  # noqa: ARG002 - one Traefik serves all
         """Where the counters of the route's variants are; `parse_service_name` reads their labels.
         None when no router runs. Changes when the router is started anew."""
-        admin = await self.admin_url()
-        return f"{admin}{METRICS_PATH}" if admin else None
+        info = await asyncio.to_thread(running, self.directory)
+        return MetricsPage(f"{info.admin}{METRICS_PATH}", info.pid) if info else None
 
     def _spec(self, route: str, current: RouteObject | None) -> RouteSpec:
         return current.spec if current else self._specs.get(route, RouteSpec(service=route))

@@ -10,7 +10,7 @@ one that tries raises Latched (rule R4).
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -79,6 +79,14 @@ class TrafficSeen(BaseModel):
             return None
         as_canary = self.weight if self.canary_revision == revision else 0
         return as_canary + (100 - self.weight if self.stable_revision == revision else 0)
+
+
+class MetricsPage(NamedTuple):
+    """Where a router tells what it counts of the variants of a route."""
+
+    url: str
+    pid: int | None = None
+    """Of the process that counts; None: not known."""
 
 
 class TrafficRouter(Protocol):

@@ -7,7 +7,7 @@ object lives and how a write is made conditional.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from phoenix_orch.kernel.errors import Conflict, Invalid, Latched
 from phoenix_orch.traffic.router import Group, TrafficState
@@ -59,6 +59,17 @@ def cleared(current: TrafficState, revision: str) -> TrafficState:
     return _stored(current, current.version, aborted=tuple(r for r in current.aborted if r != revision))
 
 
+def without(current: TrafficState, dead: Collection[str]) -> TrafficState:
+    """The object without the addresses `dead` in the groups that requests are sent to.
+
+    This is the one way for stable to lose its last address: nobody can be sent there in any case, so R5 is
+    not touched, and its revision stays stable. The previous group keeps its own, for a swap back.
+    """
+    canary = _left(current.canary, dead) if current.canary is not None else None
+    after = current.model_copy(update={"stable": _left(current.stable, dead), "canary": canary})
+    return current if after == current else _stored(after, current.version, aborted=current.aborted)
+
+
 def share(state: TrafficState) -> int:
     """The canary's share in per cent that the data plane has to give.
 
@@ -83,6 +94,11 @@ def _check_shape(wanted: TrafficState) -> None:
             f"route {wanted.route!r}: weight {wanted.weight} without a canary",
             remedy="name the canary group, or set weight 0",
         )
+
+
+def _left(group: Group, dead: Collection[str]) -> Group:
+    kept = tuple(backend for backend in group.backends if backend.url not in dead)
+    return group.model_copy(update={"backends": kept})
 
 
 def _can_serve(group: Group, latched: tuple[str, ...]) -> bool:

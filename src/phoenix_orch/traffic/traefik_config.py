@@ -118,10 +118,13 @@ def dynamic_config(spec: RouteSpec, state: TrafficState) -> Config:
         servers = [{"url": backend.url} for backend in group.backends]
         services[service_name(route, variant, group.revision)] = {"loadBalancer": {"servers": servers}}
     retry = f"{route}.retry"
+    served = any(group.backends for _, group, _ in groups)
+    # Without any server Traefik answers 503 by itself, and counts that for no variant.
+    middleware: Config = {retry: {"retry": {"attempts": ATTEMPTS}}} if served else _retry_after()
     return {
-        "routers": {route: _router(route, spec, retry)},
+        "routers": {route: _router(route, spec, *middleware)},
         "services": services,
-        "middlewares": {retry: {"retry": {"attempts": ATTEMPTS}}},
+        "middlewares": middleware,
     }
 
 
@@ -130,8 +133,12 @@ def waiting_config(route: str, spec: RouteSpec) -> Config:
     return {
         "routers": {route: _router(route, spec, _WAITING)},
         "services": {route: {"loadBalancer": {"servers": []}}},
-        "middlewares": {_WAITING: {"headers": {"customResponseHeaders": {"Retry-After": str(RETRY_AFTER)}}}},
+        "middlewares": _retry_after(),
     }
+
+
+def _retry_after() -> Config:
+    return {_WAITING: {"headers": {"customResponseHeaders": {"Retry-After": str(RETRY_AFTER)}}}}
 
 
 def table_config(routes: Iterable[Config]) -> tuple[Config, str]:
@@ -151,12 +158,12 @@ def table_config(routes: Iterable[Config]) -> tuple[Config, str]:
     return {"http": {kind: entries for kind, entries in http.items() if entries}}, marker
 
 
-def _router(route: str, spec: RouteSpec, middleware: str) -> Config:
+def _router(route: str, spec: RouteSpec, *middlewares: str) -> Config:
     return {
         "entryPoints": [ENTRY_POINT],
         "rule": _rule(spec),
         "priority": _priority(spec),
-        "middlewares": [middleware],
+        "middlewares": list(middlewares),
         "service": route,
     }
 

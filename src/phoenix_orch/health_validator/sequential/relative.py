@@ -9,7 +9,7 @@ tests of Turner, Ly and Grünwald are the nearest relatives; they learn a base r
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import log, log1p, sqrt
+from math import exp, log, log1p, sqrt
 
 from phoenix_orch.health_validator.sequential import mixture, unrolled
 from phoenix_orch.health_validator.sequential.mixture import CAP, Mixture
@@ -99,7 +99,9 @@ def update(
             test, staked, [x * of_ratio - trials * log1p(q * excess) for of_ratio, excess in terms]
         )
     reserve -= stake
-    return Mixture(reserve, weights, reserve + total) if total < CAP else mixture.closed(reserve, weights)
+    if total >= CAP:
+        return mixture.closed(reserve, weights)
+    return _new(Mixture, (reserve, weights, reserve + total))
 
 
 def compare_edges(
@@ -108,32 +110,45 @@ def compare_edges(
     totals: tuple[int, int],
     edges: Iterable[tuple[int, int, float, float]],
 ) -> tuple[Mixture, ...]:
-    """One block at many edges: `compare` with FEW_TERMS for each test, in half its time.
+    """One block at many edges: `compare` with FEW_TERMS for each test, in three quarters of its time.
 
     `totals` are the requests of canary and stable; an edge is (slow ones of the canary, of stable, odds,
     dispersion). `staked`: from now on, and on a test's first look.
     """
     n_c, n_s = totals
     later, first = staked
-    odds_5, idle_5 = unrolled.odds_5, unrolled.idle_5
+    (a, b), (c, d), (e, f), (g, h), (i, j) = FEW_TERMS
     found = []
+    # `bound` and `unrolled.odds_5` are written out: calling them at every edge costs a fiftieth of a verdict.
     for test, (x_c, x_s, odds, dispersion) in zip(tests, edges, strict=True):
-        reserve, weights, _ = test
-        part = later if weights[0] else first
+        reserve, (s, t, u, v, w), _ = test
+        part = later if s else first
         stake = reserve * part
+        each = stake / 5
         bad = x_c + x_s
-        if bad:
-            m, q = bound(n_c, n_s, bad, odds)
-            block = (x_c / dispersion, m / dispersion, q)
+        if bad and n_c:
+            m = n_c if n_c < bad else bad  # noqa: FURB136
+            slope = (1 - odds) * (1 - 1 / m) if m > 1 else 0.0
+            middle = n_s - bad + odds * (n_c + bad) - (odds - 1)
+            square = middle * middle + 4 * slope * (odds * n_c * bad)
+            q = 2 * (odds * n_c * bad) / (middle + sqrt(square) if square > 0 else middle) / m
+            q = q if q < 1.0 else 1.0  # noqa: FURB136
+            x, trials = x_c / dispersion, m / dispersion
             try:
-                weights, total = odds_5(weights, stake / 5, block, FEW_TERMS)
+                s = (s + each) * exp(x * a - trials * log1p(q * b))
+                t = (t + each) * exp(x * c - trials * log1p(q * d))
+                u = (u + each) * exp(x * e - trials * log1p(q * f))
+                v = (v + each) * exp(x * g - trials * log1p(q * h))
+                w = (w + each) * exp(x * i - trials * log1p(q * j))
+                total = s + t + u + v + w
             except OverflowError:
                 total = CAP
             if total >= CAP:
-                found.append(update(test, part, block, FEW_TERMS))
+                found.append(update(test, part, (x, trials, q), FEW_TERMS))
                 continue
         else:
-            weights, total = idle_5(weights, stake / 5)
+            s, t, u, v, w = s + each, t + each, u + each, v + each, w + each
+            total = s + t + u + v + w
         reserve -= stake
-        found.append(_new(Mixture, (reserve, weights, reserve + total)))
+        found.append(_new(Mixture, (reserve, (s, t, u, v, w), reserve + total)))
     return tuple(found)

@@ -54,13 +54,6 @@ def odds_5(weights: tuple[float, ...], each: float, block: Block, terms: Pairs) 
     return (s, t, u, v, w), s + t + u + v + w
 
 
-def idle_5(weights: tuple[float, ...], each: float) -> Moved:
-    """The stakes placed in five weights, and nothing more."""
-    s, t, u, v, w = weights
-    s, t, u, v, w = s + each, t + each, u + each, v + each, w + each
-    return (s, t, u, v, w), s + t + u + v + w
-
-
 def odds_7(weights: tuple[float, ...], each: float, block: Block, terms: Pairs) -> Moved:
     """The same for seven."""
     x, trials, q = block

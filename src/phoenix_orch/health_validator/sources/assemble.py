@@ -9,6 +9,7 @@ from phoenix_orch.health_validator import counters, histogram
 from phoenix_orch.health_validator.config import PATIENCE
 from phoenix_orch.health_validator.counters import Deltas, Increase, Sample
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
+from phoenix_orch.health_validator.sources import serving
 from phoenix_orch.health_validator.sources.exposition import split
 from phoenix_orch.health_validator.sources.processes import Processes, kernel_name
 from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
@@ -26,6 +27,8 @@ class Snapshot:
     """Of whoever counts requests, besides the processes."""
     processes: Processes
     faults: tuple[str, ...] = ()
+    outside: bool = False
+    """Who counts requests is none of the processes, and counts also what reached none of them."""
 
     @property
     def everything(self) -> list[Sample]:
@@ -45,8 +48,11 @@ def assemble(context: Context, memory: SourceMemory, snapshot: Snapshot) -> Read
     """The observation of this moment, and what to remember for the next one."""
     tracker, deltas = counters.update(memory.tracker, snapshot.everything, snapshot.wall)
     sums = {name: _sums(found) for name, found in deltas.increases.items()}
-    canary = _arm(context, snapshot, deltas, sums, context.revision)
-    stable = _arm(context, snapshot, deltas, sums, context.stable) if context.stable else None
+    canary, *others = (
+        _served(context, memory, snapshot, _arm(context, snapshot, deltas, sums, revision))
+        for revision in context.revisions
+    )
+    stable = others[0] if others else None
     still = memory.still
     if canary.quality in (Quality.OK, Quality.MERGED):
         beside = stable.arrived if stable is not None else 0
@@ -63,7 +69,38 @@ def assemble(context: Context, memory: SourceMemory, snapshot: Snapshot) -> Read
         stable=stable,
         notes=_notes(context, snapshot, canary, stable),
     )
-    return Reading(observation, SourceMemory(tracker=tracker, still=still))
+    following = serving.following(
+        memory.serving, context.workload, context.shares, context.backends, counted=_counts(snapshot, deltas)
+    )
+    return Reading(observation, SourceMemory(tracker=tracker, still=still, serving=following))
+
+
+def _counts(snapshot: Snapshot, deltas: Deltas) -> bool:
+    """Whether the reading began an interval."""
+    return bool(snapshot.samples) and not deltas.ignored
+
+
+def _served(context: Context, memory: SourceMemory, snapshot: Snapshot, arm: Arm) -> Arm:
+    """The arm, with the time in which there was nobody of it; without what the router counted for nobody."""
+    workload, since = context.workload, memory.tracker.at
+    if not snapshot.outside or workload is None or since is None:
+        return arm
+    if not memory.serving.unserved(workload, arm.revision):
+        return arm
+    share = serving.part(workload, arm.revision, since=since, now=snapshot.wall)
+    seconds = round(share * max(0.0, (context.t1 - context.t0).total_seconds()), 3)
+    if arm.revision not in memory.serving.exposed:
+        return arm.model_copy(update={"unserved": seconds})
+    return Arm(
+        revision=arm.revision,
+        cpu=arm.cpu,
+        memory=arm.memory,
+        values=arm.values,
+        restarts=arm.restarts,
+        processes=arm.processes,
+        quality=Quality.GAP,
+        unserved=max(seconds, 0.001),
+    )
 
 
 def _sums(found: Increase) -> Sums:
@@ -190,8 +227,15 @@ def _cpu(deltas: Deltas, snapshot: Snapshot, instances: Sequence[str]) -> float 
     return min(1.0, max(shares)) if shares else None
 
 
+def nobody_ready(arm: Arm) -> str:
+    """In words, of an arm with `unserved` time."""
+    length = f"{arm.unserved:.3g} s"
+    return f"no instance of {arm.revision} was ready for {length}; what the router answered is not counted"
+
+
 def _notes(context: Context, snapshot: Snapshot, canary: Arm, stable: Arm | None) -> tuple[str, ...]:
-    faults = (*context.notes, *snapshot.faults, *snapshot.processes.faults)
+    absent = tuple(nobody_ready(arm) for arm in (canary, stable) if arm is not None and arm.unserved)
+    faults = (*absent, *context.notes, *snapshot.faults, *snapshot.processes.faults)
     begun = canary.quality is Quality.GAP and not faults
     if begun and not snapshot.traffic.get(context.revision):
         return ("no process of it is ready",)

@@ -75,7 +75,7 @@ def process_interest(
 ) -> Interest:
     """Lines that `process_page` and `plain_values` read. `traffic`: requests and their duration, too."""
     names = [*(REQUESTS + BUCKET if traffic else ())]
-    names += [name for metric in business for name in _names(metric)]
+    names += [name for metric in business for name in business_names(metric)]
     names += [value.gauge for value in values]
     return Interest(tuple(dict.fromkeys(names)), also=(START,))
 
@@ -98,12 +98,12 @@ def _router_key(name: str, labels: dict[str, str], route: str) -> Key | None:
     service = parse_service_name(labels.get("service", ""))
     if service is None or service.route != route:
         return None
-    rest = _rest(labels, leave_out=("service", "le"), also=service.variant)
+    rest = rest_of(labels, leave_out=("service", "le"), also=service.variant)
     if name == ROUTER_REQUESTS:
         return Key(service.revision, answers.kind(labels.get("code", "")), "", rest)
     if labels.get("protocol") != "http":  # the duration of a stream is not a latency
         return None
-    return Key(service.revision, _timed(labels), _edge(labels), rest)
+    return Key(service.revision, timed(labels), edge(labels), rest)
 
 
 def process_page(text: str, revision: str, business: tuple[BusinessMetric, ...]) -> Page:
@@ -113,18 +113,18 @@ def process_page(text: str, revision: str, business: tuple[BusinessMetric, ...])
     """
     requests = next((name for name in REQUESTS if _has(text, name)), REQUESTS[0])
     bucket = next((name for name in BUCKET if _has(text, name)), BUCKET[0])
-    names = {requests, bucket, *(name for metric in business for name in _names(metric))}
+    names = {requests, bucket, *(name for metric in business for name in business_names(metric))}
 
     def wanted(name: str, labels: dict[str, str]) -> Iterable[Key]:
-        rest = _rest(labels, leave_out=("le",))
+        rest = rest_of(labels, leave_out=("le",))
         if name in (requests, bucket) and not PROBES.isdisjoint(labels.get(path) for path in PATHS):
             return
         if name == requests:
             yield Key(revision, answers.kind(answers.status(labels)), "", rest)
         elif name == bucket:
-            yield Key(revision, _timed(labels), _edge(labels), rest)
+            yield Key(revision, timed(labels), edge(labels), rest)
         for metric in business:
-            if name in _names(metric) and metric.labels.items() <= labels.items():
+            if name in business_names(metric) and metric.labels.items() <= labels.items():
                 yield Key(revision, "business", metric.name, rest)
 
     return _pages(text, lambda line: line.startswith(tuple(names)), wanted)
@@ -173,11 +173,12 @@ def _pages(
         if name == START:
             started = value
         else:
-            series.extend((str(key), _counted(key, value)) for key in keys(name, labels))
+            series.extend((str(key), counted(key, value)) for key in keys(name, labels))
     return Page(started, tuple(series))
 
 
-def _counted(key: Key, value: float) -> float:
+def counted(key: Key, value: float) -> float:
+    """In whole numbers, but for what a business counts."""
     whole = key.kind != "business" and math.isfinite(value)
     return float(math.trunc(value)) if whole else value
 
@@ -197,19 +198,23 @@ def _has(text: str, name: str) -> bool:
     return text.startswith(name) or f"\n{name}{{" in text or f"\n{name} " in text
 
 
-def _names(metric: BusinessMetric) -> tuple[str, str]:
+def business_names(metric: BusinessMetric) -> tuple[str, str]:
+    """A counter goes by its name with `_total` and without."""
     return metric.counter, f"{metric.counter.removesuffix('_total')}_total"
 
 
-def _timed(labels: Mapping[str, str]) -> str:
+def timed(labels: Mapping[str, str]) -> str:
+    """The kind of a latency bucket: of answers, or of clients that gave up."""
     return "waited" if answers.kind(answers.status(labels)) == "abandoned" else "le"
 
 
-def _edge(labels: dict[str, str]) -> str:
-    return repr(float(labels["le"]))
+def edge(labels: Mapping[str, str], unit: float = 1.0) -> str:
+    """The upper edge of a bucket in seconds; `unit`: seconds of one unit of `le`."""
+    return repr(float(labels["le"]) * unit)
 
 
-def _rest(labels: dict[str, str], *, leave_out: tuple[str, ...], also: str = "") -> str:
+def rest_of(labels: Mapping[str, str], *, leave_out: tuple[str, ...], also: str = "") -> str:
+    """What tells series apart that count the same, at most 64 characters."""
     values = [value for name, value in sorted(labels.items()) if name not in leave_out]
     found = ",".join([*values, also] if also else values)
     if len(found) <= LONGEST_LABELS:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from phoenix_orch.health_validator import counters
 from phoenix_orch.health_validator.counters import Sample
 from phoenix_orch.health_validator.sources.exposition import (
     Key,
@@ -85,7 +86,7 @@ class ProcessReader:
         if context.values:
             result.values[instance.name] = values
         started = page.started if page.started is not None else instance.started
-        result.samples.append(Sample(instance.name, started, page.series))
+        result.samples.append(Sample(instance.name, started, page.series, _pid(instance, page)))
         result.answered.add(instance.name)
 
     def _usage(self, instances: Iterable[Instance], result: Processes) -> None:
@@ -94,6 +95,15 @@ class ProcessReader:
             if usage is None:
                 continue
             key = str(Key(instance.revision, "cpu", "", ""))
-            sample = Sample(kernel_name(instance.name), instance.started, ((key, usage.cpu_seconds * 1000),))
+            counted = ((key, usage.cpu_seconds * 1000),)
+            sample = Sample(kernel_name(instance.name), instance.started, counted, instance.pid)
             result.samples.append(sample)
             result.memory[instance.name] = usage.memory
+
+
+def _pid(instance: Instance, page: Page) -> int | None:
+    """Of the process that answered, if that is the one the workload told of. Another one may have taken its
+    place since; and of a program with workers one of these answers."""
+    if page.started is None or instance.started is None:
+        return instance.pid
+    return instance.pid if counters.same_start(page.started, instance.started) else None

@@ -2,7 +2,8 @@
 
 The router sees what users see, including requests that never reached a process. Every attempt of a
 request counts, also one that failed and was repeated elsewhere: a dead canary shows as 502 although no
-user met it. CPU, memory and business counters come from the processes themselves.
+user met it. What it answered while there was nobody of a variant to send to is
+not the variant's (`serving`). CPU, memory and business counters come from the processes themselves.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from phoenix_orch.health_validator.sources.resources import Resources
 from phoenix_orch.health_validator.sources.scrape import ROUTER, Scraper
 from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
 from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.traffic.router import MetricsPage
 
 _ROUTER = "router"
 
-Locate = Callable[[str], Awaitable[str | None]]
+Locate = Callable[[str], Awaitable[MetricsPage | None]]
 
 
 class RouterMetrics:
@@ -38,8 +40,8 @@ class RouterMetrics:
         resources: Resources | None = None,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`locate` gives the address of the page for a route, None while no router runs: the
-        `metrics_url` of the embedded router."""
+        """`locate` gives the page of a route, None while no router runs: the `metrics_page` of the
+        embedded router."""
         self._locate = locate
         self._scraper = scraper
         self._processes = ProcessReader(scraper, resources)
@@ -58,23 +60,24 @@ class RouterMetrics:
             samples=() if sample is None else (sample,),
             processes=processes.result(),
             faults=(fault,) if fault else (),
+            outside=True,
         )
         work = partial(assemble, context, memory, snapshot)
         return await self._scraper.beside(work, lines=snapshot.series)
 
     async def _router(self, route: str) -> tuple[Sample | None, str]:
         try:
-            url = await self._locate(route)
+            place = await self._locate(route)
         except PhoenixError as error:
             return None, error.message
-        if url is None:
+        if place is None:
             return None, "no router runs"
-        answer = await self._scraper.get(url, router_interest(route), ROUTER)
+        answer = await self._scraper.get(place.url, router_interest(route), ROUTER)
         text = answer.text
         if text is None:
             return None, answer.fault
         try:
             page = await self._scraper.beside(lambda: router_page(text, route), lines=text.count("\n"))
         except ValueError as error:
-            return None, f"{url}: {error}"
-        return Sample(_ROUTER, page.started, page.series), ""
+            return None, f"{place.url}: {error}"
+        return Sample(_ROUTER, page.started, page.series, place.pid), ""

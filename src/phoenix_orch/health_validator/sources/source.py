@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from phoenix_orch.health_validator.counters import Stillness, TrackerState
 from phoenix_orch.health_validator.observation import Observation
+from phoenix_orch.health_validator.sources.serving import Serving
 from phoenix_orch.rollout.spec import BusinessMetric, PlainValue
 from phoenix_orch.workload.workload import Instance, WorkloadState
 
@@ -25,6 +26,11 @@ class SourceMemory(BaseModel):
 
     tracker: TrackerState = TrackerState()
     still: Stillness = Stillness()
+    read: dict[str, float] = {}
+    """Where counters come by way of Prometheus: when each process was scraped last."""
+    endpoint: str = ""
+    """Who answered then."""
+    serving: Serving = Serving()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class Context:
     business: tuple[BusinessMetric, ...] = ()
     values: tuple[PlainValue, ...] = ()
     notes: tuple[str, ...] = ()
+    backends: frozenset[str] = frozenset()
+    """Addresses that the data plane may send requests to, of both variants, as far as it tells."""
 
     def instances(self, revision: str) -> tuple[Instance, ...]:
         """Those that serve; none when the workload could not be read."""
@@ -56,6 +64,12 @@ class Context:
     @property
     def revisions(self) -> tuple[str, ...]:
         return (self.revision,) if self.stable is None else (self.revision, self.stable)
+
+    @property
+    def shares(self) -> dict[str, int]:
+        """Per cent of the requests that each revision was seen to be meant to get."""
+        found = {self.revision: self.weight}
+        return found if self.stable is None else {**found, self.stable: 100 - self.weight}
 
 
 @dataclass(frozen=True, slots=True)

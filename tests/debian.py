@@ -1,0 +1,86 @@
+"""Programs of Debian packages that tests need, unpacked into the user's cache without installing them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from phoenix_orch.kernel.errors import Terminal
+
+_PLACES = ("usr/sbin", "usr/bin", "sbin", "bin")
+
+
+def cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "phoenix-orch" / "debian"
+
+
+def program(name: str, package: str) -> Path:
+    """The machine's own program, else that of the package. Raises Terminal when it is not to be had."""
+    own = shutil.which(name)
+    if own is not None:
+        return Path(own)
+    return within(unpacked((package,)), name)
+
+
+def within(root: Path, name: str) -> Path:
+    """A program below the folder of `unpacked`. Raises Terminal when it holds none of this name."""
+    found = next((root / place / name for place in _PLACES if (root / place / name).exists()), None)
+    if found is None:
+        raise Terminal(f"{root} holds no {name}")
+    return found
+
+
+def unpacked(packages: Sequence[str]) -> Path:
+    """The folder into which the packages are unpacked, with those that they need and the machine lacks."""
+    wanted = sorted(packages)
+    remedy = f"apt-get install {' '.join(wanted)}, or their like"
+    if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
+        raise Terminal(f"{', '.join(wanted)}: not on this machine, which has no apt to get it", remedy=remedy)
+    cache().mkdir(parents=True, exist_ok=True)
+    system = platform.freedesktop_os_release()
+    root = cache() / "-".join([system["ID"], system.get("VERSION_ID", "sid"), *wanted])
+    with (cache() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not root.exists():
+            try:
+                _unpack(wanted, root)
+            except subprocess.CalledProcessError as error:
+                message = f"{' '.join(error.cmd[:2])} failed: {error.stderr.strip()}"
+                raise Terminal(message, remedy=remedy) from error
+    return root
+
+
+def _unpack(wanted: Sequence[str], root: Path) -> None:
+    """Whole or not at all. With package lists of our own where the machine's are missing or too old."""
+    unfinished = root.with_name(f"{root.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    archives, lists = unfinished / "archives", unfinished / "lists"
+    archives.mkdir(parents=True)
+    try:
+        _download(wanted, archives, ())
+    except subprocess.CalledProcessError:
+        (lists / "partial").mkdir(parents=True)
+        own = ("-o", f"Dir::State::Lists={lists}")
+        _run("apt-get", "update", *own)
+        _download(wanted, archives, own)
+    for archive in archives.glob("*.deb"):
+        _run("dpkg-deb", "--extract", str(archive), str(unfinished / "root"))
+    (unfinished / "root").rename(root)
+    shutil.rmtree(unfinished)
+
+
+def _download(wanted: Sequence[str], folder: Path, options: Sequence[str]) -> None:
+    plan = _run("apt-get", "install", "--simulate", "--no-install-recommends", *options, *wanted)
+    packages = re.findall(r"^Inst (\S+)", plan, re.MULTILINE)
+    _run("apt-get", "download", "-o", "APT::Sandbox::User=root", *options, *packages, folder=folder)
+
+
+def _run(*command: str, folder: Path | None = None) -> str:
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
