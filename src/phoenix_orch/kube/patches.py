@@ -12,7 +12,6 @@ from typing import Any
 
 from phoenix_orch.kube.resources import Object, version_of
 
-
 JSON_PATCH = "application/json-patch+json"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import NoReturn
@@ -103,12 +103,14 @@ class Reflector:
                 listed, version = await self._list()
             except PhoenixError as error:
                 self._trouble(error)
-                await asyncio.sleep(BACKOFF.delay(failures, self._chance()))
-                failures += 1
+            except Exception as error:  # noqa: BLE001 - one odd object must not end the watch of all
+                self._faults.tell("watch", error=error, unforeseen=True)
             else:
                 self.cache.replaced(listed, version, asked_at)
                 self._fine()
                 return
+            await asyncio.sleep(BACKOFF.delay(failures, self._chance()))
+            failures += 1
 
     async def _list(self) -> tuple[dict[Key, Object], str]:
         """Page by page; what has not changed stays the object it was, so that nothing is held twice."""
@@ -132,27 +134,31 @@ class Reflector:
         try:
             async with asyncio.timeout(None) as self._session:
                 ended = None
-                async for event in self._events():
-                    if isinstance(event, Ended):
-                        ended = event
-                        break
-                    if event.type == "ERROR":
-                        ended = end_of_event(status_from_object(event.object), progress=came)
-                        break
-                    self._obey(event)
-                    came = True
+                async with contextlib.aclosing(self._events()) as events:
+                    async for event in events:
+                        if isinstance(event, Ended):
+                            ended = event
+                            break
+                        if event.type == "ERROR":
+                            ended = end_of_event(status_from_object(event.object), progress=came)
+                            break
+                        self._obey(event)
+                        came = True
         except TimeoutError:
             return Ended(End.MISSED, "a proof found something else")
         except Unreadable as error:
             return Ended(End.UNREADABLE, str(error))
         except PhoenixError as error:
             return Ended(End.BROKEN, str(error), progress=came)
+        except Exception as error:  # noqa: BLE001 - one odd object must not end the watch of all
+            self._faults.tell("watch", error=error, unforeseen=True)
+            return Ended(End.UNREADABLE, f"{type(error).__name__}: {error}")
         finally:
             self._session = None
         lasted = self._clock() - begun >= self._timing.steady
         return ended or Ended(End.DONE, progress=came or lasted)
 
-    async def _events(self) -> AsyncIterator[WatchEvent | Ended]:
+    async def _events(self) -> AsyncGenerator[WatchEvent | Ended, None]:
         seconds = int(self._timing.watch * (1 + self._chance())) + 1
         version = self.cache.version
         async with self._client.watch(self.cache.selection, version=version, seconds=seconds) as streamed:
