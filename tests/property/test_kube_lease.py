@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phoenix_orch.kernel.errors import Invalid
-from phoenix_orch.kube.leader import Leadership, NotLeading
+from phoenix_orch.kube.fencing import NotLeading
+from phoenix_orch.kube.leader import Leadership
 from phoenix_orch.kube.lease import LeaseTiming, Record, Seen, Take, Term, Wait, decide, observe
 
 TIMING = LeaseTiming(duration=15, renew_deadline=10.0, retry=2.0)

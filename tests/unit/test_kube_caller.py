@@ -13,8 +13,8 @@ import pytest
 from phoenix_orch.kernel.errors import NotFound, PhoenixError
 from phoenix_orch.kube.caller import Caller
 from phoenix_orch.kube.errors import AlreadyExists, Call, Changed, Throttled, Unanswered, Unreachable
+from phoenix_orch.kube.fencing import NotLeading
 from phoenix_orch.kube.lanes import NORMAL, URGENT, Lane, Limits
-from phoenix_orch.kube.leader import NotLeading
 from phoenix_orch.kube.resources import DEPLOYMENTS
 from phoenix_orch.kube.retry import Backoff
 from phoenix_orch.kube.wire import Answer, Pool, Request, Wire
