@@ -202,6 +202,8 @@ class Reflector:
                 await self.prove()
             except PhoenixError as error:
                 self._faults.tell("proof", error=error)
+            except Exception as error:  # noqa: BLE001 - one odd object must not end the watch of all
+                self._faults.tell("proof", error=error, unforeseen=True)
             else:
                 self._faults.mended("proof")
 
