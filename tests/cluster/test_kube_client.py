@@ -33,6 +33,8 @@ from phoenix_orch.kube.resources import (
     key_of,
     version_of,
 )
+from phoenix_orch.testing.api_faults import Answer
+from phoenix_orch.testing.faulty_api_server import FaultyApiServer
 
 test.__test__ = False  # type: ignore[attr-defined]  # an operation of a patch, not one of these
 
@@ -157,6 +159,16 @@ async def test_a_list_comes_in_pages_of_one_moment(kube: KubeClient) -> None:
     assert [key_of(found) for found in everywhere.items] == [(kube.namespace, "c07")]
     async for page in kube.pages(kube.selection(CONFIG_MAPS), metadata_only=True):
         assert all("data" not in found for found in page.items)
+
+
+async def test_a_list_whose_moment_is_no_longer_kept_begins_anew(kube: KubeClient) -> None:
+    async with FaultyApiServer(kube.target) as server, KubeClient(server.target) as client:
+        for number in range(3):
+            await kube.create(CONFIG_MAPS, config(f"c{number}", {"all": "yes"}))
+        server.inject(Answer(410, "Expired"), verb="list", skip=1)
+        found = await client.list(CONFIG_MAPS, labels="all=yes", limit=2)
+        assert [key_of(item).name for item in found.items] == ["c0", "c1", "c2"]
+        assert server.count("list") == 4
 
 
 async def test_custom_resources_and_their_status(cluster: Cluster, kube: KubeClient) -> None:

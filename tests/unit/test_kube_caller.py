@@ -184,6 +184,21 @@ async def test_the_abort_path_waits_for_no_other_call() -> None:
     assert urgent.may_repeat()
 
 
+async def test_a_call_whose_turn_comes_too_late_fails_at_once() -> None:
+    made, _ = caller([OK], replace(AT_ONCE, rate=1, burst=1, patience=30))
+    calls = [asyncio.create_task(made.call(GET, REQUEST, repeatable=True)) for _ in range(100)]
+    async with asyncio.timeout(1):
+        while sum(call.done() for call in calls) < 70:
+            await asyncio.sleep(0)
+    failed = [call.exception() for call in calls if call.done() and call.exception()]
+    assert len(failed) == 69  # one had its turn, thirty wait for theirs
+    assert all(isinstance(error, Throttled) for error in failed)
+    assert "allows itself" in str(failed[0])
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
+
+
 async def test_a_turn_that_is_given_up_takes_no_place() -> None:
     time = 0.0
     lane = Lane(Pool.NORMAL, replace(NORMAL, burst=1, rate=0.1), clock=lambda: time)

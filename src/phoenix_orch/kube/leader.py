@@ -126,7 +126,7 @@ class LeaderElector:
                     case Wait(seconds):
                         wait = min(seconds, self._jittered())
             except Changed:
-                wait = 0.0 if self._chance() < 0.5 else self._jittered()
+                wait = self._jittered()
             except PhoenixError as error:
                 self._faults.tell("lease", error=error)
                 wait = self._jittered()
