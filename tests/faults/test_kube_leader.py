@@ -150,6 +150,16 @@ async def test_a_process_that_slept_wakes_up_as_nobody(
     assert written[-1][1] == str(other.pid)
 
 
+async def test_a_leader_that_nothing_disturbs_stays(ledger: None, kube: KubeClient) -> None:
+    async with candidate(kube, "one") as (one, _):
+        await written_by(kube, "one")
+        async with candidate(kube, "two") as (two, server):
+            gone_by = boot_time() + 2 * TIMING.duration
+            while boot_time() < gone_by or server.count("get", "leases") < 5:
+                await written_by(kube, "one", more_than=len(await lines(kube)))
+            assert (len(one.terms), two.terms) == (1, [])
+
+
 async def test_a_leader_that_is_cut_off_stops_before_another_begins(ledger: None, kube: KubeClient) -> None:
     async with candidate(kube, "one") as (one, server):
         await written_by(kube, "one")

@@ -9,11 +9,13 @@ from dataclasses import replace
 
 import pytest
 from tests.cluster.kube_churn import LABELS, QUICK, Reader, agrees, body, churn, until
+from tests.cluster.plane import ControlPlane
 
 from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.config import load
 from phoenix_orch.kube.lanes import NORMAL
 from phoenix_orch.kube.reflector import Reflector, Timing
-from phoenix_orch.kube.resources import CONFIG_MAPS, Key
+from phoenix_orch.kube.resources import CONFIG_MAPS, Key, older
 from phoenix_orch.testing.api_faults import (
     Answer,
     Breaks,
@@ -160,6 +162,28 @@ async def test_what_a_watch_kept_to_itself_is_found_by_a_proof(kube: KubeClient)
         await agrees(kube, reflector.cache, reader)
         assert reflector.missed > 0
         assert reflector.lists == 2
+
+
+@pytest.mark.slow
+async def test_a_cluster_that_went_back_in_time(control_plane: ControlPlane) -> None:
+    """Restored from a backup: versions are lower than those known, and a watch from them says nothing."""
+    with ControlPlane.running(controllers=False) as backup:
+        async with (
+            KubeClient(load(control_plane.kubeconfig)) as now,
+            KubeClient(load(backup.kubeconfig)) as before,
+        ):
+            await before.create(CONFIG_MAPS, body("there-before", step="old"))
+            await churn(now, 150)
+            await now.create(CONFIG_MAPS, body("there-before"))
+            async with following(now) as (server, reflector, reader):
+                await agrees(now, reflector.cache, reader)
+                known = reflector.cache.version
+                server.lead_to(before.target)
+                await server.break_connections()
+                await agrees(before, reflector.cache, reader)
+                assert older(reflector.cache.version, known)
+                await churn(before, 10)
+                await agrees(before, reflector.cache, reader)
 
 
 async def test_a_proof_says_nothing_wrong_under_churn(kube: KubeClient) -> None:
