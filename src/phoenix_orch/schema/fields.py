@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from phoenix_orch.kernel.model_shape import documents, models
+from phoenix_orch.kernel.units import DURATION_PATTERN, RATIO_PATTERN, SIZE_PATTERN
 
 TITLES = {
     "PhoenixFile": "The file",
@@ -96,9 +97,9 @@ def _scalar(schema: dict[str, Any]) -> str:
     )
     example = schema.get("examples", [None])[0]
     names = {
-        r"^(\d+(\.\d+)?(ms|s|m|h|d))+$": "duration",
-        r"^\d+(\.\d+)?\s*%$": "share",
-        r"^\d+(\.\d+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$": "size",
+        DURATION_PATTERN: "duration",
+        RATIO_PATTERN: "share",
+        SIZE_PATTERN: "size",
     }
     name = names.get(
         schema.get("pattern", ""),
