@@ -51,7 +51,23 @@ def test_durations(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        *("", "10", "m", "-5s", "5 s", "5S", "1h-5m", "1e3s", "soon", 10, 1.5, None, True, "0.0001s", "4000d"),
+        *(
+            "",
+            "10",
+            "m",
+            "-5s",
+            "5 s",
+            "5S",
+            "1h-5m",
+            "1e3s",
+            "soon",
+            10,
+            1.5,
+            None,
+            True,
+            "0.0001s",
+            "4000d",
+        ),
         *(" 5s", "5s\n", "1m1h", "1m1m", "0.0001m", "1.0ms", "٣s"),
     ],
 )
@@ -77,7 +93,9 @@ def test_shares(text: str, value: float) -> None:
     assert parse_ratio(text) == value
 
 
-@pytest.mark.parametrize("text", ["0.1", "101%", "100.1%", "-1%", "%", "", 0.1, 5, None, "1e1%", " 5%", "5%\n"])
+@pytest.mark.parametrize(
+    "text", ["0.1", "101%", "100.1%", "-1%", "%", "", 0.1, 5, None, "1e1%", " 5%", "5%\n"]
+)
 def test_no_shares(text: object) -> None:
     with pytest.raises(ValueError, match=r"not a share|above 100%"):
         parse_ratio(text)
