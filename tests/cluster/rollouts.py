@@ -1,4 +1,4 @@
-"""Rollouts as objects of a cluster: the definition in place, and verdicts of the API server without kubectl."""
+"""Rollouts as objects of a cluster: the definition in place, and the API server's word without kubectl."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from phoenix_orch.rollout import crd
 RESOURCE = crd.NAME
 
 
+_defined: set[Path] = set()
+
+
 def define(cluster: Cluster) -> None:
-    """The custom resource definition, served."""
-    cluster.apply(crd.definition())
-    cluster.kubectl("wait", f"crd/{RESOURCE}", "--for=condition=Established", "--timeout=30s")
-    # Established says that its name is taken; it is served a moment later.
-    cluster.kubectl("wait", "--for=create", "--timeout=30s", "namespace/default")
+    """The custom resource definition, served; once for each cluster."""
+    if cluster.kubeconfig not in _defined:
+        cluster.apply(crd.definition())
+        cluster.kubectl("wait", f"crd/{RESOURCE}", "--for=condition=Established", "--timeout=30s")
+        _defined.add(cluster.kubeconfig)
 
 
 def manifest(spec: Mapping[str, Any], name: str = "shop", namespace: str = "default") -> dict[str, Any]:
@@ -45,7 +48,7 @@ class Door:
         self._client = client
 
     def refusal(self, spec: Mapping[str, Any], name: str = "shop") -> str:
-        """What the API server says against creating this rollout; nothing: it would take it. Keeps nothing."""
+        """What the API server says against creating this rollout, which it does not: empty if nothing."""
         answer = self._client.post(
             f"/apis/{crd.GROUP}/{crd.VERSION}/namespaces/default/{crd.PLURAL}",
             params={"dryRun": "All", "fieldValidation": "Strict"},

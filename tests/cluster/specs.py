@@ -1,4 +1,4 @@
-"""Random specs of rollouts from the schema: mostly right, here and there wrong in one of the ways people know."""
+"""Random specs of rollouts from the schema: mostly right, here and there wrong as people get it wrong."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from phoenix_orch.kernel.units import (
     format_duration,
     parse_duration,
 )
-from phoenix_orch.rollout.crd_rules import NAME_PATTERN
-from phoenix_orch.rollout.kubernetes_spec import OBJECT_PATTERN
-from phoenix_orch.rollout.spec import METRIC_PATTERN
+from phoenix_orch.rollout.kubernetes_spec import JOB_PATTERN, OBJECT_PATTERN
+from phoenix_orch.rollout.spec import METRIC_PATTERN, NAME_PATTERN
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 Schema = Mapping[str, Any]
@@ -26,7 +25,6 @@ WRONG = 1
 PRESENT = 30
 """Of a hundred keys that may be left out."""
 
-JOB_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$"
 RIGHT: Mapping[str, list[Any]] = {
     DURATION_PATTERN: ["0s", "5s", "10s", "1.5m", "90m", "1d1h1m1s1ms", "3650d", "87600h", "0.5d", "1ms"],
     RATIO_PATTERN: ["0%", "0.1%", "5 %", "100%", "100.00%", "00.5%", "0.0000000001%"],
@@ -38,19 +36,9 @@ RIGHT: Mapping[str, list[Any]] = {
 }
 FALSE: Mapping[str, list[Any]] = {
     DURATION_PATTERN: [
-        "",
-        "10",
-        "soon",
-        "3650d1ms",
-        "4000d",
-        "0.0001s",
-        "1m1h",
-        " 5s",
-        "1.0ms",
-        "99999h",
-        "-5s",
-    ]
-    + ["5s\n", "1m1m", "5", "s"],
+        *("", "10", "soon", "3650d1ms", "4000d", "0.0001s", "1m1h", " 5s", "1.0ms", "99999h", "-5s"),
+        *("5s\n", "1m1m", "5", "s"),
+    ],
     RATIO_PATTERN: ["", "5", "101%", "100.1%", "-1%", "1e1%", " 5%", "5%\n", "1000%", "5%%", ".5%"],
     SIZE_PATTERN: ["", "-1", -1, "1KB", "1 Mi", "1mi", ".5Gi"],
     NAME_PATTERN: ["", "A", "-a", "a-", "a.b", "x" * 64, "a_b", "a\n", "é"],
@@ -165,7 +153,7 @@ def _scalar(draw: Draw, schema: Schema, key: str) -> Any:
             return draw(_numbers(schema))
     if key in TEXTS:
         return draw(st.sampled_from(TEXTS[key]))
-    return draw(st.text(st.characters(exclude_categories=("Cs",)), max_size=20))
+    return draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 
 
 def _numbers(schema: Schema) -> st.SearchStrategy[float]:

@@ -223,7 +223,7 @@ def test_every_wrong_value_is_refused_with_its_place(door: Door) -> None:
     assert len(cases) > 900
 
 
-CROSS_FIELD = {
+CROSS_FIELD: dict[str, tuple[dict[str, Any], str]] = {
     "a weight that does not rise": (
         {"phases": [FIXED, {**FIXED, "name": "second"}]},
         "spec.phases: Invalid value: the weights have to rise",
@@ -240,7 +240,10 @@ CROSS_FIELD = {
         {"phases": [STEEP, {**STEEP, "name": "again"}]},
         "spec.phases: Invalid value: the weights have to rise",
     ),
-    "two phases of one name": ({"phases": [FIXED, {**STEEP, "name": "first"}]}, "spec.phases[1]: Duplicate value"),
+    "two phases of one name": (
+        {"phases": [FIXED, {**STEEP, "name": "first"}]},
+        "spec.phases[1]: Duplicate value",
+    ),
     "no phases": ({"phases": []}, "spec.phases in body should have at least 1 items"),
     "a phase of both forms": (
         {"phases": [{**FIXED, "step": 5}]},
@@ -280,7 +283,10 @@ CROSS_FIELD = {
         {"evidence": {"interval": "2m"}},
         "spec.evidence: Invalid value: 'interval' has to be above 0 and no longer than 'window'",
     ),
-    "no interval": ({"evidence": {"interval": "0s"}}, "spec.evidence: Invalid value: 'interval' has to be above 0"),
+    "no interval": (
+        {"evidence": {"interval": "0s"}},
+        "spec.evidence: Invalid value: 'interval' has to be above 0",
+    ),
     "queries without Prometheus": (
         {"evidence": {"source": "pods", "queries": [{"name": "a", "query": "up", "minimum": 1}]}},
         "spec.evidence: Invalid value: 'queries' need the source prometheus",
@@ -303,7 +309,7 @@ CROSS_FIELD = {
     ),
     "a placeholder that means nothing": (
         {"checks": [{"name": "a", "http": {"url": "http://x/{prot}"}}]},
-        "spec.checks[0].http.url: Invalid value: \"http://x/{prot}\": a placeholder that means nothing; allowed: {canary}",
+        'spec.checks[0].http.url: Invalid value: "http://x/{prot}": a placeholder that means nothing',
     ),
     "a critical path of the canary": (
         {"verify": {"criticalPaths": [{"name": "a", "http": {"url": "{canary}/x"}}]}},
@@ -311,7 +317,7 @@ CROSS_FIELD = {
     ),
     "an expression that RE2 does not know": (
         {"verify": {"logs": {"bad": ["(?=x)"]}}},
-        "spec.verify.logs.bad[0]: Invalid value: \"string\": error parsing regexp",
+        'spec.verify.logs.bad[0]: Invalid value: "string": error parsing regexp',
     ),
     "no share counts": (
         {
@@ -325,17 +331,17 @@ CROSS_FIELD = {
     ),
     "a duration of eleven years": (
         {"policy": {"bake": "4000d"}},
-        "spec.policy.bake: Invalid value: \"4000d\": 4000d is longer than ten years",
+        'spec.policy.bake: Invalid value: "4000d": 4000d is longer than ten years',
     ),
     "no unit": (
         {"policy": {"bake": "10"}},
-        "spec.policy.bake: Invalid value: \"10\": 10 is not a duration; write a number and a unit",
+        'spec.policy.bake: Invalid value: "10": 10 is not a duration; write a number and a unit',
     ),
     "a share without its sign": (
         {"phases": [{**FIXED, "limits": {"errorRate": "0.1"}}]},
         "this is not a share of at most 100%; write a percentage with its sign: 0.1%, 5%",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", CROSS_FIELD)
@@ -359,5 +365,5 @@ def test_the_workload_stays(cluster: Cluster, namespace: str) -> None:
 
 def test_kubectl_refuses_a_misspelt_key(cluster: Cluster, namespace: str) -> None:
     rollouts.define(cluster)
-    with pytest.raises(Refused, match='unknown field "(spec.)?faces"'):
+    with pytest.raises(Refused, match=r'unknown field "(spec\.)?faces"'):
         cluster.apply(manifest({**LEAST, "faces": []}, namespace=namespace))

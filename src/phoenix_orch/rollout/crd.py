@@ -115,7 +115,7 @@ def text() -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     stream = io.StringIO()
     yaml.dump(_unshared(definition()), stream)
-    return "# Generated from the code by `make docs`. Changes here are lost.\n" + stream.getvalue()
+    return stream.getvalue()
 
 
 def _unshared(value: Any) -> Any:

@@ -13,15 +13,16 @@ from phoenix_orch.rollout import cel
 from phoenix_orch.rollout.cel import Rule
 from phoenix_orch.rollout.kubernetes_spec import (
     CANARY,
+    JOB_PATTERN,
     QUERY_WORDS,
     ClusterCheck,
     ClusterEvidence,
     KubernetesRolloutSpec,
     QueryValue,
     TrafficRef,
-    WorkloadRef,
 )
 from phoenix_orch.rollout.spec import (
+    NAME_PATTERN,
     BusinessMetric,
     CriticalPath,
     HttpCheck,
@@ -30,8 +31,6 @@ from phoenix_orch.rollout.spec import (
     PlainValue,
     Shares,
 )
-
-NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 _WEIGHT = "(has({0}.weight) ? {0}.weight : 100)"
 """What a phase ends with: a staircase goes up to 100."""
@@ -101,7 +100,8 @@ MODELS: Mapping[type[BaseModel], tuple[Rule, ...]] = {
         _one_of("ingress", "httpRoute", "traffic has exactly one of 'ingress' and 'httpRoute'"),
         Rule(
             "!has(self.additional) || self.additional.all(name, "
-            "(!has(self.ingress) || name != self.ingress) && (!has(self.httpRoute) || name != self.httpRoute))",
+            "(!has(self.ingress) || name != self.ingress) && "
+            "(!has(self.httpRoute) || name != self.httpRoute))",
             "'additional' has an object that is named already",
         ),
     ),
@@ -157,7 +157,7 @@ LIST_KEYS: Mapping[tuple[type[BaseModel], str], dict[str, Any]] = {
 
 LENGTHS: Mapping[str, int] = {
     NAME_PATTERN: 63,
-    r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$": 52,
+    JOB_PATTERN: 52,
 }
 """What a pattern says of the length, for the API server's sums."""
 

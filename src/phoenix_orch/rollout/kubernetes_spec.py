@@ -35,7 +35,8 @@ CANARY = "-canary"
 OBJECT_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 ObjectName = Annotated[str, StringConstraints(pattern=OBJECT_PATTERN, max_length=253 - len(CANARY))]
 """A DNS subdomain that leaves room for `-canary`."""
-JobName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$")]
+JOB_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$"
+JobName = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
 """A CronJob's name: Kubernetes allows 52 characters."""
 QUERY_WORDS = ("namespace", "pods", "window")
 
@@ -110,7 +111,7 @@ class ClusterEvidence(Readings):
     """Where the numbers of both variants come from, and how often they are read."""
 
     source: Literal["prometheus", "pods"] = "prometheus"
-    """prometheus: one of Phoenix's Prometheus endpoints; pods: `/metrics` of every pod, without Prometheus."""
+    """prometheus: one of Phoenix's Prometheus endpoints; pods: `/metrics` of every pod, with none."""
     prometheus: Name = "default"
     """Name of the endpoint in Phoenix's own configuration; addresses are its operator's to choose."""
     requests: Literal["auto", "ingress-nginx", "traefik", "envoy-gateway", "application"] = "auto"

@@ -1,7 +1,7 @@
 """The `status` of the custom resource: what a person looks at first, then what the machine remembers.
 
-The schema that comes from it has types and no bounds: no write of a status may fail because a word or a number
-is new to the definition that a cluster has.
+The schema that comes from it has types and no bounds: no write of a status may fail because a word or a
+number is new to the definition that a cluster has.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ from phoenix_orch.kernel import patterns, placeholders
 from phoenix_orch.kernel.arguments import Passable, Variable
 from phoenix_orch.kernel.units import Duration, Ratio, Size
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A DNS label, so that embedded names stay valid when a team moves to Kubernetes."""
 
 
@@ -73,7 +74,9 @@ class Limits(Model):
     error_rate: Ratio | None = None
     """Share of requests answered with 5xx."""
     latency_p95: Duration | None = Field(default=None, alias="latencyP95")
+    """Time within which 95 % of the requests are answered."""
     latency_p99: Duration | None = Field(default=None, alias="latencyP99")
+    """Time within which 99 % of the requests are answered."""
     cpu: Ratio | None = None
     """Share of all cores of the machine, per process, averaged over the window."""
     memory: Size | None = None
