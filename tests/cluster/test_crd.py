@@ -15,6 +15,7 @@ from tests.cluster.kubectl import Cluster
 from tests.cluster.rollouts import LEAST, RESOURCE, manifest
 
 from phoenix_orch.health_validator.observation import Category, MetricEvidence, Verdict, VerdictKind
+from phoenix_orch.rollout import crd
 from phoenix_orch.rollout.conditions import conditions
 from phoenix_orch.rollout.kubernetes_spec import KubernetesRolloutSpec
 from phoenix_orch.rollout.kubernetes_status import KubernetesStatus, Wanted, summary
@@ -187,6 +188,23 @@ def test_two_appliers_share_the_phases_by_name(cluster: Cluster, namespace: str)
     found = get(cluster, namespace)["spec"]["phases"]
     assert found[1] == {**PHASES[1], "limits": {"errorRate": "1%"}}
     assert [phase["name"] for phase in found] == ["a", "b", "c"]
+
+
+def test_the_definition_applied_again_changes_nothing(cluster: Cluster) -> None:
+    rollouts.define(cluster)
+    before = cluster.get("crd", RESOURCE)["metadata"]
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=crd.text())
+    after = cluster.get("crd", RESOURCE)["metadata"]
+    assert (after["generation"], after["resourceVersion"]) == (
+        before["generation"],
+        before["resourceVersion"],
+    )
+
+
+def test_the_page_of_a_field_can_be_asked_for(cluster: Cluster) -> None:
+    rollouts.define(cluster)
+    told = cluster.kubectl("explain", "rollouts.phoenix-orch.io.spec.phases.weight")
+    assert "Share of traffic in per cent" in told
 
 
 def test_the_example_of_the_page_is_applied(cluster: Cluster, namespace: str) -> None:

@@ -34,6 +34,7 @@ def fault(spec: Any) -> str:
     return ""
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
 @given(spec=specs.specs(SCHEMA))
 def test_both_take_the_same_specs(door: Door, spec: Any) -> None:

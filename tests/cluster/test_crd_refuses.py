@@ -209,6 +209,7 @@ def test_what_is_right_is_taken(door: Door, spec: dict[str, Any]) -> None:
     read(manifest(spec))
 
 
+@pytest.mark.slow
 def test_every_wrong_value_is_refused_with_its_place(door: Door) -> None:
     taken, vague = [], []
     cases = _cases()

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import PlainSerializer
 
-from phoenix_orch.health_validator.observation import Category, Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Category, VerdictKind
 from phoenix_orch.kernel.told import Told
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.rollout.status import State, Status, under_judgement
@@ -38,6 +38,19 @@ _MOVING = frozenset(
 _BLIND = frozenset({Category.NO_DATA, Category.NO_ANSWERS, Category.STALE, Category.ROUTING})
 
 
+class Said(Protocol):
+    """A verdict, in full or in short."""
+
+    @property
+    def kind(self) -> VerdictKind: ...
+    @property
+    def category(self) -> Category: ...
+    @property
+    def revision(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+
+
 class Condition(Model):
     """One statement about a rollout that is true, false or unknown."""
 
@@ -58,7 +71,7 @@ def conditions(
     now: datetime,
     previous: Iterable[Condition] = (),
     *,
-    verdict: Verdict | None = None,
+    verdict: Said | None = None,
     generation: int = 0,
 ) -> tuple[Condition, ...]:
     """What can be said of a rollout at `now`. `previous` gives the times of what has not changed.
@@ -95,7 +108,7 @@ def _progressing(status: Status) -> tuple[Truth, str]:
     return ("True" if status.state in _MOVING else "False", status.state.value)
 
 
-def _healthy(status: Status, verdict: Verdict | None) -> tuple[Truth, str]:
+def _healthy(status: Status, verdict: Said | None) -> tuple[Truth, str]:
     """What serves users is as it should be; unknown where nobody can tell."""
     if status.state is State.INITIALIZING:
         return "Unknown", "Initializing"
@@ -127,12 +140,12 @@ def _rolled_back(status: Status) -> tuple[Truth, str]:
     return "False", status.state.value
 
 
-def _current(status: Status, verdict: Verdict | None) -> Verdict | None:
+def _current(status: Status, verdict: Said | None) -> Said | None:
     judged = under_judgement(status)
     return verdict if verdict is not None and judged is not None and verdict.revision == judged else None
 
 
-def _message(kind: ConditionType, status: Status, verdict: Verdict | None) -> str:
+def _message(kind: ConditionType, status: Status, verdict: Said | None) -> str:
     current = _current(status, verdict)
     if kind == "Healthy" and current is not None:
         return current.reason

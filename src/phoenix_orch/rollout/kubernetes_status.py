@@ -12,7 +12,7 @@ from phoenix_orch.health_validator.observation import Category, Tier, Verdict, V
 from phoenix_orch.kernel.told import Told
 from phoenix_orch.rollout.conditions import Condition
 from phoenix_orch.rollout.spec import Model
-from phoenix_orch.rollout.status import Command, Status
+from phoenix_orch.rollout.status import Command, Event, Release, Status
 
 
 class VerdictSummary(Model):
@@ -47,6 +47,15 @@ class Wanted(Model):
     """Replicas of stable."""
 
 
+class Outbox(Model):
+    """What was decided with this status and is perhaps not yet in the log."""
+
+    events: tuple[Event, ...] = ()
+    """Oldest first."""
+    releases: tuple[Release, ...] = ()
+    """Ended releases."""
+
+
 class KubernetesStatus(Status):
     """Where a rollout stands."""
 
@@ -64,6 +73,8 @@ class KubernetesStatus(Status):
     """What is asked for besides the spec."""
     commands: tuple[Command, ...] = ()
     """Words of people that wait to be handled."""
+    outbox: Outbox = Outbox()
+    """Events and ended releases on their way to the log."""
 
     def memory(self) -> Status:
         """What the machine goes on from."""
