@@ -1,0 +1,237 @@
+"""The router of a cluster whose ingress controller reads NGINX's canary annotations.
+
+The main Ingress is only read. A second one beside it carries weight, latch and record, so that they
+change in one write, and removing it leaves everything as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
+from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.patches import merge_patch_of
+from phoenix_orch.kube.resources import INGRESSES, Object
+from phoenix_orch.traffic import ingress_plan as plan
+from phoenix_orch.traffic.ingress_plan import IngressRecord
+from phoenix_orch.traffic.kube_record import (
+    ROUTE,
+    bears_sign,
+    check_route,
+    last_hand,
+    latches,
+    record_of,
+    refusal,
+    share_of_canary_service,
+    stands_on,
+)
+from phoenix_orch.traffic.kube_router import SETTLED, Found, KubernetesRouter, Tell, seen_of
+from phoenix_orch.traffic.kube_spec import IngressSpec
+from phoenix_orch.traffic.router import TrafficSeen, TrafficState
+
+
+@dataclass(frozen=True, slots=True)
+class FoundIngress(Found):
+    """A canary Ingress and what it belongs to."""
+
+    spec: IngressSpec | None = None
+    """What was declared, or recorded."""
+    carrier: Object | None = None
+    """None: it does not exist."""
+    main: Object | None = None
+    """None: it does not exist, or was not asked for."""
+    record: IngressRecord | None = None
+
+
+class NginxIngressRouter(KubernetesRouter[FoundIngress]):
+    """Steers by the annotations `nginx.ingress.kubernetes.io/canary…` of an Ingress for each route."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        namespace: str,
+        *,
+        tell: Tell | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        settled: float = SETTLED,
+    ) -> None:
+        """`settled`: seconds after which the controller is believed to obey an annotation."""
+        super().__init__(client, namespace, tell=tell, clock=clock)
+        self._specs: dict[str, IngressSpec] = {}
+        self._since: dict[str, tuple[int, float]] = {}
+        self._settled = settled
+
+    def declare(self, route: str, spec: IngressSpec) -> None:
+        """Say which Ingress the route is about. Idempotent; takes effect with the next write.
+
+        A route that was steered before is found by its mark without that.
+        """
+        check_route(route)
+        self._specs[route] = spec
+
+    async def release(self, route: str) -> None:
+        """A canary Ingress that Phoenix made is deleted, one that was taken over stays with weight 0."""
+        found = await self._look(self._client, route, fully=False)
+        if found is not None and found.carrier is not None and found.record is not None:
+            carrier, metadata = found.carrier, found.carrier["metadata"]
+            changes = plan.removal(carrier, found.record)
+            if changes is not None:
+                await self._client.patch(
+                    INGRESSES, metadata["name"], merge_patch_of(carrier, changes), self._namespace
+                )
+            else:
+                await self._client.delete(
+                    INGRESSES,
+                    metadata["name"],
+                    self._namespace,
+                    uid=metadata["uid"],
+                    version=metadata["resourceVersion"],
+                )
+        self._specs.pop(route, None)
+        self._latches.pop(route, None)
+
+    async def _look(self, client: KubeClient, route: str, *, fully: bool) -> FoundIngress | None:
+        carrier = await self._carrier(client, route)
+        record = record_of(carrier, IngressRecord) if carrier is not None else None
+        spec = self._specs.get(route) or (record.spec if record is not None else None)
+        if carrier is None and (spec is None or not fully):
+            return None
+        main = await self._get(client, spec.ingress) if spec is not None and fully else None
+        if carrier is None:
+            return FoundIngress(None, 0, (), "", "", ours=False, spec=spec, main=main)
+        live = plan.live_share(carrier)
+        if record is None:
+            known = latches(carrier)
+            ours = bears_sign(carrier, route)
+            return FoundIngress(None, live, (), "", "", known, ours, spec=spec, carrier=carrier, main=main)
+        expected = self._expected(record, spec, main, carrier)
+        return FoundIngress(
+            recorded=record.state,
+            live=live,
+            told=plan.differences(carrier, expected),
+            hand=last_hand(carrier, client.manager),
+            canary_service=record.canary_service,
+            spec=spec,
+            carrier=carrier,
+            main=main,
+            record=record,
+        )
+
+    def _expected(
+        self, record: IngressRecord, spec: IngressSpec | None, main: Object | None, carrier: Object
+    ) -> plan.Wanted:
+        """What should stand there by the record, and by what has been declared since."""
+        if spec is not None and main is not None:
+            canary = plan.canary_service(spec, plan.stable_service(main, spec))
+            record = record.model_copy(update={"spec": spec, "canary_service": canary})
+        return plan.wanted(main, carrier, record)
+
+    async def _carrier(self, client: KubeClient, route: str) -> Object | None:
+        """The canary Ingress by its name where that is known, else by its mark."""
+        if (spec := self._specs.get(route)) is not None:
+            found = await self._get(client, spec.carrier)
+            if found is not None and refusal(found, route, claim=spec.claim) is None:
+                return found
+        marked = await client.list(INGRESSES, self._namespace, labels=f"{ROUTE}={route}")
+        if len(marked.items) > 1:
+            names = ", ".join(str(one["metadata"]["name"]) for one in marked.items)
+            raise Invalid(
+                f"several Ingresses bear the mark of route {route!r}: {names}",
+                remedy=f"take the label {ROUTE} from all but one",
+            )
+        return {"kind": "Ingress", **marked.items[0]} if marked.items else None
+
+    async def _get(self, client: KubeClient, name: str) -> Object | None:
+        try:
+            return await client.get(INGRESSES, name, self._namespace)
+        except NotFound:
+            return None
+
+    async def _store(
+        self, client: KubeClient, found: FoundIngress | None, state: TrafficState, *, raising: bool
+    ) -> None:
+        if found is None or found.spec is None:
+            raise NotFound(
+                f"nobody has said which Ingress route {state.route!r} is about", remedy="declare it first"
+            )
+        record = self._record(found, state)
+        expected = plan.wanted(found.main, found.carrier, record)
+        if found.main is not None and (raising or found.record is None):
+            await self._check(found.main, expected, record, raising=raising)
+        elif found.main is None and raising:
+            raise _no_main(found.spec)
+        if found.carrier is None:
+            if expected.spec is None:
+                raise _no_main(found.spec)
+            await self._make(found.spec, state.route, expected)
+        else:
+            changes = merge_patch_of(found.carrier, expected.patch(found.carrier))
+            await client.patch(INGRESSES, found.carrier["metadata"]["name"], changes, self._namespace)
+
+    def _record(self, found: FoundIngress, state: TrafficState) -> IngressRecord:
+        assert found.spec is not None
+        record, spec = found.record, found.spec
+        if found.main is not None:
+            canary = plan.canary_service(spec, plan.stable_service(found.main, spec))
+        elif record is not None:
+            canary, spec = record.canary_service, record.spec
+        else:
+            raise _no_main(spec)
+        if state.weight > 0 and stands_on(state, canary):
+            raise BadState(
+                f"stable is served by the canary's Service {canary!r}: nothing else can get a share there",
+                remedy="wait until the main Service serves it again",
+            )
+        if record is None:
+            return plan.adopted(state, spec, canary, found.carrier)
+        return record.model_copy(update={"state": state, "spec": spec, "canary_service": canary})
+
+    async def _check(
+        self, main: Object, expected: plan.Wanted, record: IngressRecord, *, raising: bool
+    ) -> None:
+        """Raises BadState for what the router would not do, or users would suffer from."""
+        others = await self._client.list(INGRESSES, self._namespace)
+        listed = ({"kind": "Ingress", **one} for one in others.items)
+        if (refused := plan.conflict(main, record, expected, listed)) is not None:
+            raise refused
+        if raising:
+            await self._check_endpoints(plan.stable_service(main, record.spec))
+
+    async def _make(self, spec: IngressSpec, route: str, expected: plan.Wanted) -> None:
+        existing = await self._get(self._client, spec.carrier)
+        if existing is not None and (refused := refusal(existing, route, claim=spec.claim)) is not None:
+            raise refused
+        await self._client.create(INGRESSES, expected.new(self._namespace, spec.carrier), self._namespace)
+
+    async def _rescue(self, client: KubeClient, found: FoundIngress, revision: str) -> None:
+        assert found.carrier is not None
+        known = tuple(dict.fromkeys((*latches(found.carrier), revision)))
+        changes = merge_patch_of(found.carrier, plan.emergency(" ".join(known)))
+        await client.patch(INGRESSES, found.carrier["metadata"]["name"], changes, self._namespace)
+
+    def _share(self, found: FoundIngress | None, state: TrafficState) -> int:
+        if found is None or found.spec is None or found.main is None:
+            return share_of_canary_service(state, found.canary_service if found else "")
+        canary = plan.canary_service(found.spec, plan.stable_service(found.main, found.spec))
+        return share_of_canary_service(state, canary)
+
+    async def _seen(self, route: str) -> TrafficSeen:
+        """An Ingress has no status that tells what the controller obeys. So its annotations count as
+        obeyed once they have stood there for a while."""
+        found = await self._look(self._client, route, fully=True)
+        if found is None or found.recorded is None or found.main is None:
+            return TrafficSeen(weight=None)
+        now = self._clock()
+        share, since = self._since.get(route, (None, now))
+        if share != found.live:
+            since = now
+        self._since[route] = found.live, since
+        if now - since < self._settled:
+            return TrafficSeen(weight=None)
+        return seen_of(found.recorded, found.live, found.canary_service)
+
+
+def _no_main(spec: IngressSpec) -> NotFound:
+    return NotFound(f"Ingress {spec.ingress!r} does not exist", remedy="make it, or name another one")
