@@ -1,12 +1,16 @@
-"""Where the programs of a control plane come from: given by the user, or built once and kept.
+"""Where the programs of a test cluster come from: given by the user, or built once and kept.
 
-The release is named in one place, `kubernetes/go.mod`; its `go.sum` says what the sources have to be.
+Each release is named in one place, `kubernetes/go.mod` or `containers/go.mod`; the `go.sum` beside it says
+what the sources have to be. They are two modules because containerd and Kubernetes want other versions of
+what they share.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
+import json
 import os
 import platform
 import re
@@ -21,12 +25,27 @@ from pathlib import Path
 from phoenix_orch.kernel.errors import Terminal
 
 MODULE = Path(__file__).parent / "kubernetes"
+CONTAINERS = Path(__file__).parent / "containers"
 PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
 }
-"""What can be built, quickest first to fail: program and Go package."""
+"""What a control plane needs, quickest first to fail: program and Go package."""
+NODE = {
+    "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
+    "kube-proxy": "k8s.io/kubernetes/cmd/kube-proxy",
+    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+    "pause": "phoenix-orch.io/tests/cluster/containers/pause",
+    "containerd": "github.com/containerd/containerd/v2/cmd/containerd",
+    "containerd-shim-runc-v2": "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2",
+    "ctr": "github.com/containerd/containerd/v2/cmd/ctr",
+    "host-local": "github.com/containernetworking/plugins/plugins/ipam/host-local",
+    "loopback": "github.com/containernetworking/plugins/plugins/main/loopback",
+    "ptp": "github.com/containernetworking/plugins/plugins/main/ptp",
+}
+"""What a node needs besides."""
+_ALL = PACKAGES | NODE
 REMEDY = (
     "install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and"
     " kube-controller-manager, or PHOENIX_TEST_KUBECONFIG to the kubeconfig of a cluster for tests"
@@ -53,17 +72,45 @@ def kubectl() -> Path:
 
 
 def release(package: str = "k8s.io/kubernetes") -> str:
-    """The version of a package's module that go.mod asks for, as `v1.36.2`."""
-    for module, version in re.findall(r"^(?:require)?\s+(\S+) (v\S+)", _go_mod(), re.MULTILINE):
+    """The version of a package's module that its go.mod asks for, as `v1.36.2`.
+
+    A package of our own has the version of its source.
+    """
+    own = f"phoenix-orch.io/tests/cluster/{CONTAINERS.name}/"
+    if package.startswith(own):
+        source = (CONTAINERS / package.removeprefix(own) / "main.go").read_bytes()
+        return f"v0-{hashlib.sha256(source).hexdigest()[:12]}"
+    go_mod = _module(package) / "go.mod"
+    for module, version in re.findall(
+        r"^(?:require)?\s+(\S+) (v\S+)", go_mod.read_text("utf-8"), re.MULTILINE
+    ):
         if package == module or package.startswith(f"{module}/"):
             return str(version)
-    raise Terminal(f"{MODULE / 'go.mod'} requires no module with {package}")
+    raise Terminal(f"{go_mod} requires no module with {package}")
 
 
 def built(name: str) -> Path:
     """Where the program is kept once it was built; the folder bears the version."""
     system = f"{platform.system().lower()}-{platform.machine().lower()}"
-    return cache() / f"{name}-{release(PACKAGES[name])}-{system}" / name
+    return cache() / f"{name}-{release(_ALL[name])}-{system}" / name
+
+
+def sources(module: str) -> Path:
+    """The folder with the sources of a module that `containers/go.mod` requires; fetched if need be.
+
+    Raises Terminal.
+    """
+    done = subprocess.run(
+        [_go(module), "mod", "download", "-json", f"{module}@{release(module)}"],
+        cwd=CONTAINERS,
+        env={**os.environ, "GOWORK": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Terminal(f"the sources of {module} cannot be had: {(done.stderr or done.stdout).strip()}")
+    return Path(json.loads(done.stdout)["Dir"])
 
 
 def cache() -> Path:
@@ -77,14 +124,19 @@ def _given(name: str) -> Path | None:
     return path if path is not None and os.access(path, os.X_OK) else None
 
 
-def _go_mod() -> str:
-    return (MODULE / "go.mod").read_text("utf-8")
+def _module(package: str) -> Path:
+    return MODULE if package.startswith(("k8s.io/", "go.etcd.io/")) else CONTAINERS
+
+
+def _go(wanted: str) -> str:
+    go = shutil.which("go")
+    if go is None:
+        raise Terminal(f"{wanted}: not there, and Go is missing to build it", remedy=REMEDY)
+    return go
 
 
 def _build(names: list[str]) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise Terminal(f"{', '.join(names)}: not there, and Go is missing to build it", remedy=REMEDY)
+    go = _go(", ".join(names))
     cache().mkdir(parents=True, exist_ok=True)
     with _only_builder() as lock:
         for name in names:
@@ -113,12 +165,12 @@ def _compile(go: str, name: str, lock: int) -> None:
     unfinished, log = target.with_suffix(".unfinished"), target.with_suffix(".log")
     command = [
         *("nice", "-n", "10", go, "build", "-v", "-trimpath", "-mod=readonly", "-buildvcs=false"),
-        *("-ldflags", _link_flags(), "-o", str(unfinished), PACKAGES[name]),
+        *("-ldflags", _link_flags(), "-o", str(unfinished), _ALL[name]),
     ]
     with log.open("wb") as output:
         build = subprocess.Popen(
             command,
-            cwd=MODULE,
+            cwd=_module(_ALL[name]),
             env={**os.environ, **_go_environment(go)},
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -140,7 +192,7 @@ def _compile(go: str, name: str, lock: int) -> None:
 
 def _watch(build: subprocess.Popen[bytes], name: str, log: Path) -> None:
     """Wait for the build and say how far it is: on a terminal in one line, elsewhere now and then."""
-    version, begun = release(PACKAGES[name]), time.monotonic()
+    version, begun = release(_ALL[name]), time.monotonic()
     _tell(f"building {name} {version}; from nothing this takes up to ten minutes on two cores")
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
