@@ -98,7 +98,7 @@ class KubernetesRouter(ABC, Generic[F]):
 
     @abstractmethod
     async def release(self, route: str) -> None:
-        """Stop steering: all traffic to stable, and no sign of Phoenix left, its latches neither. Idempotent."""
+        """Stop steering: all traffic to stable, and no sign of Phoenix left, nor its latches. Idempotent."""
 
     # -- what each kind of object does in its own way ----------------------------------------------
 
