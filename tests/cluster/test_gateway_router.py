@@ -66,7 +66,7 @@ def router(client: KubeClient, notices: list[Notice]) -> GatewayRouter:
 
 def routing(client: Any, namespace: str, notices: list[Notice], *names: str, **spec: Any) -> GatewayRouter:
     """`names`: HTTPRoutes of the route, or `GRPCRoute/NAME`."""
-    router = GatewayRouter(client, namespace, tell=notices.append)
+    router = GatewayRouter(client, namespace, tell=notices.append, settled=0.0)
     for name in (ROUTE, "blog"):
         parts = [each.rpartition("/") for each in (names or (name,))]
         refs = tuple(RouteRef(kind=kind or "HTTPRoute", name=last) for kind, _, last in parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +23,9 @@ from phoenix_orch.kernel.errors import BadState, Conflict, NotFound, Retryable
 from phoenix_orch.testing.router_contract import CONTRACT, DATA_PLANE, NEW, OLD, ROUTE, Check, group
 from phoenix_orch.traffic.gateway_api import GatewayRouter
 from phoenix_orch.traffic.kube_record import ABORT, TRAFFIC, WEIGHT
+from phoenix_orch.traffic.kube_record import ROUTE as ROUTE_LABEL
 from phoenix_orch.traffic.kube_router import KubernetesRouter, Notice
-from phoenix_orch.traffic.kube_spec import GatewaySpec, IngressSpec, RouteRef
+from phoenix_orch.traffic.kube_spec import Chosen, GatewaySpec, IngressSpec, RouteRef
 from phoenix_orch.traffic.nginx_ingress import NginxIngressRouter
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 
@@ -50,9 +52,9 @@ class Setting:
         self.router = self.another()
 
     def another(self, *, declared: bool = True) -> KubernetesRouter[Any]:
-        how = {"tell": self.notices.append, "clock": lambda: self.now}
+        how: dict[str, Any] = {"tell": self.notices.append, "clock": lambda: self.now, "settled": 0.0}
         if self.kind == "ingress":
-            ingress = NginxIngressRouter(self.api, NAMESPACE, settled=0.0, **how)
+            ingress = NginxIngressRouter(self.api, NAMESPACE, **how)
             for name in ROUTES if declared else ():
                 ingress.declare(name, IngressSpec(ingress=name))
             return ingress
@@ -295,3 +297,65 @@ def _plain(objects: dict[Any, Any]) -> dict[Any, Any]:
         if value and key not in {"resourceVersion", "uid", "generation"}
     }
     return {key: {**found, "metadata": drop(found["metadata"])} for key, found in objects.items()}
+
+
+async def test_another_declaration_is_no_drift_of_somebody(setting: Setting) -> None:
+    state = await setting.release_at(5)
+    if isinstance(setting.router, NginxIngressRouter):
+        setting.router.declare(ROUTE, IngressSpec(ingress=ROUTE, weight_total=1000))
+    else:
+        routes = (RouteRef(name=ROUTE),)
+        chosen = Chosen(header="X-Canary", value="me")
+        setting.router.declare(ROUTE, GatewaySpec(routes=routes, service=ROUTE, claim=True, chosen=chosen))
+    outdated = await setting.router.read(ROUTE)
+    assert (outdated.drifted, outdated.weight) == (True, 5)
+    await setting.router.write(state)
+    assert not (await setting.router.read(ROUTE)).drifted
+    assert setting.notices == []
+
+
+async def test_an_object_whose_mark_was_taken_off_is_still_aborted(setting: Setting) -> None:
+    await setting.release_at(40)
+    setting.api.edit(*setting.carrier, {"metadata": {"labels": {ROUTE_LABEL: None}}})
+    await setting.router.abort(ROUTE, "new")
+    assert setting.share() == 0
+    assert setting.api.see(*setting.carrier)["metadata"]["labels"][ROUTE_LABEL] == ROUTE
+
+
+async def test_release_takes_the_traffic_also_where_the_record_was_lost(setting: Setting) -> None:
+    await setting.release_at(40)
+    setting.api.edit(*setting.carrier, {"metadata": {"annotations": {TRAFFIC: None}}})
+    await setting.router.release(ROUTE)
+    if setting.kind == "ingress":
+        assert ("ingresses", setting.carrier[1]) not in setting.api.objects  # Phoenix had made it
+        return
+    assert setting.share() == 0
+    left = setting.api.see(*setting.carrier)["metadata"]
+    assert not [key for key in (*left.get("labels", {}), *left["annotations"]) if "phoenix" in key]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_an_abort_gets_through_while_half_of_all_writes_fail(setting: Setting, seed: int) -> None:
+    """Retried as the controllers do; a failed write may have taken effect all the same."""
+    await setting.release_at(40)
+    chance = random.Random(seed)
+    real = setting.api.patch
+
+    async def unsure(*words: Any) -> Any:
+        fate = chance.random()
+        if fate < 0.2:
+            raise Conflict("somebody was quicker")
+        if fate < 0.4:
+            raise Retryable("the API server failed")
+        answer = await real(*words)
+        if fate < 0.5:
+            raise Retryable("no answer came")
+        return answer
+
+    setting.api.patch = unsure  # type: ignore[method-assign]
+    for _ in range(50):
+        with contextlib.suppress(Retryable):
+            await setting.router.abort(ROUTE, "new")
+            break
+    assert setting.share() == 0
+    assert (await setting.router.read(ROUTE)).aborted == ("new",)

@@ -31,10 +31,10 @@ from phoenix_orch.traffic.kube_record import (
     share_of_canary_service,
     stands_on,
 )
-from phoenix_orch.traffic.kube_router import ATTEMPTS, Found, KubernetesRouter, Tell, seen_of
+from phoenix_orch.traffic.kube_router import ATTEMPTS, SETTLED, Found, KubernetesRouter, Tell
 from phoenix_orch.traffic.kube_spec import GatewaySpec
 from phoenix_orch.traffic.route_plan import RouteRecord
-from phoenix_orch.traffic.router import Group, TrafficSeen, TrafficState
+from phoenix_orch.traffic.router import Group, TrafficState
 
 GRPC_ROUTES = Resource("gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute")
 _RESOURCES: dict[str, Resource] = {"HTTPRoute": HTTP_ROUTES, "GRPCRoute": GRPC_ROUTES}
@@ -60,8 +60,9 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         *,
         tell: Tell | None = None,
         clock: Callable[[], float] = time.monotonic,
+        settled: float = SETTLED,
     ) -> None:
-        super().__init__(client, namespace, tell=tell, clock=clock)
+        super().__init__(client, namespace, tell=tell, clock=clock, settled=settled)
         self._specs: dict[str, GatewaySpec] = {}
 
     def declare(self, route: str, spec: GatewaySpec) -> None:
@@ -75,6 +76,9 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         found = await self._look(self._client, route, fully=False)
         for carrier in found.carriers if found is not None else ():
             record = record_of(carrier, RouteRecord)
+            if record is None and found is not None and found.spec is not None and bears_sign(carrier, route):
+                nothing = TrafficState(route=route, stable=Group(revision=""))  # the record was lost
+                record = RouteRecord(state=nothing, spec=found.spec)
             if record is not None:
                 await self._patch(self._client, carrier, plan.removal(carrier, record))
         self._specs.pop(route, None)
@@ -110,10 +114,9 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
             recorded=state,
             live=live,
             told=tuple(
-                difference
-                for one in carriers
-                for difference in _differences(one, records[_id(one)], lead.model_copy(update={"spec": spec}))
+                difference for one in carriers for difference in _differences(one, records[_id(one)], lead)
             ),
+            outdated=spec != lead.spec,
             hand=max((last_hand(one, client.manager) for one in carriers), key=_moment, default=""),
             canary_service=spec.canary,
             spec=spec,
@@ -223,12 +226,9 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         canary = found.spec.canary if found is not None and found.spec is not None else ""
         return share_of_canary_service(state, canary)
 
-    async def _seen(self, route: str) -> TrafficSeen:
-        """What the routes say, once every Gateway has answered for it."""
-        found = await self._look(self._client, route, fully=True)
-        if found is None or found.recorded is None or any(plan.untaken(one) for one in found.carriers):
-            return TrafficSeen(weight=None)
-        return seen_of(found.recorded, found.live, found.canary_service)
+    def _vouched(self, found: FoundRoutes) -> bool:
+        """Every Gateway has answered for every route as it stands."""
+        return not any(plan.untaken(one) for one in found.carriers)
 
     async def untaken(self, route: str) -> tuple[str, ...]:
         """Why the data plane is not known to obey the routes, for people; empty: it obeys."""

@@ -243,6 +243,7 @@ def adopted(
         spec=spec,
         canary_service=canary_service,
         marked=ROUTE not in labels_of(found),
+        made=labels_of(found).get(MANAGED_BY) == MANAGER,
         stickiness=annotations_of(found).get(STICKINESS),
     )
 

@@ -147,12 +147,10 @@ def open_to_chosen(state: TrafficState, canary_service: str) -> bool:
 
 
 def last_hand(found: Object, manager: str) -> str:
-    """Who else changed the object last and when, as the API server knows it; empty: nobody else did."""
-    others = [
-        entry
-        for entry in found["metadata"].get("managedFields") or []
-        if entry.get("manager") != manager and entry.get("subresource", "") == ""
-    ]
+    """Who else changed the object and when, as the API server knows it; empty: nobody since `manager`."""
+    entries = [one for one in found["metadata"].get("managedFields") or [] if not one.get("subresource")]
+    ours = max((str(one.get("time", "")) for one in entries if one.get("manager") == manager), default="")
+    others = [one for one in entries if one.get("manager") != manager and str(one.get("time", "")) >= ours]
     if not others:
         return ""
     last = max(others, key=lambda entry: str(entry.get("time", "")))

@@ -28,8 +28,8 @@ from phoenix_orch.traffic.router import Group, TrafficSeen, TrafficState
 ATTEMPTS = 8
 """Times a write is tried on an object that others keep changing, without touching its traffic."""
 SETTLED = 5.0
-"""Seconds after which a controller has taken up an Ingress: ingress-nginx looks once a second, Traefik
-every two."""
+"""Seconds after which a controller has taken up what an object says. ingress-nginx looks once a second;
+Traefik waits two between changes, and answers in a route's status before it obeys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,20 @@ class Found:
     """Latches on an object without a record."""
     ours: bool = True
     """It exists and bears our sign."""
+    outdated: bool = False
+    """Something else has been declared since it was written."""
 
     @property
     def state(self) -> TrafficState | None:
         """As `TrafficRouter.read` gives it."""
-        if self.recorded is None or not self.told:
+        if self.recorded is None or not (self.told or self.outdated):
             return self.recorded
         update: dict[str, object] = {"drifted": True}
-        if self.recorded.canary is not None and not stands_on(self.recorded, self.canary_service):
+        if (
+            self.told
+            and self.recorded.canary is not None
+            and not stands_on(self.recorded, self.canary_service)
+        ):
             update["weight"] = self.live
         return self.recorded.model_copy(update=update)
 
@@ -87,14 +93,18 @@ class KubernetesRouter(ABC, Generic[F]):
         *,
         tell: Tell | None = None,
         clock: Callable[[], float] = time.monotonic,
+        settled: float = SETTLED,
     ) -> None:
-        """`tell` hears of drift; it is logged where nobody listens. `clock`: seconds that never go back."""
+        """`tell` hears of drift; it is logged where nobody listens. `clock`: seconds that never go back.
+        `settled`: how many of them an object has to stand unchanged until it is believed to be obeyed."""
         self._client = client
         self._namespace = namespace
         self._tell = tell or _log
         self._clock = clock
         self._latches: dict[str, tuple[str, ...]] = {}
         self._contests: dict[str, Contest] = {}
+        self._settled = settled
+        self._since: dict[str, tuple[int, float]] = {}
 
     @abstractmethod
     async def release(self, route: str) -> None:
@@ -127,8 +137,8 @@ class KubernetesRouter(ABC, Generic[F]):
         """What the canary's Service has to get by `state`, in per cent."""
 
     @abstractmethod
-    async def _seen(self, route: str) -> TrafficSeen:
-        """As `observe`; may raise."""
+    def _vouched(self, found: F) -> bool:
+        """The status says that the data plane takes the object as it stands, as far as it says anything."""
 
     # -- what everybody does with it ---------------------------------------------------------------
 
@@ -187,9 +197,24 @@ class KubernetesRouter(ABC, Generic[F]):
         in `share_seen.py`."""
         try:
             check_route(route)
-            return await self._seen(route)
+            found = await self._look(self._client, route, fully=True)
         except PhoenixError:
             return TrafficSeen(weight=None)
+        if found is None or found.recorded is None or not self._steady(route, found):
+            return TrafficSeen(weight=None)
+        return seen_of(found.recorded, found.live, found.canary_service)
+
+    def _steady(self, route: str, found: F) -> bool:
+        """The object has stood there long enough, vouched for all the time."""
+        if not self._vouched(found):
+            self._since.pop(route, None)
+            return False
+        now = self._clock()
+        share, since = self._since.get(route, (None, now))
+        if share != found.live:
+            since = now
+        self._since[route] = found.live, since
+        return now - since >= self._settled
 
     async def _change(
         self,

@@ -27,9 +27,9 @@ from phoenix_orch.traffic.kube_record import (
     share_of_canary_service,
     stands_on,
 )
-from phoenix_orch.traffic.kube_router import SETTLED, Found, KubernetesRouter, Tell, seen_of
+from phoenix_orch.traffic.kube_router import SETTLED, Found, KubernetesRouter, Tell
 from phoenix_orch.traffic.kube_spec import IngressSpec
-from phoenix_orch.traffic.router import TrafficSeen, TrafficState
+from phoenix_orch.traffic.router import Group, TrafficState
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,8 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         clock: Callable[[], float] = time.monotonic,
         settled: float = SETTLED,
     ) -> None:
-        """`settled`: seconds after which the controller is believed to obey an annotation."""
-        super().__init__(client, namespace, tell=tell, clock=clock)
+        super().__init__(client, namespace, tell=tell, clock=clock, settled=settled)
         self._specs: dict[str, IngressSpec] = {}
-        self._since: dict[str, tuple[int, float]] = {}
-        self._settled = settled
 
     def declare(self, route: str, spec: IngressSpec) -> None:
         """Say which Ingress the route is about. Idempotent; takes effect with the next write.
@@ -74,9 +71,14 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
     async def release(self, route: str) -> None:
         """A canary Ingress that Phoenix made is deleted, one that was taken over stays with weight 0."""
         found = await self._look(self._client, route, fully=False)
-        if found is not None and found.carrier is not None and found.record is not None:
+        record = found.record if found is not None else None
+        if found is not None and found.ours and found.spec is not None and record is None:
+            nothing = TrafficState(route=route, stable=Group(revision=""))  # the record was lost
+            record = plan.adopted(nothing, found.spec, "", found.carrier)
+            record = record.model_copy(update={"marked": True})
+        if found is not None and found.carrier is not None and record is not None:
             carrier, metadata = found.carrier, found.carrier["metadata"]
-            changes = plan.removal(carrier, found.record)
+            changes = plan.removal(carrier, record)
             if changes is not None:
                 await self._client.patch(
                     INGRESSES, metadata["name"], merge_patch_of(carrier, changes), self._namespace
@@ -106,11 +108,11 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             known = latches(carrier)
             ours = bears_sign(carrier, route)
             return FoundIngress(None, live, (), "", "", known, ours, spec=spec, carrier=carrier, main=main)
-        expected = self._expected(record, spec, main, carrier)
         return FoundIngress(
             recorded=record.state,
             live=live,
-            told=plan.differences(carrier, expected),
+            told=plan.differences(carrier, plan.wanted(main, carrier, record)),
+            outdated=spec != record.spec,
             hand=last_hand(carrier, client.manager),
             canary_service=record.canary_service,
             spec=spec,
@@ -118,15 +120,6 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             main=main,
             record=record,
         )
-
-    def _expected(
-        self, record: IngressRecord, spec: IngressSpec | None, main: Object | None, carrier: Object
-    ) -> plan.Wanted:
-        """What should stand there by the record, and by what has been declared since."""
-        if spec is not None and main is not None:
-            canary = plan.canary_service(spec, plan.stable_service(main, spec))
-            record = record.model_copy(update={"spec": spec, "canary_service": canary})
-        return plan.wanted(main, carrier, record)
 
     async def _carrier(self, client: KubeClient, route: str) -> Object | None:
         """The canary Ingress by its name where that is known, else by its mark."""
@@ -217,20 +210,9 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         canary = plan.canary_service(found.spec, plan.stable_service(found.main, found.spec))
         return share_of_canary_service(state, canary)
 
-    async def _seen(self, route: str) -> TrafficSeen:
-        """An Ingress has no status that tells what the controller obeys. So its annotations count as
-        obeyed once they have stood there for a while."""
-        found = await self._look(self._client, route, fully=True)
-        if found is None or found.recorded is None or found.main is None:
-            return TrafficSeen(weight=None)
-        now = self._clock()
-        share, since = self._since.get(route, (None, now))
-        if share != found.live:
-            since = now
-        self._since[route] = found.live, since
-        if now - since < self._settled:
-            return TrafficSeen(weight=None)
-        return seen_of(found.recorded, found.live, found.canary_service)
+    def _vouched(self, found: FoundIngress) -> bool:
+        """An Ingress has no status that tells what the controller obeys; without its main one it is a 404."""
+        return found.main is not None
 
 
 def _no_main(spec: IngressSpec) -> NotFound:

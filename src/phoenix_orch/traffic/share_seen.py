@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 Z = 3.29
 """Standard scores of a two-sided interval of 99.9 %."""
+_ROUNDING = 1e-9
+"""So that no share of 0 counts as below the interval of 0 requests."""
 TOLERANCE = 0.05
 """A router that is off by this part of the share wanted does as it is told."""
 
@@ -83,4 +85,4 @@ def _wilson(share: float, total: float) -> tuple[float, float]:
     """Between what shares `share` of `total` requests may have come about by chance."""
     middle = (share + Z * Z / (2 * total)) / (1 + Z * Z / total)
     half = Z / (1 + Z * Z / total) * sqrt(share * (1 - share) / total + Z * Z / (4 * total * total))
-    return max(0.0, middle - half), min(1.0, middle + half)
+    return middle - half - _ROUNDING, middle + half + _ROUNDING
