@@ -216,6 +216,8 @@ async def test_a_git_tool_that_applies_its_manifest(
     if not force:
         with pytest.raises(Refused, match=r'conflict with "phoenix-orch"'):
             gateway_api.kubectl(*words, stdin=text)
+        await router.release(ROUTE)
+        gateway_api.kubectl(*words, stdin=text)
         return
     gateway_api.kubectl(*words, "--force-conflicts", stdin=text)
     drifted = await router.read(ROUTE)

@@ -80,7 +80,8 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
                 nothing = TrafficState(route=route, stable=Group(revision=""))  # the record was lost
                 record = RouteRecord(state=nothing, spec=found.spec)
             if record is not None:
-                await self._patch(self._client, carrier, plan.removal(carrier, record))
+                resource = _RESOURCES[carrier["kind"]]
+                await self._give_back(resource, carrier, plan.removal(carrier, record))
         self._specs.pop(route, None)
         self._latches.pop(route, None)
 

@@ -157,6 +157,16 @@ def last_hand(found: Object, manager: str) -> str:
     return f"{last.get('manager')} at {last.get('time')}"
 
 
+def disowned(found: Object, manager: str) -> dict[str, Any] | None:
+    """The changes after which `manager` owns nothing of the object, so that its owner may apply it without
+    force; None: it owns nothing."""
+    entries = found["metadata"].get("managedFields") or []
+    left = [one for one in entries if one.get("manager") != manager or one.get("subresource")]
+    if len(left) == len(entries):
+        return None
+    return {"metadata": {"managedFields": left or [{}]}}  # what the API server takes for an empty list
+
+
 def annotations_of(found: Object) -> Mapping[str, str]:
     return found["metadata"].get("annotations") or {}
 

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import structlog
 
 from phoenix_orch.kernel.errors import BadState, Conflict, NotFound, PhoenixError, Retryable
 from phoenix_orch.kube.client import KubeClient
-from phoenix_orch.kube.resources import ENDPOINT_SLICES
+from phoenix_orch.kube.patches import merge_patch_of
+from phoenix_orch.kube.resources import ENDPOINT_SLICES, Object, Resource
 from phoenix_orch.traffic import rules
 from phoenix_orch.traffic.contest import PAUSE, Contest
-from phoenix_orch.traffic.kube_record import check_route, stands_on
+from phoenix_orch.traffic.kube_record import check_route, disowned, stands_on
 from phoenix_orch.traffic.router import Group, TrafficSeen, TrafficState
 
 ATTEMPTS = 8
@@ -290,6 +291,13 @@ class KubernetesRouter(ABC, Generic[F]):
 
     def _contest(self, route: str) -> Contest:
         return self._contests.setdefault(route, Contest())
+
+    async def _give_back(self, resource: Resource, found: Object, changes: Mapping[str, Any]) -> None:
+        """Make the last changes, and then own nothing of the object."""
+        name = found["metadata"]["name"]
+        patched = await self._client.patch(resource, name, merge_patch_of(found, changes), self._namespace)
+        if (disown := disowned(patched, self._client.manager)) is not None:
+            await self._client.patch(resource, name, merge_patch_of(patched, disown), self._namespace)
 
     async def _check_endpoints(self, service: str) -> None:
         """Raises BadState when a Service has nothing that serves: users would get 503."""

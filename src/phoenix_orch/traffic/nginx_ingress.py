@@ -80,9 +80,7 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             carrier, metadata = found.carrier, found.carrier["metadata"]
             changes = plan.removal(carrier, record)
             if changes is not None:
-                await self._client.patch(
-                    INGRESSES, metadata["name"], merge_patch_of(carrier, changes), self._namespace
-                )
+                await self._give_back(INGRESSES, carrier, changes)
             else:
                 await self._client.delete(
                     INGRESSES,
