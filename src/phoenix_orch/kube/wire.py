@@ -65,7 +65,7 @@ class Wire:
         self.target = target
         self._user_agent = user_agent
         try:
-            context, auth = _tls(target), _auth(target)
+            context, auth = tls_context(target), _auth(target)
         except (ConfigError, ssl.SSLError, OSError, ValueError) as error:
             raise Invalid(
                 f"the certificates or the user of {target.server} cannot be used: {type(error).__name__}",
@@ -180,7 +180,8 @@ class Streamed:
             yield piece
 
 
-def _tls(target: Target) -> ssl.SSLContext:
+def tls_context(target: Target) -> ssl.SSLContext:
+    """How the API server is trusted, and shown who the user is. Raises OSError, ConfigError."""
     single = target.single
     assert single.user is not None
     return verify_cluster(single.cluster, single.user, single.abs_file, trust_env=False)

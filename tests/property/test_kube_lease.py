@@ -1,0 +1,255 @@
+"""Never two leaders: with wrong clocks, late and lost messages, pauses, and a Lease that is deleted.
+
+The decisions are the real ones; API server, network and clocks are the model's. Clocks differ by years and
+run up to 2 % too fast or too slow.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kube.leader import Leadership, NotLeading
+from phoenix_orch.kube.lease import LeaseTiming, Record, Seen, Take, Term, Wait, decide, observe
+
+TIMING = LeaseTiming(duration=15, renew_deadline=10.0, retry=2.0)
+
+
+@dataclass
+class Message:
+    """A write under way: it lands whenever the network likes, or never; its answer may get lost."""
+
+    node: int
+    holder: str
+    transitions: int
+    based_on: tuple[str, str] | None
+    sent: float
+    """By the sender's clock."""
+    probation: float | None
+    """None for a renewal."""
+
+
+@dataclass
+class Node:
+    name: str
+    offset: float
+    rate: float
+    seen: Seen | None = None
+    record: Record | None = None
+    """What it believes the Lease to be, for its next renewal."""
+    leadership: Leadership | None = None
+    acts_from: float = 0.0
+    paused: bool = False
+    outbox: list[Message] = field(default_factory=list)
+
+
+class Election(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.lease: Record | None = None
+        self.made = 0
+        self.version = 0
+        self.nodes: list[Node] = []
+        self.highest: Term | None = None
+        self.acted: str | None = None
+
+    @initialize(clocks=st.lists(st.tuples(st.floats(0, 1e8), st.floats(0.98, 1.02)), min_size=2, max_size=4))
+    def begin(self, clocks: list[tuple[float, float]]) -> None:
+        self.nodes = [Node(f"n{i}", offset, rate) for i, (offset, rate) in enumerate(clocks)]
+
+    def clock(self, node: Node) -> float:
+        return node.offset + self.now * node.rate
+
+    def awake(self, data: st.DataObject) -> Node | None:
+        chosen = [node for node in self.nodes if not node.paused]
+        return data.draw(st.sampled_from(chosen)) if chosen else None
+
+    @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 5.0, 9.9, 10.1, 14.0, 16.0, 40.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(data=st.data())
+    def candidate_looks(self, data: st.DataObject) -> None:
+        node = self.awake(data)
+        if node is None or (node.leadership is not None and node.leadership.holds):
+            return
+        node.leadership = None
+        node.record = self.lease
+        now = self.clock(node)
+        node.seen = observe(node.seen, self.lease, now)
+        decision = decide(node.seen, node.name, now, TIMING)
+        if isinstance(decision, Take):
+            based_on = self.lease.identity if self.lease else None
+            node.outbox.append(
+                Message(
+                    self.nodes.index(node), node.name, decision.transitions, based_on, now, decision.probation
+                )
+            )
+
+    @rule(data=st.data())
+    def leader_renews(self, data: st.DataObject) -> None:
+        node = self.awake(data)
+        if node is None or node.leadership is None or not node.leadership.holds or node.record is None:
+            return
+        transitions = node.leadership.term.transitions
+        node.outbox.append(
+            Message(
+                self.nodes.index(node), node.name, transitions, node.record.identity, self.clock(node), None
+            )
+        )
+
+    @rule(data=st.data(), answer_lost=st.booleans())
+    def message_lands(self, data: st.DataObject, answer_lost: bool) -> None:
+        waiting = [message for node in self.nodes for message in node.outbox]
+        if not waiting:
+            return
+        message = data.draw(st.sampled_from(waiting))
+        node = self.nodes[message.node]
+        node.outbox.remove(message)
+        there = self.lease.identity if self.lease else None
+        if there != message.based_on:
+            return  # 409, or 404
+        self.version += 1
+        if self.lease is None:
+            self.made += 1
+            created, uid = f"2026-01-01T00:00:{self.made:02}Z", f"u{self.made}"
+        else:
+            created, uid = self.lease.created, self.lease.identity[0]
+        self.lease = Record(
+            message.holder,
+            TIMING.duration if message.holder else 1,
+            message.transitions,
+            created,
+            (uid, str(self.version)),
+        )
+        if not answer_lost and not node.paused and message.holder:
+            self.answered(node, message)
+
+    def answered(self, node: Node, message: Message) -> None:
+        assert self.lease is not None
+        node.record = self.lease
+        until = message.sent + TIMING.renew_deadline
+        if message.probation is None:
+            if node.leadership is not None and node.leadership.term == self.lease.term:
+                node.leadership.extend(until)
+        elif node.leadership is None:
+            node.leadership = Leadership(self.lease.term, until, lambda: self.clock(node))
+            node.acts_from = message.sent + message.probation
+
+    @rule(data=st.data())
+    def leader_leaves(self, data: st.DataObject) -> None:
+        """A clean stop: the work has ended, and the Lease says nobody."""
+        node = self.awake(data)
+        if node is None or node.leadership is None or not node.leadership.holds or node.record is None:
+            return
+        transitions = node.leadership.term.transitions
+        if self.clock(node) >= node.acts_from:
+            node.outbox.append(
+                Message(self.nodes.index(node), "", transitions, node.record.identity, self.clock(node), None)
+            )
+        node.leadership.end()
+
+    @rule(data=st.data())
+    def process_stops_or_goes_on(self, data: st.DataObject) -> None:
+        node = data.draw(st.sampled_from(self.nodes))
+        node.paused = not node.paused
+
+    @rule(data=st.data())
+    def process_is_started_anew(self, data: st.DataObject) -> None:
+        """kill -9 and a new process, which has another name and has seen nothing."""
+        node = data.draw(st.sampled_from(self.nodes))
+        node.name = f"{node.name}'"
+        node.seen = node.record = node.leadership = None
+
+    @precondition(lambda self: self.lease is not None and self.made < 50)
+    @rule()
+    def somebody_deletes_the_lease(self) -> None:
+        self.lease = None
+
+    @invariant()
+    def never_two_act(self) -> None:
+        acting = [
+            node
+            for node in self.nodes
+            if node.leadership is not None and node.leadership.holds and self.clock(node) >= node.acts_from
+        ]
+        assert len(acting) <= 1
+        for node in acting:
+            assert node.leadership is not None
+            term = node.leadership.term
+            if self.highest is not None and node.name != self.acted:
+                assert term > self.highest
+            self.highest, self.acted = term, node.name
+
+
+TestElection = Election.TestCase
+
+
+RECORD = Record("other", 15, 4, "2026-01-01T00:00:00Z", ("u1", "7"))
+
+
+def test_a_holder_that_renews_is_waited_for_from_each_renewal_on() -> None:
+    seen = observe(None, RECORD, 100.0)
+    assert decide(seen, "me", 100.0, TIMING) == Wait(15.0)
+    assert decide(observe(seen, RECORD, 110.0), "me", 110.0, TIMING) == Wait(5.0)
+    renewed = Record("other", 15, 4, RECORD.created, ("u1", "8"))
+    assert decide(observe(seen, renewed, 110.0), "me", 110.0, TIMING) == Wait(15.0)
+    assert decide(seen, "me", 115.0, TIMING) == Take(5, 0.0)
+
+
+def test_a_holder_that_says_longer_is_waited_for_longer() -> None:
+    seen = observe(None, Record("other", 60, 4, RECORD.created, RECORD.identity), 0.0)
+    assert decide(seen, "me", 15.0, TIMING) == Wait(45.0)
+
+
+@pytest.mark.parametrize("holder", ["", "me"])
+def test_a_lease_that_is_nobodys_or_mine_is_taken_at_once(holder: str) -> None:
+    seen = observe(None, Record(holder, 1, 4, RECORD.created, RECORD.identity), 0.0)
+    assert decide(seen, "me", 0.0, TIMING) == Take(5, 0.0)
+
+
+def test_a_lease_that_is_gone_is_made_anew_and_its_maker_waits() -> None:
+    seen = observe(observe(None, RECORD, 0.0), None, 1.0)
+    assert decide(seen, "me", 1.0, TIMING) == Take(5, 15.0)
+    mine = Record("me", 15, 5, "2026-01-01T00:01:00Z", ("u2", "9"))
+    # the answer to that write was lost; the wait is not
+    assert decide(observe(seen, mine, 3.0), "me", 3.0, TIMING) == Take(6, 13.0)
+
+
+@pytest.mark.parametrize(
+    ("duration", "deadline", "retry"), [(15, 14.5, 2), (15, 10, 10), (15, 10, 0), (1, 0.5, 0.1)]
+)
+def test_timings_that_are_not_safe_are_refused(duration: int, deadline: float, retry: float) -> None:
+    with pytest.raises(ValueError, match="does not hold"):
+        LeaseTiming(duration, deadline, retry)
+
+
+@given(st.datetimes(), st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1))
+def test_terms_are_written_and_ordered(moment: object, one: int, other: int) -> None:
+    created = f"{moment:%Y}".zfill(4) + f"{moment:-%m-%dT%H:%M:%SZ}"
+    assert Term.parse(str(Term(created, one))) == Term(created, one)
+    assert (Term(created, one) < Term(created, other)) == (one < other)
+
+
+@pytest.mark.parametrize("text", ["", "7", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z/x", "a/1"])
+def test_what_is_no_term_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="no term"):
+        Term.parse(text)
+
+
+def test_who_does_not_lead_has_no_time_left() -> None:
+    now = 0.0
+    leadership = Leadership(Term("2026-01-01T00:00:00Z", 1), 10.0, lambda: now)
+    assert leadership.remaining() == 10.0
+    leadership.extend(5.0)  # an answer that comes late takes nothing away
+    assert leadership.remaining() == 10.0
+    now = 10.0
+    assert not leadership.holds
+    with pytest.raises(NotLeading):
+        leadership.remaining()
