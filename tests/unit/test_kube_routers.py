@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
 from collections.abc import Callable
@@ -359,3 +360,17 @@ async def test_an_abort_gets_through_while_half_of_all_writes_fail(setting: Sett
             break
     assert setting.share() == 0
     assert (await setting.router.read(ROUTE)).aborted == ("new",)
+
+
+async def test_of_two_who_make_a_route_one_wins(setting: Setting) -> None:
+    """Both found nothing there; the slower one meets what the quicker one made."""
+    wanted = [
+        TrafficState(route=ROUTE, stable=OLD, canary=group(revision, port), weight=5)
+        for revision, port in (("one", 20011), ("other", 20012))
+    ]
+    calls = [setting.another().write(state) for state in wanted]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    won = [result for result in results if isinstance(result, TrafficState)]
+    assert len(won) == 1
+    assert sorted(type(result).__name__ for result in results) == ["Conflict", "TrafficState"]
+    assert await setting.router.read(ROUTE) == won[0]

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, NotFound, PhoenixError, Retryable
 from phoenix_orch.kube.client import KubeClient
-from phoenix_orch.kube.patches import merge_patch_of
 from phoenix_orch.kube.resources import HTTP_ROUTES, Object, Resource
 from phoenix_orch.traffic import route_plan as plan
+from phoenix_orch.traffic.cached_reads import CachedReads, Reads
 from phoenix_orch.traffic.kube_record import (
     ABORT,
     ROUTE,
@@ -61,8 +61,9 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         tell: Tell | None = None,
         clock: Callable[[], float] = time.monotonic,
         settled: float = SETTLED,
+        cached: CachedReads | None = None,
     ) -> None:
-        super().__init__(client, namespace, tell=tell, clock=clock, settled=settled)
+        super().__init__(client, namespace, tell=tell, clock=clock, settled=settled, cached=cached)
         self._specs: dict[str, GatewaySpec] = {}
 
     def declare(self, route: str, spec: GatewaySpec) -> None:
@@ -85,8 +86,8 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         self._specs.pop(route, None)
         self._latches.pop(route, None)
 
-    async def _look(self, client: KubeClient, route: str, *, fully: bool) -> FoundRoutes | None:
-        carriers, missing = await self._carriers(client, route)
+    async def _look(self, reads: Reads, route: str, *, fully: bool) -> FoundRoutes | None:
+        carriers, missing = await self._carriers(reads, route)
         records = {_id(one): record_of(one, RouteRecord) for one in carriers}
         carriers.sort(key=lambda one: (-_version(records[_id(one)]), _id(one)))
         lead = records[_id(carriers[0])] if carriers else None
@@ -118,20 +119,20 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
                 difference for one in carriers for difference in _differences(one, records[_id(one)], lead)
             ),
             outdated=spec != lead.spec,
-            hand=max((last_hand(one, client.manager) for one in carriers), key=_moment, default=""),
+            hand=max((last_hand(one, reads.manager) for one in carriers), key=_moment, default=""),
             canary_service=spec.canary,
             spec=spec,
             carriers=tuple(carriers),
             missing=missing,
         )
 
-    async def _carriers(self, client: KubeClient, route: str) -> tuple[list[Object], tuple[str, ...]]:
+    async def _carriers(self, reads: Reads, route: str) -> tuple[list[Object], tuple[str, ...]]:
         """The routes that were declared, else those with our mark; and which of the former are not there."""
         if (spec := self._specs.get(route)) is not None:
             carriers, missing = [], []
             for ref in spec.routes:
                 try:
-                    found = await client.get(_RESOURCES[ref.kind], ref.name, self._namespace)
+                    found = await reads.get(_RESOURCES[ref.kind], ref.name, self._namespace)
                 except NotFound:
                     missing.append(f"{ref.kind} {ref.name!r} does not exist")
                     continue
@@ -143,7 +144,7 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         marked: list[Object] = []
         for kind, resource in _RESOURCES.items():
             try:
-                page = await client.list(resource, self._namespace, labels=f"{ROUTE}={route}")
+                page = await reads.list(resource, self._namespace, labels=f"{ROUTE}={route}")
             except NotFound:  # the cluster does not serve that kind
                 continue
             marked += [{"kind": kind, **one} for one in page.items]
@@ -208,10 +209,7 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         return plan.steered(carrier, record).patch(carrier)
 
     async def _patch(self, client: KubeClient, carrier: Object, changes: dict[str, object]) -> None:
-        name = carrier["metadata"]["name"]
-        await client.patch(
-            _RESOURCES[carrier["kind"]], name, merge_patch_of(carrier, changes), self._namespace
-        )
+        await self._put(client, _RESOURCES[carrier["kind"]], carrier, changes)
 
     async def _rescue(self, client: KubeClient, found: FoundRoutes, revision: str) -> None:
         assert found.spec is not None
@@ -233,7 +231,7 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
 
     async def untaken(self, route: str) -> tuple[str, ...]:
         """Why the data plane is not known to obey the routes, for people; empty: it obeys."""
-        found = await self._look(self._client, route, fully=True)
+        found = await self._look(self._reads, route, fully=True)
         told = ((one, plan.untaken(one)) for one in (found.carriers if found is not None else ()))
         return tuple(f"{named(one)}: {reason}" for one, reason in told if reason)
 

@@ -22,6 +22,7 @@ from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.patches import merge_patch_of
 from phoenix_orch.kube.resources import ENDPOINT_SLICES, Object, Resource
 from phoenix_orch.traffic import rules
+from phoenix_orch.traffic.cached_reads import CachedReads, Reads
 from phoenix_orch.traffic.contest import PAUSE, Contest
 from phoenix_orch.traffic.kube_record import check_route, disowned, stands_on
 from phoenix_orch.traffic.router import Group, TrafficSeen, TrafficState
@@ -95,10 +96,14 @@ class KubernetesRouter(ABC, Generic[F]):
         tell: Tell | None = None,
         clock: Callable[[], float] = time.monotonic,
         settled: float = SETTLED,
+        cached: CachedReads | None = None,
     ) -> None:
         """`tell` hears of drift; it is logged where nobody listens. `clock`: seconds that never go back.
-        `settled`: how many of them an object has to stand unchanged until it is believed to be obeyed."""
+        `settled`: how many of them an object has to stand unchanged until it is believed to be obeyed.
+        `cached`: `read` and `observe` look there; writes and aborts always ask the API server."""
         self._client = client
+        self._reads: Reads = cached or client
+        self._cached = cached
         self._namespace = namespace
         self._tell = tell or _log
         self._clock = clock
@@ -114,7 +119,7 @@ class KubernetesRouter(ABC, Generic[F]):
     # -- what each kind of object does in its own way ----------------------------------------------
 
     @abstractmethod
-    async def _look(self, client: KubeClient, route: str, *, fully: bool) -> F | None:
+    async def _look(self, reads: Reads, route: str, *, fully: bool) -> F | None:
         """The object as it stands; None where there is none that is ours or may become so.
 
         `fully`: compare it with everything it is derived from; else only with its own record.
@@ -146,7 +151,7 @@ class KubernetesRouter(ABC, Generic[F]):
     async def read(self, route: str) -> TrafficState:
         """As `TrafficRouter.read`. An object that is not Phoenix's yet does not exist for it."""
         check_route(route)
-        found = await self._look(self._client, route, fully=True)
+        found = await self._look(self._reads, route, fully=True)
         state = found.state if found is not None else None
         if state is None:
             raise _unknown(route)
@@ -198,7 +203,7 @@ class KubernetesRouter(ABC, Generic[F]):
         in `share_seen.py`."""
         try:
             check_route(route)
-            found = await self._look(self._client, route, fully=True)
+            found = await self._look(self._reads, route, fully=True)
         except PhoenixError:
             return TrafficSeen(weight=None)
         if found is None or found.recorded is None or not self._steady(route, found):
@@ -292,12 +297,24 @@ class KubernetesRouter(ABC, Generic[F]):
     def _contest(self, route: str) -> Contest:
         return self._contests.setdefault(route, Contest())
 
+    async def _put(
+        self, client: KubeClient, resource: Resource, found: Object, changes: Mapping[str, Any]
+    ) -> Object:
+        """Patch an object as it was found. Raises Conflict."""
+        name = found["metadata"]["name"]
+        patched = await client.patch(resource, name, merge_patch_of(found, changes), self._namespace)
+        self._note(resource, patched)
+        return patched
+
+    def _note(self, resource: Resource, written: Object) -> None:
+        if self._cached is not None:
+            self._cached.wrote(resource, written)
+
     async def _give_back(self, resource: Resource, found: Object, changes: Mapping[str, Any]) -> None:
         """Make the last changes, and then own nothing of the object."""
-        name = found["metadata"]["name"]
-        patched = await self._client.patch(resource, name, merge_patch_of(found, changes), self._namespace)
+        patched = await self._put(self._client, resource, found, changes)
         if (disown := disowned(patched, self._client.manager)) is not None:
-            await self._client.patch(resource, name, merge_patch_of(patched, disown), self._namespace)
+            await self._put(self._client, resource, patched, disown)
 
     async def _check_endpoints(self, service: str) -> None:
         """Raises BadState when a Service has nothing that serves: users would get 503."""

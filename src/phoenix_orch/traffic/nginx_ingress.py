@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
-from phoenix_orch.kube.patches import merge_patch_of
 from phoenix_orch.kube.resources import INGRESSES, Object
 from phoenix_orch.traffic import ingress_plan as plan
+from phoenix_orch.traffic.cached_reads import CachedReads, Reads
 from phoenix_orch.traffic.ingress_plan import IngressRecord
 from phoenix_orch.traffic.kube_record import (
     ROUTE,
@@ -56,8 +56,9 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         tell: Tell | None = None,
         clock: Callable[[], float] = time.monotonic,
         settled: float = SETTLED,
+        cached: CachedReads | None = None,
     ) -> None:
-        super().__init__(client, namespace, tell=tell, clock=clock, settled=settled)
+        super().__init__(client, namespace, tell=tell, clock=clock, settled=settled, cached=cached)
         self._specs: dict[str, IngressSpec] = {}
 
     def declare(self, route: str, spec: IngressSpec) -> None:
@@ -92,13 +93,13 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         self._specs.pop(route, None)
         self._latches.pop(route, None)
 
-    async def _look(self, client: KubeClient, route: str, *, fully: bool) -> FoundIngress | None:
-        carrier = await self._carrier(client, route)
+    async def _look(self, reads: Reads, route: str, *, fully: bool) -> FoundIngress | None:
+        carrier = await self._carrier(reads, route)
         record = record_of(carrier, IngressRecord) if carrier is not None else None
         spec = self._specs.get(route) or (record.spec if record is not None else None)
         if carrier is None and (spec is None or not fully):
             return None
-        main = await self._get(client, spec.ingress) if spec is not None and fully else None
+        main = await self._get(reads, spec.ingress) if spec is not None and fully else None
         if carrier is None:
             return FoundIngress(None, 0, (), "", "", ours=False, spec=spec, main=main)
         live = plan.live_share(carrier)
@@ -111,7 +112,7 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             live=live,
             told=plan.differences(carrier, plan.wanted(main, carrier, record)),
             outdated=spec != record.spec,
-            hand=last_hand(carrier, client.manager),
+            hand=last_hand(carrier, reads.manager),
             canary_service=record.canary_service,
             spec=spec,
             carrier=carrier,
@@ -119,13 +120,13 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             record=record,
         )
 
-    async def _carrier(self, client: KubeClient, route: str) -> Object | None:
+    async def _carrier(self, reads: Reads, route: str) -> Object | None:
         """The canary Ingress by its name where that is known, else by its mark."""
         if (spec := self._specs.get(route)) is not None:
-            found = await self._get(client, spec.carrier)
+            found = await self._get(reads, spec.carrier)
             if found is not None and refusal(found, route, claim=spec.claim) is None:
                 return found
-        marked = await client.list(INGRESSES, self._namespace, labels=f"{ROUTE}={route}")
+        marked = await reads.list(INGRESSES, self._namespace, labels=f"{ROUTE}={route}")
         if len(marked.items) > 1:
             names = ", ".join(str(one["metadata"]["name"]) for one in marked.items)
             raise Invalid(
@@ -134,9 +135,9 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             )
         return {"kind": "Ingress", **marked.items[0]} if marked.items else None
 
-    async def _get(self, client: KubeClient, name: str) -> Object | None:
+    async def _get(self, reads: Reads, name: str) -> Object | None:
         try:
-            return await client.get(INGRESSES, name, self._namespace)
+            return await reads.get(INGRESSES, name, self._namespace)
         except NotFound:
             return None
 
@@ -158,8 +159,7 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
                 raise _no_main(found.spec)
             await self._make(found.spec, state.route, expected)
         else:
-            changes = merge_patch_of(found.carrier, expected.patch(found.carrier))
-            await client.patch(INGRESSES, found.carrier["metadata"]["name"], changes, self._namespace)
+            await self._put(client, INGRESSES, found.carrier, expected.patch(found.carrier))
 
     def _record(self, found: FoundIngress, state: TrafficState) -> IngressRecord:
         assert found.spec is not None
@@ -194,13 +194,13 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         existing = await self._get(self._client, spec.carrier)
         if existing is not None and (refused := refusal(existing, route, claim=spec.claim)) is not None:
             raise refused
-        await self._client.create(INGRESSES, expected.new(self._namespace, spec.carrier), self._namespace)
+        new = expected.new(self._namespace, spec.carrier)
+        self._note(INGRESSES, await self._client.create(INGRESSES, new, self._namespace))
 
     async def _rescue(self, client: KubeClient, found: FoundIngress, revision: str) -> None:
         assert found.carrier is not None
         known = tuple(dict.fromkeys((*latches(found.carrier), revision)))
-        changes = merge_patch_of(found.carrier, plan.emergency(" ".join(known)))
-        await client.patch(INGRESSES, found.carrier["metadata"]["name"], changes, self._namespace)
+        await self._put(client, INGRESSES, found.carrier, plan.emergency(" ".join(known)))
 
     def _share(self, found: FoundIngress | None, state: TrafficState) -> int:
         if found is None or found.spec is None or found.main is None:
