@@ -13,7 +13,7 @@ from phoenix_orch.testing.router_contract import NEW, OLD
 from phoenix_orch.traffic.ingress_plan import STICKINESS, adopted, conflict, emergency, live_share, wanted
 from phoenix_orch.traffic.kube_record import last_hand
 from phoenix_orch.traffic.kube_spec import Chosen, GatewaySpec, IngressSpec, RouteRef
-from phoenix_orch.traffic.route_plan import untaken
+from phoenix_orch.traffic.route_plan import RouteRecord, differences, steered, untaken
 from phoenix_orch.traffic.router import TrafficState
 
 NGINX = "nginx.ingress.kubernetes.io/"
@@ -25,6 +25,7 @@ def parent(name: str, *conditions: tuple[str, str, int], **ref: str) -> dict[str
 
 
 GOOD = (("Accepted", "True", 2), ("ResolvedRefs", "True", 2))
+BEFORE = (("Accepted", "True", 1), ("ResolvedRefs", "True", 2))
 REFUSED = (("Accepted", "False", 2), ("ResolvedRefs", "True", 2))
 UNRESOLVED = (("Accepted", "True", 2), ("ResolvedRefs", "False", 2))
 
@@ -70,6 +71,21 @@ def test_every_parent_is_asked(answers: list[dict[str, Any]], why: str) -> None:
 def test_weights_are_read_as_ingress_nginx_reads_them(said: dict[str, str], share: int) -> None:
     found = shop(annotations={f"nginx.ingress.kubernetes.io/{key}": value for key, value in said.items()})
     assert live_share(found) == share
+
+
+def test_a_manifest_that_is_applied_again_is_the_owners_new_wish() -> None:
+    """In the middle of a release at 20 % somebody wants half of the rule for another backend."""
+    spec = GatewaySpec(routes=(RouteRef(name="shop"),), service="shop")
+    state = TrafficState(route="shop", version=1, stable=OLD, canary=NEW, weight=20)
+    first = {"kind": "HTTPRoute", **http_route("shop", rule(("shop", 9), ("legacy", 1)))}
+    record = steered(first, RouteRecord(state=state, spec=spec)).record
+    again = {"kind": "HTTPRoute", **http_route("shop", rule(("shop", 5), ("legacy", 5)))}
+    wanted = steered(again, record)
+    refs = {ref["name"]: ref["weight"] for ref in wanted.rules[0]["backendRefs"]}
+    assert refs == {"shop": 80, "shop-canary": 20, "legacy": 100}
+    assert differences(again, wanted)
+    aborted = wanted.record.model_copy(update={"state": state.model_copy(update={"weight": 0})})
+    assert steered({**again, "spec": {"rules": wanted.rules}}, aborted).rules == again["spec"]["rules"]
 
 
 def test_an_emergency_leaves_no_way_to_the_canary() -> None:
