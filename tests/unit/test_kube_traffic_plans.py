@@ -41,10 +41,8 @@ UNRESOLVED = (("Accepted", "True", 2), ("ResolvedRefs", "False", 2))
         ([parent("a", *GOOD), parent("b", *UNRESOLVED)], "Gateway 'b' cannot use it"),
         # two controllers answer for one Gateway
         ([parent("a", *GOOD), parent("a", *UNRESOLVED), parent("b", *GOOD)], "Gateway 'a' cannot use it"),
-        (
-            [parent("a", *GOOD), parent("b", ("Accepted", "True", 1))],
-            "has not answered for the newest change",
-        ),
+        ([parent("a", *GOOD), parent("b", GOOD[0])], "not answered for the newest change (ResolvedRefs)"),
+        ([parent("a", *GOOD), parent("b", *BEFORE)], "not answered for the newest change (Accepted)"),
         ([parent("a", *GOOD, namespace="x"), parent("b", *GOOD, sectionName="web")], "'b' has not answered"),
     ],
 )
