@@ -24,7 +24,7 @@ from phoenix_orch.testing.router_contract import CONTRACT, NEW, OLD, ROUTE, Chec
 from phoenix_orch.traffic.gateway_api import GRPC_ROUTES, GatewayRouter
 from phoenix_orch.traffic.kube_record import ABORT, WEIGHT
 from phoenix_orch.traffic.kube_router import Notice
-from phoenix_orch.traffic.kube_spec import Chosen, GatewaySpec, RouteRef
+from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic, RouteRef
 from phoenix_orch.traffic.router import TrafficState
 
 pytestmark = pytest.mark.anyio
@@ -70,7 +70,7 @@ def routing(client: Any, namespace: str, notices: list[Notice], *names: str, **s
     for name in (ROUTE, "blog"):
         parts = [each.rpartition("/") for each in (names or (name,))]
         refs = tuple(RouteRef(kind=kind or "HTTPRoute", name=last) for kind, _, last in parts)
-        router.declare(name, GatewaySpec(routes=refs, service=name, **{"claim": True, **spec}))
+        router.declare(name, GatewayTraffic(routes=refs, service=name, **{"claim": True, **spec}))
     return router
 
 

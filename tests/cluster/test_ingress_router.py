@@ -18,7 +18,7 @@ from phoenix_orch.kube.resources import INGRESSES
 from phoenix_orch.testing.router_contract import CONTRACT, DATA_PLANE, NEW, OLD, ROUTE, Check
 from phoenix_orch.traffic.kube_record import ABORT, TRAFFIC, WEIGHT
 from phoenix_orch.traffic.kube_router import Notice
-from phoenix_orch.traffic.kube_spec import Chosen, IngressSpec
+from phoenix_orch.traffic.kube_spec import Chosen, IngressTraffic
 from phoenix_orch.traffic.nginx_ingress import NginxIngressRouter
 from phoenix_orch.traffic.router import TrafficState
 
@@ -51,7 +51,7 @@ def router(client: KubeClient, notices: list[Notice]) -> NginxIngressRouter:
 def routing(client: Any, notices: list[Notice], **spec: Any) -> NginxIngressRouter:
     router = NginxIngressRouter(client, client_namespace(client), tell=notices.append, settled=0.0)
     for name in (ROUTE, "blog"):
-        router.declare(name, IngressSpec(ingress=name, **spec))
+        router.declare(name, IngressTraffic(ingress=name, **spec))
     return router
 
 
@@ -103,7 +103,7 @@ async def test_everything_of_the_main_ingress_is_kept(client: KubeClient, notice
     await client.create(INGRESSES, main)
     await serving(client, "rich", "rich-canary")
     router = NginxIngressRouter(client, client.namespace, tell=notices.append)
-    router.declare("rich", IngressSpec(ingress="rich", service="rich"))
+    router.declare("rich", IngressTraffic(ingress="rich", service="rich"))
     await router.write(TrafficState(route="rich", stable=OLD, canary=NEW, weight=5))
     canary = await client.get(INGRESSES, "rich-canary")
     assert canary["spec"]["tls"] == main["spec"]["tls"]
@@ -246,7 +246,7 @@ async def test_what_phoenix_may_not_do_is_said(cluster: Cluster, client: KubeCli
     reader = Cluster(account, cluster.folder)
     async with client_of(reader, namespace) as limited:
         router = NginxIngressRouter(limited, namespace)
-        router.declare(ROUTE, IngressSpec(ingress=ROUTE))
+        router.declare(ROUTE, IngressTraffic(ingress=ROUTE))
         with pytest.raises(Forbidden, match=r"verbs: \[\"create\"\]"):
             await router.write(TrafficState(route=ROUTE, stable=OLD))
 
@@ -274,9 +274,9 @@ async def test_chosen_requests_go_with_the_latch(client: KubeClient, notices: li
 async def test_an_unusable_main_ingress_is_refused(client: KubeClient, notices: list[Notice]) -> None:
     await client.create(INGRESSES, ingress("two", ("a.example.com", path("a")), ("b.example.com", path("b"))))
     router = NginxIngressRouter(client, client.namespace)
-    router.declare("two", IngressSpec(ingress="two"))
+    router.declare("two", IngressTraffic(ingress="two"))
     with pytest.raises(Invalid, match=r"sends to 2 Services: a, b.*say which one"):
         await router.write(TrafficState(route="two", stable=OLD))
-    router.declare("two", IngressSpec(ingress="none"))
+    router.declare("two", IngressTraffic(ingress="none"))
     with pytest.raises(NotFound, match="Ingress 'none' does not exist"):
         await router.write(TrafficState(route="two", stable=OLD))

@@ -19,7 +19,7 @@ from phoenix_orch.testing.router_contract import CONTRACT, NEW, OLD, ROUTE, Chec
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.gateway_api import GatewayRouter
 from phoenix_orch.traffic.kube_router import KubernetesRouter
-from phoenix_orch.traffic.kube_spec import GatewaySpec, IngressSpec, RouteRef
+from phoenix_orch.traffic.kube_spec import GatewayTraffic, IngressTraffic, RouteRef
 from phoenix_orch.traffic.nginx_ingress import NginxIngressRouter
 from phoenix_orch.traffic.router import TrafficState
 
@@ -84,11 +84,11 @@ def routing(kind: str, client: KubeClient, cached: CachedReads | None = None) ->
     if kind == "ingress":
         ingress = NginxIngressRouter(client, client.namespace, settled=0.0, cached=cached)
         for name in (ROUTE, "blog"):
-            ingress.declare(name, IngressSpec(ingress=name))
+            ingress.declare(name, IngressTraffic(ingress=name))
         return ingress
     gateway = GatewayRouter(client, client.namespace, settled=0.0, cached=cached)
     for name in (ROUTE, "blog"):
-        gateway.declare(name, GatewaySpec(routes=(RouteRef(name=name),), service=name, claim=True))
+        gateway.declare(name, GatewayTraffic(routes=(RouteRef(name=name),), service=name, claim=True))
     return gateway
 
 

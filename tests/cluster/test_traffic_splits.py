@@ -20,7 +20,7 @@ from phoenix_orch.kube.resources import HTTP_ROUTES, INGRESSES, Resource
 from phoenix_orch.testing.router_contract import NEW, OLD, ROUTE, seen
 from phoenix_orch.traffic.gateway_api import GatewayRouter
 from phoenix_orch.traffic.kube_router import KubernetesRouter
-from phoenix_orch.traffic.kube_spec import Chosen, GatewaySpec, IngressSpec, RouteRef
+from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic, IngressTraffic, RouteRef
 from phoenix_orch.traffic.nginx_ingress import NginxIngressRouter
 from phoenix_orch.traffic.router import Backend, Group, TrafficSeen, TrafficState
 
@@ -99,14 +99,14 @@ async def gateway(cluster: Cluster, client: KubeClient, tmp_path: Path) -> Async
 
 def of_ingress(client: KubeClient, chosen: Chosen | None = None) -> NginxIngressRouter:
     router = NginxIngressRouter(client, client.namespace, settled=SETTLED)
-    router.declare(ROUTE, IngressSpec(ingress="shop", chosen=chosen or Chosen()))
+    router.declare(ROUTE, IngressTraffic(ingress="shop", chosen=chosen or Chosen()))
     return router
 
 
 def of_gateway(client: KubeClient, chosen: Chosen | None = None) -> GatewayRouter:
     router = GatewayRouter(client, client.namespace, settled=SETTLED)
     refs = (RouteRef(name="shop"), RouteRef(name="inner"))
-    router.declare(ROUTE, GatewaySpec(routes=refs, service="shop", claim=True, chosen=chosen or Chosen()))
+    router.declare(ROUTE, GatewayTraffic(routes=refs, service="shop", claim=True, chosen=chosen or Chosen()))
     return router
 
 
@@ -152,12 +152,16 @@ async def test_ingress_keeps_tls(client: KubeClient, nginx: Router) -> None:
     assert counts == {"shop": 80, "shop-canary": 20}
 
 
-@pytest.mark.parametrize("value", [None, "me"])
-async def test_ingress_chosen_requests(client: KubeClient, nginx: Router, value: str | None) -> None:
+@pytest.mark.parametrize(
+    ("how", "said"), [({}, "always"), ({"value": "me"}, "me"), ({"pattern": "^(me|you)$"}, "you")]
+)
+async def test_ingress_chosen_requests(
+    client: KubeClient, nginx: Router, how: dict[str, str], said: str
+) -> None:
     """At weight 0: testers see the canary, nobody else does; with the latch they do not either."""
-    router = of_ingress(client, Chosen(header="X-Canary", value=value, cookie="canary"))
+    router = of_ingress(client, Chosen(header="X-Canary", cookie="canary", **how))
     state = await release_at(router, 0)
-    header, cookie = {"X-Canary": value or "always"}, {"Cookie": "canary=always"}
+    header, cookie = {"X-Canary": said}, {"Cookie": "canary=always"}
     await until(nginx, header, "shop-canary")
     assert await nginx.count(20, HOST, headers=cookie) == {"shop-canary": 20}
     assert await nginx.count(20, HOST) == {"shop": 20}
@@ -176,6 +180,17 @@ async def test_gateway_chosen_requests(client: KubeClient, gateway: Router) -> N
     assert await gateway.count(20, HOST, headers={"X-Canary": "other"}) == {"shop": 20}
     await router.abort(ROUTE, "new")
     await until(gateway, {"X-Canary": "me"}, "shop")
+
+
+async def test_ingress_weights_of_another_total(client: KubeClient, nginx: Router) -> None:
+    router = NginxIngressRouter(client, client.namespace, settled=SETTLED)
+    router.declare(ROUTE, IngressTraffic(ingress="shop", weight_total=1000))
+    await release_at(router, 5)
+    annotations = (await client.get(INGRESSES, "shop-canary"))["metadata"]["annotations"]
+    assert annotations[f"{NGINX}canary-weight"] == "50"
+    await seen(router, TrafficSeen(weight=5, **GROUPS), within=15)
+    counts = await nginx.count(REQUESTS, HOST)
+    assert abs(counts["shop-canary"] / REQUESTS - 0.05) <= 0.01, counts
 
 
 async def test_ingress_deletion_of_the_canary_fails_nobody(client: KubeClient, nginx: Router) -> None:

@@ -13,7 +13,7 @@ from tests.unit.kube_fake import NAMESPACE, merged
 from phoenix_orch.testing.router_contract import NEW, OLD
 from phoenix_orch.traffic import ingress_plan, route_plan
 from phoenix_orch.traffic.kube_record import ROUTE, record_of
-from phoenix_orch.traffic.kube_spec import Chosen, GatewaySpec, IngressSpec, RouteRef
+from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic, IngressTraffic, RouteRef
 from phoenix_orch.traffic.router import TrafficState
 
 Object = dict[str, Any]
@@ -91,7 +91,7 @@ def test_ingress(
     story: list[tuple[Object, int, bool]], theirs: dict[str, str], stale: dict[str, str] | None, total: int
 ) -> None:
     """The main Ingress changes, weights change, hands change: each write makes everything right."""
-    spec = IngressSpec(ingress="shop", service="shop", weight_total=total, chosen=Chosen(cookie="c"))
+    spec = IngressTraffic(ingress="shop", service="shop", weight_total=total, chosen=Chosen(cookie="c"))
     found = bare({**theirs, **(stale or {})})
     before = copy.deepcopy(found)
     record = ingress_plan.adopted(state(0), spec, "shop-canary", found)
@@ -172,7 +172,7 @@ moves = st.lists(st.tuples(shares, st.booleans(), st.booleans()), min_size=1, ma
 def test_route(found: Object, story: list[tuple[int, bool, bool]], choose: bool) -> None:
     """Shares are exact, other rules and the parts of other backends stay, and the end is the beginning."""
     chosen = Chosen(header="X", value="me") if choose else Chosen()
-    spec = GatewaySpec(routes=(RouteRef(name="shop"),), service="shop", chosen=chosen)
+    spec = GatewayTraffic(routes=(RouteRef(name="shop"),), service="shop", chosen=chosen)
     before = copy.deepcopy(found)
     record = route_plan.RouteRecord(state=state(0), spec=spec)
     for share, latched, meddle in story:

@@ -26,7 +26,7 @@ from phoenix_orch.traffic.gateway_api import GatewayRouter
 from phoenix_orch.traffic.kube_record import ABORT, TRAFFIC, WEIGHT
 from phoenix_orch.traffic.kube_record import ROUTE as ROUTE_LABEL
 from phoenix_orch.traffic.kube_router import KubernetesRouter, Notice
-from phoenix_orch.traffic.kube_spec import Chosen, GatewaySpec, IngressSpec, RouteRef
+from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic, IngressTraffic, RouteRef
 from phoenix_orch.traffic.nginx_ingress import NginxIngressRouter
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 
@@ -57,11 +57,11 @@ class Setting:
         if self.kind == "ingress":
             ingress = NginxIngressRouter(self.api, NAMESPACE, **how)
             for name in ROUTES if declared else ():
-                ingress.declare(name, IngressSpec(ingress=name))
+                ingress.declare(name, IngressTraffic(ingress=name))
             return ingress
         gateway = GatewayRouter(self.api, NAMESPACE, **how)
         for name in ROUTES if declared else ():
-            gateway.declare(name, GatewaySpec(routes=(RouteRef(name=name),), service=name, claim=True))
+            gateway.declare(name, GatewayTraffic(routes=(RouteRef(name=name),), service=name, claim=True))
         return gateway
 
     @property
@@ -303,11 +303,11 @@ def _plain(objects: dict[Any, Any]) -> dict[Any, Any]:
 async def test_another_declaration_is_no_drift_of_somebody(setting: Setting) -> None:
     state = await setting.release_at(5)
     if isinstance(setting.router, NginxIngressRouter):
-        setting.router.declare(ROUTE, IngressSpec(ingress=ROUTE, weight_total=1000))
+        setting.router.declare(ROUTE, IngressTraffic(ingress=ROUTE, weight_total=1000))
     else:
         routes = (RouteRef(name=ROUTE),)
         chosen = Chosen(header="X-Canary", value="me")
-        setting.router.declare(ROUTE, GatewaySpec(routes=routes, service=ROUTE, claim=True, chosen=chosen))
+        setting.router.declare(ROUTE, GatewayTraffic(routes=routes, service=ROUTE, claim=True, chosen=chosen))
     outdated = await setting.router.read(ROUTE)
     assert (outdated.drifted, outdated.weight) == (True, 5)
     await setting.router.write(state)

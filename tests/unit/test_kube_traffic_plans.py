@@ -12,7 +12,7 @@ from phoenix_orch.kernel.errors import BadState
 from phoenix_orch.testing.router_contract import NEW, OLD
 from phoenix_orch.traffic.ingress_plan import STICKINESS, adopted, conflict, emergency, live_share, wanted
 from phoenix_orch.traffic.kube_record import last_hand
-from phoenix_orch.traffic.kube_spec import Chosen, GatewaySpec, IngressSpec, RouteRef
+from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic, IngressTraffic, RouteRef
 from phoenix_orch.traffic.route_plan import RouteRecord, differences, steered, untaken
 from phoenix_orch.traffic.router import TrafficState
 
@@ -73,7 +73,7 @@ def test_weights_are_read_as_ingress_nginx_reads_them(said: dict[str, str], shar
 
 def test_a_manifest_that_is_applied_again_is_the_owners_new_wish() -> None:
     """In the middle of a release at 20 % somebody wants half of the rule for another backend."""
-    spec = GatewaySpec(routes=(RouteRef(name="shop"),), service="shop")
+    spec = GatewayTraffic(routes=(RouteRef(name="shop"),), service="shop")
     state = TrafficState(route="shop", version=1, stable=OLD, canary=NEW, weight=20)
     first = {"kind": "HTTPRoute", **http_route("shop", rule(("shop", 9), ("legacy", 1)))}
     record = steered(first, RouteRecord(state=state, spec=spec)).record
@@ -99,7 +99,7 @@ def test_an_emergency_leaves_no_way_to_the_canary() -> None:
 def test_stickiness_of_the_owner_comes_back_with_the_weight(sticky: str | None) -> None:
     theirs = shop("shop-canary", annotations={} if sticky is None else {STICKINESS: sticky})
     state = TrafficState(route="shop", version=1, stable=OLD, canary=NEW)
-    record = adopted(state, IngressSpec(ingress="shop"), "shop-canary", {"kind": "Ingress", **theirs})
+    record = adopted(state, IngressTraffic(ingress="shop"), "shop-canary", {"kind": "Ingress", **theirs})
     at_rest = wanted(None, None, record)
     assert at_rest.annotations[STICKINESS] == "legacy"
     record = record.model_copy(update={"state": state.model_copy(update={"weight": 5})})
@@ -127,7 +127,7 @@ def test_stickiness_of_the_owner_comes_back_with_the_weight(sticky: str | None) 
 def test_what_stands_in_the_way_of_a_canary(other: dict[str, Any], why: str) -> None:
     main = {"kind": "Ingress", **shop()}
     state = TrafficState(route="shop", version=1, stable=OLD)
-    record = adopted(state, IngressSpec(ingress="shop"), "shop-canary", None)
+    record = adopted(state, IngressTraffic(ingress="shop"), "shop-canary", None)
     found = conflict(main, record, wanted(main, None, record), [{"kind": "Ingress", **other}])
     assert isinstance(found, BadState) == bool(why)
     assert why in str(found)
@@ -164,4 +164,4 @@ def test_what_cannot_be_chosen_is_refused(chosen: dict[str, str]) -> None:
 @pytest.mark.parametrize("chosen", [{"cookie": "c"}, {"header": "X"}])
 def test_what_the_gateway_api_cannot_choose_is_refused(chosen: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="Gateway API"):
-        GatewaySpec(routes=(RouteRef(name="a"),), service="shop", chosen=Chosen.model_validate(chosen))
+        GatewayTraffic(routes=(RouteRef(name="a"),), service="shop", chosen=Chosen.model_validate(chosen))

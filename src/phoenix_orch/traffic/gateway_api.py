@@ -19,7 +19,7 @@ from phoenix_orch.traffic.cached_reads import CachedReads, Reads
 from phoenix_orch.traffic.kube_record import (
     ABORT,
     ROUTE,
-    TRAFFIC,
+    WEIGHT,
     bears_sign,
     check_route,
     labels_of,
@@ -29,10 +29,9 @@ from phoenix_orch.traffic.kube_record import (
     record_of,
     refusal,
     share_of_canary_service,
-    stands_on,
 )
 from phoenix_orch.traffic.kube_router import ATTEMPTS, SETTLED, Found, KubernetesRouter, Tell
-from phoenix_orch.traffic.kube_spec import GatewaySpec
+from phoenix_orch.traffic.kube_spec import GatewayTraffic
 from phoenix_orch.traffic.route_plan import RouteRecord
 from phoenix_orch.traffic.router import Group, TrafficState
 
@@ -44,7 +43,7 @@ _RESOURCES: dict[str, Resource] = {"HTTPRoute": HTTP_ROUTES, "GRPCRoute": GRPC_R
 class FoundRoutes(Found):
     """The routes of the Gateway API that carry the weights, the lead first."""
 
-    spec: GatewaySpec | None = None
+    spec: GatewayTraffic | None = None
     carriers: tuple[Object, ...] = ()
     missing: tuple[str, ...] = ()
     """Routes that were declared and do not exist, or are not ours."""
@@ -64,9 +63,9 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         cached: CachedReads | None = None,
     ) -> None:
         super().__init__(client, namespace, tell=tell, clock=clock, settled=settled, cached=cached)
-        self._specs: dict[str, GatewaySpec] = {}
+        self._specs: dict[str, GatewayTraffic] = {}
 
-    def declare(self, route: str, spec: GatewaySpec) -> None:
+    def declare(self, route: str, spec: GatewayTraffic) -> None:
         """Say which routes of the Gateway API a route is about. Idempotent; takes effect with the next
         write. A route that was steered before is found by its mark without that."""
         check_route(route)
@@ -76,7 +75,7 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         """The routes are as their owner wants them."""
         found = await self._look(self._client, route, fully=False)
         for carrier in found.carriers if found is not None else ():
-            record = record_of(carrier, RouteRecord)
+            record = record_of(carrier, RouteRecord, lenient=True)
             if record is None and found is not None and found.spec is not None and bears_sign(carrier, route):
                 nothing = TrafficState(route=route, stable=Group(revision=""))  # the record was lost
                 record = RouteRecord(state=nothing, spec=found.spec)
@@ -88,7 +87,7 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
 
     async def _look(self, reads: Reads, route: str, *, fully: bool) -> FoundRoutes | None:
         carriers, missing = await self._carriers(reads, route)
-        records = {_id(one): record_of(one, RouteRecord) for one in carriers}
+        records = {_id(one): record_of(one, RouteRecord, lenient=not fully) for one in carriers}
         carriers.sort(key=lambda one: (-_version(records[_id(one)]), _id(one)))
         lead = records[_id(carriers[0])] if carriers else None
         spec = self._specs.get(route) or (lead.spec if lead is not None else None)
@@ -163,36 +162,31 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
             raise BadState("; ".join(found.missing), remedy=f"make it, or label it {ROUTE}={state.route}")
         if not found.carriers:
             raise NotFound("; ".join(found.missing), remedy="make it, or name another one")
-        if state.weight > 0 and stands_on(state, found.spec.canary):
-            raise BadState(
-                f"stable is served by the canary's Service {found.spec.canary!r}: nothing else can get a"
-                " share there",
-                remedy="wait until the main Service serves it again",
-            )
         if raising:
             await self._check_endpoints(found.spec.canary)
-            if self._share(found, state) < 100:
+            if share_of_canary_service(state, found.spec.canary) < 100:
                 await self._check_endpoints(found.spec.service)
+        strict = raising or found.recorded is None
         lead, *others = found.carriers
-        await self._patch(client, lead, self._changes(lead, found.spec, state))
+        await self._patch(client, lead, self._changes(lead, found.spec, state, strict=strict))
         failed: PhoenixError | None = None
         for other in others:
             try:
-                await self._follow(client, other, found.spec, state)
+                await self._follow(client, other, found.spec, state, strict=strict)
             except PhoenixError as error:
                 failed = error
         if failed is not None:
             raise failed if not isinstance(failed, Conflict) else _lagging(failed)
 
     async def _follow(
-        self, client: KubeClient, other: Object, spec: GatewaySpec, state: TrafficState
+        self, client: KubeClient, other: Object, spec: GatewayTraffic, state: TrafficState, *, strict: bool
     ) -> None:
         for _ in range(ATTEMPTS):
-            record = record_of(other, RouteRecord)
+            record = record_of(other, RouteRecord, lenient=not strict)
             if record is not None and record.state.version > state.version:
                 return  # somebody newer is at it
             try:
-                await self._patch(client, other, self._changes(other, spec, state))
+                await self._patch(client, other, self._changes(other, spec, state, strict=strict))
             except Conflict:
                 metadata = other["metadata"]
                 other = await client.get(_RESOURCES[other["kind"]], metadata["name"], self._namespace)
@@ -200,13 +194,15 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
                 return
         raise Conflict(f"{named(other)} changes all the time")
 
-    def _changes(self, carrier: Object, spec: GatewaySpec, state: TrafficState) -> dict[str, object]:
-        record = record_of(carrier, RouteRecord)
+    def _changes(
+        self, carrier: Object, spec: GatewayTraffic, state: TrafficState, *, strict: bool
+    ) -> dict[str, object]:
+        record = record_of(carrier, RouteRecord, lenient=not strict)
         if record is None:
             marked = ROUTE not in labels_of(carrier)
             record = RouteRecord(state=state, spec=spec, marked=marked)
         record = record.model_copy(update={"state": state, "spec": spec})
-        return plan.steered(carrier, record).patch(carrier)
+        return plan.steered(carrier, record, strict=strict).patch(carrier)
 
     async def _patch(self, client: KubeClient, carrier: Object, changes: dict[str, object]) -> None:
         await self._put(client, _RESOURCES[carrier["kind"]], carrier, changes)
@@ -216,14 +212,13 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         known = tuple(dict.fromkeys((*found.latched, revision)))
         nothing = TrafficState(route="lost", stable=Group(revision=""), aborted=known)
         for carrier in found.carriers:
-            steered = plan.steered(carrier, RouteRecord(state=nothing, spec=found.spec))
-            changes = steered.patch(carrier)
-            changes["metadata"] = {"annotations": {TRAFFIC: None, ABORT: " ".join(known)}}
+            record = RouteRecord(state=nothing, spec=found.spec)
+            changes = plan.steered(carrier, record, strict=False).patch(carrier)
+            changes["metadata"] = {"annotations": {ABORT: " ".join(known)}, "labels": {WEIGHT: "0"}}
             await self._patch(client, carrier, changes)
 
-    def _share(self, found: FoundRoutes | None, state: TrafficState) -> int:
-        canary = found.spec.canary if found is not None and found.spec is not None else ""
-        return share_of_canary_service(state, canary)
+    def _canary(self, found: FoundRoutes | None) -> str:
+        return found.spec.canary if found is not None and found.spec is not None else ""
 
     def _vouched(self, found: FoundRoutes) -> bool:
         """Every Gateway has answered for every route as it stands."""

@@ -29,7 +29,7 @@ from phoenix_orch.traffic.kube_record import (
     share_of_canary_service,
     unmarks,
 )
-from phoenix_orch.traffic.kube_spec import IngressSpec
+from phoenix_orch.traffic.kube_spec import IngressTraffic
 from phoenix_orch.traffic.router import TrafficState
 
 NGINX = "nginx.ingress.kubernetes.io/"
@@ -67,7 +67,7 @@ class IngressRecord(Record):
     """Annotations of the main Ingress that were copied, to be removed where the main one drops them."""
     stickiness: str | None = None
     """What was said of it when the Ingress was taken over."""
-    spec: IngressSpec
+    spec: IngressTraffic
     canary_service: str
     """So that an abort needs to know nothing else."""
 
@@ -103,7 +103,7 @@ class Wanted:
         }
 
 
-def stable_service(main: Object, spec: IngressSpec) -> str:
+def stable_service(main: Object, spec: IngressTraffic) -> str:
     """The Service that the main Ingress sends to. Raises Invalid where that is not plain."""
     if annotations_of(main).get(CANARY) == "true":
         raise Invalid(
@@ -128,7 +128,7 @@ def stable_service(main: Object, spec: IngressSpec) -> str:
     return str(found[0])
 
 
-def canary_service(spec: IngressSpec, stable: str) -> str:
+def canary_service(spec: IngressTraffic, stable: str) -> str:
     return spec.canary_service or f"{stable}-canary"
 
 
@@ -140,7 +140,7 @@ def wanted(main: Object | None, found: Object | None, record: IngressRecord) -> 
     """
     state, spec, canary = record.state, record.spec, record.canary_service
     share = share_of_canary_service(state, canary)
-    before = record_of(found, IngressRecord) if found is not None else None
+    before = record_of(found, IngressRecord, lenient=True) if found is not None else None
     copied = _copied(main) if main is not None else _still_copied(found, before)
     record = record.model_copy(update={"copied": tuple(sorted(copied))})
     labels, marked = marks(record, share)
@@ -233,7 +233,7 @@ def removal(found: Object, record: IngressRecord) -> dict[str, Any] | None:
 
 
 def adopted(
-    state: TrafficState, spec: IngressSpec, canary_service: str, found: Object | None
+    state: TrafficState, spec: IngressTraffic, canary_service: str, found: Object | None
 ) -> IngressRecord:
     """The first record on an Ingress: `found` is taken over, None is made."""
     if found is None:
@@ -248,7 +248,7 @@ def adopted(
     )
 
 
-def _steering(spec: IngressSpec, share: int, *, chosen: bool) -> dict[str, str | None]:
+def _steering(spec: IngressTraffic, share: int, *, chosen: bool) -> dict[str, str | None]:
     wanted: dict[str, str | None] = {CANARY: "true", CANARY_WEIGHT: str(share * spec.weight_total // 100)}
     if spec.weight_total != 100:
         wanted[WEIGHT_TOTAL] = str(spec.weight_total)

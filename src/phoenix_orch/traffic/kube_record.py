@@ -33,6 +33,14 @@ _REVISION = re.compile(r"[^\s,]+")
 FORMAT = 1
 
 
+class _Format(BaseModel):
+    """Of which every record is, whatever else is in it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format: int = FORMAT
+
+
 class Record(BaseModel):
     """The annotation `phoenix-orch.io/traffic`, as JSON."""
 
@@ -47,24 +55,28 @@ class Record(BaseModel):
 R = TypeVar("R", bound=Record)
 
 
-def record_of(found: Object, model: type[R]) -> R | None:
+def record_of(found: Object, model: type[R], *, lenient: bool = False) -> R | None:
     """What was written last, the latches of the annotation `abort` added.
 
     None where there is no record, or where somebody made it unreadable: then the object is like one that
-    was never steered, but keeps its latches. Raises Invalid when a later release of Phoenix wrote it.
+    was never steered, but keeps its latches. Raises Invalid when a later release of Phoenix wrote it;
+    `lenient`: that is unreadable too.
     """
     text = annotations_of(found).get(TRAFFIC)
     if text is None:
         return None
     try:
-        record = model.model_validate_json(text)
+        written = _Format.model_validate_json(text).format
+        if written > FORMAT and not lenient:
+            raise Invalid(
+                f"{named(found)} was written by a later release of Phoenix (format {written})",
+                remedy="use that release, or a later one",
+            )
+        record = model.model_validate_json(text) if written <= FORMAT else None
     except ValidationError:
         return None
-    if record.format > FORMAT:
-        raise Invalid(
-            f"{named(found)} was written by a later release of Phoenix (format {record.format})",
-            remedy="use that release, or a later one",
-        )
+    if record is None:
+        return None
     aborted = tuple(dict.fromkeys((*record.state.aborted, *latches(found))))
     return record.model_copy(update={"state": record.state.model_copy(update={"aborted": aborted})})
 
@@ -100,7 +112,7 @@ def unmarks(record: Record) -> tuple[dict[str, str | None], dict[str, str | None
 def refusal(found: Object, route: str, *, claim: bool) -> BadState | None:
     """Why `found` may not be steered for `route`; None: it may."""
     mark = labels_of(found).get(ROUTE)
-    recorded = record_of(found, Record) if mark is None else None
+    recorded = record_of(found, Record, lenient=True) if mark is None else None
     if mark == route or (mark is None and (claim or (recorded and recorded.state.route == route))):
         return None
     if mark is None:
@@ -136,6 +148,15 @@ def stands_on(state: TrafficState, canary_service: str) -> bool:
     """Stable is served by the canary's Service."""
     backends = state.stable.backends
     return bool(backends) and all(backend.instance == canary_service for backend in backends)
+
+
+def check_place(state: TrafficState, canary_service: str) -> None:
+    """Raises BadState where two groups would have to stand behind the canary's Service."""
+    if state.weight > 0 and stands_on(state, canary_service):
+        raise BadState(
+            f"stable is served by the canary's Service {canary_service!r}: nothing else gets a share there",
+            remedy="wait until the main Service serves it again",
+        )
 
 
 def open_to_chosen(state: TrafficState, canary_service: str) -> bool:

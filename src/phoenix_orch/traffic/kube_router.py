@@ -24,7 +24,13 @@ from phoenix_orch.kube.resources import ENDPOINT_SLICES, Object, Resource
 from phoenix_orch.traffic import rules
 from phoenix_orch.traffic.cached_reads import CachedReads, Reads
 from phoenix_orch.traffic.contest import PAUSE, Contest
-from phoenix_orch.traffic.kube_record import check_route, disowned, stands_on
+from phoenix_orch.traffic.kube_record import (
+    check_place,
+    check_route,
+    disowned,
+    share_of_canary_service,
+    stands_on,
+)
 from phoenix_orch.traffic.router import Group, TrafficSeen, TrafficState
 
 ATTEMPTS = 8
@@ -73,11 +79,8 @@ class Found:
         if self.recorded is None or not (self.told or self.outdated):
             return self.recorded
         update: dict[str, object] = {"drifted": True}
-        if (
-            self.told
-            and self.recorded.canary is not None
-            and not stands_on(self.recorded, self.canary_service)
-        ):
+        has_canary = self.recorded.canary is not None and not stands_on(self.recorded, self.canary_service)
+        if self.told and has_canary:
             update["weight"] = self.live
         return self.recorded.model_copy(update=update)
 
@@ -111,6 +114,7 @@ class KubernetesRouter(ABC, Generic[F]):
         self._contests: dict[str, Contest] = {}
         self._settled = settled
         self._since: dict[str, tuple[int, float]] = {}
+        self._seen: dict[str, TrafficSeen] = {}
 
     @abstractmethod
     async def release(self, route: str) -> None:
@@ -139,8 +143,8 @@ class KubernetesRouter(ABC, Generic[F]):
         """Take all traffic from the canary of an object without a record, and latch `revision` on it."""
 
     @abstractmethod
-    def _share(self, found: F | None, state: TrafficState) -> int:
-        """What the canary's Service has to get by `state`, in per cent."""
+    def _canary(self, found: F | None) -> str:
+        """The canary's Service; empty where nobody has said."""
 
     @abstractmethod
     def _vouched(self, found: F) -> bool:
@@ -168,7 +172,9 @@ class KubernetesRouter(ABC, Generic[F]):
             if stored is not None and recorded == stored:
                 return stored  # the attempt that seemed to fail was ours
             stored = rules.written(recorded, self._with_latches(found, wanted))
-            more = self._share(found, stored) - (found.live if found else 0)
+            canary = self._canary(found)
+            check_place(stored, canary)
+            more = share_of_canary_service(stored, canary) - (found.live if found else 0)
             if found is not None and more >= 0 and not _latched(stored):
                 self._hold_back(found, recorded, stored)
             try:
@@ -206,21 +212,24 @@ class KubernetesRouter(ABC, Generic[F]):
             found = await self._look(self._reads, route, fully=True)
         except PhoenixError:
             return TrafficSeen(weight=None)
-        if found is None or found.recorded is None or not self._steady(route, found):
-            return TrafficSeen(weight=None)
-        return seen_of(found.recorded, found.live, found.canary_service)
-
-    def _steady(self, route: str, found: F) -> bool:
-        """The object has stood there long enough, vouched for all the time."""
-        if not self._vouched(found):
+        if found is None or found.recorded is None or not self._vouched(found):
             self._since.pop(route, None)
-            return False
+            return TrafficSeen(weight=None)
+        seen = seen_of(found.recorded, found.live, found.canary_service)
+        return self._settle(route, found.live, seen)
+
+    def _settle(self, route: str, live: int, seen: TrafficSeen) -> TrafficSeen:
+        """`seen` once it has stood long enough; until then what was seen before of the same revisions."""
         now = self._clock()
         share, since = self._since.get(route, (None, now))
-        if share != found.live:
+        if share != live:
             since = now
-        self._since[route] = found.live, since
-        return now - since >= self._settled
+        self._since[route] = live, since
+        if now - since >= self._settled:
+            self._seen[route] = seen
+            return seen
+        before = self._seen.get(route, TrafficSeen(weight=None))
+        return before if _revisions(before) == _revisions(seen) else TrafficSeen(weight=None)
 
     async def _change(
         self,
@@ -232,7 +241,7 @@ class KubernetesRouter(ABC, Generic[F]):
     ) -> TrafficState:
         """Change what is recorded, whatever stands there; put back what differs in the same write."""
         for _ in range(ATTEMPTS):
-            found = await self._look(client, route, fully=False)
+            found = await self._look(client, route, fully=rescue is None)
             if found is None or not found.ours or (found.recorded is None and rescue is None):
                 raise _unknown(route)
             try:
@@ -293,6 +302,8 @@ class KubernetesRouter(ABC, Generic[F]):
                     )
                 )
         self._latches[route] = stored.aborted
+        if found is None or share_of_canary_service(stored, self._canary(found)) != found.live:
+            self._since.pop(route, None)
 
     def _contest(self, route: str) -> Contest:
         return self._contests.setdefault(route, Contest())
@@ -338,6 +349,10 @@ def seen_of(state: TrafficState, share: int, canary_service: str) -> TrafficSeen
         stable_revision=state.stable.revision,
         backends=frozenset(b.url for group in (state.stable, canary) if group for b in group.backends),
     )
+
+
+def _revisions(seen: TrafficSeen) -> tuple[str | None, str | None]:
+    return seen.canary_revision, seen.stable_revision
 
 
 def _serving(endpoint: dict[str, object]) -> bool:

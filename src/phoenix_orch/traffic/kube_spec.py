@@ -46,7 +46,7 @@ class Chosen(Model):
         return self
 
 
-class IngressSpec(Model):
+class IngressTraffic(Model):
     """A route behind an Ingress, split by a second Ingress with NGINX's canary annotations."""
 
     ingress: ObjectName
@@ -75,7 +75,7 @@ class RouteRef(Model):
     name: ObjectName
 
 
-class GatewaySpec(Model):
+class GatewayTraffic(Model):
     """A route that is split by the weights of backendRefs, in one or several routes of the Gateway API."""
 
     routes: Annotated[tuple[RouteRef, ...], Field(min_length=1, max_length=16)]
@@ -92,7 +92,7 @@ class GatewaySpec(Model):
         return self.canary_service or f"{self.service}-canary"
 
     @model_validator(mode="after")
-    def _can_be_said(self) -> GatewaySpec:
+    def _can_be_said(self) -> GatewayTraffic:
         if self.chosen.cookie is not None:
             raise ValueError("the Gateway API matches no cookies: choose by header")
         if self.chosen.header is not None and self.chosen.value is None and self.chosen.pattern is None:

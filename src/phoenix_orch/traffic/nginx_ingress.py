@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
+from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.resources import INGRESSES, Object
 from phoenix_orch.traffic import ingress_plan as plan
@@ -24,11 +24,9 @@ from phoenix_orch.traffic.kube_record import (
     latches,
     record_of,
     refusal,
-    share_of_canary_service,
-    stands_on,
 )
 from phoenix_orch.traffic.kube_router import SETTLED, Found, KubernetesRouter, Tell
-from phoenix_orch.traffic.kube_spec import IngressSpec
+from phoenix_orch.traffic.kube_spec import IngressTraffic
 from phoenix_orch.traffic.router import Group, TrafficState
 
 
@@ -36,7 +34,7 @@ from phoenix_orch.traffic.router import Group, TrafficState
 class FoundIngress(Found):
     """A canary Ingress and what it belongs to."""
 
-    spec: IngressSpec | None = None
+    spec: IngressTraffic | None = None
     """What was declared, or recorded."""
     carrier: Object | None = None
     """None: it does not exist."""
@@ -59,9 +57,9 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         cached: CachedReads | None = None,
     ) -> None:
         super().__init__(client, namespace, tell=tell, clock=clock, settled=settled, cached=cached)
-        self._specs: dict[str, IngressSpec] = {}
+        self._specs: dict[str, IngressTraffic] = {}
 
-    def declare(self, route: str, spec: IngressSpec) -> None:
+    def declare(self, route: str, spec: IngressTraffic) -> None:
         """Say which Ingress the route is about. Idempotent; takes effect with the next write.
 
         A route that was steered before is found by its mark without that.
@@ -95,7 +93,7 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
 
     async def _look(self, reads: Reads, route: str, *, fully: bool) -> FoundIngress | None:
         carrier = await self._carrier(reads, route)
-        record = record_of(carrier, IngressRecord) if carrier is not None else None
+        record = record_of(carrier, IngressRecord, lenient=not fully) if carrier is not None else None
         spec = self._specs.get(route) or (record.spec if record is not None else None)
         if carrier is None and (spec is None or not fully):
             return None
@@ -170,11 +168,6 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             canary, spec = record.canary_service, record.spec
         else:
             raise _no_main(spec)
-        if state.weight > 0 and stands_on(state, canary):
-            raise BadState(
-                f"stable is served by the canary's Service {canary!r}: nothing else can get a share there",
-                remedy="wait until the main Service serves it again",
-            )
         if record is None:
             return plan.adopted(state, spec, canary, found.carrier)
         return record.model_copy(update={"state": state, "spec": spec, "canary_service": canary})
@@ -190,7 +183,7 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         if raising:
             await self._check_endpoints(plan.stable_service(main, record.spec))
 
-    async def _make(self, spec: IngressSpec, route: str, expected: plan.Wanted) -> None:
+    async def _make(self, spec: IngressTraffic, route: str, expected: plan.Wanted) -> None:
         existing = await self._get(self._client, spec.carrier)
         if existing is not None and (refused := refusal(existing, route, claim=spec.claim)) is not None:
             raise refused
@@ -202,16 +195,15 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         known = tuple(dict.fromkeys((*latches(found.carrier), revision)))
         await self._put(client, INGRESSES, found.carrier, plan.emergency(" ".join(known)))
 
-    def _share(self, found: FoundIngress | None, state: TrafficState) -> int:
+    def _canary(self, found: FoundIngress | None) -> str:
         if found is None or found.spec is None or found.main is None:
-            return share_of_canary_service(state, found.canary_service if found else "")
-        canary = plan.canary_service(found.spec, plan.stable_service(found.main, found.spec))
-        return share_of_canary_service(state, canary)
+            return found.canary_service if found is not None else ""
+        return plan.canary_service(found.spec, plan.stable_service(found.main, found.spec))
 
     def _vouched(self, found: FoundIngress) -> bool:
         """An Ingress has no status that tells what the controller obeys; without its main one it is a 404."""
         return found.main is not None
 
 
-def _no_main(spec: IngressSpec) -> NotFound:
+def _no_main(spec: IngressTraffic) -> NotFound:
     return NotFound(f"Ingress {spec.ingress!r} does not exist", remedy="make it, or name another one")

@@ -27,7 +27,7 @@ from phoenix_orch.traffic.kube_record import (
     share_of_canary_service,
     unmarks,
 )
-from phoenix_orch.traffic.kube_spec import Chosen, GatewaySpec
+from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic
 
 Ref = dict[str, Any]
 Rule = dict[str, Any]
@@ -52,7 +52,7 @@ class RuleRecord(BaseModel):
 class RouteRecord(Record):
     """What is written on a route."""
 
-    spec: GatewaySpec
+    spec: GatewayTraffic
     rules: tuple[RuleRecord, ...] = ()
     added: tuple[str, ...] = ()
     """What the rules match that Phoenix added for chosen requests."""
@@ -75,11 +75,12 @@ class Steered:
         return {"metadata": metadata, **({"spec": rules} if rules else {})}
 
 
-def steered(found: Object, record: RouteRecord) -> Steered:
+def steered(found: Object, record: RouteRecord, *, strict: bool = True) -> Steered:
     """The route for what `record` says of the traffic.
 
-    Raises Invalid where no rule sends to the stable Service, or a rule does so twice, or weights would
-    become too large.
+    `strict`: raises Invalid where no rule sends to the stable Service, or a rule does so twice, or weights
+    would become too large. Otherwise, for an abort, what cannot be steered is left, but for the canary's
+    part of rules that were ours.
     """
     spec, state = record.spec, record.state
     share = share_of_canary_service(state, spec.canary)
@@ -88,8 +89,14 @@ def steered(found: Object, record: RouteRecord) -> Steered:
     added: list[str] = []
     chosen = spec.chosen if spec.chosen.header and open_to_chosen(state, spec.canary) else None
     for rule in _own(found, record):
-        if not _stable_refs(found, rule, spec):
-            rules.append(rule)
+        count = _stable_refs(found, rule, spec)
+        if count > 1 and strict:
+            raise Invalid(
+                f"a rule of {named(found)} names Service {spec.service!r} {count} times",
+                remedy="name it once, so that its part can be split",
+            )
+        if count != 1:
+            rules.append(_without_canary(found, rule, record))
             continue
         refs = _original(found, rule, record)
         records.append(RuleRecord(key=key_of(rule), refs=refs))
@@ -98,7 +105,7 @@ def steered(found: Object, record: RouteRecord) -> Steered:
             added.append(_matched(extra))
             rules.append(extra)
         rules.append({**rule, "backendRefs": _weighted(found, refs, spec, share)})
-    if not records:
+    if strict and not records:
         raise Invalid(
             f"no rule of {named(found)} sends to Service {spec.service!r}",
             remedy="name the Service that its backendRefs name",
@@ -107,7 +114,7 @@ def steered(found: Object, record: RouteRecord) -> Steered:
     return Steered(rules, record, share)
 
 
-def live_share(found: Object, spec: GatewaySpec) -> int:
+def live_share(found: Object, spec: GatewayTraffic) -> int:
     """What the canary's Service gets of the requests for both, in per cent; the most in any rule."""
     shares = [0]
     for rule in found["spec"].get("rules") or []:
@@ -136,8 +143,10 @@ def removal(found: Object, record: RouteRecord) -> dict[str, Any]:
     """The changes that give the route back as its owner wants it, with everything for stable."""
     rules = []
     for rule in _own(found, record):
-        mine = _stable_refs(found, rule, record.spec)
-        rules.append({**rule, "backendRefs": list(_original(found, rule, record))} if mine else rule)
+        if _stable_refs(found, rule, record.spec) == 1:
+            rules.append({**rule, "backendRefs": list(_original(found, rule, record))})
+        else:
+            rules.append(_without_canary(found, rule, record))
     labels, annotations = unmarks(record)
     spec = changes({"rules": found["spec"].get("rules")}, {"rules": rules})
     return {"metadata": {"labels": labels, "annotations": annotations}, **({"spec": spec} if spec else {})}
@@ -208,13 +217,13 @@ def _original(found: Object, rule: Rule, record: RouteRecord) -> tuple[Ref, ...]
     return known.refs
 
 
-def _folded(found: Object, ref: Ref, spec: GatewaySpec, total: int) -> Ref:
+def _folded(found: Object, ref: Ref, spec: GatewayTraffic, total: int) -> Ref:
     if _is(found, ref, spec.service):
         return {**ref, "weight": total}
     return {**ref, "weight": 0} if _is(found, ref, spec.canary) else ref
 
 
-def _weighted(found: Object, refs: Sequence[Ref], spec: GatewaySpec, share: int) -> list[Ref]:
+def _weighted(found: Object, refs: Sequence[Ref], spec: GatewayTraffic, share: int) -> list[Ref]:
     """`refs` with `share` per cent of stable's part for the canary, all other parts as they are."""
     stable, canary = _weights(found, refs, spec)
     both = stable + canary
@@ -242,7 +251,7 @@ def _weighted(found: Object, refs: Sequence[Ref], spec: GatewaySpec, share: int)
     return wanted
 
 
-def _chosen_rule(rule: Rule, number: int, stable: Ref, chosen: Chosen, spec: GatewaySpec) -> Rule:
+def _chosen_rule(rule: Rule, number: int, stable: Ref, chosen: Chosen, spec: GatewayTraffic) -> Rule:
     """A rule before `rule` that takes the chosen requests of it to the canary."""
     header = {
         "name": chosen.header,
@@ -256,27 +265,31 @@ def _chosen_rule(rule: Rule, number: int, stable: Ref, chosen: Chosen, spec: Gat
     return {**rule, **name, "matches": matches, "backendRefs": [{**stable, "name": spec.canary, "weight": 1}]}
 
 
-def _stable(found: Object, refs: Sequence[Ref], spec: GatewaySpec) -> Ref:
+def _stable(found: Object, refs: Sequence[Ref], spec: GatewayTraffic) -> Ref:
     return next(ref for ref in refs if _is(found, ref, spec.service))
 
 
-def _stable_refs(found: Object, rule: Mapping[str, Any], spec: GatewaySpec) -> int:
-    count = sum(_is(found, ref, spec.service) for ref in rule.get("backendRefs") or [])
-    if count > 1:
-        raise Invalid(
-            f"a rule of {named(found)} names Service {spec.service!r} {count} times",
-            remedy="name it once, so that its part can be split",
-        )
-    return count
+def _without_canary(found: Object, rule: Rule, record: RouteRecord) -> Rule:
+    """A rule that was ours and cannot be steered any more gives the canary nothing, if it has others."""
+    refs = rule.get("backendRefs") or []
+    others = [ref for ref in refs if not _is(found, ref, record.spec.canary)]
+    known = any(one.key == key_of(rule) for one in record.rules)
+    if not known or len(others) == len(refs) or not any(map(_weight, others)):
+        return rule
+    return {**rule, "backendRefs": [ref if ref in others else {**ref, "weight": 0} for ref in refs]}
 
 
-def _weights(found: Object, refs: Sequence[Ref], spec: GatewaySpec) -> tuple[int, int]:
+def _stable_refs(found: Object, rule: Mapping[str, Any], spec: GatewayTraffic) -> int:
+    return sum(_is(found, ref, spec.service) for ref in rule.get("backendRefs") or [])
+
+
+def _weights(found: Object, refs: Sequence[Ref], spec: GatewayTraffic) -> tuple[int, int]:
     """Weights of stable and of the canary."""
     stable = sum(_weight(ref) for ref in refs if _is(found, ref, spec.service))
     return stable, sum(_weight(ref) for ref in refs if _is(found, ref, spec.canary))
 
 
-def _foreign(found: Object, refs: Sequence[Ref], spec: GatewaySpec) -> list[str]:
+def _foreign(found: Object, refs: Sequence[Ref], spec: GatewayTraffic) -> list[str]:
     return sorted(
         str(ref["name"])
         for ref in refs
