@@ -14,6 +14,7 @@ from phoenix_orch.workload.deployment.defaults import quantity
 from phoenix_orch.workload.deployment.revision import (
     Contents,
     Reference,
+    digested,
     marked,
     references,
     revision,
@@ -226,3 +227,10 @@ def test_what_runs_is_what_was_promoted_until_somebody_changes_the_template() ->
     assert revision(stable, edited).id != promoted.id
     stable["spec"]["containers"][0]["image"] = "shop:3"
     assert running(stable, edited) == revision(stable, edited).id
+
+
+def test_hashes_of_values_are_as_good_as_values() -> None:
+    kept = {reference: digested(reference.kind, found) for reference, found in CONTENTS.items()}
+    assert revision(READING, kept) == revision(READING, CONTENTS)
+    assert "s3cret" not in repr(kept)
+    assert base64.b64encode(b"s3cret").decode() not in repr(kept)

@@ -83,9 +83,11 @@ def revision(template: Manifest, contents: Contents) -> Revision:
     )
 
 
-def digested(found: Manifest) -> dict[str, Any]:
+def digested(kind: str, found: Manifest) -> dict[str, Any]:
     """A ConfigMap or Secret of which nothing is kept but what tells it apart and a hash of each value."""
-    return {**found, "data": None, "binaryData": None, "digests": _values(str(found.get("kind")), found)}
+    metadata = mapping(found, "metadata")
+    kept = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion") if key in metadata}
+    return {"metadata": kept, "digests": _values(kind, found)}
 
 
 def running(template: Manifest, contents: Contents) -> str:
