@@ -9,12 +9,13 @@ from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.workload.deployment.size import (
     Size,
     Sizing,
+    autoscaled,
     autoscaler_of,
     canary_size,
     full_size,
     keep_size,
     kept_size,
-    refuse_size,
+    scaled_to_zero,
     weight_to_leave,
 )
 
@@ -88,13 +89,14 @@ def test_autoscalers_are_known_by_their_target() -> None:
 
 
 def test_a_canary_with_an_autoscaler_and_a_stable_of_none_are_refused() -> None:
-    refused = refuse_size(deployment(), canary(), [autoscaler("shop-canary")])
+    refused = autoscaled(canary(), [autoscaler("shop-canary")])
     assert refused is not None
     assert refused.reason == "CanaryAutoscaled"
-    refused = refuse_size(deployment(replicas=0), None, [])
-    assert refused is not None
-    assert refused.reason == "ScaledToZero"
-    assert refuse_size(deployment(), canary(), [autoscaler()]) is None
+    assert autoscaled(canary(), [autoscaler()]) is None
+    empty = scaled_to_zero(deployment(replicas=0))
+    assert empty is not None
+    assert empty.reason == "ScaledToZero"
+    assert scaled_to_zero(deployment()) is None
 
 
 def test_traffic_goes_back_as_stable_can_carry_it() -> None:

@@ -1,19 +1,23 @@
 """The workload of a cluster: stable as an ordinary Deployment, a canary beside it, promotion in place.
 
-Reads come from watches, every write is conditional on the version that was looked at. A write that met
-another one raises Conflict and has changed nothing: look again and decide again. Nothing is remembered
+Reads come from watches, every write is conditional on the version that was looked at. After a write that
+met another one everything is looked at and decided again, a few times; then it is a Conflict, and nothing
+was written. Nothing is remembered
 between two calls but what was declared, so that a process that takes over goes on where the last one was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from phoenix_orch.kernel.clock import Clock, RealClock
-from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
+from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.errors import Changed
 from phoenix_orch.kube.patches import merge_patch_of
 from phoenix_orch.kube.resources import DEPLOYMENTS, SERVICES, Object, Resource, version_of
 from phoenix_orch.workload.deployment import marks
@@ -29,15 +33,17 @@ from phoenix_orch.workload.deployment.scene import PodTemplate, Scene, shown
 from phoenix_orch.workload.deployment.size import (
     Size,
     Sizing,
+    autoscaled,
     canary_size,
     full_size,
     keep_size,
-    refuse_size,
+    scaled_to_zero,
     weight_to_leave,
 )
 from phoenix_orch.workload.deployment.target import (
     Holder,
     claim,
+    holder,
     is_ours,
     refusals,
     replicas_of,
@@ -45,6 +51,12 @@ from phoenix_orch.workload.deployment.target import (
 )
 from phoenix_orch.workload.kubernetes_objects import Watches, needs_events, pod_events
 from phoenix_orch.workload.workload import WorkloadState
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ATTEMPTS = 5
+"""Times that a change is decided, when others write meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +69,22 @@ class DeploymentSpec:
     """Its canary: the user's own, or made from stable when there is none."""
     rollout: Holder
     sizing: Sizing = field(default_factory=Sizing)
+
+
+def decided_again(
+    call: Callable[Concatenate[KubernetesWorkload, P], Awaitable[T]],
+) -> Callable[Concatenate[KubernetesWorkload, P], Awaitable[T]]:
+    """Decide anew when what was decided on has changed: the Deployment controller writes as often as pods
+    change."""
+
+    @wraps(call)
+    async def wrapped(self: KubernetesWorkload, /, *words: P.args, **options: P.kwargs) -> T:
+        for _ in range(ATTEMPTS - 1):
+            with contextlib.suppress(Changed):
+                return await call(self, *words, **options)
+        return await call(self, *words, **options)
+
+    return wrapped
 
 
 class KubernetesWorkload:
@@ -83,6 +111,19 @@ class KubernetesWorkload:
         """(what the cluster keeps from happening: wait, why pods are refused for good: take back)."""
         scene, events = await self._look(service)
         return scene.troubles(events)
+
+    async def obstacles(self, service: str) -> tuple[Refusal, ...]:
+        """Why no weight may be raised now, though the service is declared; people change Deployments."""
+        spec = self._spec(service)
+        scene = self._scene(spec)
+        found = list(refusals(scene.stable))
+        if (empty := scaled_to_zero(scene.stable)) is not None:
+            found.append(empty)
+        if (held := holder(scene.stable)) != spec.rollout:
+            found.append(_not_held(spec, held))
+        if scene.canary is not None:
+            found += _unfit(scene, scene.canary)
+        return tuple(found)
 
     async def templates(self, service: str) -> Mapping[str, PodTemplate]:
         return shown(self._scene(self._spec(service)))
@@ -123,6 +164,7 @@ class KubernetesWorkload:
 
     # -- what is wanted ----------------------------------------------------------------------------
 
+    @decided_again
     async def declare(self, service: str, spec: DeploymentSpec, *, gone: Sequence[str] = ()) -> None:
         """Claim the Deployment for the Rollout, so that no other one releases on it.
 
@@ -141,6 +183,7 @@ class KubernetesWorkload:
             await self._patch(DEPLOYMENTS, scene.stable, claimed)
         self._declared[service] = spec
 
+    @decided_again
     async def scale(self, service: str, template: PodTemplate, count: int) -> None:
         """Want `count` canary pods of `template`.
 
@@ -160,8 +203,7 @@ class KubernetesWorkload:
 
     async def _resize(self, scene: Scene, canary: Manifest, revision: str, count: int) -> None:
         if count > 0:
-            self._refuse_size(scene)
-            refuse(confusions(scene.stable, canary, scene.around))
+            refuse(_unfit(scene, canary))
         changes: dict[str, Any] = {}
         if count > 0 and (kept := keep_size(scene.stable, canary, revision)) is not None:
             changes |= kept
@@ -172,7 +214,6 @@ class KubernetesWorkload:
 
     async def _change(self, spec: DeploymentSpec, scene: Scene, template: PodTemplate, count: int) -> None:
         """Make the canary, or let the one that Phoenix made run another revision."""
-        self._refuse_size(scene)
         made = derived(
             scene.stable,
             name=spec.canary,
@@ -187,7 +228,10 @@ class KubernetesWorkload:
             await self._create(DEPLOYMENTS, made)
             return
         self._refuse_foreign(scene.canary, spec)
-        refuse(confusions(scene.stable, {**scene.canary, "spec": made["spec"]}, scene.around))
+        if scene.canary["spec"]["selector"] != made["spec"]["selector"]:  # which cannot be changed
+            await self._delete(DEPLOYMENTS, scene.canary)
+            raise Conflict(f"Deployment {spec.canary} has to select pods by other labels; it is made anew")
+        refuse(_unfit(scene, scene.canary))
         changes = {
             "metadata": {"annotations": made["metadata"]["annotations"]},
             "spec": {
@@ -196,11 +240,6 @@ class KubernetesWorkload:
             },
         }
         await self._patch(DEPLOYMENTS, scene.canary, changes)
-
-    @staticmethod
-    def _refuse_size(scene: Scene) -> None:
-        refused = refuse_size(scene.stable, scene.canary, scene.autoscalers)
-        refuse([refused] if refused is not None else [])
 
     @staticmethod
     def _refuse_foreign(found: Manifest, spec: DeploymentSpec) -> None:
@@ -215,6 +254,7 @@ class KubernetesWorkload:
         gives them their grace period for what is under way."""
         self._spec(service)
 
+    @decided_again
     async def restart(self, service: str) -> None:
         """As `kubectl rollout restart` of stable and canary. The revision stays. Raises Conflict."""
         scene = self._scene(self._spec(service))
@@ -224,6 +264,7 @@ class KubernetesWorkload:
             if found is not None and replicas_of(found):
                 await self._patch(DEPLOYMENTS, found, {"spec": {"template": template}})
 
+    @decided_again
     async def ensure_service(self, service: str, stable_service: str) -> str:
         """The name of the canary's own Service, made or put right from stable's.
 
@@ -253,6 +294,7 @@ class KubernetesWorkload:
 
     # -- taking over and going back ----------------------------------------------------------------
 
+    @decided_again
     async def promote(self, service: str, template: PodTemplate, *, expected: str) -> Promotion:
         """The next step of making stable run what the canary runs; call until it is `done`.
 
@@ -284,6 +326,7 @@ class KubernetesWorkload:
         scene = self._scene(self._spec(service))
         return history(scene.stable, scene.replica_sets, revisions=scene.revisions(), latched=latched)
 
+    @decided_again
     async def undo(self, service: str, to: int = 0) -> bool:
         """Put stable's template back to revision number `to`; 0: the one before. False: it is that.
 
@@ -300,6 +343,7 @@ class KubernetesWorkload:
         scene = self._scene(self._spec(service))
         return changed_by_others(scene.stable, scene.replica_sets, known=known)
 
+    @decided_again
     async def leave(self, service: str) -> None:
         """Take away everything that Phoenix made and marked. First take the traffic off the canary.
 
@@ -336,7 +380,11 @@ class KubernetesWorkload:
         target: Object = dict(found)
         namespace = str(target["metadata"]["namespace"])
         patch = merge_patch_of(target, changes)
-        written = await self._client.patch(resource, name_of(found), patch, namespace)
+        try:
+            written = await self._client.patch(resource, name_of(found), patch, namespace)
+        except Changed:
+            await self._watches.show(resource, await self._client.get(resource, name_of(found), namespace))
+            raise
         await self._watches.show(resource, written)
 
     async def _create(self, resource: Resource, made: Object) -> None:
@@ -355,6 +403,16 @@ class KubernetesWorkload:
             )
         except NotFound:
             return
+
+
+def _not_held(spec: DeploymentSpec, held: Holder | None) -> Refusal:
+    by = f"is claimed by the Rollout {held.name}" if held is not None else "has lost the claim on it"
+    return Refusal("NotClaimed", f"Deployment {spec.stable} {by}", "declare it again")
+
+
+def _unfit(scene: Scene, canary: Manifest) -> list[Refusal]:
+    scaled = autoscaled(canary, scene.autoscalers)
+    return [*confusions(scene.stable, canary, scene.around), *([scaled] if scaled is not None else [])]
 
 
 def _missing(found: Manifest, made: Manifest) -> dict[str, Any]:

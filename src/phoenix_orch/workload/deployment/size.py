@@ -80,22 +80,28 @@ def keep_size(stable: Manifest, canary: Manifest, revision: str) -> Patch | None
     return {"metadata": {"annotations": {marks.FULL_SIZE: f"{replicas_of(stable)}/{revision}"}}}
 
 
-def refuse_size(stable: Manifest, canary: Manifest | None, autoscalers: Sequence[Manifest]) -> Refusal | None:
-    """Why a canary of this stable cannot be sized."""
-    if replicas_of(stable) == 0:
-        name = name_of(stable)
-        return Refusal(
-            "ScaledToZero",
-            f"Deployment {name} is scaled to zero: there is no traffic to share and nobody to compare with",
-            f"kubectl scale deployment/{name} --replicas=2, or wait until its scaler does",
-        )
-    if canary is not None and (own := autoscaler_of(canary, autoscalers)) is not None:
-        return Refusal(
-            "CanaryAutoscaled",
-            f"the HorizontalPodAutoscaler {name_of(own)} sets the replicas of the canary {name_of(canary)}",
-            f"kubectl delete hpa {name_of(own)}: the canary is as large as its weight needs",
-        )
-    return None
+def scaled_to_zero(stable: Manifest) -> Refusal | None:
+    """No weight may be raised: a router answers with errors where the main service has no pods (R5)."""
+    if replicas_of(stable) > 0:
+        return None
+    name = name_of(stable)
+    return Refusal(
+        "ScaledToZero",
+        f"Deployment {name} is scaled to zero: there is no traffic to share and nobody to compare with",
+        f"kubectl scale deployment/{name} --replicas=2, or wait until its scaler does",
+    )
+
+
+def autoscaled(canary: Manifest, autoscalers: Sequence[Manifest]) -> Refusal | None:
+    """Somebody else sets the replicas of the canary, too."""
+    own = autoscaler_of(canary, autoscalers)
+    if own is None:
+        return None
+    return Refusal(
+        "CanaryAutoscaled",
+        f"the HorizontalPodAutoscaler {name_of(own)} sets the replicas of the canary {name_of(canary)}",
+        f"kubectl delete hpa {name_of(own)}: the canary is as large as its weight needs",
+    )
 
 
 def canary_size(
