@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import pytest
 from tests.cluster.kubectl import Cluster, Refused
@@ -92,8 +92,9 @@ class World:
     def spec(self) -> DeploymentSpec:
         return DeploymentSpec(self.namespace, "shop", "shop-canary", Holder("shop", "uid-of-rollout"))
 
-    def kubectl(self, *words: str) -> str:
-        return self.cluster.kubectl(*words, "--namespace", self.namespace)
+    async def kubectl(self, *words: str) -> str:
+        """Beside the kubelet, for which some of them wait."""
+        return await asyncio.to_thread(self.cluster.kubectl, *words, "--namespace", self.namespace)
 
     def get(self, *words: str) -> Any:
         return self.cluster.get(*words, "--namespace", self.namespace)
@@ -220,8 +221,7 @@ async def step(what: Callable[[], Awaitable[Any]]) -> Any:
 async def release(world: World, workload: KubernetesWorkload, template: PodTemplate, expected: str) -> None:
     """A whole release as a controller does it, from wherever it was left."""
     await step(lambda: workload.declare(SERVICE, world.spec))
-    running = await workload.stable(SERVICE)
-    if running.revision != template.revision or (await workload.canary(SERVICE)) is not None:
+    if (await workload.stable(SERVICE)).revision != template.revision:
         size = await workload.size(SERVICE, 40)
         await step(lambda: workload.scale(SERVICE, template, size.pods))
         await step(lambda: workload.ensure_service(SERVICE, "shop"))
@@ -231,13 +231,13 @@ async def release(world: World, workload: KubernetesWorkload, template: PodTempl
 
         await until(all_ready, why="a ready canary")
 
-        async def promoted() -> bool:
-            promotion = await step(lambda: workload.promote(SERVICE, template, expected=expected))
-            assert promotion.refusal is None
-            return bool(promotion.done)
+    async def promoted() -> bool:
+        promotion = await step(lambda: workload.promote(SERVICE, template, expected=expected))
+        assert promotion.refusal is None
+        return bool(promotion.done)
 
-        await until(promoted, why="a complete promotion")
-        await step(lambda: workload.scale(SERVICE, template, 0))
+    await until(promoted, why="a complete promotion")
+    await step(lambda: workload.scale(SERVICE, template, 0))
 
 
 async def begun(world: World) -> tuple[PodTemplate, str]:
@@ -270,23 +270,27 @@ RELEASED = {"shop": ("shop:2", 3), "shop-canary": ("shop:2", 0)}
 
 async def test_a_release_and_the_way_back_beside_kubectl(world: World) -> None:
     template, expected = await begun(world)
-    before = world.kubectl("rollout", "history", "deployment/shop")
+    before = await world.kubectl("rollout", "history", "deployment/shop")
     assert "1         the first" in before
 
     size = await world.workload.size(SERVICE, 5)
     await world.workload.scale(SERVICE, template, size.pods)
     assert await world.workload.ensure_service(SERVICE, "shop") == "shop-canary"
     assert images(world) == {"shop": ("shop:1", 3), "shop-canary": ("shop:2", 1)}
-    assert "successfully rolled out" in world.kubectl("rollout", "status", "deployment/shop", "--timeout=30s")
-    assert world.kubectl("rollout", "history", "deployment/shop") == before
+    assert "successfully rolled out" in await world.kubectl(
+        "rollout", "status", "deployment/shop", "--timeout=30s"
+    )
+    assert await world.kubectl("rollout", "history", "deployment/shop") == before
     made = world.get("service", "shop-canary")["spec"]
     assert (made["type"], made["selector"]["app"]) == ("ClusterIP", "shop-canary")
 
     await release(world, world.workload, template, expected)
     assert images(world) == RELEASED
-    history = world.kubectl("rollout", "history", "deployment/shop")
+    history = await world.kubectl("rollout", "history", "deployment/shop")
     assert f"2         phoenix rollout shop: shop:2 ({template.revision})" in history
-    assert "successfully rolled out" in world.kubectl("rollout", "status", "deployment/shop", "--timeout=30s")
+    assert "successfully rolled out" in await world.kubectl(
+        "rollout", "status", "deployment/shop", "--timeout=30s"
+    )
     kept = await world.workload.history(SERVICE)
     assert [(one.number, one.images, one.stable) for one in kept] == [
         (1, ("shop:1",), False),
@@ -297,12 +301,14 @@ async def test_a_release_and_the_way_back_beside_kubectl(world: World) -> None:
 
     known = {template_hash(template.manifest)}
     assert await world.workload.changed_by_others(SERVICE, known) is None
-    world.kubectl("rollout", "undo", "deployment/shop")
+    await world.kubectl("rollout", "undo", "deployment/shop")
     await world.current()
     changed = await world.workload.changed_by_others(SERVICE, known)
     assert changed is not None
     assert changed.undo_to == 1
-    assert "successfully rolled out" in world.kubectl("rollout", "status", "deployment/shop", "--timeout=30s")
+    assert "successfully rolled out" in await world.kubectl(
+        "rollout", "status", "deployment/shop", "--timeout=30s"
+    )
     assert images(world)["shop"] == ("shop:1", 3)
 
     async def counted() -> bool:
@@ -311,7 +317,7 @@ async def test_a_release_and_the_way_back_beside_kubectl(world: World) -> None:
     await until(counted, why="the undo in the history")
     assert await step(lambda: world.workload.undo(SERVICE, 2))
     assert images(world)["shop"] == ("shop:2", 3)
-    assert "phoenix rollout shop: shop:2" in world.kubectl("rollout", "history", "deployment/shop")
+    assert "phoenix rollout shop: shop:2" in await world.kubectl("rollout", "history", "deployment/shop")
 
 
 async def test_a_promotion_is_not_complete_before_its_pods_are(world: World) -> None:
@@ -344,7 +350,7 @@ async def test_a_promotion_that_makes_no_progress_is_told_and_the_canary_stays(w
     template, expected = await begun(world)
     world.kubelet.never_ready.add("shop:2")
     await world.workload.scale(SERVICE, template, 1)
-    world.kubectl("patch", "deployment/shop", "-p", '{"spec": {"progressDeadlineSeconds": 1}}')
+    await world.kubectl("patch", "deployment/shop", "-p", '{"spec": {"progressDeadlineSeconds": 1}}')
     await world.current()
     await step(lambda: world.workload.promote(SERVICE, template, expected=expected))
 
@@ -355,7 +361,7 @@ async def test_a_promotion_that_makes_no_progress_is_told_and_the_canary_stays(w
     await until(told, why="the deadline")
     assert images(world)["shop-canary"] == ("shop:2", 1)
     with pytest.raises(Refused, match="exceeded its progress deadline"):
-        world.kubectl("rollout", "status", "deployment/shop", "--timeout=30s")
+        await world.kubectl("rollout", "status", "deployment/shop", "--timeout=30s")
 
 
 # -- every write met by somebody else, or the last one of its process ------------------------------
@@ -369,15 +375,16 @@ class Meddling:
     """A client whose every write is met: by a write of somebody else before it, or by the end of the
     process before or after it."""
 
-    def __init__(self, client: KubeClient, *, crash_at: int | None = None, after: bool = False) -> None:
+    def __init__(self, client: KubeClient, crash: Literal["before", "after"] | None = None) -> None:
         self._client = client
-        self._crash_at = crash_at
-        self._after = after
+        self._crash = crash
         self.met: set[str] = set()
-        self.writes = 0
 
     async def list(self, *words: Any, **options: Any) -> Any:
         return await self._client.list(*words, **options)
+
+    async def get(self, *words: Any) -> Object:
+        return await self._client.get(*words)
 
     async def create(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
         return cast("Object", await self._write(self._client.create(resource, body, namespace)))
@@ -387,20 +394,19 @@ class Meddling:
 
     async def patch(self, resource: Resource, name: str, patch: Patch, namespace: str) -> Object:
         what = f"{name} {sorted(patch.body)} {patch.body.get('spec')}"
-        if self._crash_at is None and what not in self.met:
+        if self._crash is None and what not in self.met:
             self.met.add(what)
             found = await self._client.get(resource, name, namespace)
             note = {"metadata": {"annotations": {"somebody": str(len(self.met))}}}
             await self._client.patch(resource, name, merge_patch_of(found, note), namespace)
         return cast("Object", await self._write(self._client.patch(resource, name, patch, namespace)))
 
-    async def _write(self, call: Any) -> Any:
-        self.writes += 1
-        if self.writes == self._crash_at and not self._after:
+    async def _write(self, call: Coroutine[Any, Any, Any]) -> Any:
+        if self._crash == "before":
             call.close()
             raise Crash
         done = await call
-        if self.writes == self._crash_at:
+        if self._crash == "after":
             raise Crash
         return done
 
@@ -421,23 +427,19 @@ async def test_a_conflict_on_every_write_changes_nothing_but_the_time(world: Wor
 
 async def test_a_release_killed_at_any_write_ends_the_same(world: World) -> None:
     template, expected = await begun(world)
-    killed, at = 0, 1
-    while True:
-        before, after = (Meddling(world.client, crash_at=at, after=late) for late in (False, True))
-        ended = []
-        for client in (before, after):
+    killed, ended = 0, False
+    while not ended:
+        for client in (Meddling(world.client, "before"), Meddling(world.client, "after")):
             try:
                 await release(world, another(world, client), template, expected)
             except Crash:
                 killed += 1
             else:
-                ended.append(client)
-        if len(ended) == 2:
-            break
+                ended = True
         assert killed < 30
     assert killed >= 3
     assert images(world) == RELEASED
-    causes = world.kubectl("rollout", "history", "deployment/shop")
+    causes = await world.kubectl("rollout", "history", "deployment/shop")
     assert causes.count("phoenix rollout") == 1
 
 
@@ -475,9 +477,28 @@ async def test_pods_that_would_be_taken_for_stables_are_refused(world: World) ->
     ):
         labels["track"] = "canary"
     await world.apply(canary)
+    await world.workload.declare(SERVICE, world.spec)
+    template = await world.workload.canary(SERVICE)
+    assert template is not None
     with pytest.raises(BadState, match="selects the pods of shop-canary too"):
-        await world.workload.declare(SERVICE, world.spec)
-    assert marks.CLAIM not in world.get("deployment", "shop")["metadata"]["annotations"]
+        await world.workload.scale(SERVICE, template, 5)
+    found = await world.workload.obstacles(SERVICE)
+    assert [one.reason for one in found] == ["StableSelectsCanary", "ServiceSelectsBoth"]
+    assert images(world)["shop-canary"] == ("shop:2", 3)
+    await world.workload.scale(SERVICE, template, 0)  # what is taken away needs no permission
+    assert images(world)["shop-canary"] == ("shop:2", 0)
+
+
+async def test_what_a_person_does_meanwhile_is_told_and_hinders_no_way_back(world: World) -> None:
+    template, _ = await begun(world)
+    await world.workload.scale(SERVICE, template, 1)
+    await world.kubectl("rollout", "pause", "deployment/shop")
+    await world.current()
+    assert [one.reason for one in await world.workload.obstacles(SERVICE)] == ["Paused"]
+    restarted = KubernetesWorkload(world.client, world.watches)
+    await restarted.declare(SERVICE, world.spec)
+    await restarted.scale(SERVICE, template, 0)
+    assert images(world) == {"shop": ("shop:1", 3), "shop-canary": ("shop:2", 0)}
 
 
 async def test_a_changed_config_map_is_a_release_that_rolls_the_pods(world: World) -> None:
@@ -489,13 +510,15 @@ async def test_a_changed_config_map_is_a_release_that_rolls_the_pods(world: Worl
     }
     stable = shop(world.namespace)
     stable["spec"]["template"]["spec"]["containers"][0]["envFrom"] = [{"configMapRef": {"name": "settings"}}]
-    await world.apply(settings, stable, service(world.namespace))
+    await world.apply(settings)
+    cache = world.watches.config_maps
+
+    async def known() -> bool:
+        return cache.get("settings", world.namespace) is not None
+
+    await until(known, why="the ConfigMap")
+    await world.apply(stable, service(world.namespace))
     await world.workload.declare(SERVICE, world.spec)
-
-    async def read() -> bool:
-        return (await world.workload.stable(SERVICE)).runs.config != revision({}, {}).config
-
-    await until(read, why="the ConfigMap")
     before = await world.workload.stable(SERVICE)
     await world.apply({**settings, "data": {"colour": "red"}})
 
@@ -505,6 +528,7 @@ async def test_a_changed_config_map_is_a_release_that_rolls_the_pods(world: Worl
     await until(changed, why="another revision")
     after = await world.workload.stable(SERVICE)
     assert after.runs.template == before.runs.template
+    assert set((await world.workload.state(SERVICE)).wanted) == {before.revision}
 
     await world.workload.scale(SERVICE, after, 1)
 
@@ -518,7 +542,7 @@ async def test_a_changed_config_map_is_a_release_that_rolls_the_pods(world: Worl
         return (await world.workload.promote(SERVICE, after, expected=before.runs.template)).done
 
     await until(promoted, why="a complete promotion")
-    assert "2         phoenix rollout" in world.kubectl("rollout", "history", "deployment/shop")
+    assert "2         phoenix rollout" in await world.kubectl("rollout", "history", "deployment/shop")
     template = world.get("deployment", "shop")["spec"]["template"]["metadata"]["annotations"]
     assert template[marks.REVISION] == after.revision
 
@@ -541,7 +565,7 @@ async def test_two_rollouts_at_the_same_moment_do_not_both_get_it(world: World) 
     answers = await asyncio.gather(
         both[0].declare(SERVICE, world.spec), both[1].declare(SERVICE, theirs), return_exceptions=True
     )
-    assert sorted(type(one).__name__ for one in answers) == ["Changed", "NoneType"]
+    assert sorted(type(one).__name__ for one in answers) == ["BadState", "NoneType"]
 
 
 async def test_what_argo_owns_is_refused_and_not_written(world: World) -> None:
@@ -569,8 +593,8 @@ async def test_leaving_takes_away_what_was_made_and_leaves_stable_serving(world:
 
 async def test_an_autoscaler_keeps_the_number_of_stables_pods(world: World) -> None:
     template, expected = await begun(world)
-    world.kubectl("autoscale", "deployment", "shop", "--min=2", "--max=9", "--cpu=50%")
-    world.kubectl("scale", "deployment", "shop", "--replicas=5")
+    await world.kubectl("autoscale", "deployment", "shop", "--min=2", "--max=9", "--cpu=50%")
+    await world.kubectl("scale", "deployment", "shop", "--replicas=5")
     await world.current()
     await release(world, world.workload, template, expected)
     assert images(world)["shop"] == ("shop:2", 5)
@@ -640,7 +664,7 @@ async def test_a_crash_loop_and_an_image_that_cannot_be_pulled(world: World) -> 
 
 async def test_a_quota_is_the_clusters_and_a_policy_is_the_versions(world: World) -> None:
     template, _ = await begun(world)
-    world.kubectl("create", "quota", "small", "--hard=pods=3")
+    await world.kubectl("create", "quota", "small", "--hard=pods=3")
     await until(lambda: _quota_counts(world), why="a quota that counts")
     await world.workload.scale(SERVICE, template, 1)
 
@@ -651,7 +675,7 @@ async def test_a_quota_is_the_clusters_and_a_policy_is_the_versions(world: World
     assert "exceeded quota" in trouble.message
     assert (await world.workload.state(SERVICE)).exits == ()
 
-    world.kubectl("delete", "quota", "small")
+    await world.kubectl("delete", "quota", "small")
     world.cluster.kubectl(
         "label", "namespace", world.namespace, "pod-security.kubernetes.io/enforce=restricted"
     )

@@ -7,13 +7,14 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
-from tests.unit.deployment_setting import template
+from tests.unit.deployment_setting import deployment, template
 
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.defaults import quantity
 from phoenix_orch.workload.deployment.revision import (
     Contents,
     Reference,
+    adopted,
     digested,
     marked,
     references,
@@ -221,7 +222,7 @@ def test_binary_and_text_of_the_same_bytes_read_alike() -> None:
 
 def test_what_runs_is_what_was_promoted_until_somebody_changes_the_template() -> None:
     promoted = revision(READING, CONTENTS)
-    stable = marked(READING, promoted)
+    stable = marked(deepcopy(READING), promoted)
     edited = {**CONTENTS, KEYS: secret(key="rotated")}
     assert running(stable, edited) == promoted.id
     assert revision(stable, edited).id != promoted.id
@@ -234,3 +235,15 @@ def test_hashes_of_values_are_as_good_as_values() -> None:
     assert revision(READING, kept) == revision(READING, CONTENTS)
     assert "s3cret" not in repr(kept)
     assert base64.b64encode(b"s3cret").decode() not in repr(kept)
+
+
+def test_what_a_deployment_ran_when_it_was_claimed_is_written_down_once() -> None:
+    stable = deployment(pods=deepcopy(READING))
+    first = revision(READING, CONTENTS)
+    stable["metadata"]["annotations"] = adopted(stable, CONTENTS)
+    edited = {**CONTENTS, KEYS: secret(key="rotated")}
+    assert adopted(stable, edited) == {}
+    assert running(stable["spec"]["template"], edited, stable) == first.id
+    stable["spec"]["template"]["spec"]["containers"][0]["image"] = "shop:3"
+    assert adopted(stable, edited)[marks.REVISION] == revision(stable["spec"]["template"], edited).id
+    assert adopted(deployment(pods=marked(READING, first)), edited) == {}

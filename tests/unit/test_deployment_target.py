@@ -9,7 +9,15 @@ from tests.unit.deployment_setting import deployment, merged
 
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.refusal import Refusal
-from phoenix_orch.workload.deployment.target import Holder, claim, holder, refusals, refuse_kind, unclaim
+from phoenix_orch.workload.deployment.target import (
+    Holder,
+    claim,
+    foreign,
+    holder,
+    refuse_kind,
+    unclaim,
+    unfit,
+)
 
 MINE, OTHER = Holder("shop", "uid-1"), Holder("other", "uid-2")
 
@@ -51,7 +59,7 @@ def rolling(replicas: int, **limits: Any) -> dict[str, Any]:
 
 
 def test_an_ordinary_deployment_is_released() -> None:
-    assert refusals(deployment()) == ()
+    assert foreign(deployment()) == unfit(deployment()) == ()
 
 
 @pytest.mark.parametrize(
@@ -74,24 +82,24 @@ def test_an_ordinary_deployment_is_released() -> None:
     ],
 )
 def test_what_is_refused_and_that_there_is_a_remedy(stable: dict[str, Any], reason: str) -> None:
-    (found,) = refusals(stable)
+    (found,) = (*foreign(stable), *unfit(stable))
     assert found.reason == reason
     assert found.message
     assert found.remedy
 
 
 def test_the_default_strategy_leaves_one_pod_at_any_size() -> None:
-    assert all(refusals(rolling(n, maxUnavailable="25%", maxSurge="25%")) == () for n in range(1, 20))
+    assert all(unfit(rolling(n, maxUnavailable="25%", maxSurge="25%")) == () for n in range(1, 20))
 
 
 def test_flagger_is_known_by_the_primary_it_made() -> None:
     primary = owned("flagger.app/v1beta1", "Canary")
-    assert [found.reason for found in refusals(deployment(), primary=primary)] == ["OwnedByFlagger"]
-    assert refusals(deployment(), primary=deployment("shop-primary")) == ()
+    assert [found.reason for found in foreign(deployment(), primary=primary)] == ["OwnedByFlagger"]
+    assert foreign(deployment(), primary=deployment("shop-primary")) == ()
 
 
 def test_one_scaled_to_zero_may_have_any_strategy_of_updates() -> None:
-    assert refusals(rolling(0, maxUnavailable=1)) == ()
+    assert unfit(rolling(0, maxUnavailable=1)) == ()
 
 
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet", "ReplicaSet", "Rollout", "Job"])

@@ -8,27 +8,23 @@ between two calls but what was declared, so that a process that takes over goes 
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 from phoenix_orch.kernel.clock import Clock, RealClock
 from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
-from phoenix_orch.kube.errors import Changed
-from phoenix_orch.kube.patches import merge_patch_of
-from phoenix_orch.kube.resources import DEPLOYMENTS, SERVICES, Object, Resource, version_of
+from phoenix_orch.kube.resources import DEPLOYMENTS, SERVICES
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment import promotion as promotions
 from phoenix_orch.workload.deployment.canary import canary_service, confusions, derived, with_images
 from phoenix_orch.workload.deployment.health import Trouble
 from phoenix_orch.workload.deployment.history import Kept, StableChanged, changed_by_others, history, undo
-from phoenix_orch.workload.deployment.manifest import Manifest, difference, name_of, uid_of
+from phoenix_orch.workload.deployment.manifest import Manifest, difference, mapping, name_of
 from phoenix_orch.workload.deployment.promotion import Promotion, promote
 from phoenix_orch.workload.deployment.refusal import Refusal, refuse
-from phoenix_orch.workload.deployment.revision import marked, revision
+from phoenix_orch.workload.deployment.revision import adopted, marked, revision
 from phoenix_orch.workload.deployment.scene import PodTemplate, Scene, shown
 from phoenix_orch.workload.deployment.size import (
     Size,
@@ -43,20 +39,16 @@ from phoenix_orch.workload.deployment.size import (
 from phoenix_orch.workload.deployment.target import (
     Holder,
     claim,
+    foreign,
     holder,
     is_ours,
-    refusals,
     replicas_of,
     unclaim,
+    unfit,
 )
 from phoenix_orch.workload.kubernetes_objects import Watches, needs_events, pod_events
+from phoenix_orch.workload.kubernetes_writes import Writes, decided_again
 from phoenix_orch.workload.workload import WorkloadState
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-ATTEMPTS = 5
-"""Times that a change is decided, when others write meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +63,6 @@ class DeploymentSpec:
     sizing: Sizing = field(default_factory=Sizing)
 
 
-def decided_again(
-    call: Callable[Concatenate[KubernetesWorkload, P], Awaitable[T]],
-) -> Callable[Concatenate[KubernetesWorkload, P], Awaitable[T]]:
-    """Decide anew when what was decided on has changed: the Deployment controller writes as often as pods
-    change."""
-
-    @wraps(call)
-    async def wrapped(self: KubernetesWorkload, /, *words: P.args, **options: P.kwargs) -> T:
-        for _ in range(ATTEMPTS - 1):
-            with contextlib.suppress(Changed):
-                return await call(self, *words, **options)
-        return await call(self, *words, **options)
-
-    return wrapped
-
-
 class KubernetesWorkload:
     """Deployments as a `Running[DeploymentSpec, PodTemplate]`, with what only a cluster has."""
 
@@ -94,6 +70,7 @@ class KubernetesWorkload:
         """`client`: fenced, where several processes could write. `watches` have to be synced."""
         self._client = client
         self._watches = watches
+        self._writes = Writes(client, watches)
         self._clock = clock or RealClock()
         self._declared: dict[str, DeploymentSpec] = {}
 
@@ -116,7 +93,7 @@ class KubernetesWorkload:
         """Why no weight may be raised now, though the service is declared; people change Deployments."""
         spec = self._spec(service)
         scene = self._scene(spec)
-        found = list(refusals(scene.stable))
+        found = [*foreign(scene.stable), *unfit(scene.stable)]
         if (empty := scaled_to_zero(scene.stable)) is not None:
             found.append(empty)
         if (held := holder(scene.stable)) != spec.rollout:
@@ -166,21 +143,25 @@ class KubernetesWorkload:
 
     @decided_again
     async def declare(self, service: str, spec: DeploymentSpec, *, gone: Sequence[str] = ()) -> None:
-        """Claim the Deployment for the Rollout, so that no other one releases on it.
+        """Claim the Deployment for the Rollout, so that no other one releases on it, and write down on it
+        what it runs. Call it in every pass: what was lost is put back.
 
-        `gone`: uids of Rollouts that exist no more. Raises BadState with every reason why it cannot be
-        released, NotFound where it does not exist, Conflict. Without any of these it is declared.
+        `gone`: uids of Rollouts that exist no more. Raises BadState where it belongs to somebody else,
+        NotFound where it does not exist, Conflict; otherwise it is declared. What keeps it from being
+        released now is told by `obstacles`: it must not keep anybody from taking a canary away.
         """
         scene = self._scene(spec)
-        primary = self._watches.deployments.get(f"{spec.stable}-primary", spec.namespace)
-        refuse(refusals(scene.stable, primary=primary))
-        if scene.canary is not None and not is_ours(scene.canary, spec.rollout.name):
-            refuse(confusions(scene.stable, scene.canary, scene.around))
+        if holder(scene.stable) != spec.rollout:
+            primary = self._watches.deployments.get(f"{spec.stable}-primary", spec.namespace)
+            refuse(foreign(scene.stable, primary))
         claimed = claim(scene.stable, spec.rollout, gone=gone)
         if isinstance(claimed, Refusal):
             refuse([claimed])
-        elif claimed is not None:
-            await self._patch(DEPLOYMENTS, scene.stable, claimed)
+        else:
+            known = adopted(scene.stable, scene.contents)
+            said = {**mapping(claimed or {}, "metadata", "annotations"), **known}
+            if said:
+                await self._writes.patch(DEPLOYMENTS, scene.stable, {"metadata": {"annotations": said}})
         self._declared[service] = spec
 
     @decided_again
@@ -210,7 +191,7 @@ class KubernetesWorkload:
         if replicas_of(canary) != count:
             changes["spec"] = {"replicas": count}
         if changes:
-            await self._patch(DEPLOYMENTS, canary, changes)
+            await self._writes.patch(DEPLOYMENTS, canary, changes)
 
     async def _change(self, spec: DeploymentSpec, scene: Scene, template: PodTemplate, count: int) -> None:
         """Make the canary, or let the one that Phoenix made run another revision."""
@@ -225,11 +206,11 @@ class KubernetesWorkload:
         kept = keep_size(scene.stable, made, template.revision) or {}
         made["metadata"]["annotations"] = kept["metadata"]["annotations"]
         if scene.canary is None:
-            await self._create(DEPLOYMENTS, made)
+            await self._writes.create(DEPLOYMENTS, made)
             return
         self._refuse_foreign(scene.canary, spec)
         if scene.canary["spec"]["selector"] != made["spec"]["selector"]:  # which cannot be changed
-            await self._delete(DEPLOYMENTS, scene.canary)
+            await self._writes.delete(DEPLOYMENTS, scene.canary)
             raise Conflict(f"Deployment {spec.canary} has to select pods by other labels; it is made anew")
         refuse(_unfit(scene, scene.canary))
         changes = {
@@ -239,7 +220,7 @@ class KubernetesWorkload:
                 "template": difference(scene.canary["spec"]["template"], made["spec"]["template"]),
             },
         }
-        await self._patch(DEPLOYMENTS, scene.canary, changes)
+        await self._writes.patch(DEPLOYMENTS, scene.canary, changes)
 
     @staticmethod
     def _refuse_foreign(found: Manifest, spec: DeploymentSpec) -> None:
@@ -262,7 +243,7 @@ class KubernetesWorkload:
         template = {"metadata": {"annotations": {marks.RESTARTED_AT: at}}}
         for found in (scene.stable, scene.canary):
             if found is not None and replicas_of(found):
-                await self._patch(DEPLOYMENTS, found, {"spec": {"template": template}})
+                await self._writes.patch(DEPLOYMENTS, found, {"spec": {"template": template}})
 
     @decided_again
     async def ensure_service(self, service: str, stable_service: str) -> str:
@@ -285,11 +266,11 @@ class KubernetesWorkload:
         )
         found = named.get(name_of(made))
         if found is None:
-            await self._create(SERVICES, made)
+            await self._writes.create(SERVICES, made)
         else:
             self._refuse_foreign(found, spec)
             if changes := _missing(found, made):
-                await self._patch(SERVICES, found, changes)
+                await self._writes.patch(SERVICES, found, changes)
         return name_of(made)
 
     # -- taking over and going back ----------------------------------------------------------------
@@ -318,7 +299,7 @@ class KubernetesWorkload:
             around=scene.around,
         )
         if promotion.patch is not None:
-            await self._patch(DEPLOYMENTS, scene.stable, promotion.patch)
+            await self._writes.patch(DEPLOYMENTS, scene.stable, promotion.patch)
         return promotion
 
     async def history(self, service: str, latched: Collection[str] = ()) -> tuple[Kept, ...]:
@@ -335,7 +316,7 @@ class KubernetesWorkload:
         scene = self._scene(self._spec(service))
         patch = undo(scene.stable, scene.replica_sets, to)
         if patch is not None:
-            await self._patch(DEPLOYMENTS, scene.stable, patch)
+            await self._writes.patch(DEPLOYMENTS, scene.stable, patch)
         return patch is not None
 
     async def changed_by_others(self, service: str, known: Collection[str]) -> StableChanged | None:
@@ -353,11 +334,11 @@ class KubernetesWorkload:
         scene = self._scene(spec)
         for found in scene.around.services:
             if is_ours(found, spec.rollout.name):
-                await self._delete(SERVICES, found)
+                await self._writes.delete(SERVICES, found)
         if scene.canary is not None and is_ours(scene.canary, spec.rollout.name):
-            await self._delete(DEPLOYMENTS, scene.canary)
+            await self._writes.delete(DEPLOYMENTS, scene.canary)
         if (given_up := unclaim(scene.stable, spec.rollout)) is not None:
-            await self._patch(DEPLOYMENTS, scene.stable, given_up)
+            await self._writes.patch(DEPLOYMENTS, scene.stable, given_up)
         del self._declared[service]
 
     # -- the API server ----------------------------------------------------------------------------
@@ -375,34 +356,6 @@ class KubernetesWorkload:
         spec = self._spec(service)
         scene = self._scene(spec)
         return scene, await pod_events(self._client, spec.namespace) if needs_events(scene) else ()
-
-    async def _patch(self, resource: Resource, found: Manifest, changes: Mapping[str, Any]) -> None:
-        target: Object = dict(found)
-        namespace = str(target["metadata"]["namespace"])
-        patch = merge_patch_of(target, changes)
-        try:
-            written = await self._client.patch(resource, name_of(found), patch, namespace)
-        except Changed:
-            await self._watches.show(resource, await self._client.get(resource, name_of(found), namespace))
-            raise
-        await self._watches.show(resource, written)
-
-    async def _create(self, resource: Resource, made: Object) -> None:
-        written = await self._client.create(resource, made)
-        await self._watches.show(resource, written)
-
-    async def _delete(self, resource: Resource, found: Manifest) -> None:
-        target: Object = dict(found)
-        try:
-            await self._client.delete(
-                resource,
-                name_of(found),
-                str(target["metadata"]["namespace"]),
-                uid=uid_of(found),
-                version=version_of(target),
-            )
-        except NotFound:
-            return
 
 
 def _not_held(spec: DeploymentSpec, held: Holder | None) -> Refusal:

@@ -21,9 +21,10 @@ FULL_SIZE = f"{GROUP}/full-size"
 """Annotation of the canary: `<pods>/<revision>`, the pods of stable when the release of it began."""
 
 REVISION = f"{GROUP}/revision"
-"""Annotation of a pod template: the revision that was promoted with it."""
+"""Annotation of a pod template: the revision that was promoted with it. Annotation of stable: the revision
+that it ran when it was claimed; the template is left alone, so that no pod is replaced for it."""
 TEMPLATE = f"{GROUP}/template"
-"""Annotation of a pod template: the hash of the template that `REVISION` was said of."""
+"""Annotation beside `REVISION`: the hash of the template that it was said of."""
 
 SELECTS_BOTH = f"{GROUP}/selects-both"
 """Annotation of a Service that may select stable and canary pods alike, since it carries no traffic."""

@@ -90,16 +90,27 @@ def digested(kind: str, found: Manifest) -> dict[str, Any]:
     return {"metadata": kept, "digests": _values(kind, found)}
 
 
-def running(template: Manifest, contents: Contents) -> str:
-    """The revision that the pods of `template` were started with.
+def running(template: Manifest, contents: Contents, of: Manifest | None = None) -> str:
+    """The revision that the pods of `template` were started with, as far as it was written down.
 
-    What was promoted says so itself, as long as nobody changed the template since: a ConfigMap that is
-    edited later makes another revision of what would run, not of what runs.
+    What was promoted says so on its template; what was there before on its Deployment or ReplicaSet,
+    `of`. Either counts as long as nobody changed the template since. A ConfigMap that is edited later
+    makes another revision of what would run, not of what runs.
     """
-    said = annotation(template, marks.REVISION)
-    if said is not None and annotation(template, marks.TEMPLATE) == template_hash(template):
-        return said
+    now = template_hash(template)
+    for said in (template, of or {}):
+        if annotation(said, marks.TEMPLATE) == now and (found := annotation(said, marks.REVISION)):
+            return found
     return revision(template, contents).id
+
+
+def adopted(deployment: Manifest, contents: Contents) -> dict[str, str]:
+    """Annotations for a Deployment that say what its pods run; empty where that is known."""
+    template = deployment["spec"]["template"]
+    if template_hash(template) in (annotation(one, marks.TEMPLATE) for one in (template, deployment)):
+        return {}
+    found = revision(template, contents)
+    return {marks.REVISION: found.id, marks.TEMPLATE: found.template}
 
 
 def marked(template: Manifest, found: Revision) -> dict[str, Any]:

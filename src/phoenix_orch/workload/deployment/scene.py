@@ -82,7 +82,7 @@ class Scene:
 
     def stable_revision(self) -> str:
         """What stable runs: a changed ConfigMap is not in pods that were started before."""
-        return running(self.stable["spec"]["template"], self.contents)
+        return running(self.stable["spec"]["template"], self.contents, self.stable)
 
     def revisions(self) -> dict[str, str]:
         """The revision of each ReplicaSet of both, by name."""
@@ -93,7 +93,7 @@ class Scene:
                 template = as_stable(template, self.apart)
             elif not owned_by(one, self.stable):
                 continue
-            found[name_of(one)] = running(template, self.contents)
+            found[name_of(one)] = running(template, self.contents, one)
         return found
 
     def wanted(self) -> dict[str, int]:

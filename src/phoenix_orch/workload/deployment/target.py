@@ -50,15 +50,19 @@ def refuse_kind(kind: str) -> Refusal | None:
     return Refusal("KindNotSupported", f"a {kind} cannot be released: {why}", remedy)
 
 
-def refusals(stable: Manifest, *, primary: Manifest | None = None) -> tuple[Refusal, ...]:
-    """Every reason why this Deployment cannot be released now.
+def foreign(stable: Manifest, primary: Manifest | None = None) -> tuple[Refusal, ...]:
+    """Why it is not for Phoenix to release this workload at all.
 
     `primary`: the Deployment `<name>-primary`, if there is one; Flagger leaves its marks there alone.
     """
     kind = str(stable.get("kind") or "Deployment")
-    if (other := refuse_kind(kind)) is not None:
-        return (other,)
-    return (*_owned_by_others(stable, primary), *_unfit(stable))
+    other = refuse_kind(kind)
+    return (other,) if other is not None else tuple(_owned_by_others(stable, primary))
+
+
+def unfit(stable: Manifest) -> tuple[Refusal, ...]:
+    """Why it cannot be promoted over as it is now."""
+    return tuple(_unfit(stable))
 
 
 def _owned_by_others(stable: Manifest, primary: Manifest | None) -> Iterator[Refusal]:
@@ -178,8 +182,8 @@ def unclaim(stable: Manifest, by: Holder) -> Patch | None:
     held = holder(stable)
     if held is None or held.uid != by.uid:
         return None
-    kept = [key for key in (marks.CLAIM, marks.CLAIMANT) if annotation(stable, key)]
-    return {"metadata": {"annotations": dict.fromkeys(kept)}}
+    kept = mapping(stable, "metadata", "annotations")
+    return {"metadata": {"annotations": {key: None for key in kept if marks.is_ours(key)}}}
 
 
 def is_ours(found: Manifest, rollout: str) -> bool:
