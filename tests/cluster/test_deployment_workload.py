@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
@@ -124,12 +125,14 @@ async def until(what: Callable[[], Awaitable[Any]], *, why: str = "") -> Any:
 
 
 @contextlib.asynccontextmanager
-async def a_world(cluster: Cluster, namespace: str) -> AsyncIterator[World]:
-    target = load(cluster.kubeconfig, namespace=namespace)
-    async with KubeClient(target) as client, Caches(client) as caches:
+async def a_world(cluster: Cluster, namespace: str, user: Path | None = None) -> AsyncIterator[World]:
+    """`user`: the kubeconfig that the workload uses; the kubelet is the administrator."""
+    admin = load(cluster.kubeconfig, namespace=namespace)
+    target = load(user or cluster.kubeconfig, namespace=namespace)
+    async with KubeClient(admin) as node, KubeClient(target) as client, Caches(client) as caches:
         watches = Watches.of(caches, namespace)
         await watches.synced()
-        async with Kubelet(client, namespace).running() as kubelet:
+        async with Kubelet(node, namespace).running() as kubelet:
             workload = KubernetesWorkload(client, watches)
             yield World(cluster, namespace, client, watches, kubelet, workload)
 
