@@ -7,24 +7,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ruamel.yaml import YAML
-from tests.cluster.plane import ControlPlane
-from tests.cluster.test_deployment_workload import (
-    SERVICE,
+from tests.cluster.deployments import (
     Meddling,
     World,
     a_world,
     another,
     begun,
-    pytestmark,
     release,
     step,
     until,
 )
+from tests.cluster.plane import ControlPlane
 
+from phoenix_orch.testing.workload_contract import SERVICE
 from phoenix_orch.workload.kubernetes import KubernetesWorkload
 
-__all__ = ["pytestmark"]
+pytestmark = pytest.mark.anyio
 
 PAGE = Path(__file__).parents[2] / "docs/reference/workload-kubernetes.md"
 NAMESPACE = "default"

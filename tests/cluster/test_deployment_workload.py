@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import pytest
+from tests.cluster.deployments import (
+    Crash,
+    Meddling,
+    World,
+    a_world,
+    another,
+    begun,
+    images,
+    release,
+    service,
+    shop,
+    step,
+    until,
+)
 from tests.cluster.kubectl import Cluster, Refused
-from tests.cluster.pods import Kubelet, stamp
+from tests.cluster.pods import stamp
 from tests.unit.test_deployment_revision import WRITTEN
 
-from phoenix_orch.kernel.errors import BadState, Conflict, NotFound
-from phoenix_orch.kube.caches import Caches
-from phoenix_orch.kube.client import KubeClient
-from phoenix_orch.kube.config import load
-from phoenix_orch.kube.patches import Patch, merge_patch_of
-from phoenix_orch.kube.resources import DEPLOYMENTS, Object, Resource
+from phoenix_orch.kernel.errors import BadState, NotFound
 from phoenix_orch.testing import workload_contract
 from phoenix_orch.testing.workload_contract import SERVICE, Check
 from phoenix_orch.workload.deployment import marks
@@ -30,7 +36,6 @@ from phoenix_orch.workload.deployment.revision import revision, template_hash
 from phoenix_orch.workload.deployment.scene import PodTemplate
 from phoenix_orch.workload.deployment.target import Holder
 from phoenix_orch.workload.kubernetes import DeploymentSpec, KubernetesWorkload
-from phoenix_orch.workload.kubernetes_objects import Watches
 from phoenix_orch.workload.workload import Instance, Workload
 
 pytestmark = [
@@ -39,102 +44,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*_SelectorTransport:pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning"),
 ]
-
-PATIENCE = 30.0
-
-
-def shop(namespace: str, *, replicas: int = 3, image: str = "shop:1", **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {
-            "name": "shop",
-            "namespace": namespace,
-            "annotations": {marks.CHANGE_CAUSE: "the first"},
-        },
-        "spec": {
-            "replicas": replicas,
-            "selector": {"matchLabels": {"app": "shop"}},
-            "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": {
-                "metadata": {"labels": {"app": "shop"}},
-                "spec": {"containers": [{"name": "shop", "image": image}]},
-            },
-            **spec,
-        },
-    }
-
-
-def service(namespace: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "shop", "namespace": namespace},
-        "spec": {
-            "type": "NodePort",
-            "selector": {"app": "shop"},
-            "ports": [{"port": 80, "targetPort": 8080}],
-        },
-    }
-
-
-@dataclass
-class World:
-    """A namespace with a workload, a kubelet and kubectl."""
-
-    cluster: Cluster
-    namespace: str
-    client: KubeClient
-    watches: Watches
-    kubelet: Kubelet
-    workload: KubernetesWorkload
-
-    @property
-    def spec(self) -> DeploymentSpec:
-        return DeploymentSpec(self.namespace, "shop", "shop-canary", Holder("shop", "uid-of-rollout"))
-
-    async def kubectl(self, *words: str) -> str:
-        """Beside the kubelet, for which some of them wait."""
-        return await asyncio.to_thread(self.cluster.kubectl, *words, "--namespace", self.namespace)
-
-    def get(self, *words: str) -> Any:
-        return self.cluster.get(*words, "--namespace", self.namespace)
-
-    async def apply(self, *objects: dict[str, Any]) -> None:
-        """Apply, and wait until the watches show it."""
-        await asyncio.to_thread(self.cluster.apply, *objects)
-        for one in objects:
-            if one["kind"] == "Deployment":
-                name = one["metadata"]["name"]
-                found = await self.client.get(DEPLOYMENTS, name, self.namespace)
-                await self.watches.deployments.shows(found)
-
-    async def current(self) -> None:
-        """Wait until the watch of Deployments shows what kubectl did."""
-        for found in (await self.client.list(DEPLOYMENTS, self.namespace)).items:
-            await self.watches.deployments.shows(found)
-
-
-async def until(what: Callable[[], Awaitable[Any]], *, why: str = "") -> Any:
-    """The first answer that is something."""
-    deadline = time.monotonic() + PATIENCE
-    while not (found := await what()):
-        assert time.monotonic() < deadline, f"did not come: {why}"
-        await asyncio.sleep(0.05)
-    return found
-
-
-@contextlib.asynccontextmanager
-async def a_world(cluster: Cluster, namespace: str, user: Path | None = None) -> AsyncIterator[World]:
-    """`user`: the kubeconfig that the workload uses; the kubelet is the administrator."""
-    admin = load(cluster.kubeconfig, namespace=namespace)
-    target = load(user or cluster.kubeconfig, namespace=namespace)
-    async with KubeClient(admin) as node, KubeClient(target) as client, Caches(client) as caches:
-        watches = Watches.of(caches, namespace)
-        await watches.synced()
-        async with Kubelet(node, namespace).running() as kubelet:
-            workload = KubernetesWorkload(client, watches)
-            yield World(cluster, namespace, client, watches, kubelet, workload)
 
 
 @pytest.fixture
@@ -209,63 +118,6 @@ async def test_contract(world: World, check: Check) -> None:
 
 
 # -- a release -------------------------------------------------------------------------------------
-
-
-async def step(what: Callable[[], Awaitable[Any]]) -> Any:
-    """One step of a caller that looks again after a conflict."""
-    for _ in range(20):
-        try:
-            return await what()
-        except Conflict:
-            await asyncio.sleep(0.05)
-    raise AssertionError("conflicts without end")
-
-
-async def release(world: World, workload: KubernetesWorkload, template: PodTemplate, expected: str) -> None:
-    """A whole release as a controller does it, from wherever it was left."""
-    await step(lambda: workload.declare(SERVICE, world.spec))
-    if (await workload.stable(SERVICE)).revision != template.revision:
-        size = await workload.size(SERVICE, 40)
-        await step(lambda: workload.scale(SERVICE, template, size.pods))
-        await step(lambda: workload.ensure_service(SERVICE, "shop"))
-
-        async def all_ready() -> bool:
-            return len((await workload.state(SERVICE)).ready(template.revision)) >= size.pods
-
-        await until(all_ready, why="a ready canary")
-
-    async def promoted() -> bool:
-        promotion = await step(lambda: workload.promote(SERVICE, template, expected=expected))
-        assert promotion.refusal is None
-        return bool(promotion.done)
-
-    await until(promoted, why="a complete promotion")
-    await step(lambda: workload.scale(SERVICE, template, 0))
-
-
-async def begun(world: World) -> tuple[PodTemplate, str]:
-    """Stable serves; the template of the next version, and the hash of the present one."""
-    await world.apply(shop(world.namespace), service(world.namespace))
-    await world.workload.declare(SERVICE, world.spec)
-
-    async def serves() -> bool:
-        state = await world.workload.state(SERVICE)
-        return len(state.ready((await world.workload.stable(SERVICE)).revision)) == 3
-
-    await until(serves, why="a ready stable")
-    template = await world.workload.with_images(SERVICE, {"shop": "shop:2"})
-    return template, template_hash((await world.workload.stable(SERVICE)).manifest)
-
-
-def images(world: World) -> dict[str, tuple[str, int]]:
-    """What each Deployment wants."""
-    return {
-        one["metadata"]["name"]: (
-            one["spec"]["template"]["spec"]["containers"][0]["image"],
-            one["spec"]["replicas"],
-        )
-        for one in world.get("deployments")["items"]
-    }
 
 
 RELEASED = {"shop": ("shop:2", 3), "shop-canary": ("shop:2", 0)}
@@ -370,55 +222,6 @@ async def test_a_promotion_that_makes_no_progress_is_told_and_the_canary_stays(w
 # -- every write met by somebody else, or the last one of its process ------------------------------
 
 
-class Crash(Exception):
-    """The process ends here."""
-
-
-class Meddling:
-    """A client whose every write is met: by a write of somebody else before it, or by the end of the
-    process before or after it."""
-
-    def __init__(self, client: KubeClient, crash: Literal["before", "after"] | None = None) -> None:
-        self._client = client
-        self._crash = crash
-        self.met: set[str] = set()
-
-    async def list(self, *words: Any, **options: Any) -> Any:
-        return await self._client.list(*words, **options)
-
-    async def get(self, *words: Any) -> Object:
-        return await self._client.get(*words)
-
-    async def create(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
-        return cast("Object", await self._write(self._client.create(resource, body, namespace)))
-
-    async def delete(self, resource: Resource, name: str, namespace: str, **options: Any) -> None:
-        await self._write(self._client.delete(resource, name, namespace, **options))
-
-    async def patch(self, resource: Resource, name: str, patch: Patch, namespace: str) -> Object:
-        what = f"{name} {sorted(patch.body)} {patch.body.get('spec')}"
-        if self._crash is None and what not in self.met:
-            self.met.add(what)
-            found = await self._client.get(resource, name, namespace)
-            note = {"metadata": {"annotations": {"somebody": str(len(self.met))}}}
-            await self._client.patch(resource, name, merge_patch_of(found, note), namespace)
-        return cast("Object", await self._write(self._client.patch(resource, name, patch, namespace)))
-
-    async def _write(self, call: Coroutine[Any, Any, Any]) -> Any:
-        if self._crash == "before":
-            call.close()
-            raise Crash
-        done = await call
-        if self._crash == "after":
-            raise Crash
-        return done
-
-
-def another(world: World, client: Meddling) -> KubernetesWorkload:
-    """The workload of another process."""
-    return KubernetesWorkload(cast("KubeClient", client), world.watches)
-
-
 async def test_a_conflict_on_every_write_changes_nothing_but_the_time(world: World) -> None:
     template, expected = await begun(world)
     meddling = Meddling(world.client)
@@ -502,6 +305,40 @@ async def test_what_a_person_does_meanwhile_is_told_and_hinders_no_way_back(worl
     await restarted.declare(SERVICE, world.spec)
     await restarted.scale(SERVICE, template, 0)
     assert images(world) == {"shop": ("shop:1", 3), "shop-canary": ("shop:2", 0)}
+
+
+async def test_another_revision_takes_the_place_of_the_one_on_its_way(world: World) -> None:
+    template, _ = await begun(world)
+    await world.workload.scale(SERVICE, template, 1)
+    other = await world.workload.with_images(SERVICE, {"shop": "shop:3"})
+    await world.workload.scale(SERVICE, other, 2)
+    assert images(world)["shop-canary"] == ("shop:3", 2)
+    await world.workload.scale(SERVICE, template, 0)
+    assert images(world)["shop-canary"] == ("shop:3", 2)
+
+
+async def test_a_service_that_comes_later_makes_a_canary_with_other_labels(world: World) -> None:
+    """A selector cannot be changed, so the Deployment is made anew."""
+    stable = shop(world.namespace)
+    stable["spec"]["template"]["metadata"]["labels"]["tier"] = "web"
+    await world.apply(stable)
+    await world.workload.declare(SERVICE, world.spec)
+    template = await world.workload.with_images(SERVICE, {"shop": "shop:2"})
+    await world.workload.scale(SERVICE, template, 1)
+    later = service(world.namespace)
+    later["metadata"]["name"] = "web"
+    later["spec"]["selector"] = {"tier": "web"}
+    await world.apply(later)
+
+    async def told() -> list[str]:
+        return [one.reason for one in await world.workload.obstacles(SERVICE)]
+
+    assert await until(told, why="the Service") == ["ServiceSelectsBoth"]
+    other = await world.workload.with_images(SERVICE, {"shop": "shop:3"})
+    await step(lambda: world.workload.scale(SERVICE, other, 1))
+    assert await world.workload.obstacles(SERVICE) == ()
+    labels = world.get("deployment", "shop-canary")["spec"]["template"]["metadata"]["labels"]
+    assert (labels["app"], labels["tier"]) == ("shop-canary", "web-canary")
 
 
 async def test_a_changed_config_map_is_a_release_that_rolls_the_pods(world: World) -> None:

@@ -97,11 +97,11 @@ def running(template: Manifest, contents: Contents, of: Manifest | None = None) 
     `of`. Either counts as long as nobody changed the template since. A ConfigMap that is edited later
     makes another revision of what would run, not of what runs.
     """
-    now = template_hash(template)
+    now = revision(template, contents)
     for said in (template, of or {}):
-        if annotation(said, marks.TEMPLATE) == now and (found := annotation(said, marks.REVISION)):
+        if annotation(said, marks.TEMPLATE) == now.template and (found := annotation(said, marks.REVISION)):
             return found
-    return revision(template, contents).id
+    return now.id
 
 
 def adopted(deployment: Manifest, contents: Contents) -> dict[str, str]:

@@ -86,15 +86,17 @@ class Scene:
 
     def revisions(self) -> dict[str, str]:
         """The revision of each ReplicaSet of both, by name."""
-        found = {}
-        for one in self.replica_sets:
-            template = template_of(one)
-            if self.canary is not None and owned_by(one, self.canary):
-                template = as_stable(template, self.apart)
-            elif not owned_by(one, self.stable):
-                continue
-            found[name_of(one)] = running(template, self.contents, one)
-        return found
+        found = {name_of(one): self._revision_of(one) for one in self.replica_sets}
+        return {name: revision for name, revision in found.items() if revision is not None}
+
+    def _revision_of(self, replica_set: Manifest) -> str | None:
+        """None: it belongs to neither."""
+        template = template_of(replica_set)
+        if self.canary is not None and owned_by(replica_set, self.canary):
+            template = as_stable(template, self.apart)
+        elif not owned_by(replica_set, self.stable):
+            return None
+        return running(template, self.contents, replica_set)
 
     def wanted(self) -> dict[str, int]:
         """Pods wanted of each revision."""
@@ -115,16 +117,11 @@ class Scene:
 
     def own_pods(self) -> dict[str, str]:
         """The revision of each pod of both, by uid; by the ReplicaSet that made it."""
-        revisions = self.revisions()
-        by_set = {
-            uid_of(one): revisions[name_of(one)] for one in self.replica_sets if name_of(one) in revisions
-        }
-        found = {}
-        for pod in self.pods:
-            owner = controller(pod)
-            if owner is not None and owner.get("uid") in by_set:
-                found[uid_of(pod)] = by_set[str(owner["uid"])]
-        return found
+        by_set = {uid_of(one): one for one in self.replica_sets}
+        owners = {uid_of(pod): str((controller(pod) or {}).get("uid")) for pod in self.pods}
+        # Of those with pods only: a Deployment keeps ten that have none.
+        revisions = {uid: self._revision_of(by_set[uid]) for uid in {*owners.values()} & by_set.keys()}
+        return {pod: found for pod, uid in owners.items() if (found := revisions.get(uid)) is not None}
 
     def health(self, events: Sequence[Manifest] = ()) -> Health:
         return health(self.pods, events, self.own_pods())
