@@ -10,7 +10,7 @@ import structlog
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.kube.client import Selection
-from phoenix_orch.kube.resources import Key, Object, version_of
+from phoenix_orch.kube.resources import Key, Object, older, version_of
 from phoenix_orch.kube.snapshot import Snapshot
 
 Handler = Callable[[Key], None]
@@ -128,7 +128,6 @@ class Cache:
             waiting.set()
 
     def _reached(self, version: str) -> bool:
-        """Versions of one kind are ordered as numbers (Kubernetes KEP-5504)."""
         if self.version.isdecimal() and version.isdecimal():
-            return int(self.version) >= int(version)
+            return not older(self.version, version)
         return self.version == version

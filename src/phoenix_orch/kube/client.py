@@ -18,9 +18,9 @@ import msgspec
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kube.caller import Caller, Fence
 from phoenix_orch.kube.config import Target
-from phoenix_orch.kube.errors import Call, Unanswered
+from phoenix_orch.kube.errors import Call, Changed, Unanswered, Unapplicable
 from phoenix_orch.kube.lanes import NORMAL, URGENT, Lane, Limits
-from phoenix_orch.kube.patches import Patch
+from phoenix_orch.kube.patches import JSON_PATCH, Patch, tests_hold
 from phoenix_orch.kube.resources import Object, Resource, key_of
 from phoenix_orch.kube.wire import Pool, Request, Streamed, Wire
 
@@ -203,7 +203,10 @@ class KubeClient:
         subresource: str = "",
         dry_run: bool = False,
     ) -> Object:
-        """A conditional patch (`patches.py`). Raises Changed when the object is not as the patch expects."""
+        """A conditional patch (`patches.py`). Raises Changed when the object is not as the patch expects.
+
+        Of a JSON patch that cannot be applied the object is read, to tell that from a patch that is wrong.
+        """
         place = self._place(resource, namespace)
         request = Request(
             "PATCH",
@@ -213,7 +216,14 @@ class KubeClient:
             content_type=patch.content_type,
         )
         call = Call("patch", resource, place, name, subresource)
-        return await self._object(call, request, repeatable=True)
+        try:
+            return await self._object(call, request, repeatable=True)
+        except Unapplicable as error:
+            if patch.content_type != JSON_PATCH or tests_hold(
+                patch, await self.get(resource, name, place, subresource=subresource)
+            ):
+                raise
+            raise Changed(f"{resource.kind} {name}{call.where} is not as the patch expects") from error
 
     async def replace(
         self,

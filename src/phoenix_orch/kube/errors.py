@@ -1,6 +1,7 @@
 """What the API server's refusals and silences mean, and what to do about them. Pure.
 
 NotFound · Invalid           the kernel's; Invalid repeats what the API server says of each field
+└── Unapplicable             a patch does not fit the object
 Forbidden (Terminal)         a rule of RBAC is missing; names it
 Conflict
 └── Changed                  the object has changed since it was read; nothing was written
@@ -109,6 +110,13 @@ class Unanswered(Retryable):
     def __init__(self, message: str, *, retry_after: float = 0.0, remedy: str = "") -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after = retry_after
+
+
+class Unapplicable(Invalid):
+    """A patch that cannot be applied. Of a JSON patch the API server does not say whether a test of it
+    did not hold, or a path of it does not exist."""
+
+    code = "unapplicable"
 
 
 class Gone(Retryable):
@@ -225,24 +233,24 @@ def _conflict(call: Call, status: Status, said: str) -> Changed:
         and (found := _MANAGER.search(str(cause.get("message", ""))))
     )
     if owners:
-        told = "; ".join(f"{owner.field} belongs to {owner.manager}" for owner in owners)
+        told = "; ".join(f"{owner.field} belongs to {owner.manager or 'another'}" for owner in owners)
         return FieldConflict(
             f"{call.resource.kind} {call.name}{call.where} is not written: {told}",
             owners=owners,
-            remedy="leave these fields out, or let the other manager give them up",
+            remedy="leave these fields out, let the other manager give them up, or force it; what a manager "
+            "wrote otherwise than by apply counts as another's",
         )
     return Changed(f"{call.resource.kind} {call.name}{call.where} changed meanwhile: {said}")
 
 
-def _invalid(call: Call, status: Status, said: str) -> PhoenixError:
-    if status.code == 422 and _FAILED_TEST.search(said):
-        return Changed(f"{call.resource.kind} {call.name}{call.where} is not as the patch expects: {said}")
+def _invalid(call: Call, status: Status, said: str) -> Invalid:
+    if status.code == 422 and call.verb == "patch" and not status.causes:
+        return Unapplicable(
+            f"the patch does not fit {call.resource.kind} {call.name}{call.where}: {said}",
+            remedy="look at its paths, and at what the object has there",
+        )
     fields = [
         f"{cause['field']}: {cause.get('message', '')}" for cause in status.causes if cause.get("field")
     ]
     told = "; ".join(fields) or said
     return Invalid(f"the API server refuses {call.resource.kind} {call.name}{call.where}: {told}")
-
-
-_FAILED_TEST = re.compile(r"testing path .* failed|testing value .* failed", re.IGNORECASE)
-"""How the API server's JSON patch library says that a `test` did not hold."""

@@ -12,6 +12,8 @@ from typing import Any
 
 from phoenix_orch.kube.resources import Object, version_of
 
+JSON_PATCH = "application/json-patch+json"
+
 
 @dataclass(frozen=True, slots=True)
 class Patch:
@@ -44,12 +46,32 @@ def json_patch(operations: Sequence[Mapping[str, Any]], *, version: str | None =
     tests = [] if version is None else [test("/metadata/resourceVersion", version)]
     if not tests and not any(operation["op"] == "test" for operation in operations):
         raise ValueError("a JSON patch needs a version or a test")
-    return Patch("application/json-patch+json", [*tests, *operations])
+    return Patch(JSON_PATCH, [*tests, *operations])
 
 
 def test(path: str, value: Any) -> Mapping[str, Any]:
     """An operation that holds while the field at `path` is `value`."""
     return {"op": "test", "path": path, "value": value}
+
+
+def tests_hold(patch: Patch, found: Object) -> bool:
+    """Whether all tests of a JSON patch hold for `found`, as it is before the patch."""
+    return all(
+        _at(found, operation["path"]) == operation["value"]
+        for operation in patch.body
+        if operation["op"] == "test"
+    )
+
+
+def _at(found: Any, path: str) -> Any:
+    """What is at a JSON pointer; None where nothing is, as JSON patch has it."""
+    for part in path.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list):
+            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else None
+        else:
+            found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 def pointer(*parts: str | int) -> str:

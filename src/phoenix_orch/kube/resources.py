@@ -74,6 +74,12 @@ def version_of(found: Object) -> str:
     return str(found["metadata"]["resourceVersion"])
 
 
+def older(one: str, other: str) -> bool:
+    """Whether a version came surely before another of the same kind. They are numbers that rise
+    (Kubernetes KEP-5504); of an API server whose versions are none nothing is sure."""
+    return one.isdecimal() and other.isdecimal() and int(one) < int(other)
+
+
 def _segment(text: str) -> str:
     if text in {".", ".."} or "/" in text:
         raise Invalid(f"{text!r} is no name of an object")

@@ -67,7 +67,7 @@ _REGISTRY_AWAY = re.compile(
     r"|too many requests|toomanyrequests|50[0234]\b|server misbehaving|unreachable|EOF\b",
     re.IGNORECASE,
 )
-_CONTAINER_PATH = re.compile(r"(?:initC|c)ontainers\{(?P<name>[^}]+)\}")
+_CONTAINER_PATH = re.compile(r"(?:initContainers|containers)\{(?P<name>[^}]+)\}")
 _PROBES = ("liveness", "startup")
 _SIGKILL = 137
 _MOST_EXITS = 100
