@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,8 @@ from tests.cluster.node.cluster import NodeCluster
 from tests.cluster.plane import ControlPlane
 
 from phoenix_orch.kernel.errors import Terminal
+from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.config import load
 
 _HERE = Path(__file__).parent
 _ROOT = os.geteuid() == 0
@@ -76,6 +78,13 @@ def _new_namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+async def kube(cluster: Cluster, namespace: str) -> AsyncIterator[KubeClient]:
+    """The administrator's client, in a namespace of its own."""
+    async with KubeClient(load(cluster.kubeconfig, namespace=namespace)) as client:
+        yield client
 
 
 @pytest.fixture

@@ -75,7 +75,7 @@ def commands(command=None, path=()):
 
 EVERY = dict(commands())
 PRINTS_NO_PICTURE = {
-    *(("init",), ("up",), ("down",), ("serve",), ("demo",), ("schema",), ("completion",)),
+    *(("init",), ("up",), ("down",), ("serve",), ("demo",), ("schema",), ("crd",), ("completion",)),
     *(("rollout", "watch"), ("service", "logs")),
     *(("rollout", word) for word in ("pause", "resume", "promote", "retry")),
 }

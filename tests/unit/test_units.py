@@ -41,7 +41,7 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
         ("10m", 600),
         ("1h30m", 5400),
         ("2d", 172800),
-        (" 5s ", 5),
+        ("1d1h1.5m1s1ms", 90091.001),
     ],
 )
 def test_durations(text: str, seconds: float) -> None:
@@ -50,7 +50,26 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "10", "m", "-5s", "5 s", "5S", "1h-5m", "1e3s", "soon", 10, 1.5, None, True, "0.0001s", "4000d"],
+    [
+        *(
+            "",
+            "10",
+            "m",
+            "-5s",
+            "5 s",
+            "5S",
+            "1h-5m",
+            "1e3s",
+            "soon",
+            10,
+            1.5,
+            None,
+            True,
+            "0.0001s",
+            "4000d",
+        ),
+        *(" 5s", "5s\n", "1m1h", "1m1m", "0.0001m", "1.0ms", "٣s"),
+    ],
 )
 def test_no_durations(text: object) -> None:
     with pytest.raises(ValueError, match=r"not a duration|longer than|finer than"):
@@ -69,12 +88,14 @@ def test_durations_as_people_write_them(seconds: float, text: str) -> None:
     assert format_duration(timedelta(seconds=seconds)) == text
 
 
-@pytest.mark.parametrize(("text", "value"), [("0.1%", 0.001), ("5%", 0.05), ("100 %", 1.0), ("0%", 0.0)])
+@pytest.mark.parametrize(("text", "value"), [("0.1%", 0.001), ("5%", 0.05), ("100 %", 1.0), ("00.0%", 0.0)])
 def test_shares(text: str, value: float) -> None:
     assert parse_ratio(text) == value
 
 
-@pytest.mark.parametrize("text", ["0.1", "101%", "-1%", "%", "", 0.1, 5, None, "1e1%"])
+@pytest.mark.parametrize(
+    "text", ["0.1", "101%", "100.1%", "-1%", "%", "", 0.1, 5, None, "1e1%", " 5%", "5%\n"]
+)
 def test_no_shares(text: object) -> None:
     with pytest.raises(ValueError, match=r"not a share|above 100%"):
         parse_ratio(text)
@@ -101,7 +122,7 @@ def test_sizes(text: object, value: int) -> None:
     assert parse_size(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "Mi", "-1", -1, True, None, 1.5, "1KB", "1 Mi", "1mi"])
+@pytest.mark.parametrize("text", ["", "Mi", "-1", -1, True, None, 1.5, "1KB", "1 Mi", "1mi", " 1"])
 def test_no_sizes(text: object) -> None:
     with pytest.raises(ValueError, match="not a size"):
         parse_size(text)

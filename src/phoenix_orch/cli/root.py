@@ -60,6 +60,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
     },
     "Tool": {
         "schema": Branch("start", "schema", "Print the JSON Schema of phoenix.yaml."),
+        "crd": Branch("start", "crd", "Print the definition of the Rollout resource for Kubernetes."),
         "completion": Branch("completion", "completion", "Print the completion script of a shell."),
         "version": Branch("version", "version", "Print the version."),
     },

@@ -1,4 +1,4 @@
-"""`phoenix init`, `validate`, `schema`: before anything runs."""
+"""`phoenix init`, `validate`, `schema`, `crd`: before anything runs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from phoenix_orch.cli.output import columns, emit, say
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 from phoenix_orch.orchestrator.config import schema as json_schema
+from phoenix_orch.rollout.crd import text as definition
 
 
 def init(
@@ -57,6 +58,14 @@ def validate(file: File = DEFAULT_FILE, output: OutputOption = Output.TABLE) -> 
 def schema() -> None:
     """Print the JSON Schema of phoenix.yaml."""
     print(json.dumps(json_schema(), indent=2))
+
+
+def crd() -> None:
+    """Print the definition of the Rollout resource for Kubernetes.
+
+    phoenix crd | kubectl apply --server-side -f -
+    """
+    print(definition(), end="")
 
 
 def _summary(file: Path, config: PhoenixFile) -> str:

@@ -16,12 +16,17 @@ from pydantic_core import ErrorDetails
 
 TOO_FEW = "too few entries"
 
-_PATTERNS = {
+FORMS = {
     r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$": "1 to 63 of a-z, 0-9 and '-', not first or last a '-'",
+    r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$": "1 to 52 of a-z, 0-9 and '-', not first or last a '-'",
+    r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$": (
+        "a-z, 0-9, '-' and '.', first and last of each part a letter or digit"
+    ),
     r"^/": "a path that begins with '/'",
     r"^[A-Za-z0-9][A-Za-z0-9._+-]*$": "letters, digits and . _ + -, first a letter or digit",
     r"^[a-zA-Z_:][a-zA-Z0-9_:]*$": "a Prometheus metric name: letters, digits, '_' and ':', first no digit",
 }
+"""Patterns of our models in words."""
 _TYPES = {
     "string_type": ("this has to be text", "text"),
     "int_type": ("this has to be a whole number", "a whole number"),
@@ -82,7 +87,7 @@ def explain(details: ErrorDetails, info: FieldInfo | None) -> tuple[str, str]:
             return "not one of the allowed words", ", ".join(choices(details))
         case "string_pattern_mismatch":
             pattern = str(context["pattern"])
-            return "not a valid form", _PATTERNS.get(pattern, f"text that matches {pattern}")
+            return "not a valid form", FORMS.get(pattern, f"text that matches {pattern}")
         case "greater_than_equal" | "less_than_equal" | "greater_than" | "less_than":
             return "out of range", _range(context, info)
         case "too_short":

@@ -3,6 +3,9 @@
 Each unit has a parser, a formatter that gives the shortest exact text back, and an annotated type
 for pydantic models (`Duration`, `Ratio`, `Size`). Parsers raise ValueError with what was found
 and what is allowed.
+
+The patterns are the whole grammar: the JSON Schema for editors and the custom resource definition show the
+same ones. They are written in what Python, RE2 and JavaScript understand alike.
 """
 
 from __future__ import annotations
@@ -21,9 +24,24 @@ _DURATION_UNITS = {
     "h": Decimal(3600),
     "d": Decimal(86400),
 }
+DURATION_PATTERN = (
+    r"^([0-9]{1,5}(\.[0-9]{1,3})?d)?([0-9]{1,5}(\.[0-9]{1,3})?h)?([0-9]{1,7}(\.[0-9]{1,3})?m)?"
+    r"([0-9]{1,9}(\.[0-9]{1,3})?s)?([0-9]{1,12}ms)?$"
+)
+"""The largest unit first, each at most once. It matches the empty text, too, which is no duration."""
+DURATION_LENGTH = 60
+"""Characters of the longest text that the pattern matches, and a few."""
+LONGEST = timedelta(days=3650)
+_DURATION = re.compile(DURATION_PATTERN)
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
-_LONGEST = timedelta(days=3650)
+_DURATIONS = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
+"""Looser, to say what is wrong with it."""
+
+RATIO_PATTERN = r"^0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?) ?%$"
+RATIO_LENGTH = 512
+"""Characters: the smallest floats have some 340 digits."""
+_RATIO = re.compile(RATIO_PATTERN)
+_PERCENTAGE = re.compile(r"[0-9]+(\.[0-9]+)? ?%")
 
 _SIZE_UNITS = {
     "": 1,
@@ -36,27 +54,32 @@ _SIZE_UNITS = {
     "Gi": 1024**3,
     "Ti": 1024**4,
 }
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)(k|M|G|T|Ki|Mi|Gi|Ti|)")
+SIZE_PATTERN = r"^([0-9]+(\.[0-9]+)?)(k|M|G|T|Ki|Mi|Gi|Ti)?$"
+SIZE_LENGTH = 40
+_SIZE = re.compile(SIZE_PATTERN)
 
 
 def parse_duration(text: object) -> timedelta:
     """`90s`, `10m`, `1h30m`, `100ms`, `0s` → timedelta."""
     if isinstance(text, timedelta):
-        value = text
-    elif isinstance(text, str) and _DURATION.fullmatch(text.strip()):
+        if text < timedelta(0):
+            raise ValueError(f"{text!r} is negative")
+        return text
+    if isinstance(text, str) and _DURATIONS.fullmatch(text) and len(text) <= DURATION_LENGTH:
         seconds = sum(
             Decimal(number) * _DURATION_UNITS[unit] for number, unit in _DURATION_PART.findall(text)
         )
-        if seconds > _LONGEST.total_seconds():
+        if seconds > LONGEST.total_seconds():
             raise ValueError(f"{text!r} is longer than ten years")
         if seconds * 1000 % 1:
             raise ValueError(f"{text!r} is finer than a millisecond")
-        value = timedelta(milliseconds=int(seconds * 1000))
-    else:
-        raise ValueError(f"{text!r} is not a duration; write a number and a unit: 100ms, 30s, 10m, 2h")
-    if value < timedelta(0):
-        raise ValueError(f"{text!r} is negative")
-    return value
+        if _DURATION.fullmatch(text):
+            return timedelta(milliseconds=int(seconds * 1000))
+        raise ValueError(
+            f"{text!r} is not a duration; write each unit once, the largest first, with at most three "
+            "digits after the point: 1h30m, 1.5m"
+        )
+    raise ValueError(f"{text!r} is not a duration; write a number and a unit: 100ms, 30s, 10m, 2h")
 
 
 def format_duration(value: timedelta) -> str:
@@ -74,13 +97,10 @@ def format_duration(value: timedelta) -> str:
 
 def parse_ratio(text: object) -> float:
     """`0.1%` → 0.001. A share without the sign is refused: 0.1 might mean either."""
-    if isinstance(text, str):
-        match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*", text)
-        if match:
-            value = float(Decimal(match.group(1)) / 100)
-            if value > 1.0:
-                raise ValueError(f"{text!r} is above 100%")
-            return value
+    if isinstance(text, str) and len(text) <= RATIO_LENGTH and _PERCENTAGE.fullmatch(text):
+        if not _RATIO.fullmatch(text):
+            raise ValueError(f"{text!r} is above 100%")
+        return float(Decimal(text.removesuffix("%").rstrip()) / 100)
     raise ValueError(f"{text!r} is not a share; write a percentage with its sign: 0.1%, 5%")
 
 
@@ -94,10 +114,8 @@ def parse_size(text: object) -> int:
     """`512Mi`, `1Gi`, `100M`, `4096` → bytes."""
     if isinstance(text, int) and not isinstance(text, bool) and text >= 0:
         return text
-    if isinstance(text, str):
-        match = _SIZE.fullmatch(text.strip())
-        if match:
-            return int(Decimal(match.group(1)) * _SIZE_UNITS[match.group(2)])
+    if isinstance(text, str) and len(text) <= SIZE_LENGTH and (match := _SIZE.fullmatch(text)):
+        return int(Decimal(match.group(1)) * _SIZE_UNITS[match.group(3) or ""])
     raise ValueError(f"{text!r} is not a size; write bytes or a number and a unit: 512Mi, 1Gi, 100M")
 
 
@@ -114,13 +132,23 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$", "examples": ["10m"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": DURATION_PATTERN,
+            "minLength": 2,
+            "maxLength": DURATION_LENGTH,
+            "examples": ["10m"],
+        }
+    ),
 ]
 Ratio = Annotated[
     float,
     BeforeValidator(parse_ratio),
     PlainSerializer(format_ratio, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)?\s*%$", "examples": ["0.1%"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": RATIO_PATTERN, "maxLength": RATIO_LENGTH, "examples": ["0.1%"]}
+    ),
 ]
 Size = Annotated[
     int,
@@ -130,7 +158,7 @@ Size = Annotated[
         {
             "anyOf": [
                 {"type": "integer", "minimum": 0},
-                {"type": "string", "pattern": r"^\d+(\.\d+)?(k|M|G|T|Ki|Mi|Gi|Ti)?$"},
+                {"type": "string", "pattern": SIZE_PATTERN, "maxLength": SIZE_LENGTH},
             ],
             "examples": ["512Mi"],
         }

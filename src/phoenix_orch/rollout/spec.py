@@ -4,12 +4,13 @@ The defaults are the operations guide's, exactly ("Deployment Phases"): 5 % for 
 0.1 % errors and a p95 of 100 ms; 20 % for 15 min with 0.5 % and 200 ms; then 20 points more every
 5 min up to 100 % with the same limits, validated all the while.
 
-These models are the file format, the API format and the stored format at once.
+These models are the file format, the API format and the stored format at once. Lists and texts have an upper
+bound: the API server of a cluster admits a rule about them only if it knows what it costs at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
@@ -28,9 +29,19 @@ from phoenix_orch.kernel import patterns, placeholders
 from phoenix_orch.kernel.arguments import Passable, Variable
 from phoenix_orch.kernel.units import Duration, Ratio, Size
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
 """A DNS label, so that embedded names stay valid when a team moves to Kubernetes."""
 
+
+METRIC_PATTERN = r"^[a-zA-Z_:][a-zA-Z0-9_:]*$"
+MetricName = Annotated[str, StringConstraints(pattern=METRIC_PATTERN, max_length=200)]
+"""A name of the Prometheus exposition format."""
+LabelText = Annotated[str, StringConstraints(max_length=200)]
+Labels = Annotated[dict[LabelText, LabelText], Field(max_length=20)]
+MOST = 30
+"""Entries of one list at most: phases, checks, metrics, paths, patterns."""
+URL_LENGTH = 1024
 
 Weight = Annotated[float, Field(ge=0, le=100)]
 """Share of one kind of test in the evidence."""
@@ -50,13 +61,22 @@ class Model(BaseModel):
     )
 
 
+def distinct(names: Iterable[str], what: str) -> None:
+    """Raises ValueError where a name stands twice; `what` is the plural of what is named."""
+    found = list(names)
+    if len(set(found)) != len(found):
+        raise ValueError(f"two {what} have the same name")
+
+
 class Limits(Model):
     """What a variant may do at most while it carries traffic. None: not limited."""
 
     error_rate: Ratio | None = None
     """Share of requests answered with 5xx."""
     latency_p95: Duration | None = Field(default=None, alias="latencyP95")
+    """Time within which 95 % of the requests are answered."""
     latency_p99: Duration | None = Field(default=None, alias="latencyP99")
+    """Time within which 99 % of the requests are answered."""
     cpu: Ratio | None = None
     """Share of all cores of the machine, per process, averaged over the window."""
     memory: Size | None = None
@@ -131,13 +151,13 @@ Value = Annotated[Passable, AfterValidator(_known_in_secret)]
 class HttpCheck(Model):
     """A request that has to succeed. The URL may hold `{canary}` or `{route}` as base address."""
 
-    url: Filled
+    url: Annotated[Filled, Field(max_length=URL_LENGTH)]
     """Address; `{canary}` is an instance of the new revision, `{route}` what users call."""
     method: Literal["GET", "HEAD", "POST"] = "GET"
     """Method of the request."""
     status: Annotated[int, Field(ge=100, le=599)] = 200
     """Status that counts as success."""
-    contains: str | None = None
+    contains: Annotated[str, Field(max_length=1024)] | None = None
     """Text that has to be in the answer."""
 
     @field_validator("url")
@@ -193,9 +213,9 @@ class BusinessMetric(Model):
 
     name: Name
     """Shown as `business/<name>` in verdicts."""
-    counter: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    counter: MetricName
     """Name of the counter on `/metrics`."""
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
     """Only series with these labels are counted."""
     min_per_request: Annotated[float, Field(ge=0)] | None = None
     """Fewer per request are a breach."""
@@ -214,9 +234,9 @@ class PlainValue(Model):
 
     name: Name
     """Shown as `value/<name>` in verdicts."""
-    gauge: Annotated[str, StringConstraints(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]*$")]
+    gauge: MetricName
     """Name of the gauge on `/metrics`."""
-    labels: dict[str, str] = Field(default_factory=dict)
+    labels: Labels = Field(default_factory=dict)
     """Only series with these labels are read."""
     minimum: float | None = None
     """A lower value is a breach; of several processes the lowest counts."""
@@ -230,25 +250,32 @@ class PlainValue(Model):
         return self
 
 
-class Evidence(Model):
-    """Where the numbers of both variants come from, and how often they are read."""
+class Readings(Model):
+    """How often the numbers of both variants are read, and which ones besides the usual."""
 
-    source: Literal["router", "metrics"] = "router"
-    """router: the router's own counters per variant; metrics: `/metrics` of every process."""
     interval: Duration = timedelta(seconds=10)
     """Time between two observations."""
     window: Duration = timedelta(minutes=1)
     """The point rule looks at this much of the past."""
-    business: tuple[BusinessMetric, ...] = ()
+    business: Annotated[tuple[BusinessMetric, ...], Field(max_length=MOST)] = ()
     """Counters of your own that are judged per request."""
-    values: tuple[PlainValue, ...] = ()
+    values: Annotated[tuple[PlainValue, ...], Field(max_length=MOST)] = ()
     """Gauges of your own that are judged by the minute."""
 
     @model_validator(mode="after")
     def _window_holds_an_interval(self) -> Self:
         if not timedelta(0) < self.interval <= self.window:
             raise ValueError("'interval' has to be above 0 and no longer than 'window'")
+        distinct((metric.name for metric in self.business), "business metrics")
+        distinct((value.name for value in self.values), "values")
         return self
+
+
+class Evidence(Readings):
+    """Where the numbers of both variants come from, and how often they are read."""
+
+    source: Literal["router", "metrics"] = "router"
+    """router: the router's own counters per variant; metrics: `/metrics` of every process."""
 
 
 class CrashLoop(Model):
@@ -414,7 +441,10 @@ class Policy(Model):
 class LogPatterns(Model):
     """Regular expressions that must not appear in what stable writes after a change."""
 
-    bad: tuple[Annotated[str, AfterValidator(patterns.checked)], ...] = ()
+    bad: Annotated[
+        tuple[Annotated[str, Field(max_length=512), AfterValidator(patterns.checked)], ...],
+        Field(max_length=MOST),
+    ] = ()
     """Regular expressions of RE2; a line that matches one fails the verification."""
 
 
@@ -442,8 +472,13 @@ class Verify(Model):
     """The metrics of stable are watched so long."""
     logs: LogPatterns = LogPatterns()
     """What must not appear in the logs."""
-    critical_paths: tuple[CriticalPath, ...] = ()
+    critical_paths: Annotated[tuple[CriticalPath, ...], Field(max_length=MOST)] = ()
     """Requests through the route that have to work."""
+
+    @model_validator(mode="after")
+    def _paths_differ(self) -> Self:
+        distinct((path.name for path in self.critical_paths), "critical paths")
+        return self
 
 
 GUIDE_PHASES: tuple[Phase, ...] = (
@@ -468,25 +503,15 @@ GUIDE_PHASES: tuple[Phase, ...] = (
 )
 
 
-class RolloutSpec(Model):
-    """How a new revision of one workload is taken to all users."""
+class Walk(Model):
+    """The phases, and the rules of their order."""
 
-    phases: Annotated[tuple[Phase, ...], Field(min_length=1)] = GUIDE_PHASES
+    phases: Annotated[tuple[Phase, ...], Field(min_length=1, max_length=MOST)] = GUIDE_PHASES
     """The walk; left out: the guide's."""
-    evidence: Evidence = Evidence()
-    """Where the numbers come from."""
-    checks: tuple[Check, ...] = ()
-    """Custom health checks of the canary."""
-    policy: Policy = Policy()
-    """What to do when the answer is not a plain yes."""
-    verify: Verify = Verify()
-    """Verification after a promotion and after a rollback."""
 
     @model_validator(mode="after")
     def _walk_goes_up(self) -> Self:
-        names = [phase.name for phase in self.phases]
-        if len(set(names)) != len(names):
-            raise ValueError("two phases have the same name")
+        distinct((phase.name for phase in self.phases), "phases")
         weight = 0
         for phase in self.phases:
             if phase.weight is not None:
@@ -499,9 +524,6 @@ class RolloutSpec(Model):
                 raise ValueError(f"phase {phase.name!r}: the phase before it already reached 100")
             else:
                 weight = 100
-        checks = [check.name for check in self.checks]
-        if len(set(checks)) != len(checks):
-            raise ValueError("two checks have the same name")
         return self
 
     def steps(self) -> tuple[Step, ...]:
@@ -518,6 +540,24 @@ class RolloutSpec(Model):
             )
             for index, (phase, weight, duration) in enumerate(_walk(self.phases))
         )
+
+
+class RolloutSpec(Walk):
+    """How a new revision of one workload is taken to all users."""
+
+    evidence: Evidence = Evidence()
+    """Where the numbers come from."""
+    checks: Annotated[tuple[Check, ...], Field(max_length=MOST)] = ()
+    """Custom health checks of the canary."""
+    policy: Policy = Policy()
+    """What to do when the answer is not a plain yes."""
+    verify: Verify = Verify()
+    """Verification after a promotion and after a rollback."""
+
+    @model_validator(mode="after")
+    def _checks_differ(self) -> Self:
+        distinct((check.name for check in self.checks), "checks")
+        return self
 
 
 def _walk(phases: tuple[Phase, ...]) -> Iterator[tuple[Phase, int, timedelta]]:

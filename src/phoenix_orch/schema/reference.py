@@ -1,4 +1,4 @@
-"""Write what is generated from the code: the JSON Schema, and the reference of commands, file and API.
+"""Write what is generated from the code: the schemas, and the reference of commands, file, API and resource.
 
     python -m phoenix_orch.schema.reference [--check] [ROOT]
 
@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_orch.orchestrator.config import PhoenixFile, schema
-from phoenix_orch.schema import fields
+from phoenix_orch.rollout import crd
+from phoenix_orch.schema import fields, rollout_page
+from phoenix_orch.schema.titles import FILE
 
-GENERATED = "<!-- Generated from the code by `make docs`. Changes here are lost. -->"
+MADE = "Generated from the code by `make docs`. Changes here are lost."
+GENERATED = f"<!-- {MADE} -->"
 
 CLI_INTRODUCTION = (
     "`--data-dir` may stand before or after the command; without it PHOENIX_DATA_DIR counts, then "
@@ -42,6 +45,8 @@ def files() -> Mapping[str, str]:
         "docs/reference/cli.md": cli_page(),
         "docs/reference/configuration.md": configuration_page(),
         "docs/reference/api.md": api_page(),
+        crd.PATH: f"# {MADE}\n{crd.text()}",
+        rollout_page.PATH: rollout_page.page(GENERATED),
     }
 
 
@@ -117,7 +122,7 @@ def configuration_page() -> str:
         "# phoenix.yaml",
         GENERATED,
         FILE_INTRODUCTION,
-        *fields.sections(PhoenixFile),
+        *fields.sections(PhoenixFile, FILE),
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -20,7 +20,7 @@ _PATIENCE = 10.0
 
 
 @asynccontextmanager
-async def named_server(name: str, port: int = 0) -> AsyncIterator[int]:
+async def named_server(name: str, port: int = 0, *, host: str = "127.0.0.1") -> AsyncIterator[int]:
     """Answer every request with `name`; gives the port."""
     answer = f"HTTP/1.1 200 OK\r\nContent-Length: {len(name)}\r\n\r\n{name}".encode()
     open_connections: set[asyncio.StreamWriter] = set()
@@ -39,7 +39,7 @@ async def named_server(name: str, port: int = 0) -> AsyncIterator[int]:
             open_connections.discard(writer)
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", port)
+    server = await asyncio.start_server(serve, host, port)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -111,18 +111,25 @@ class WorkloadView(Protocol):
         ...
 
 
-class Workload(WorkloadView, Protocol):
-    """Run instances of revisions. Calls state what is wanted and return at once; `state` tells what is."""
+SpecT_contra = TypeVar("SpecT_contra", contravariant=True)
+TemplateT = TypeVar("TemplateT")
 
-    async def declare(self, service: str, spec: ServiceSpec) -> None:
+
+class Running(WorkloadView, Protocol[SpecT_contra, TemplateT]):
+    """Run instances of revisions. Calls state what is wanted and return at once; `state` tells what is.
+
+    What a service is declared by and what a revision is made of differ from platform to platform.
+    """
+
+    async def declare(self, service: str, spec: SpecT_contra) -> None:
         """Make the service known, with its drain time and health rules. Idempotent."""
         ...
 
-    async def templates(self, service: str) -> Mapping[str, Template]:
+    async def templates(self, service: str) -> Mapping[str, TemplateT]:
         """Templates of the revisions that are wanted or have instances. Raises NotFound as `state`."""
         ...
 
-    async def scale(self, service: str, template: Template, count: int) -> None:
+    async def scale(self, service: str, template: TemplateT, count: int) -> None:
         """Want `count` instances of `template`'s revision. 0 drains and ends them. Idempotent.
 
         An instance leaves only after `release` confirmed that the router no longer sends to it.
@@ -136,3 +143,7 @@ class Workload(WorkloadView, Protocol):
     async def restart(self, service: str) -> None:
         """Replace all instances one after another, each ready before the next one leaves."""
         ...
+
+
+class Workload(Running[ServiceSpec, Template], Protocol):
+    """Revisions as processes of this machine."""

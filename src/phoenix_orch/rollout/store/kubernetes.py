@@ -1,0 +1,365 @@
+"""Rollouts as custom resources of a cluster, with a log beside them.
+
+What a decision needs and says is in the object alone: spec, machine memory, commands, and the last verdict in
+short. What only grows is in the log, any other RolloutStore (Valkey): events, history, templates,
+observations, verdicts with their evidence and the judge's state, causes, verifications. ADR 0016 says why.
+
+The events and the release of a decision are written into the object together with it, and go from there to
+the log, at once or when the log is back: nothing is lost between the two, and no decision fails for want of
+the log (R2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+import structlog
+
+from phoenix_orch.health_validator.observation import Observation, Verdict
+from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError, Retryable, Terminal
+from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.errors import Changed
+from phoenix_orch.kube.reflector import Reflector
+from phoenix_orch.kube.resources import ROLLOUTS, Object
+from phoenix_orch.rollout.kubernetes_status import KubernetesStatus, Outbox, VerdictSummary, summary
+from phoenix_orch.rollout.status import (
+    Cause,
+    Command,
+    Event,
+    Release,
+    Revision,
+    Rollout,
+    Status,
+    Verification,
+)
+from phoenix_orch.rollout.store import kubernetes_record as record
+from phoenix_orch.rollout.store.store import RolloutStore
+
+_ATTEMPTS = 20
+"""Of a change that does not depend on what was read, such as a further command."""
+_PATIENCE = 1.0
+"""Seconds that a decision, which is written by then, is kept from its caller by a log that hangs."""
+_PAUSE = 1.0
+"""Seconds before a log that ended a watch is listened to again."""
+_SUMMARY_AGE = timedelta(seconds=30)
+"""A verdict in short that says the same is written again only after this time: others are woken by it."""
+
+_log = structlog.get_logger("phoenix.store")
+
+
+class KubernetesStore:
+    """A RolloutStore of one namespace. For one event loop; any number of tasks may call it."""
+
+    def __init__(self, client: KubeClient, log: RolloutStore, *, namespace: str, clock: Clock) -> None:
+        """`log` is used by the rollouts of this namespace alone."""
+        self._client = client
+        self._log = log
+        self._namespace = namespace
+        self._clock = clock
+        self._copied: dict[str, Rollout] = {}
+        """The copy of each record that the log has."""
+        self._logged: dict[str, Outbox] = {}
+        """The outbox of each rollout that is in the log for certain."""
+
+    # -- rollouts ----------------------------------------------------------------------------------
+
+    async def rollouts(self) -> list[Rollout]:
+        """All that can be read: one person's object of another version stops nobody else's release."""
+        page = await self._client.list(ROLLOUTS, self._namespace)
+        found = (_readable(item) for item in page.items)
+        return sorted((rollout for rollout in found if rollout is not None), key=lambda r: r.name)
+
+    async def get(self, name: str) -> Rollout:
+        return record.rollout_of(await self._object(name))
+
+    async def put(self, rollout: Rollout) -> Rollout:
+        name = rollout.name
+        found = await self._found(name)
+        if found is None and rollout.version == 0:
+            found = await self._create(rollout)
+        elif found is None or rollout.version != record.version_of(found):
+            raise _changed(name, found)
+        elif rollout.spec != record.spec_of(found).common():
+            found = await self._replace(record.with_spec(found, rollout.spec))
+        status = record.status_of(found).model_copy(update={"wanted": record.wanted_of(rollout)})
+        return await self._wrote(await self._replace_status(record.with_status(found, status)))
+
+    async def _create(self, rollout: Rollout) -> Object:
+        try:
+            return await self._client.create(ROLLOUTS, record.manifest_of(rollout), self._namespace)
+        except Changed as error:
+            raise _changed(rollout.name, None) from error
+
+    async def remove(self, name: str) -> None:
+        found = await self._found(name)
+        if found is not None:
+            with contextlib.suppress(NotFound):
+                await self._client.delete(ROLLOUTS, name, self._namespace, uid=record.uid_of(found))
+        self._copied.pop(name, None)
+        self._logged.pop(name, None)
+        await self._log.remove(name)
+
+    async def command(self, name: str, command: Command) -> None:
+        def add(status: KubernetesStatus) -> KubernetesStatus:
+            known = {waiting.id for waiting in status.commands} | set(status.handled)
+            commands = status.commands if command.id in known else (*status.commands, command)
+            return status.model_copy(update={"commands": commands})
+
+        await self._change(name, add)
+
+    async def save(
+        self,
+        rollout: Rollout,
+        status: Status,
+        *,
+        events: Sequence[Event] = (),
+        release: Release | None = None,
+    ) -> Rollout:
+        found = await self._found(rollout.name)
+        if found is None or rollout.version != record.version_of(found):
+            raise _changed(rollout.name, found)
+        logged = self._logged.get(rollout.name) == record.status_of(found).outbox
+        decided = record.decided(
+            found, status, self._clock.now(), events=tuple(events), release=release, logged=logged
+        )
+        return await self._wrote(await self._replace_status(record.with_status(found, decided)))
+
+    # -- the object --------------------------------------------------------------------------------
+
+    async def _found(self, name: str) -> Object | None:
+        try:
+            return await self._client.get(ROLLOUTS, name, self._namespace)
+        except NotFound:
+            return None
+
+    async def _object(self, name: str) -> Object:
+        found = await self._found(name)
+        if found is None:
+            raise NotFound(
+                f"there is no rollout {name!r} in namespace {self._namespace}",
+                remedy="kubectl get rollouts lists them",
+            )
+        return found
+
+    async def _replace(self, body: Object, subresource: str = "") -> Object:
+        try:
+            return await self._client.replace(ROLLOUTS, body, self._namespace, subresource=subresource)
+        except (Changed, NotFound) as error:
+            raise _changed(body["metadata"]["name"], None) from error
+
+    async def _replace_status(self, body: Object) -> Object:
+        return await self._replace(body, "status")
+
+    async def _change(self, name: str, change: Callable[[KubernetesStatus], KubernetesStatus]) -> None:
+        """Write a change of the status that is right whatever else has changed."""
+        for _ in range(_ATTEMPTS):
+            found = await self._object(name)
+            before = record.status_of(found)
+            after = change(before)
+            if after == before:
+                return
+            with contextlib.suppress(Conflict):
+                await self._replace_status(record.with_status(found, after))
+                return
+        raise _busy(name)
+
+    # -- the log -----------------------------------------------------------------------------------
+
+    async def _wrote(self, found: Object) -> Rollout:
+        """What was written; the log is told if it is there."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._flush(found)
+        except (PhoenixError, TimeoutError) as error:
+            _log.warning("the log is behind", rollout=found["metadata"]["name"], error=str(error))
+        return record.rollout_of(found)
+
+    async def _flush(self, found: Object) -> None:
+        """Bring what is in the outbox to the log; what is there already is not added again."""
+        name, outbox = found["metadata"]["name"], record.status_of(found).outbox
+
+        async def write() -> None:
+            there = await self._log.events(name, limit=record.OUTBOX_EVENTS * 2) if outbox.events else []
+            await self._log.append_events(name, [event for event in outbox.events if event not in there])
+            for release in outbox.releases:
+                await self._release(name, release)
+
+        if self._logged.get(name) != outbox:
+            await self._in_log(found, write)
+            self._logged[name] = outbox
+
+    async def _release(self, name: str, release: Release) -> None:
+        for _ in range(_ATTEMPTS):
+            copy = await self._log.get(name)
+            with contextlib.suppress(Conflict):
+                self._copied[name] = await self._log.save(copy, copy.status, release=release)
+                return
+        raise _busy(name)
+
+    async def _in_log(self, found: Object, write: Callable[[], Awaitable[None]]) -> None:
+        """Write to the log of a rollout that it knows as it is now."""
+        await self._copy(found)
+        try:
+            await write()
+        except NotFound:  # the log has lost everything since
+            self._copied.pop(found["metadata"]["name"])
+            await self._copy(found)
+            await write()
+
+    async def _copy(self, found: Object) -> None:
+        """The log keeps what belongs to a rollout that it knows, and the templates that this refers to. The
+        `service` of the copy is the uid of the object: it tells an object from a namesake before it."""
+        rollout, uid = record.rollout_of(found), record.uid_of(found)
+        for _ in range(_ATTEMPTS):
+            copy = self._copied.get(rollout.name)
+            if copy is None or copy.service != uid:
+                copy = await self._copied_before(rollout.name, uid)
+            wanted = rollout.model_copy(
+                update={"service": uid, "version": copy.version if copy else 0, "commands": ()}
+            )
+            with contextlib.suppress(Conflict):
+                if copy is None or copy.model_copy(update={"status": rollout.status}) != wanted:
+                    copy = await self._log.put(wanted)
+                if copy.status != rollout.status:
+                    copy = await self._log.save(copy, rollout.status)
+                self._copied[rollout.name] = copy
+                return
+            self._copied.pop(rollout.name, None)
+        raise _busy(rollout.name)
+
+    async def _copied_before(self, name: str, uid: str) -> Rollout | None:
+        try:
+            copy = await self._log.get(name)
+        except NotFound:
+            return None
+        if copy.service == uid:
+            return copy
+        await self._log.remove(name)  # of an object of this name that was deleted by hand
+        self._logged.pop(name, None)
+        return None
+
+    async def _write_log(self, name: str, write: Callable[[], Awaitable[None]]) -> KubernetesStatus:
+        """Write to the log of a rollout that is there; gives its status. Raises NotFound, Retryable."""
+        found = await self._object(name)
+        await self._in_log(found, write)
+        return record.status_of(found)
+
+    async def _read_through(self, name: str) -> None:
+        """Before reading the log: what is on its way there arrives. Raises Retryable."""
+        found = await self._found(name)
+        if found is not None:
+            await self._flush(found)
+
+    async def events(self, name: str, *, limit: int = 100) -> list[Event]:
+        await self._read_through(name)
+        return await self._log.events(name, limit=limit)
+
+    async def append_events(self, name: str, events: Sequence[Event]) -> None:
+        await self._write_log(name, lambda: self._log.append_events(name, events))
+
+    async def history(self, name: str, *, limit: int = 50) -> list[Release]:
+        await self._read_through(name)
+        return await self._log.history(name, limit=limit)
+
+    async def add_revision(self, name: str, revision: Revision) -> Revision:
+        return await self._log.add_revision(name, revision)
+
+    async def revisions(self, name: str) -> list[Revision]:
+        return await self._log.revisions(name)
+
+    async def put_verdict(self, name: str, verdict: Verdict, judge_state: str) -> None:
+        """The log first: what the object says in short can then be read in full."""
+        before = await self._write_log(name, lambda: self._log.put_verdict(name, verdict, judge_state))
+        short = summary(verdict)
+        if not _says_the_same(before.verdict, short):
+            await self._change(name, lambda status: status.model_copy(update={"verdict": short}))
+
+    async def verdict(self, name: str) -> tuple[Verdict, str] | None:
+        return await self._log.verdict(name)
+
+    async def append_observation(self, name: str, observation: Observation) -> None:
+        before = await self._write_log(name, lambda: self._log.append_observation(name, observation))
+        seen = observation.weight_applied
+        if before.weight_seen != seen:
+            await self._change(name, lambda status: status.model_copy(update={"weight_seen": seen}))
+
+    async def observations(
+        self, name: str, *, since: datetime | None = None, limit: int = 1000
+    ) -> list[Observation]:
+        return await self._log.observations(name, since=since, limit=limit)
+
+    async def put_cause(self, name: str, cause: Cause) -> None:
+        await self._write_log(name, lambda: self._log.put_cause(name, cause))
+
+    async def cause(self, name: str, revision: str) -> Cause | None:
+        return await self._log.cause(name, revision)
+
+    async def clear_cause(self, name: str, revision: str) -> None:
+        await self._log.clear_cause(name, revision)
+
+    async def put_verification(self, name: str, verification: Verification) -> None:
+        await self._write_log(name, lambda: self._log.put_verification(name, verification))
+
+    async def verification(self, name: str) -> Verification | None:
+        return await self._log.verification(name)
+
+    # -- watching ----------------------------------------------------------------------------------
+
+    async def watch(self, *, timeout: timedelta) -> AsyncIterator[str]:  # noqa: ASYNC109 - the port's word
+        """Changes of objects and of the log."""
+        names: asyncio.Queue[str] = asyncio.Queue()
+        reflector = Reflector(self._client, self._client.selection(ROLLOUTS, self._namespace))
+        tasks = [asyncio.create_task(reflector.run()), asyncio.create_task(self._hear_log(names))]
+        try:
+            reflector.cache.subscribe(lambda key: names.put_nowait(key.name))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout.total_seconds()):
+                    await reflector.cache.synced()
+            yield ""
+            while True:
+                name = ""
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout.total_seconds()):
+                        name = await names.get()
+                yield name
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hear_log(self, names: asyncio.Queue[str]) -> None:
+        """The log may be away; what only it tells is then learnt by looking."""
+        while True:
+            with contextlib.suppress(PhoenixError):
+                async for name in self._log.watch(timeout=timedelta(minutes=1)):
+                    if name:
+                        names.put_nowait(name)
+            await asyncio.sleep(_PAUSE)
+
+
+def _readable(found: Object) -> Rollout | None:
+    try:
+        return record.rollout_of(found)
+    except Terminal as error:
+        _log.error("a rollout cannot be read", rollout=found["metadata"]["name"], error=str(error))
+        return None
+
+
+def _says_the_same(before: VerdictSummary | None, now: VerdictSummary) -> bool:
+    """But for figures in its reason, and lately."""
+    if before is None or now.at - before.at >= _SUMMARY_AGE:
+        return False
+    return before.model_copy(update={"at": now.at, "reason": now.reason}) == now
+
+
+def _busy(name: str) -> Retryable:
+    return Retryable(f"rollout {name} is written by others all the time", remedy="call again")
+
+
+def _changed(name: str, found: Object | None) -> Conflict:
+    now = f"is version {record.version_of(found)} now" if found else "was changed, made or deleted meanwhile"
+    return Conflict(f"rollout {name} {now}", remedy="read it again and decide again")

@@ -1,0 +1,175 @@
+"""What is read of a namespace, from watches that all workloads share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from phoenix_orch.kernel.errors import NotFound
+from phoenix_orch.kube.cache import Cache
+from phoenix_orch.kube.caches import Caches
+from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.pruning import Prune, without_bookkeeping
+from phoenix_orch.kube.resources import (
+    AUTOSCALERS,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    EVENTS,
+    PODS,
+    REPLICA_SETS,
+    SECRETS,
+    SERVICES,
+    Key,
+    Object,
+    Resource,
+    key_of,
+)
+from phoenix_orch.workload.deployment.health import CANNOT_START
+from phoenix_orch.workload.deployment.manifest import Manifest, at, controller, items, uid_of
+from phoenix_orch.workload.deployment.revision import Reference, digested
+from phoenix_orch.workload.deployment.scene import Scene, needed
+from phoenix_orch.workload.deployment.selectors import Surroundings
+
+CATCHING_UP = 5.0
+"""Seconds a write waits until the watch shows it. Later reads may be old then; writes stay conditional."""
+
+
+def _config_map(found: Object) -> Object:
+    return digested("ConfigMap", found)
+
+
+def _secret(found: Object) -> Object:
+    return digested("Secret", found)
+
+
+class Index:
+    """Objects of a cache by something they say, without looking at all of them each time."""
+
+    def __init__(self, cache: Cache, by: Callable[[Object], str]) -> None:
+        self._cache = cache
+        self._by = by
+        self._place: dict[Key, str] = {}
+        self._keys: dict[str, set[Key]] = {}
+        cache.subscribe(self._look)
+
+    def _look(self, key: Key) -> None:
+        before, found = self._place.pop(key, None), self._cache.get(key.name, key.namespace)
+        if before is not None:
+            self._keys[before].discard(key)
+            if not self._keys[before]:
+                del self._keys[before]
+        if found is not None:
+            self._place[key] = now = self._by(found)
+            self._keys.setdefault(now, set()).add(key)
+
+    def __getitem__(self, what: str) -> list[Object]:
+        """In the order of their names."""
+        found = (self._cache.get(key.name, key.namespace) for key in sorted(self._keys.get(what, ())))
+        return [one for one in found if one is not None]
+
+
+def _owner(found: Object) -> str:
+    owner = controller(found)
+    return str(owner.get("uid")) if owner is not None else ""
+
+
+def _namespace(found: Object) -> str:
+    return key_of(found).namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Watches:
+    """Of each kind that is read, those of one namespace or of all. No value of a Secret is kept in memory."""
+
+    deployments: Cache
+    config_maps: Cache
+    secrets: Cache
+    replica_sets: Index
+    pods: Index
+    services: Index
+    autoscalers: Index
+    budgets: Index
+    caches: tuple[Cache, ...]
+
+    @classmethod
+    def of(cls, caches: Caches, watched: str | None = None) -> Watches:
+        """`watched`: a namespace, `ALL_NAMESPACES`, or None for the client's."""
+        every: list[Cache] = []
+
+        def cache(resource: Resource, prune: Prune = without_bookkeeping) -> Cache:
+            every.append(caches.of(resource, watched, prune=prune))
+            return every[-1]
+
+        return cls(
+            deployments=cache(DEPLOYMENTS),
+            config_maps=cache(CONFIG_MAPS, _config_map),
+            secrets=cache(SECRETS, _secret),
+            replica_sets=Index(cache(REPLICA_SETS), _owner),
+            pods=Index(cache(PODS), _owner),
+            services=Index(cache(SERVICES), _namespace),
+            autoscalers=Index(cache(AUTOSCALERS), _namespace),
+            budgets=Index(cache(DISRUPTION_BUDGETS), _namespace),
+            caches=tuple(every),
+        )
+
+    async def synced(self) -> None:
+        for cache in self.caches:
+            await cache.synced()
+
+    async def show(self, resource: Resource, written: Object) -> None:
+        """Wait a moment until reads show what was written."""
+        cache = next((one for one in self.caches if one.selection.resource == resource), None)
+        if cache is not None:
+            try:
+                async with asyncio.timeout(CATCHING_UP):
+                    await cache.shows(written)
+            except TimeoutError:
+                return
+
+    def scene(self, namespace: str, stable_name: str, canary_name: str) -> Scene:
+        """Raises NotFound where there is no stable Deployment."""
+        stable = self.deployments.get(stable_name, namespace)
+        if stable is None:
+            raise NotFound(
+                f"there is no Deployment {stable_name} in namespace {namespace}",
+                remedy="apply it, or name another one in the Rollout",
+            )
+        canary = self.deployments.get(canary_name, namespace)
+        both = [one for one in (stable, canary) if one is not None]
+        sets = [one for owner in both for one in self.replica_sets[uid_of(owner)]]
+        return Scene(
+            stable=stable,
+            canary=canary,
+            replica_sets=sets,
+            pods=[pod for one in sets for pod in self.pods[uid_of(one)]],
+            around=Surroundings(self.services[namespace], self.budgets[namespace]),
+            autoscalers=self.autoscalers[namespace],
+            contents=self._contents(namespace, needed([*both, *sets])),
+        )
+
+    def _contents(self, namespace: str, wanted: Iterable[Reference]) -> dict[Reference, Manifest | None]:
+        kinds = {"ConfigMap": self.config_maps, "Secret": self.secrets}
+        return {one: kinds[one.kind].get(one.name, namespace) for one in wanted}
+
+
+def needs_events(scene: Scene) -> bool:
+    """Some pod is in a trouble that only events explain. Healthy ones cost no request."""
+    return any(_in_trouble(pod) for pod in scene.pods)
+
+
+def _in_trouble(pod: Manifest) -> bool:
+    containers = [
+        *items(pod, "status", "initContainerStatuses"),
+        *items(pod, "status", "containerStatuses"),
+    ]
+    waiting = {at(one, "state", "waiting", "reason") for one in containers}
+    restarted = any(one.get("restartCount") for one in containers)
+    return restarted or bool(waiting & {*CANNOT_START, "ContainerCreating", "PodInitializing"})
+
+
+async def pod_events(client: KubeClient, namespace: str) -> list[Object]:
+    """The events about pods of a namespace, those of the last hour."""
+    page = await client.list(EVENTS, namespace, fields="regarding.kind=Pod")
+    return page.items
