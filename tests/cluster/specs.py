@@ -233,7 +233,8 @@ def _wrong(draw: Draw, schema: Schema, value: Any, key: str) -> Any:
         choices += [
             st.just({k: v for k, v in value.items() if k != name}) for name in schema.get("required", ())
         ]
-        choices += [st.just({**value, **change}) for change in _changes(schema, value)] * 3
+        changes = _changes(schema, value)
+        choices += [st.just({**value, **change}) for change in changes] * (1 + 12 // max(1, len(changes)))
     if isinstance(value, list):
         count = schema.get("maxItems", 30) + 1
         choices.append(st.just([{"name": f"n{index}"} for index in range(count)]))
@@ -250,7 +251,7 @@ def _changes(schema: Schema, value: Mapping[str, Any]) -> list[dict[str, Any]]:
     keys = schema["properties"].keys()
     found: list[dict[str, Any]] = []
     if {"weight", "step"} <= keys:
-        found += [{"weight": 7}, {"step": 7}, {"every": "1m", "step": 3}, {"duration": "1m"}]
+        found += [{"step": 7}, {"every": "1m"}, {"step": 7, "every": "1m"}, {"duration": "1m"}]
     if {"interval", "window"} <= keys:
         found += [
             {"interval": "1m1s"},
