@@ -7,7 +7,7 @@ for one test, which may stop it, kill it, and read its audit log.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from tests.cluster.kubectl import Cluster
 from tests.cluster.plane import ControlPlane
 
 from phoenix_orch.kernel.errors import Terminal
+from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.config import load
 
 _HERE = Path(__file__).parent
 
@@ -29,12 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Build here, where no test's time limit runs and progress is seen."""
-    wanted = {
-        name
-        for item in session.items
-        if item.path.is_relative_to(_HERE)
-        for name in getattr(item, "fixturenames", ())
-    }
+    wanted = {name for item in session.items for name in getattr(item, "fixturenames", ())}
     if session.config.option.collectonly or not wanted & {"cluster", "control_plane"}:
         return
     if "control_plane" in wanted or given.needs_programs():
@@ -59,6 +56,13 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("create", "namespace", name)
     yield name
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+async def kube(cluster: Cluster, namespace: str) -> AsyncIterator[KubeClient]:
+    """The administrator's client, in a namespace of its own."""
+    async with KubeClient(load(cluster.kubeconfig, namespace=namespace)) as client:
+        yield client
 
 
 @pytest.fixture

@@ -6,35 +6,21 @@ run up to 2 % too fast or too slow.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from phoenix_orch.kernel.errors import Invalid
-from phoenix_orch.kube.leader import Leadership, NotLeading
+from phoenix_orch.kube.fencing import NotLeading
+from phoenix_orch.kube.leader import Leadership
 from phoenix_orch.kube.lease import LeaseTiming, Record, Seen, Take, Term, Wait, decide, observe
 
 TIMING = LeaseTiming(duration=15, renew_deadline=10.0, retry=2.0)
 
 
-@dataclass
-class Message:
-    """A write under way: it lands whenever the network likes, or never; its answer may get lost."""
-
-    node: int
-    holder: str
-    transitions: int
-    based_on: tuple[str, str] | None
-    sent: float
-    """By the sender's clock."""
-    probation: float | None
-    """None for a renewal."""
-
-
-@dataclass
+@dataclass(eq=False)
 class Node:
     name: str
     offset: float
@@ -45,73 +31,87 @@ class Node:
     leadership: Leadership | None = None
     acts_from: float = 0.0
     paused: bool = False
-    outbox: list[Message] = field(default_factory=list)
 
 
-class Election(RuleBasedStateMachine):
-    def __init__(self) -> None:
-        super().__init__()
+@dataclass
+class Message:
+    """A write under way: it lands whenever the network likes, or never; its answer may get lost."""
+
+    node: Node
+    name: str
+    """Of the node when it was sent."""
+    holder: str
+    transitions: int
+    based_on: tuple[str, str] | None
+    sent: float
+    """By the sender's clock."""
+    probation: float | None
+    """None for a renewal."""
+
+
+class Election:
+    def __init__(self, clocks: list[tuple[float, float]], *, made: bool) -> None:
         self.now = 1000.0
-        self.lease: Record | None = None
+        self.nodes = [Node(f"n{i}", offset, rate) for i, (offset, rate) in enumerate(clocks)]
+        self.lease = Record("", 1, 0, "2026-01-01T00:00:00Z", ("u0", "0")) if made else None
         self.made = 0
         self.version = 0
-        self.nodes: list[Node] = []
+        self.under_way: list[Message] = []
         self.highest: Term | None = None
-        self.acted: str | None = None
-
-    @initialize(clocks=st.lists(st.tuples(st.floats(0, 1e8), st.floats(0.98, 1.02)), min_size=2, max_size=4))
-    def begin(self, clocks: list[tuple[float, float]]) -> None:
-        self.nodes = [Node(f"n{i}", offset, rate) for i, (offset, rate) in enumerate(clocks)]
+        self.acted = ""
 
     def clock(self, node: Node) -> float:
         return node.offset + self.now * node.rate
 
-    def awake(self, data: st.DataObject) -> Node | None:
-        chosen = [node for node in self.nodes if not node.paused]
-        return data.draw(st.sampled_from(chosen)) if chosen else None
+    def leads(self, node: Node) -> bool:
+        return node.leadership is not None and node.leadership.holds
 
-    @rule(seconds=st.sampled_from([0.1, 1.0, 2.0, 5.0, 9.9, 10.1, 14.0, 16.0, 40.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
+    def do(self, what: str, which: int, delivery: str) -> None:
+        """One step of the history."""
+        node = self.nodes[which % len(self.nodes)]
+        match what:
+            case "turn" if not node.paused and self.leads(node):
+                assert node.leadership is not None
+                self.send(node, node.name, node.leadership.term.transitions, delivery, None)
+            case "turn" if not node.paused:
+                self.look(node, delivery)
+            case "leave" if not node.paused and self.leads(node):
+                self.leave(node)
+            case "pause":
+                node.paused = not node.paused
+            case "restart":  # kill -9 and a new process, which has another name and has seen nothing
+                node.name += "'"
+                node.seen = node.record = node.leadership = None
+            case "delete" if self.made < 50:
+                self.lease = None
+            case "land" if self.under_way:
+                self.land(self.under_way.pop(which % len(self.under_way)), answer_lost=delivery != "at once")
 
-    @rule(data=st.data())
-    def candidate_looks(self, data: st.DataObject) -> None:
-        node = self.awake(data)
-        if node is None or (node.leadership is not None and node.leadership.holds):
-            return
+    def look(self, node: Node, delivery: str) -> None:
         node.leadership = None
         node.record = self.lease
         now = self.clock(node)
         node.seen = observe(node.seen, self.lease, now)
         decision = decide(node.seen, node.name, now, TIMING)
         if isinstance(decision, Take):
-            based_on = self.lease.identity if self.lease else None
-            node.outbox.append(
-                Message(
-                    self.nodes.index(node), node.name, decision.transitions, based_on, now, decision.probation
-                )
-            )
+            self.send(node, node.name, decision.transitions, delivery, decision.probation)
 
-    @rule(data=st.data())
-    def leader_renews(self, data: st.DataObject) -> None:
-        node = self.awake(data)
-        if node is None or node.leadership is None or not node.leadership.holds or node.record is None:
-            return
-        transitions = node.leadership.term.transitions
-        node.outbox.append(
-            Message(
-                self.nodes.index(node), node.name, transitions, node.record.identity, self.clock(node), None
-            )
-        )
+    def leave(self, node: Node) -> None:
+        """A clean stop: the work has ended, and the Lease says nobody, unless it was too new."""
+        assert node.leadership is not None
+        if self.clock(node) >= node.acts_from:
+            self.send(node, "", node.leadership.term.transitions, "at once", None)
+        node.leadership.end()
 
-    @rule(data=st.data(), answer_lost=st.booleans())
-    def message_lands(self, data: st.DataObject, answer_lost: bool) -> None:
-        waiting = [message for node in self.nodes for message in node.outbox]
-        if not waiting:
-            return
-        message = data.draw(st.sampled_from(waiting))
-        node = self.nodes[message.node]
-        node.outbox.remove(message)
+    def send(self, node: Node, holder: str, transitions: int, how: str, probation: float | None) -> None:
+        based_on = node.record.identity if node.record else None
+        message = Message(node, node.name, holder, transitions, based_on, self.clock(node), probation)
+        if how == "late":
+            self.under_way.append(message)
+        else:
+            self.land(message, answer_lost=how == "answer lost")
+
+    def land(self, message: Message, *, answer_lost: bool) -> None:
         there = self.lease.identity if self.lease else None
         if there != message.based_on:
             return  # 409, or 404
@@ -121,14 +121,11 @@ class Election(RuleBasedStateMachine):
             created, uid = f"2026-01-01T00:00:{self.made:02}Z", f"u{self.made}"
         else:
             created, uid = self.lease.created, self.lease.identity[0]
-        self.lease = Record(
-            message.holder,
-            TIMING.duration if message.holder else 1,
-            message.transitions,
-            created,
-            (uid, str(self.version)),
-        )
-        if not answer_lost and not node.paused and message.holder:
+        duration = TIMING.duration if message.holder else 1
+        identity = (uid, str(self.version))
+        self.lease = Record(message.holder, duration, message.transitions, created, identity)
+        node = message.node
+        if not answer_lost and not node.paused and node.name == message.name and message.holder:
             self.answered(node, message)
 
     def answered(self, node: Node, message: Message) -> None:
@@ -142,43 +139,9 @@ class Election(RuleBasedStateMachine):
             node.leadership = Leadership(self.lease.term, until, lambda: self.clock(node))
             node.acts_from = message.sent + message.probation
 
-    @rule(data=st.data())
-    def leader_leaves(self, data: st.DataObject) -> None:
-        """A clean stop: the work has ended, and the Lease says nobody."""
-        node = self.awake(data)
-        if node is None or node.leadership is None or not node.leadership.holds or node.record is None:
-            return
-        transitions = node.leadership.term.transitions
-        if self.clock(node) >= node.acts_from:
-            node.outbox.append(
-                Message(self.nodes.index(node), "", transitions, node.record.identity, self.clock(node), None)
-            )
-        node.leadership.end()
-
-    @rule(data=st.data())
-    def process_stops_or_goes_on(self, data: st.DataObject) -> None:
-        node = data.draw(st.sampled_from(self.nodes))
-        node.paused = not node.paused
-
-    @rule(data=st.data())
-    def process_is_started_anew(self, data: st.DataObject) -> None:
-        """kill -9 and a new process, which has another name and has seen nothing."""
-        node = data.draw(st.sampled_from(self.nodes))
-        node.name = f"{node.name}'"
-        node.seen = node.record = node.leadership = None
-
-    @precondition(lambda self: self.lease is not None and self.made < 50)
-    @rule()
-    def somebody_deletes_the_lease(self) -> None:
-        self.lease = None
-
-    @invariant()
-    def never_two_act(self) -> None:
-        acting = [
-            node
-            for node in self.nodes
-            if node.leadership is not None and node.leadership.holds and self.clock(node) >= node.acts_from
-        ]
+    def check(self) -> None:
+        """At most one may act, and each who does has a later term than those before."""
+        acting = [node for node in self.nodes if self.leads(node) and self.clock(node) >= node.acts_from]
         assert len(acting) <= 1
         for node in acting:
             assert node.leadership is not None
@@ -188,7 +151,30 @@ class Election(RuleBasedStateMachine):
             self.highest, self.acted = term, node.name
 
 
-TestElection = Election.TestCase
+often, seldom = ["turn"] * 12, ["leave", "pause", "restart", "delete", "land", "land"]
+steps = st.tuples(
+    st.sampled_from([0.0, 0.0, 0.1, 2.0, 4.0, 7.0, 9.5, 15.5]),
+    st.sampled_from(often + seldom),
+    st.integers(0, 5),
+    st.sampled_from(["at once", "at once", "at once", "at once", "answer lost", "late"]),
+)
+
+
+@settings(max_examples=400)
+@given(
+    st.lists(st.tuples(st.floats(0, 1e8), st.floats(0.98, 1.02)), min_size=2, max_size=3),
+    st.booleans(),
+    st.lists(steps, min_size=10, max_size=40),
+)
+def test_never_two_leaders(
+    clocks: list[tuple[float, float]], made: bool, history: list[tuple[float, str, int, str]]
+) -> None:
+    election = Election(clocks, made=made)
+    for seconds, what, which, delivery in history:
+        election.now += seconds
+        election.check()
+        election.do(what, which, delivery)
+        election.check()
 
 
 RECORD = Record("other", 15, 4, "2026-01-01T00:00:00Z", ("u1", "7"))

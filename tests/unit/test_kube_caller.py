@@ -13,8 +13,8 @@ import pytest
 from phoenix_orch.kernel.errors import NotFound, PhoenixError
 from phoenix_orch.kube.caller import Caller
 from phoenix_orch.kube.errors import AlreadyExists, Call, Changed, Throttled, Unanswered, Unreachable
+from phoenix_orch.kube.fencing import NotLeading
 from phoenix_orch.kube.lanes import NORMAL, URGENT, Lane, Limits
-from phoenix_orch.kube.leader import NotLeading
 from phoenix_orch.kube.resources import DEPLOYMENTS
 from phoenix_orch.kube.retry import Backoff
 from phoenix_orch.kube.wire import Answer, Pool, Request, Wire
@@ -182,6 +182,21 @@ async def test_the_abort_path_waits_for_no_other_call() -> None:
         for _ in range(int(URGENT.burst)):
             await urgent.turn()
     assert urgent.may_repeat()
+
+
+async def test_a_call_whose_turn_comes_too_late_fails_at_once() -> None:
+    made, _ = caller([OK], replace(AT_ONCE, rate=1, burst=1, patience=30))
+    calls = [asyncio.create_task(made.call(GET, REQUEST, repeatable=True)) for _ in range(100)]
+    async with asyncio.timeout(1):
+        while sum(call.done() for call in calls) < 70:
+            await asyncio.sleep(0)
+    failed = [call.exception() for call in calls if call.done() and call.exception()]
+    assert len(failed) == 69  # one had its turn, thirty wait for theirs
+    assert all(isinstance(error, Throttled) for error in failed)
+    assert "allows itself" in str(failed[0])
+    for call in calls:
+        call.cancel()
+    await asyncio.wait(calls)
 
 
 async def test_a_turn_that_is_given_up_takes_no_place() -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.client import KubeClient, Selection
@@ -25,19 +24,16 @@ class Caches:
         self._client = client
         self._timing = timing
         self._known: dict[Selection, tuple[Reflector, Prune]] = {}
-        self._tasks = asyncio.TaskGroup()
-        self._running: list[asyncio.Task[None]] = []
+        self._running: list[asyncio.Task[NoReturn]] = []
 
     async def __aenter__(self) -> Self:
-        await self._tasks.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         for task in self._running:
             task.cancel()
-        await self._tasks.__aexit__(kind, error, trace)
+        if self._running:
+            await asyncio.wait(self._running)
 
     def of(
         self,
@@ -56,7 +52,7 @@ class Caches:
         if selection not in self._known:
             reflector = Reflector(self._client, selection, prune=prune, timing=self._timing)
             self._known[selection] = reflector, prune
-            self._running.append(self._tasks.create_task(reflector.run(), name=f"watch {resource}"))
+            self._running.append(asyncio.create_task(reflector.run(), name=f"watch {resource}"))
         reflector, kept = self._known[selection]
         if kept is not prune:
             raise ValueError(f"{resource} is kept already, with other fields left out")

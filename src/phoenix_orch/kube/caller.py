@@ -36,7 +36,7 @@ class Caller:
         lane.earn()
         attempt, unanswered = 0, False
         while True:
-            await lane.turn()
+            await lane.turn(end - clock())
             within = self._within(call, end - clock())
             answer = await self._attempt(call, request, within)
             if isinstance(answer, Answer):

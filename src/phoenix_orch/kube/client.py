@@ -18,7 +18,7 @@ import msgspec
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kube.caller import Caller, Fence
 from phoenix_orch.kube.config import Target
-from phoenix_orch.kube.errors import Call, Changed, Unanswered, Unapplicable
+from phoenix_orch.kube.errors import Call, Changed, Gone, Unanswered, Unapplicable
 from phoenix_orch.kube.lanes import NORMAL, URGENT, Lane, Limits
 from phoenix_orch.kube.patches import JSON_PATCH, Patch, tests_hold
 from phoenix_orch.kube.resources import Object, Resource, key_of
@@ -119,13 +119,25 @@ class KubeClient:
         return await self._object(call, request, repeatable=True)
 
     async def list(
-        self, resource: Resource, namespace: str | None = None, *, labels: str = "", fields: str = ""
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        limit: int = PAGE,
     ) -> Page:
         """All objects at one moment, fetched in pages. For more than a few hundred use `pages`."""
         selection = Selection(resource, self._place(resource, namespace), labels, fields)
+        try:
+            return await self._all(selection, limit)
+        except Gone:  # the moment of the first page is no longer kept
+            return await self._all(selection, limit)
+
+    async def _all(self, selection: Selection, limit: int) -> Page:
         items: list[Object] = []
         version = ""
-        async for page in self.pages(selection):
+        async for page in self.pages(selection, limit=limit):
             items += page.items
             version = page.version
         return Page(items, version)

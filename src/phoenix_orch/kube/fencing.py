@@ -15,7 +15,15 @@ TERM = "phoenix-orch.io/term"
 """The annotation."""
 
 
-class Superseded(BadState):
+class NotLeading(BadState):
+    """Another process may lead by now; nothing was written."""
+
+    code = "not_leading"
+
+
+class Superseded(NotLeading):
+    """Another process leads, and has written."""
+
     code = "superseded"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from phoenix_orch.kube.bucket import Bucket
+from phoenix_orch.kube.errors import Throttled
 from phoenix_orch.kube.retry import Backoff
 from phoenix_orch.kube.wire import Pool
 
@@ -61,11 +62,21 @@ class Lane:
         self._rate = Bucket(self.limits.rate, self.limits.burst, now)
         self._budget = Bucket(self.limits.repeats_rate, self.limits.repeats, now)
 
-    async def turn(self) -> None:
-        """Wait for a place in the rate."""
+    async def turn(self, within: float | None = None) -> None:
+        """Wait for a place in the rate. Raises Throttled, at once, when it comes later than `within` seconds.
+
+        Without `within` it is the patience of one call.
+        """
         wait = self._rate.reserve(self.clock())
         if wait <= 0:
             return
+        if wait > (self.limits.patience if within is None else within):
+            self._rate.give_back(self.clock())
+            raise Throttled(
+                f"Phoenix has more to ask of the API server than the {self.limits.rate:g} requests a second "
+                "it allows itself",
+                remedy="it passes by itself; when it stays, this process looks after too much",
+            )
         try:
             await asyncio.sleep(wait)
         except asyncio.CancelledError:

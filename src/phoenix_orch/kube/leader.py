@@ -21,9 +21,10 @@ from datetime import UTC, datetime
 
 import structlog
 
-from phoenix_orch.kernel.errors import BadState, NotFound, PhoenixError
+from phoenix_orch.kernel.errors import NotFound, PhoenixError
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.errors import Changed
+from phoenix_orch.kube.fencing import NotLeading
 from phoenix_orch.kube.lease import LeaseTiming, Record, Seen, Take, Term, Wait, decide, observe
 from phoenix_orch.kube.resources import LEASES, Object
 from phoenix_orch.runtime.faults import Faults
@@ -41,10 +42,6 @@ def boot_time() -> float:
 def new_identity() -> str:
     """A name of this process that no other has, and none had before."""
     return f"{socket.gethostname()}_{secrets.token_hex(4)}"
-
-
-class NotLeading(BadState):
-    code = "not_leading"
 
 
 class Leadership:
@@ -129,7 +126,7 @@ class LeaderElector:
                     case Wait(seconds):
                         wait = min(seconds, self._jittered())
             except Changed:
-                wait = 0.0 if self._chance() < 0.5 else self._jittered()
+                wait = self._jittered()
             except PhoenixError as error:
                 self._faults.tell("lease", error=error)
                 wait = self._jittered()
@@ -164,7 +161,7 @@ class LeaderElector:
         except asyncio.CancelledError:
             return False
         except NotLeading:
-            return False  # a fence told the work before the clock told us
+            return False  # a fence told the work before the Lease told us
         return done
 
     async def _after(self, probation: float, leadership: Leadership, work: Work) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from phoenix_orch.kube.resources import Object
@@ -22,6 +23,7 @@ def without_bookkeeping(found: Object) -> Object:
     return found
 
 
+@functools.cache  # the same fields are the same way, for `Caches`
 def without(*paths: str) -> Prune:
     """Also without the fields at `paths`, written as `spec.template.spec`; annotations have none here."""
     split = [path.split(".") for path in paths]

@@ -18,7 +18,7 @@ import structlog
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.kube.cache import Cache
-from phoenix_orch.kube.client import KubeClient, Selection
+from phoenix_orch.kube.client import PAGE, KubeClient, Selection
 from phoenix_orch.kube.errors import Unanswered, status_from, status_from_object
 from phoenix_orch.kube.following import BACKOFF, End, Ended, after, end_of_answer, end_of_event
 from phoenix_orch.kube.pruning import Prune, without_bookkeeping
@@ -54,6 +54,7 @@ class Reflector:
         *,
         prune: Prune = without_bookkeeping,
         timing: Timing = Timing(),
+        page: int = PAGE,
         clock: Callable[[], float] = monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
@@ -65,9 +66,11 @@ class Reflector:
         self._client = client
         self._prune = prune
         self._timing = timing
+        self._page = page
         self._clock = clock
         self._chance = chance
         self._session: asyncio.Timeout | None = None
+        self._live = asyncio.Event()
         self._doubt = asyncio.Event()
         self._relist_wanted = False
         log = structlog.get_logger("phoenix.kube")
@@ -118,7 +121,7 @@ class Reflector:
         known = self.cache.snapshot.objects
         listed: dict[Key, Object] = {}
         version = ""
-        async for page in self._client.pages(self.cache.selection):
+        async for page in self._client.pages(self.cache.selection, limit=self._page):
             for found in page.items:
                 key = key_of(found)
                 before = known.get(key)
@@ -155,6 +158,7 @@ class Reflector:
             return Ended(End.UNREADABLE, f"{type(error).__name__}: {error}")
         finally:
             self._session = None
+            self._live.clear()
         lasted = self._clock() - begun >= self._timing.steady
         return ended or Ended(End.DONE, progress=came or lasted)
 
@@ -167,6 +171,7 @@ class Reflector:
                 said = status_from(streamed.status, body, streamed.headers.get("retry-after"))
                 yield end_of_answer(said)
                 return
+            self._live.set()
             lines = Lines()
             async for piece in streamed.pieces(self._timing.silence):
                 for line in lines.feed(piece):
@@ -197,21 +202,28 @@ class Reflector:
                 await self.prove()
             except PhoenixError as error:
                 self._faults.tell("proof", error=error)
+            except Exception as error:  # noqa: BLE001 - one odd object must not end the watch of all
+                self._faults.tell("proof", error=error, unforeseen=True)
             else:
                 self._faults.mended("proof")
 
     async def prove(self) -> set[Key]:
         """Compare names and versions with a list of them; list anew when some were missed. Gives those.
 
-        What differs is looked at twice, since either side may be a moment ahead: it was missed if the
-        cache has not moved meanwhile and still differs. Raises Retryable, Forbidden.
+        What differs is looked at twice, since either side may be a moment ahead: it was missed if one and
+        the same watch was open all the time, the cache has not moved meanwhile, and still differs.
+        Waits for a watch. Raises Retryable, Forbidden.
         """
-        await self.cache.synced()
+        await self._live.wait()
+        watches = self.watches
         before, suspects = await self._differing()
         if suspects:
             await asyncio.sleep(self._timing.settle)
             now, still = await self._differing()
             suspects = {key for key in suspects & still if before.get(key) == now.get(key)}
+        if watches != self.watches or not self._live.is_set():
+            self._doubt.set()
+            return set()
         if suspects:
             self.missed += len(suspects)
             self._log.error("the watch missed changes; listing anew", objects=len(suspects))

@@ -36,7 +36,12 @@ class Pool(StrEnum):
     WATCH = "watch"
 
 
-_CONNECTIONS = {Pool.NORMAL: 16, Pool.URGENT: 8, Pool.WATCH: None}
+_LIMITS = {
+    Pool.NORMAL: httpx2.Limits(max_connections=16, max_keepalive_connections=4, keepalive_expiry=30.0),
+    # of idle connections, which may be dead without a sign, an urgent call meets one at most
+    Pool.URGENT: httpx2.Limits(max_connections=8, max_keepalive_connections=1, keepalive_expiry=10.0),
+    Pool.WATCH: httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,7 @@ class Wire:
                 f"the certificates or the user of {target.server} cannot be used: {type(error).__name__}",
                 remedy="look at the kubeconfig: kubectl config view",
             ) from error
-        self._pools = {pool: self._client(context, auth, limit) for pool, limit in _CONNECTIONS.items()}
+        self._pools = {pool: self._client(context, auth, limits) for pool, limits in _LIMITS.items()}
 
     async def close(self) -> None:
         for client in self._pools.values():
@@ -102,7 +107,7 @@ class Wire:
                 async with asyncio.timeout(1.0):
                     await response.aclose()
 
-    def _client(self, context: ssl.SSLContext, auth: Any, connections: int | None) -> httpx2.AsyncClient:
+    def _client(self, context: ssl.SSLContext, auth: Any, limits: httpx2.Limits) -> httpx2.AsyncClient:
         return httpx2.AsyncClient(
             base_url=self.target.server,
             auth=auth,
@@ -111,7 +116,7 @@ class Wire:
             transport=httpx2.AsyncHTTPTransport(
                 verify=context,
                 trust_env=False,
-                limits=httpx2.Limits(max_connections=connections, keepalive_expiry=30.0),
+                limits=limits,
                 socket_options=_KEEP_ALIVE,
             ),
         )

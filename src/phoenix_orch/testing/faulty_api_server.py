@@ -64,10 +64,15 @@ class FaultyApiServer:
         self._port = 0
 
     async def __aenter__(self) -> Self:
-        if urlsplit(self._upstream.server).scheme == "https":
-            self._tls = tls_context(self._upstream)
+        self.lead_to(self._upstream)
         await self.listen()
         return self
+
+    def lead_to(self, upstream: Target) -> None:
+        """From now on the API server is this one: as after a cluster was restored from a backup."""
+        self._upstream = upstream
+        secure = urlsplit(upstream.server).scheme == "https"
+        self._tls = tls_context(upstream) if secure else None
 
     async def __aexit__(self, *_: object) -> None:
         await self.refuse()
