@@ -160,14 +160,17 @@ def promote(
 ) -> Promotion:
     """The next step of the promotion of `found`, the canary's revision.
 
+    Somebody else who has given stable that very template, a Git tool for instance, has promoted it.
     `expected`: the hash of the template that stable had when the release began. Another one that is not
     the promoted one either is somebody's own change: refused, as everything that is not complete after
     `progressDeadlineSeconds`.
     """
     before, name = stable["spec"]["template"], name_of(stable)
-    if annotation(before, marks.REVISION) == found.id and template_hash(before) == found.template:
+    now = template_hash(before)
+    # Where the template is the one of the start, only the mark tells whether its pods read the new values.
+    if now == found.template and (now != expected or annotation(before, marks.REVISION) == found.id):
         return _waited_for(stable)
-    if template_hash(before) != expected:
+    if now != expected:
         return Promotion(
             refusal=Refusal(
                 "StableChanged",
