@@ -36,7 +36,7 @@ from phoenix_orch.workload.deployment.revision import revision, template_hash
 from phoenix_orch.workload.deployment.scene import PodTemplate
 from phoenix_orch.workload.deployment.target import Holder
 from phoenix_orch.workload.kubernetes import DeploymentSpec, KubernetesWorkload
-from phoenix_orch.workload.workload import Instance, Workload
+from phoenix_orch.workload.workload import Instance, Running, Workload
 
 pytestmark = pytest.mark.anyio
 
@@ -79,7 +79,8 @@ class Stage:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.workload = cast("Workload", world.workload)
+        running: Running[DeploymentSpec, PodTemplate] = world.workload
+        self.workload = cast("Workload", running)
 
     def spec(self, version: str, *, ready: bool = True) -> Any:
         image = f"contract:{version}"
