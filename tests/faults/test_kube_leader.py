@@ -21,7 +21,7 @@ from phoenix_orch.kube.fencing import NotLeading, Superseded, refuse_late
 from phoenix_orch.kube.leader import LeaderElector, Leadership, boot_time
 from phoenix_orch.kube.lease import Term
 from phoenix_orch.kube.patches import merge_patch
-from phoenix_orch.kube.resources import CONFIG_MAPS, LEASES, Object
+from phoenix_orch.kube.resources import CONFIG_MAPS, LEASES, PODS, Object
 from phoenix_orch.testing.api_faults import WRITES, Answer, Hang, Reset
 from phoenix_orch.testing.faulty_api_server import FaultyApiServer
 
@@ -61,7 +61,7 @@ class Candidate:
         self.jump = 0.0
         self.terms: list[Leadership] = []
         self.works = False
-        self._client = client
+        self.client = client
         elector = LeaderElector(client, LEASE, identity=who, timing=TIMING, clock=self.clock)
         self.running = asyncio.create_task(elector.run(self._work))
 
@@ -72,7 +72,7 @@ class Candidate:
         self.terms.append(leadership)
         self.works = True
         try:
-            await write(self._client, leadership, self.who)
+            await write(self.client, leadership, self.who)
         finally:
             self.works = False
 
@@ -158,6 +158,20 @@ async def test_a_leader_that_nothing_disturbs_stays(ledger: None, kube: KubeClie
             while boot_time() < gone_by or server.count("get", "leases") < 5:
                 await written_by(kube, "one", more_than=len(await lines(kube)))
             assert (len(one.terms), two.terms) == (1, [])
+
+
+async def test_a_leader_stays_though_ordinary_calls_fill_their_lane(ledger: None, kube: KubeClient) -> None:
+    async with candidate(kube, "one") as (one, server):
+        await written_by(kube, "one")
+        server.inject(Hang(), resource="pods", times=10**6)
+        calls = [asyncio.create_task(one.client.get(PODS, f"p{number}")) for number in range(300)]
+        async with candidate(kube, "two") as (two, _):
+            renewed = server.count("update", "leases") + 2 * TIMING.duration / TIMING.retry
+            await until(lambda: server.count("update", "leases") >= renewed or two.works)
+            assert (len(one.terms), two.terms) == (1, [])
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
 
 
 async def test_a_leader_that_is_cut_off_stops_before_another_begins(ledger: None, kube: KubeClient) -> None:
