@@ -190,6 +190,20 @@ async def test_a_file_that_asks_again_for_what_does_not_serve_is_told_so(
     )
 
 
+async def test_what_else_the_file_changes_does_not_hide_that_its_version_is_latched(place: Place) -> None:
+    await applied(place, config())
+    two = config(version="2")
+    rollout = await place.store.get("web")
+    await place.store.put(rollout.model_copy(update={"target": revision_of(two)}))
+    rollout = await place.store.get("web")
+    await place.store.save(rollout, Status(state=State.ROLLED_BACK, stable="old", release=1))
+    await place.serve("web", "old", aborted=(revision_of(two),))
+    (change,) = await place.applying().apply(two, actor="me", dry_run=True)
+    assert change.kind is ChangeKind.CONFIGURE
+    assert change.detail.startswith("the file asks for version 2, which is wanted already, but")
+    assert change.detail.endswith("was rolled back and is latched: revision old serves")
+
+
 async def test_a_dry_run_changes_nothing(place: Place) -> None:
     before = await place.picture()
     (change,) = await place.applying().apply(config(), actor="me", dry_run=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.applying_setting import SECRET, Place, config, group, revision_of
 
+from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.errors import BadState, Invalid, Latched
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
 from phoenix_orch.orchestrator.views import ChangeKind
-from phoenix_orch.rollout.status import CommandKind, Outcome, Release, State, Status
+from phoenix_orch.rollout.status import CommandKind, Event, Outcome, Release, State, Status
 
 pytestmark = pytest.mark.anyio
 ONE, TWO = config(), config(version="2")
@@ -191,6 +193,37 @@ async def test_a_trial_of_a_restart_refuses_what_a_restart_would(world: World) -
     await world.set(State.PROGRESSING, canary="new")
     with pytest.raises(BadState, match="being released"):
         await world.operations.restart("web", actor="me", dry_run=True)
+
+
+async def test_no_release_is_shown_the_verdict_of_another(world: World) -> None:
+    """Also while the new one only starts and has none of its own."""
+    rollout = await world.store.get("web")
+    before = Verdict(
+        kind=VerdictKind.ADVANCE, revision="before", step=1, at=world.clock.now(), reason="limits proven"
+    )
+    await world.store.put_verdict(rollout.name, before, "{}")
+    for state, shown in ((State.IDLE, before), (State.STARTING, None), (State.PROGRESSING, None)):
+        await world.set(state, canary="new")
+        assert (await world.operations.view("web")).verdict == shown
+    mine = before.model_copy(update={"revision": "new"})
+    await world.store.put_verdict(rollout.name, mine, "{}")
+    assert (await world.operations.view("web")).verdict == mine
+
+
+async def test_who_starts_what_and_why_is_kept(world: World) -> None:
+    await world.start(version="3", change_cause="ticket 7")
+    await world.start(version="4", change_cause="sooner")
+    told = [(event.reason, event.message, event.actor) for event in await world.operations.events("web", 10)]
+    assert told[-2:] == [
+        ("Start", "version 3 is wanted: ticket 7", "me"),
+        ("Start", "version 4 is wanted: sooner", "me"),
+    ]
+
+
+async def test_events_are_shown_by_their_time(world: World) -> None:
+    late = Event(at=world.clock.now() - timedelta(hours=1), reason="AbortedByHand", message="while away")
+    await world.store.append_events("web", [late])
+    assert (await world.operations.events("web", 10))[0] == late
 
 
 async def test_what_is_asked_wakes_the_controller_and_a_loss_of_the_store_does(world: World) -> None:

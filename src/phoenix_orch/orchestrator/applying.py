@@ -223,14 +223,14 @@ class Applying:
                 return change(ChangeKind.RELEASE, f"back to stable, version {version}")
             return change(ChangeKind.RELEASE, f"version {version} is released step by step")
         if revision != rollout.applied:
-            return change(
-                ChangeKind.CONFIGURE, f"the file asks for version {version}, which is wanted already"
-            )
+            asked = f"the file asks for version {version}, which is wanted already"
+            return change(ChangeKind.CONFIGURE, f"{asked}{await self._but_not_served(rollout, revision)}")
         if (rollout.spec, rollout.replicas) != (
             wanted.spec,
             wanted.service_spec.replicas,
         ) or await self._differs(wanted):
-            return change(ChangeKind.CONFIGURE, "what is wanted changes; the revision stays")
+            why = "what is wanted changes; the revision stays"
+            return change(ChangeKind.CONFIGURE, f"{why}{await self._but_not_served(rollout, revision)}")
         return change(ChangeKind.NONE, f"unchanged{await self._but_not_served(rollout, revision)}")
 
     async def _but_not_served(self, rollout: Rollout, revision: str) -> str:

@@ -133,6 +133,8 @@ class OrchestratorOperations(Reading):
             if not dry_run:
                 await self._keep_revision(rollout.name, template, change_cause or f"started by {actor}")
                 await self._wanting(rollout, {"target": target, "fast": False})
+                why = f": {change_cause}" if change_cause else ""
+                await self._tell(rollout, "Start", f"version {template.version} is wanted{why}", actor)
         self._wake()
         return Change(
             kind=ChangeKind.RELEASE,
@@ -204,12 +206,13 @@ class OrchestratorOperations(Reading):
                 f"{rollout.name} is {status.state.value}; undo goes back to revision {kept.number} now",
                 remedy=f"phoenix rollout abort {rollout.name}, then undo --to-revision {to_revision}",
             )
+        word = "would be" if dry_run else "is"
         if not dry_run:
             await self._command(rollout, CommandKind.ABORT, actor=actor, reason=reason or "undo")
         return Change(
             kind=ChangeKind.RELEASE,
             target=f"rollout/{rollout.name}",
-            detail=f"an abort of the release under way was accepted; revision {kept.number} serves then",
+            detail=f"the release under way {word} aborted; revision {kept.number} serves then",
             revision=kept.revision,
             version=kept.version,
         )

@@ -82,8 +82,9 @@ class Reading:
         return await self._view(await names.rollout(self._store, name))
 
     async def events(self, name: str, limit: int) -> list[Event]:
+        """By their time: what happened while Phoenix was dead is learnt of later."""
         await names.rollout(self._store, name)
-        return await self._store.events(name, limit=limit)
+        return sorted(await self._store.events(name, limit=limit), key=lambda event: event.at)
 
     async def history(self, name: str, limit: int) -> list[Release]:
         await names.rollout(self._store, name)
@@ -110,7 +111,7 @@ class Reading:
             traffic=await or_none(self._router.read(rollout.route)),
             seen=await self._router.observe(rollout.route),
             workload=await or_none(self._running.state(rollout.service)),
-            verdict=verdict[0] if verdict else None,
+            verdict=_shown(rollout, verdict),
             canary=canary,
             stable=stable,
             time_left=time_left(rollout.spec, rollout.status, now, _of_this_release(rollout, verdict)),
@@ -158,6 +159,13 @@ class Reading:
             rollout=rollout.name,
             workload=workload,
         )
+
+
+def _shown(rollout: Rollout, found: tuple[Verdict, str] | None) -> Verdict | None:
+    """The last verdict; while something is judged, none that was about another release."""
+    if found is None or under_judgement(rollout.status) is None:
+        return found[0] if found is not None else None
+    return _of_this_release(rollout, found)
 
 
 def _of_this_release(rollout: Rollout, found: tuple[Verdict, str] | None) -> Verdict | None:
