@@ -99,7 +99,9 @@ async def test_a_verification_that_breaks_off_is_told_and_keeps_nothing_from_goi
     async def broken(*_: object) -> None:
         raise ValueError("this is a defect")
 
-    world.controller = type(world.controller)(world.store, world.router, world.workload, world.clock, broken)
+    world.controller = type(world.controller)(
+        world.store, world.router, world.workload, world.clock, broken, world.hands
+    )
     await world.progressing()
     await world.until(State.BAKING, advance=True)
     await world.passes(20)
