@@ -46,7 +46,7 @@ _QUIET = RESTING | {State.INITIALIZING}
 class RolloutController:
     """Drives every rollout of the store. `run` until cancelled, or `reconcile` one by hand."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - its ports, in the order of their use
         self,
         store: RolloutStore,
         router: TrafficRouter,
@@ -57,7 +57,8 @@ class RolloutController:
         *,
         notes: AbortNotes | None = None,
     ) -> None:
-        """`hands`: what changes instances, and shows them. `notes`: where aborts past Phoenix leave who made them and why."""
+        """`hands`: what changes instances, and shows them. `notes`: where aborts past Phoenix leave who
+        made them and why."""
         self._store = store
         self._router = router
         self._workload = workload
