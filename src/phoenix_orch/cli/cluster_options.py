@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from phoenix_orch.kernel.errors import Invalid
+
+if TYPE_CHECKING:
+    from phoenix_orch.orchestrator.cluster.person import Access
 
 STORE_VARIABLE = "PHOENIX_STORE"
 PROMETHEUS_VARIABLE = "PHOENIX_PROMETHEUS"
@@ -52,6 +55,26 @@ Probes = Annotated[
         help="With --kubernetes: answer /livez and /readyz there.",
     ),
 ]
+
+
+def access(
+    *, kubernetes: bool, namespace: str | None, kubeconfig: Path | None, context: str | None
+) -> Access | None:
+    """Which cluster is meant; None: this machine. Raises Invalid for options of a cluster without one."""
+    given = {"--namespace": namespace, "--kubeconfig": kubeconfig, "--context": context}
+    only_in_cluster(given, kubernetes=kubernetes)
+    if not kubernetes:
+        return None
+    from phoenix_orch.orchestrator.cluster.person import Access  # noqa: PLC0415 - only in a cluster
+
+    return Access(namespace, kubeconfig, context)
+
+
+def only_in_cluster(given: Mapping[str, object], *, kubernetes: bool) -> None:
+    """Raises Invalid where one of these options is given without --kubernetes."""
+    named = [option for option, value in given.items() if value is not None]
+    if named and not kubernetes:
+        raise Invalid(f"{named[0]} is for a cluster", remedy="add --kubernetes")
 
 
 def endpoints(words: Sequence[str]) -> dict[str, tuple[str, ...]]:

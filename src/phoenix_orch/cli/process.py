@@ -112,8 +112,7 @@ def serve(  # noqa: PLR0917 - options, given by name
         "--prometheus": prometheus,
         "--probes": probes,
     }
-    if named := [option for option, value in given.items() if value is not None]:
-        raise Invalid(f"{named[0]} is for a cluster", remedy="add --kubernetes")
+    cluster_options.only_in_cluster(given, kubernetes=False)
     serve_api = _later("phoenix_orch.api.server").serve_operations
     run_serve = _later("phoenix_orch.orchestrator.serve").run_serve
     return int(run_serve(component.value, data_dir, store, speed, serve_api))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
 
 from phoenix_orch.kernel.errors import NotFound, Terminal
-from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.resources import Key, Object, key_of, version_of
 from phoenix_orch.rollout.kubernetes_spec import KubernetesRolloutSpec
 from phoenix_orch.rollout.status import Rollout
@@ -46,7 +45,8 @@ class Declared:
 class Rollouts:
     """What a watch shows of them. Of several with the same route or Deployment the oldest counts."""
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Iterable[Object]) -> None:
+        """`cache`: what is looked at anew each time."""
         self._cache = cache
         self._read: dict[Key, tuple[str, Declared | None]] = {}
         self._faults = Faults(structlog.get_logger("phoenix.rollouts"))
