@@ -33,17 +33,17 @@ class Kubelet:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[Kubelet]:
-        task = asyncio.create_task(self._run())
+        stopping = asyncio.Event()
+        task = asyncio.create_task(self._run(stopping))
         try:
             yield self
         finally:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            stopping.set()
+            await task  # a request that is cancelled on its way would leave its connection open
 
-    async def _run(self) -> None:
+    async def _run(self, stopping: asyncio.Event) -> None:
         """By polling: a test of watches should not depend on them twice."""
-        while True:
+        while not stopping.is_set():
             for pod in (await self._client.list(PODS, self._namespace)).items:
                 image = pod["spec"]["containers"][0]["image"]
                 if pod["metadata"]["uid"] not in self._done and image not in self.never_ready:

@@ -35,7 +35,7 @@ def fault(spec: Any) -> str:
 
 
 @pytest.mark.slow
-@settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(spec=specs.specs(SCHEMA))
 def test_both_take_the_same_specs(door: Door, spec: Any) -> None:
     said, found = door.refusal(spec), fault(spec)

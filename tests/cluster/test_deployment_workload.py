@@ -36,14 +36,9 @@ from phoenix_orch.workload.deployment.revision import revision, template_hash
 from phoenix_orch.workload.deployment.scene import PodTemplate
 from phoenix_orch.workload.deployment.target import Holder
 from phoenix_orch.workload.kubernetes import DeploymentSpec, KubernetesWorkload
-from phoenix_orch.workload.workload import Instance, Workload
+from phoenix_orch.workload.workload import Instance, Running, Workload
 
-pytestmark = [
-    pytest.mark.anyio,
-    # A watch that is cancelled while it connects leaves its socket to the collector.
-    pytest.mark.filterwarnings("ignore:.*_SelectorTransport:pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore:.*socket.socket:pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
@@ -84,7 +79,8 @@ class Stage:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.workload = cast("Workload", world.workload)
+        running: Running[DeploymentSpec, PodTemplate] = world.workload
+        self.workload = cast("Workload", running)
 
     def spec(self, version: str, *, ready: bool = True) -> Any:
         image = f"contract:{version}"
@@ -271,6 +267,21 @@ async def test_the_canary_of_a_person_is_scaled_and_never_changed(world: World) 
     other = await world.workload.with_images(SERVICE, {"shop": "shop:3"})
     with pytest.raises(BadState, match="not made by Phoenix"):
         await world.workload.scale(SERVICE, other, 1)
+
+
+async def test_a_promotion_by_a_git_tool_is_waited_for_and_not_written(world: World) -> None:
+    template, expected = await begun(world)
+    await world.workload.scale(SERVICE, template, 1)
+
+    async def promoted() -> bool:
+        found = await world.workload.promote(SERVICE, template, expected=expected, external=True)
+        return bool(found.done)
+
+    assert not await promoted()
+    assert images(world)["shop"] == ("shop:1", 3)
+    await world.apply(shop(world.namespace, image="shop:2"))  # as it lies in Git
+    await until(promoted, why="what Git wants")
+    assert images(world)["shop"] == ("shop:2", 3)
 
 
 async def test_pods_that_would_be_taken_for_stables_are_refused(world: World) -> None:

@@ -19,13 +19,16 @@ from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.errors import Changed
 from phoenix_orch.kube.fencing import NotLeading, Superseded, refuse_late
 from phoenix_orch.kube.leader import LeaderElector, Leadership, boot_time
-from phoenix_orch.kube.lease import Term
+from phoenix_orch.kube.lease import LeaseTiming, Term
 from phoenix_orch.kube.patches import merge_patch
-from phoenix_orch.kube.resources import CONFIG_MAPS, LEASES, Object
+from phoenix_orch.kube.resources import CONFIG_MAPS, LEASES, PODS, Object
 from phoenix_orch.testing.api_faults import WRITES, Answer, Hang, Reset
 from phoenix_orch.testing.faulty_api_server import FaultyApiServer
 
 pytestmark = pytest.mark.cluster
+
+CALM = LeaseTiming(duration=8, renew_deadline=6.5, retry=0.5)
+"""For leaders that are to stay, also on a machine with much else to do."""
 
 
 @pytest.fixture
@@ -56,13 +59,13 @@ async def written_by(kube: KubeClient, who: str, more_than: int = 0) -> None:
 class Candidate:
     """One in this process, over its own way to the API server, with a clock that a test may push."""
 
-    def __init__(self, client: KubeClient, who: str) -> None:
+    def __init__(self, client: KubeClient, who: str, timing: LeaseTiming) -> None:
         self.who = who
         self.jump = 0.0
         self.terms: list[Leadership] = []
         self.works = False
-        self._client = client
-        elector = LeaderElector(client, LEASE, identity=who, timing=TIMING, clock=self.clock)
+        self.client = client
+        elector = LeaderElector(client, LEASE, identity=who, timing=timing, clock=self.clock)
         self.running = asyncio.create_task(elector.run(self._work))
 
     def clock(self) -> float:
@@ -72,7 +75,7 @@ class Candidate:
         self.terms.append(leadership)
         self.works = True
         try:
-            await write(self._client, leadership, self.who)
+            await write(self.client, leadership, self.who)
         finally:
             self.works = False
 
@@ -82,9 +85,11 @@ class Candidate:
 
 
 @asynccontextmanager
-async def candidate(kube: KubeClient, who: str) -> AsyncIterator[tuple[Candidate, FaultyApiServer]]:
+async def candidate(
+    kube: KubeClient, who: str, timing: LeaseTiming = TIMING
+) -> AsyncIterator[tuple[Candidate, FaultyApiServer]]:
     async with FaultyApiServer(kube.target) as server, KubeClient(server.target, component=who) as client:
-        made = Candidate(client, who)
+        made = Candidate(client, who, timing)
         try:
             yield made, server
         finally:
@@ -151,13 +156,29 @@ async def test_a_process_that_slept_wakes_up_as_nobody(
 
 
 async def test_a_leader_that_nothing_disturbs_stays(ledger: None, kube: KubeClient) -> None:
-    async with candidate(kube, "one") as (one, _):
+    async with candidate(kube, "one", CALM) as (one, _):
         await written_by(kube, "one")
-        async with candidate(kube, "two") as (two, server):
-            gone_by = boot_time() + 2 * TIMING.duration
+        async with candidate(kube, "two", CALM) as (two, server):
+            gone_by = boot_time() + 2 * CALM.duration
             while boot_time() < gone_by or server.count("get", "leases") < 5:
                 await written_by(kube, "one", more_than=len(await lines(kube)))
             assert (len(one.terms), two.terms) == (1, [])
+
+
+async def test_a_leader_stays_though_ordinary_calls_fill_their_lane(ledger: None, kube: KubeClient) -> None:
+    async with candidate(kube, "one", CALM) as (one, server):
+        await written_by(kube, "one")
+        server.inject(Hang(), resource="pods", times=10**6)
+        calls = [asyncio.create_task(one.client.get(PODS, f"p{number}")) for number in range(300)]
+        async with candidate(kube, "two", CALM) as (two, _):
+            renewed = server.count("update", "leases") + 2 * CALM.duration / CALM.retry
+            async with asyncio.timeout(60):
+                while server.count("update", "leases") < renewed and not two.works:
+                    await asyncio.sleep(0.05)
+            assert (len(one.terms), two.terms) == (1, [])
+        for call in calls:
+            call.cancel()
+        await asyncio.wait(calls)
 
 
 async def test_a_leader_that_is_cut_off_stops_before_another_begins(ledger: None, kube: KubeClient) -> None:

@@ -175,7 +175,8 @@ async def test_a_cluster_that_went_back_in_time(control_plane: ControlPlane) -> 
             await before.create(CONFIG_MAPS, body("there-before", step="old"))
             await churn(now, 150)
             await now.create(CONFIG_MAPS, body("there-before"))
-            async with following(now) as (server, reflector, reader):
+            patient = replace(QUICK, silence=100.0)  # then only a proof can find it in time
+            async with following(now, patient) as (server, reflector, reader):
                 await agrees(now, reflector.cache, reader)
                 known = reflector.cache.version
                 server.lead_to(before.target)

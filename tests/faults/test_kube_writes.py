@@ -103,17 +103,18 @@ async def test_a_name_the_api_server_gives_is_not_asked_for_twice(
 
 
 async def test_an_object_made_anew_is_not_deleted_by_a_repeat(
-    kube: KubeClient, server: FaultyApiServer, client: KubeClient
+    kube: KubeClient, server: FaultyApiServer
 ) -> None:
     made = await kube.create(CONFIG_MAPS, config())
     server.inject(Reset(done=True), verb="delete")
-    server.inject(Slow(0.3), verb="delete", skip=1)
-    deleting = asyncio.create_task(client.delete(CONFIG_MAPS, "a", uid=made["metadata"]["uid"]))
-    while server.count("delete") < 2:
-        await asyncio.sleep(0.01)
-    await kube.create(CONFIG_MAPS, config(anew="yes"))
-    with pytest.raises(Changed):
-        await deleting
+    server.inject(Slow(4.0), verb="delete")
+    async with KubeClient(server.target) as client:
+        deleting = asyncio.create_task(client.delete(CONFIG_MAPS, "a", uid=made["metadata"]["uid"]))
+        while server.count("delete") < 2:
+            await asyncio.sleep(0.01)
+        await kube.create(CONFIG_MAPS, config(anew="yes"))
+        with pytest.raises(Changed):
+            await deleting
     assert (await kube.get(CONFIG_MAPS, "a"))["data"] == {"anew": "yes"}
 
 

@@ -20,7 +20,7 @@ import time
 
 import pytest
 from ruamel.yaml import YAML
-from tests.integration.fake_phoenix import NEW, OLD, FakeOperations, serving, view
+from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, serving, view
 
 from phoenix_orch.cli import checks, following, main, obeying
 from phoenix_orch.client import offline
@@ -33,6 +33,9 @@ from phoenix_orch.runtime.users import name_of
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.router import Backend, Group, TrafficSeen, TrafficState
 from phoenix_orch.traffic.spec import RouteSpec
+from phoenix_orch.workload import state_file
+from phoenix_orch.workload.spec import ServiceSpec
+from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadState
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +194,41 @@ def test_explain_tells_the_numbers_of_a_rollback(phoenix, operations):
 def test_logs_of_all_and_of_one(phoenix):
     assert phoenix("service", "logs", "web", "--lines", "1") == f"web-{OLD}-1  line 3\n"
     assert phoenix("service", "logs", "web", "--lines", "1", "--instance", f"web-{OLD}-1") == "line 3\n"
+
+
+def test_logs_without_the_name_of_who_wrote_them(phoenix):
+    assert phoenix("service", "logs", "web", "--lines", "2", "--raw") == "line 2\nline 3\n"
+
+
+def test_logs_are_read_from_the_files_where_phoenix_does_not_run(phoenix, tmp_path):
+    logs = tmp_path / "services" / "web" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "web-1111111111-1.log").write_text("2026-03-01T12:00:01Z one\n2026-03-01T12:00:03Z three\n")
+    (logs / "web-1111111111-2.log").write_text("2026-03-01T12:00:02Z two\n")
+    (logs / "web-0000000000-0.log").write_text("2026-03-01T12:00:09Z of one that has ended\n")
+    living = [
+        Instance(
+            name=f"web-1111111111-{number}", revision="1111111111", state=InstanceState.READY, port=20_000
+        )
+        for number in (1, 2)
+    ]
+    spec = ServiceSpec(version="1", command=("true", "{port}"), health={"path": "/"})
+    state = WorkloadState(service="web", at=NOW, wanted={}, instances=tuple(living))
+    state_file.write(
+        state_file.Layout(tmp_path, "web").state, state_file.ServiceRecord(spec=spec, state=state)
+    )
+    where = ("--data-dir", str(tmp_path))
+    assert phoenix("service", "logs", "web", "--lines", "2", *where) == (
+        "web-1111111111-2  2026-03-01T12:00:02Z two\nweb-1111111111-1  2026-03-01T12:00:03Z three\n"
+    )
+    none = state.model_copy(update={"instances": ()})
+    state_file.write(
+        state_file.Layout(tmp_path, "web").state, state_file.ServiceRecord(spec=spec, state=none)
+    )
+    last_words = phoenix("service", "logs", "web", "--lines", "1", "--raw", *where)
+    assert last_words == "2026-03-01T12:00:09Z of one that has ended\n"
+    ended = phoenix("service", "logs", "web", "--instance", "web-0000000000-0", *where)
+    assert ended == "2026-03-01T12:00:09Z of one that has ended\n"
 
 
 def program(*arguments, **more):

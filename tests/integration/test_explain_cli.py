@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from tests.integration.fake_phoenix import NEW, NOW, FakeOperations, serving, view
 from tests.unit import recorded
 
-from phoenix_orch.cli import main
+from phoenix_orch.cli import explaining, main, output
 from phoenix_orch.health_validator.recording import read_jsonl
 from phoenix_orch.health_validator.resting import is_rest, past
 from phoenix_orch.rollout.spec import Policy
@@ -86,7 +86,7 @@ def phoenix(operations, capsys):
 
 def test_explain_is_a_sentence_numbers_and_a_picture(phoenix):
     shown = phoenix("rollout", "explain", "web")
-    assert shown.startswith("Rolled back at 1 min ")
+    assert shown.startswith("Rolled back after 1 min ")
     for word in ("canary ", "stable ", "exposed ", "METRIC", "error rate", "95 % interval", "│", "weight"):
         assert word in shown
     found = json.loads(phoenix("rollout", "explain", "web", "-o", "json"))
@@ -100,6 +100,18 @@ def test_explain_is_a_sentence_numbers_and_a_picture(phoenix):
     assert {"dispersion", "tolerance", "tier"} <= set(found["metrics"][0])
     as_yaml = YAML(typ="safe", pure=True).load(phoenix("rollout", "explain", "web", "--output", "yaml"))
     assert as_yaml["kind"] == "rollback"
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_explain_fits_the_terminal(phoenix, monkeypatch, columns):
+    for module in (explaining, output):
+        monkeypatch.setattr(module, "width", lambda *_: columns)
+    lines = phoenix("rollout", "explain", "web").splitlines()
+    assert max(map(len, lines)) <= columns
+    assert [line for line in lines if "…" in line] == []
+    headers = [line.split() for line in lines if line.startswith("METRIC")]
+    assert headers[-1][-6:] == ["EVIDENCE", "BLAME", "N", "INTERVAL", "ALLOWED", "DISPERSION"]
+    assert len(headers) == (2 if columns == 80 else 1)
 
 
 def test_an_earlier_release_is_explained_by_its_number(phoenix, operations):
@@ -179,7 +191,9 @@ def test_plan_needs_traffic_and_limits(phoenix, tmp_path, monkeypatch):
     path = tmp_path / "policy.yaml"
     path.write_text("phases: [{name: a, weight: 5, duration: 10m, limits: {errorRate: 0.1%}}]\n")
     assert "not attainable" in phoenix("plan", "-f", path, "--rps", "50", "--error-rate", "0.4%")
-    assert "likely in the extension" in phoenix("plan", "-f", path, "--rps", "50")
+    assert "likely in the extension" in phoenix("plan", "-f", path, "--rps", "20")
+    few = phoenix("plan", "-f", path, "--rps", "2")
+    assert "too little traffic: a person decides after 30m" in few
     assert "--error-rate: " in phoenix("plan", "-f", path, "--rps", "50", "--error-rate", "x", status=2)
 
 

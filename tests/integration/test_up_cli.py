@@ -57,7 +57,7 @@ def test_a_bad_release_ends_with_status_4_and_says_why(running: Story) -> None:
         "rollout", "start", NAME, "--version", "bad", "--env", "SHOP_FAULT=errors:0.9", "--watch"
     )
     assert done.returncode == 4, done.stdout + done.stderr
-    assert "\nRolled back at " in said(running, "rollout", "explain", NAME)
+    assert "\nRolled back after " in said(running, "rollout", "explain", NAME)
     refused = said(
         running, "rollout", "start", NAME, "--version", "bad", "--env", "SHOP_FAULT=errors:0.9", status=2
     )
@@ -133,6 +133,10 @@ def test_ctrl_c_ends_everything_and_the_next_start_needs_no_file() -> None:
         with (made.directory / "phoenix.log").open("ab") as log:
             made.phoenix = subprocess.Popen(line, cwd=made.directory.parent, stdout=log, stderr=log)
         made.adopt(made.phoenix)
+        until(
+            "it is told again what serves",
+            lambda: f"service={NAME}" in made.log(100).partition("] ready ")[2],
+        )
         view = made.until_state(State.PROMOTED)
         assert view.versions[view.rollout.status.stable or ""] == version
         assert made.ending(version).instances == (("released", 2),)

@@ -8,11 +8,21 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.deployment_setting import autoscaler, budget, deployment, merged, service, template
+from tests.unit.deployment_setting import (
+    autoscaler,
+    budget,
+    deployment,
+    merged,
+    pod,
+    service,
+    stamp,
+    template,
+)
 
 from phoenix_orch.kernel.errors import BadState
 from phoenix_orch.workload.deployment.canary import canary_service, confusions, derived, with_images
 from phoenix_orch.workload.deployment.defaults import what_runs
+from phoenix_orch.workload.deployment.health import CANNOT_START, health
 from phoenix_orch.workload.deployment.manifest import difference
 from phoenix_orch.workload.deployment.promotion import promote
 from phoenix_orch.workload.deployment.revision import revision, running, template_hash
@@ -131,6 +141,65 @@ def test_stable_never_gets_back_what_its_pods_cannot_carry(ready: int, full: int
         given_back = (100 - left) / 100 * full
         assert given_back <= ready * (1.25 if scaled else 1.0) + 1e-9
     assert weight_to_leave(ready + 1, full, autoscaled=scaled) <= left
+
+
+TIMES = st.integers(0, 100).map(stamp)
+ENDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "exitCode": st.sampled_from([0, 1, 137]),
+        "reason": st.sampled_from(["Error", "OOMKilled", "ContainerStatusUnknown"]),
+        "finishedAt": TIMES,
+    },
+)
+WAITING = st.sampled_from([*CANNOT_START, "CrashLoopBackOff"])
+STATES = st.one_of(
+    st.just({}),
+    st.fixed_dictionaries({"running": st.fixed_dictionaries({}, optional={"startedAt": TIMES})}),
+    st.fixed_dictionaries({"terminated": ENDS}),
+    st.fixed_dictionaries(
+        {
+            "waiting": st.fixed_dictionaries(
+                {}, optional={"reason": st.sampled_from([*CANNOT_START, "CrashLoopBackOff"])}
+            )
+        }
+    ),
+)
+CONTAINERS = st.fixed_dictionaries(
+    {"name": st.just("shop")},
+    optional={
+        "restartCount": st.integers(0, 5),
+        "state": STATES,
+        "lastState": st.fixed_dictionaries({}, optional={"terminated": ENDS}),
+    },
+)
+CONDITIONS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["Ready", "PodScheduled", "DisruptionTarget"])},
+    optional={"status": st.sampled_from(["True", "False"]), "lastTransitionTime": TIMES},
+)
+STATUSES = st.fixed_dictionaries(
+    {},
+    optional={
+        "phase": st.sampled_from(["Pending", "Running", "Failed", "Unknown"]),
+        "reason": st.sampled_from(["Evicted", "NodeShutdown"]),
+        "startTime": TIMES,
+        "conditions": st.lists(CONDITIONS, max_size=3),
+        "containerStatuses": st.lists(CONTAINERS, max_size=2),
+        "initContainerStatuses": st.lists(CONTAINERS, max_size=1),
+    },
+)
+
+
+@given(STATUSES)
+def test_whatever_a_pod_says_is_either_the_versions_or_the_clusters(status: dict[str, Any]) -> None:
+    found = {**pod(), "status": status}
+    told = health([found], [], {found["metadata"]["uid"]: "r"})
+    assert len(told.instances) == (status.get("phase") != "Failed")
+    assert {one.instance for one in told.exits} <= {"shop-1"}
+    assert [one.at for one in told.exits] == sorted(one.at for one in told.exits)
+    if status.get("reason") == "NodeShutdown" or status.get("phase") == "Unknown":
+        assert told.exits == ()
+        assert told.blocked()
 
 
 @given(st.randoms(use_true_random=False), worlds())

@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, cause, view
 
-from phoenix_orch.cli import following, live, output, pages, tables
+from phoenix_orch.cli import following, live, obeying, output, pages, tables
+from phoenix_orch.health_validator.observation import Category
+from phoenix_orch.kernel.errors import BadState
 from phoenix_orch.rollout.status import Command, CommandKind, State, Verification, VerifyStep
 from phoenix_orch.traffic.router import TrafficSeen
 
@@ -90,7 +92,7 @@ def test_what_cannot_be_read_is_said_and_not_guessed():
 def test_compressed_time_is_told_in_both_ways():
     fast = view().model_copy(update={"speed": 60.0})
     assert "46m left (46s on your watch)" in text(live.render(fast))
-    assert " 294.0 " in text(live.render(fast))  # requests of a real second
+    assert " 4.9 " in text(live.render(fast))  # requests of a second of the same clock as the times
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])
@@ -205,7 +207,7 @@ async def test_tables_of_everything_the_api_gives():
     history = tables.history(await operations.history("web", 10)).splitlines()
     assert history[1].split()[:3] == ["2", "1.5.0", "rolledBack"]
     assert "errors 3.1% are above" in history[1]
-    assert "applied by root" in tables.revisions(await operations.revisions("web"))
+    assert "applied by root" in tables.revisions(await operations.revisions("web"), view())
     assert "WeightSeen  5 % reach the canary" in tables.events(await operations.events("web", 10))
 
 
@@ -279,13 +281,13 @@ def test_a_failed_verification_is_named_with_its_step_and_what_was_found(monkeyp
 def test_times_that_are_not_those_on_a_watch_are_said_to_be_so():
     assert output.compressed(1) == ""
     assert output.compressed(20) == (
-        "Times are of a compressed clock (--speed 20): one minute lasts 3s on your watch."
+        "Times and rates are compressed (--speed 20): one minute is 3s on your watch."
     )
-    assert "one minute lasts 600ms" in output.compressed(100)
+    assert "one minute is 600ms" in output.compressed(100)
     fast = view().model_copy(update={"speed": 20.0})
     assert "46m left (2m18s on your watch)" in pages.status(fast)
     assert "46m (2m18s on your watch)" in pages.describe(fast, [], [])
-    assert "compressed clock (--speed 20)" in text(live.render(fast, clock=True))
+    assert "compressed (--speed 20)" in text(live.render(fast, clock=True))
     assert "on your watch" not in pages.describe(view(), [], [])
 
 
@@ -342,3 +344,54 @@ def test_a_small_terminal_gets_a_few_lines(state, lines):
             assert found == whole or cut
     assert text(live.fitted(view(state), 200, 11), 200).splitlines() == lines
     assert text(live.fitted(view(state), 90, 24)) == text(live.render(view(state), clock=True))
+
+
+def test_revisions_say_what_each_is_now():
+    def parts(picture):
+        return {name: tables.part(picture, name) for name in (OLD, NEW)}
+
+    assert parts(view()) == {OLD: "stable", NEW: "canary"}
+    assert parts(view(State.BAKING, stable=NEW, canary=None, previous=OLD)) == {
+        OLD: "kept warm",
+        NEW: "stable",
+    }
+    assert parts(view(State.ROLLED_BACK)) == {OLD: "stable", NEW: "latched"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed"),
+    [
+        (CommandKind.PROMOTE, "promote"),
+        (CommandKind.PROMOTE_FULL, "promote --full"),
+        (CommandKind.END_BAKE, "promote --end-bake"),
+    ],
+)
+def test_a_word_is_called_what_a_person_types(kind, typed):
+    with pytest.raises(BadState, match=f"cannot {typed} web: "):
+        obeying.check(view(State.ROLLED_BACK), kind, None)
+
+
+async def test_the_history_is_a_line_each_and_one_release_has_all_of_it():
+    (ended, before) = await FakeOperations().history("web", 10)
+    long = f"canary failed 6 of 33 requests; {'and more of it ' * 20}"
+    told = ended.model_copy(update={"cause": ended.cause.model_copy(update={"reason": long})})
+    shown = tables.history([told, before])
+    assert "canary failed 6 of 33 requests\n" in shown
+    assert "and more of it" not in shown
+    brief = before.model_copy(update={"reason": "promoted; the bake is over"})
+    assert "promoted; the bake is over" in tables.history([brief])
+    whole = pages.release(told)
+    assert f"verdict: {long}" in whole
+    assert "! " in whole  # the evidence
+    assert "Reason:   all steps passed" in pages.release(before)
+
+
+def test_a_release_that_waits_for_a_person_says_what_comes_without_one():
+    waiting = view(step=1, hold_since=NOW)
+    assert "without a word" not in pages.status(waiting)
+    verdict = waiting.verdict.model_copy(update={"category": Category.NO_DECISION})
+    told = pages.status(waiting.model_copy(update={"verdict": verdict}))
+    assert (
+        "without a word it is taken back at 2026-03-01T13:00:00Z (holdTimeout, onHoldTimeout: rollback)"
+        in told
+    )

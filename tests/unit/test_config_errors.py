@@ -7,9 +7,10 @@ import io
 import pytest
 from pydantic import BaseModel
 
-from phoenix_orch.kernel.config import ConfigError, did_you_mean, field_path, validate
+from phoenix_orch.kernel.config import ConfigError, field_path, validate
 from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.guess import did_you_mean
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 
 VALID = """\
@@ -173,7 +174,7 @@ def test_the_report_shows_the_line_with_a_caret(errors):
         1:
     ] == [
         f"{errors('servces: {}').name}:4:5: services.web.replcas: unknown key; did you mean 'replicas'?",
-        "    4 |     replcas: <masked>",
+        "    4 |     replcas: 3",
         "      |     ^^^^^^^",
         "        found: replcas",
         "      allowed: version, command, env, cwd, health, metrics, memoryLimit, replicas, drain",

@@ -172,3 +172,29 @@ def test_whatever_stands_below_env_or_an_unknown_key_is_not_quoted(tree, indent,
         said = f"{fault.message}{fault.allowed}"
     assert said
     assert CANARY not in said
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("replcas: 2", "    replcas: 2"),
+        ("    {memorylimit: true}", None),
+        ("evn: 4711", "    evn: <masked>"),
+        ("pin: 4711", "    pin: <masked>"),
+        ("replcas_token: 4711", "    replcas_token: <masked>"),
+        ("something: 4711", "    something: <masked>"),
+        ("Version: geheim", "    Version: <masked>"),
+        ("evn: {replcas: 4711}", None),
+        ("env: {replcas: 4711}", "    env: {replcas: <masked>}"),
+    ],
+)
+def test_a_number_at_a_misspelt_key_is_no_secret_and_all_else_that_is_unknown_is_one(tmp_path, line, shown):
+    path = tmp_path / "phoenix.yaml"
+    path.write_text(f"{SERVICE}    {line}\n{ROUTE}")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    said = caught.value.render(99, 99)
+    assert "4711" not in said
+    assert "geheim" not in said
+    if shown is not None:
+        assert f"    4 | {shown}" in said

@@ -97,6 +97,21 @@ def test_affinity_and_spread_mean_its_own_pods_and_others_as_before() -> None:
     assert spec["affinity"]["podAffinity"] == AFFINITY["podAffinity"]
 
 
+def test_affinity_to_others_that_share_a_label_means_those_others() -> None:
+    wanted = {"matchLabels": {"app": "shop", "team": "search"}}
+    stable = rich()
+    stable["spec"]["template"]["spec"]["topologySpreadConstraints"][0]["labelSelector"] = wanted
+    spec = make(stable)["spec"]["template"]["spec"]
+    assert spec["topologySpreadConstraints"][0]["labelSelector"] == wanted
+
+
+def test_nobody_wants_the_label_canary_on_stable() -> None:
+    stable = deployment(pods=template(labels={"app": "shop", "track": "stable"}), selector={"app": "shop"})
+    other = deployment("c", pods=template(labels={"app": "c", "track": "canary"}), selector={"app": "c"})
+    back = as_stable(other["spec"]["template"], identity(stable, other))
+    assert back["metadata"]["labels"] == {"app": "shop", "track": "stable"}
+
+
 def test_tools_of_git_do_not_take_it_for_theirs() -> None:
     assert make(rich())["metadata"] == {
         "name": "shop-canary",

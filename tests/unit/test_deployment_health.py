@@ -98,6 +98,11 @@ def test_a_failed_liveness_probe_is_told_as_such() -> None:
     assert [one.reason for one in look(shot, killing).exits] == ["unhealthy"]
 
 
+def test_a_pod_that_is_told_to_end_may_end_as_it_likes() -> None:
+    leaving = pod(status=status(container(None, state=ended(143, 9))), deletionTimestamp=stamp(8))
+    assert look(leaving).exits == ()
+
+
 def test_an_init_container_that_fails_counts_and_one_that_succeeds_does_not() -> None:
     failing = pod(
         status={"initContainerStatuses": [waiting("CrashLoopBackOff", restartCount=1, lastState=ended(2, 9))]}

@@ -120,6 +120,17 @@ def test_a_template_that_somebody_else_changed_is_not_overwritten() -> None:
     assert refused.reason == "StableChanged"
 
 
+def test_what_a_git_tool_promoted_is_promoted() -> None:
+    """It has no mark of ours; the template says it all."""
+    given = deployment(pods=template("shop:2"))
+    assert step(complete(given), canary()).done
+    assert not step(given, canary()).done
+
+
+def test_the_same_template_with_other_values_is_not_promoted_without_the_mark() -> None:
+    assert step(complete(STABLE), canary("shop:1")).patch is not None
+
+
 def test_a_promotion_that_makes_no_progress_is_told() -> None:
     other = canary()
     stuck = complete(patched(other))

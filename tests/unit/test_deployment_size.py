@@ -49,10 +49,9 @@ def test_the_surge_bounds_the_pods_and_says_what_they_carry() -> None:
 
 
 def test_it_grows_with_a_stable_that_an_autoscaler_has_grown() -> None:
-    """At 20 % stable's pods carry 80 % of the traffic: 16 of them, so the canary needs 4, not 2 of 10."""
-    scaler = autoscaler()
-    stable = deployment(replicas=16)
-    assert canary_size(stable, 20, autoscaler=scaler, kept=10).pods == 4
+    """At 20 % stable's 20 pods carry 80 % of the traffic, so the canary needs 5: not 2 of 10, nor 4 of 20."""
+    stable = deployment(replicas=20)
+    assert canary_size(stable, 20, autoscaler=autoscaler(), kept=10).pods == 5
 
 
 def test_it_keeps_its_size_when_an_autoscaler_shrinks_stable_with_its_traffic() -> None:

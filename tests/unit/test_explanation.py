@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -11,14 +12,16 @@ import pytest
 from tests.unit import recorded
 
 from phoenix_orch.cli import chart_file, chart_terminal
+from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.explanation import explained, rarity, spoken, unrecorded
+from phoenix_orch.health_validator.foreseen import about
 from phoenix_orch.health_validator.judge import JudgeConfig
-from phoenix_orch.health_validator.missing import about, missing
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.health_validator.picture import picture
 from phoenix_orch.health_validator.recording import Header
+from phoenix_orch.health_validator.whatif import judged
 from phoenix_orch.kernel.errors import Invalid
-from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec
+from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec, Statistical
 from phoenix_orch.rollout.status import Cause
 
 LITERAL = recorded.SPEC.model_copy(update={"policy": Policy(gate="literal")})
@@ -32,7 +35,9 @@ def rows(found):
 def test_a_rollback_is_told_in_a_sentence_and_numbers():
     found = explained(BAD, LITERAL)
     assert found.kind is VerdictKind.ROLLBACK
-    assert found.sentence.startswith(f"Rolled back at {spoken(found.after)} at 10 % traffic. Canary failed ")
+    assert found.sentence.startswith(
+        f"Rolled back after {spoken(found.after)} at 10 % traffic. Canary failed "
+    )
     assert "(95 % interval " in found.sentence
     assert ", limit 1 %); stable failed 0." in found.sentence
     assert found.sentence.endswith("Blamed: error rate.")
@@ -76,6 +81,19 @@ def test_a_release_that_has_ended_well_says_so():
     assert "Canary failed 0 of " in found.sentence
 
 
+def test_how_a_release_on_its_way_stands_is_told_with_where_it_is():
+    found = explained(recorded.release(walk=((10, timedelta(minutes=2)),)), recorded.SPEC)
+    assert found.sentence.startswith(
+        "No fault found so far; observed for 2 min, now in phase initial at 10 % traffic. "
+    )
+    walk = ((10, timedelta(minutes=3.5)), (50, timedelta(minutes=3.5)), (100, timedelta(minutes=1)))
+    record = recorded.release(walk=walk)
+    baking = explained(record, recorded.SPEC).sentence
+    assert baking.startswith("No fault found so far; observed for 8 min, now baking at 100 % traffic")
+    paused = explained(record, recorded.SPEC, standing="Paused").sentence
+    assert paused.startswith("Paused: no fault found so far; observed for 8 min")
+
+
 def test_what_took_it_back_besides_a_verdict_comes_first():
     cause = Cause(
         revision="2222222222", trigger="crash-loop", reason="2 exits in 5m", at=recorded.BEGAN, weight=10
@@ -100,26 +118,67 @@ def test_without_observations_what_was_said_is_told():
     assert (found.sentence, found.picture) == ("Rolled back by person: abort.", None)
 
 
-def test_what_is_missing_is_told_in_requests_and_time():
+def test_what_is_missing_is_told_in_requests_and_time_with_what_comes_without_it():
     limits = Limits(error_rate="0.1%")
-    spec = RolloutSpec(phases=(Phase(name="a", weight=5, duration=timedelta(minutes=10), limits=limits),))
-    record = recorded.release(rps=50, walk=((5, timedelta(minutes=10)),))
-    verdict = Verdict(
-        kind=VerdictKind.EXTEND, revision="2222222222", step=0, at=record.observations[-1].t1, reason="more"
+    spec = RolloutSpec(
+        phases=(
+            Phase(name="a", weight=5, duration=timedelta(minutes=10), limits=limits),
+            Phase(name="b", weight=10, duration=timedelta(minutes=1), limits=limits),
+        )
     )
-    config = JudgeConfig.of(spec)
+    record = recorded.release(rps=5, walk=((5, timedelta(minutes=10)),))
+    record = replace(record, header=record.header.model_copy(update={"spec": spec}))
     seen = sum(o.canary.requests for o in record.observations)
-    (text,) = missing(config, config.step(0), verdict, record.observations)
-    minutes = round((4104 - seen) / (seen / 600) / 60)
-    assert text == (
-        f"4,104 error-free requests are needed to prove 0.1 %; {seen:,} so far; "
-        f"at {seen / 600:.3g} requests/s about {minutes} min more"
+    first, then = explained(record, spec).missing
+    assert first.startswith(
+        "684 error-free requests are needed to exclude 0.5 % (5 times the 0.1 % allowed), "
+        f"{seen} so far, about "
     )
-    failed = recorded.release(rps=50, failing=0.002, walk=((5, timedelta(minutes=10)),))
-    bad = sum(o.canary.errors for o in failed.observations)
-    (text,) = missing(config, config.step(0), verdict, failed.observations)
-    assert f"{bad} of {seen:,} failed so far" in text or f"{bad} of " in text
-    assert missing(config, config.step(0), verdict, recorded.release(rps=500).observations) == ()
+    assert first.endswith(f" min at {seen / 590:.3g} requests/s")  # the first cell is no time yet
+    assert then == ("without them it goes on after 20m if nothing is wrong, as few requests can be lost then")
+    strict = Policy(statistical=Statistical(budget=0))
+    *_, then = explained(record, spec.model_copy(update={"policy": strict})).missing
+    assert then == "without them a person has to decide after 30m (onNoDecision: pause)"
+    assert explained(recorded.release(rps=500), spec).missing == ()
+
+
+def test_the_point_rule_misses_requests_and_nothing_else():
+    record = recorded.release(rps=0.5, walk=((10, timedelta(seconds=50)),), seed=4)
+    seen = sum(o.canary.requests for o in record.observations)
+    assert 0 < seen < 10
+    assert explained(record, LITERAL).missing == (
+        f"{10 - seen} more requests to the canary are needed to judge it",
+    )
+
+
+def test_the_sentence_the_numbers_and_the_table_show_the_same_interval():
+    found = explained(BAD, recorded.SPEC)
+    (metric,) = [item for item in found.metrics if item.metric == "errorRate"]
+    shown = explain.interval(metric.lower, metric.upper)
+    assert f"(95 % interval {shown}, limit 1 %)" in found.sentence
+    assert f"95 % interval {shown}" in rows(found)["canary"].meaning
+    known = next(point for point in found.picture.points if point.seconds == found.after.total_seconds())
+    assert (known.canary.bad, known.canary.requests) == (metric.bad, metric.n)
+    assert (known.canary.lower, known.canary.upper) == (metric.lower, metric.upper)
+
+
+def test_who_is_blamed_is_the_same_in_the_sentence_and_in_the_reason():
+    found = explained(BAD, recorded.SPEC)
+    _, _, told = found.reason.partition("; blamed: ")
+    against = {(item.title, side) for item in found.metrics for side in item.blamed}
+    assert against == {tuple(part.split(" against ")) for part in told.split(", ")}
+    assert found.sentence.endswith(f"Blamed: {told}.")
+
+
+def test_what_was_decided_then_is_what_is_shown():
+    found = judged(BAD, recorded.SPEC)
+    index = next(n for n, verdict in enumerate(found.verdicts) if verdict.kind is VerdictKind.ROLLBACK)
+    then = found.verdicts[index]
+    evidence = tuple(item.model_copy(update={"upper": 0.77}) for item in then.evidence)
+    decided = then.model_copy(update={"evidence": evidence, "at": found.verdicts[-1].at})
+    shown = explained(BAD, recorded.SPEC, decided=decided)
+    assert "-77 %" in shown.sentence
+    assert shown.at == then.at
 
 
 def test_words_for_evidence_and_time():
@@ -142,7 +201,7 @@ def test_the_terminal_picture_fits(width):
     shown = chart_terminal.plain(lines)
     body = shown.splitlines()[1:]
     assert all(len(line) <= min(max(width, 40), 160) for line in body)
-    assert "canary" in shown.splitlines()[0]
+    assert "canary" in shown.splitlines()[1]
     assert "1 % │" in shown
     assert "10%" in shown.splitlines()[-1]
     assert "50%" in shown.splitlines()[-1]
@@ -202,3 +261,15 @@ def test_a_picture_that_cannot_be_is_refused(tmp_path, monkeypatch):
     with pytest.raises(Invalid) as raised:
         chart_file.check(tmp_path / "a.png")
     assert "pip install 'phoenix-orchestrator[charts]'" in raised.value.remedy
+
+
+def test_nothing_is_missing_of_a_release_that_has_ended():
+    record = recorded.release(rps=1, walk=((10, timedelta(minutes=4)),))
+    on_its_way = explained(record, recorded.SPEC)
+    assert on_its_way.kind is VerdictKind.EXTEND
+    assert on_its_way.missing
+    assert "are over, but" not in on_its_way.sentence  # it is told under what is missing
+    cause = Cause(revision="2222222222", trigger="person", reason="aborted: me", at=recorded.BEGAN, weight=10)
+    found = explained(record, recorded.SPEC, cause=cause)
+    assert found.missing == ()
+    assert "goes on" not in found.sentence

@@ -308,7 +308,7 @@ def test_a_canary_that_answers_nobody_is_explained_without_a_picture_of_errors()
     numbers = {number.name: number for number in found.numbers}
     assert numbers["exposed"].value == "18"
     (lacking,) = found.missing
-    assert lacking.endswith("; the canary answers nobody, clients gave up on 18 requests")
+    assert lacking.endswith("the canary answers nobody, clients gave up on 18 requests")
 
 
 # -- the past --------------------------------------------------------------------------------------

@@ -6,8 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from phoenix_orch.health_validator.explain import Row, length, percent, rows, seconds, sentence, shown, size
-from phoenix_orch.health_validator.observation import MetricEvidence, Verdict, VerdictKind
+from phoenix_orch.health_validator.explain import (
+    Row,
+    length,
+    part,
+    percent,
+    rows,
+    seconds,
+    sentence,
+    shown,
+    size,
+)
+from phoenix_orch.health_validator.observation import Bound, MetricEvidence, Verdict, VerdictKind
 
 
 def test_a_verdict_in_one_sentence_and_a_table() -> None:
@@ -71,3 +81,25 @@ def test_numbers_with_units() -> None:
     assert shown("memory", 1024) == "1 KiB"
     assert length(timedelta(seconds=61.4)) == "1m1s"
     assert length(timedelta(seconds=0.52)) == "500ms"
+
+
+def test_no_share_is_told_with_an_exponent() -> None:
+    assert [percent(share) for share in (1.11e-34, 1e-6, 5e-5)] == ["<0.0001 %", "0.0001 %", "0.005 %"]
+    assert [part(share) for share in (0.0, 1.11e-34, 5e-5, 0.996)] == ["0 %", "<0.01 %", "<0.01 %", "99.6 %"]
+
+
+def test_a_bound_is_told_as_one() -> None:
+    assert shown("latencyP95", 0.025, Bound.AT_MOST) == "≤ 25 ms"
+    assert shown("latencyP95", 0.8, Bound.AT_LEAST) == "≥ 800 ms"
+    evidence = MetricEvidence(
+        metric="latencyP95",
+        observed=0.025,
+        bound=Bound.AT_MOST,
+        limit=0.1,
+        stable=0.8,
+        stable_bound=Bound.AT_LEAST,
+    )
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    verdict = Verdict(kind=VerdictKind.CONTINUE, revision="r", step=0, at=at, reason="", evidence=(evidence,))
+    (row,) = rows(verdict)
+    assert (row.observed, row.stable) == ("≤ 25 ms", "≥ 800 ms")

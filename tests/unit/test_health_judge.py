@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from phoenix_orch.health_validator.findings import bound_of, quantile
 from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState, init, step
 from phoenix_orch.health_validator.measures import Measure
 from phoenix_orch.health_validator.observation import (
     Arm,
+    Bound,
     Category,
     Observation,
     Quality,
@@ -182,14 +184,19 @@ def test_a_step_that_needs_proof_waits_for_it_and_says_how_long() -> None:
     assert (found[-1].kind, found[-1].category) == (VerdictKind.EXTEND, Category.SAMPLE)
     assert found[-1].reason == (
         "5m are over, but 4,104 error-free requests are needed to prove 0.1 %, 1,550 so far, "
-        "about 9 min at 5.17 requests per second"
+        "about 8 min at 5.17 requests/s; if that stays so, it goes on after 10m if nothing is wrong, as few "
+        "requests can be lost then"
     )
 
 
 def test_few_requests_extend_then_pass_when_little_can_be_lost() -> None:
     found = verdicts(steady(61, arm(2)), spec(ERRORS))
     assert found[30].kind is VerdictKind.EXTEND
-    assert "684 error-free requests are needed to exclude 0.5 %, 62 so far" in found[30].reason
+    assert found[30].reason == (
+        "5m are over, but 684 error-free requests are needed to exclude 0.5 % (5 times the 0.1 % allowed), "
+        "62 so far, about 50 min at 0.207 requests/s; if that stays so, it goes on after 10m if nothing is "
+        "wrong, as few requests can be lost then"
+    )
     assert (found[60].kind, found[60].tier) == (VerdictKind.ADVANCE, Tier.THIN)
     assert found[60].reason.startswith("within limits as far as few requests can tell")
 
@@ -197,6 +204,10 @@ def test_few_requests_extend_then_pass_when_little_can_be_lost() -> None:
 def test_what_may_be_lost_is_the_policys_or_the_phases_choice() -> None:
     careful = spec(ERRORS, policy=Policy(bake="2m", statistical=Statistical(budget=0)))
     found = verdicts(steady(95, arm(2)), careful)
+    for early in (found[30], found[60]):
+        assert early.reason.endswith(
+            "; if that stays so, a person has to decide after 15m (onNoDecision: pause)"
+        )
     assert (found[60].kind, found[60].category) == (VerdictKind.HOLD, Category.SAMPLE)
     assert (found[94].kind, found[94].category) == (VerdictKind.HOLD, Category.NO_DECISION)
     assert found[94].reason.endswith("; a person has to decide")
@@ -324,7 +335,8 @@ def test_a_limit_inside_a_bucket_convicts_only_what_is_certainly_slower() -> Non
     found = verdicts(both, inside, history=known)
     assert found[30].kind is VerdictKind.EXTEND
     assert found[30].reason == (
-        "5m are over, but the histogram cannot tell whether latency p95 is within 150 ms: make that an edge"
+        "5m are over, but the histogram cannot tell whether latency p95 is within 150 ms: make that an edge; "
+        "if that stays so, a person has to decide after 15m (onNoDecision: pause)"
     )
     assert VerdictKind.ADVANCE not in {verdict.kind for verdict in found}
     assert VerdictKind.ROLLBACK not in {verdict.kind for verdict in found}
@@ -534,7 +546,10 @@ def test_nothing_known_about_a_limit_extends() -> None:
     bare = Arm(revision="new", requests=100)
     _, verdict = run(steady(31, bare, arm(400, revision="old")))
     assert (verdict.kind, verdict.category) == (VerdictKind.EXTEND, Category.SAMPLE)
-    assert verdict.reason == "5m are over, but nothing is known about latency p95, which has a limit"
+    assert verdict.reason == (
+        "5m are over, but nothing is known about latency p95, which has a limit; if that stays so, a person "
+        "has to decide after 15m (onNoDecision: pause)"
+    )
 
 
 def test_an_old_observation_changes_nothing() -> None:
@@ -632,10 +647,15 @@ def test_every_verdict_says_what_a_point_rule_would_have_done() -> None:
     found = verdicts(story)
     before, after = found[7].counterfactual, found[-1].counterfactual
     assert before is not None
-    assert (before.kind, before.sentence) == (VerdictKind.CONTINUE, "a 1m point rule would go on as well")
+    assert (before.kind, before.sentence) == (
+        VerdictKind.CONTINUE,
+        "a one-minute point rule would have gone on",
+    )
     assert after is not None
     assert (after.kind, after.at) == (VerdictKind.ROLLBACK, START + 9 * TICK)
-    assert after.sentence == ("a 1m point rule would have rolled back after 1m30s: 1 of 600 requests failed")
+    assert after.sentence == (
+        "a one-minute point rule would have rolled back after 1m30s: 1 of 600 requests failed"
+    )
     assert VerdictKind.ROLLBACK not in {verdict.kind for verdict in found}
     good = verdicts(steady(31))[-1].counterfactual
     assert good is not None
@@ -669,3 +689,17 @@ def test_a_billion_requests_are_judged_without_trouble() -> None:
     assert found[-1].kind is VerdictKind.ADVANCE
     broken = verdicts(steady(3, arm(10**9, 10**8), rest))
     assert broken[-1].kind is VerdictKind.ROLLBACK
+
+
+def test_a_latency_below_the_first_edge_or_beyond_the_last_is_a_bound() -> None:
+    quick = Arm(revision="new", requests=1000, buckets=((0.01, 1000), (0.2, 0), (math.inf, 0)))
+    _, verdict = run(steady(31, quick, quick.model_copy(update={"revision": "old"})))
+    latency = next(item for item in verdict.evidence if item.metric == "latencyP95")
+    assert latency.bound is Bound.AT_MOST
+    assert latency.stable_bound is Bound.AT_MOST
+    found = (100, 0, 0, 100, 0, 0, 0, 0, 40, 20)
+    edges = (0.1, 0.2)
+    assert quantile(found, edges, 0.95) == 0.2
+    assert bound_of(found, edges, 0.95) is Bound.AT_LEAST
+    assert bound_of((*found[:8], 40, 0), edges, 0.95) is None
+    assert bound_of((0,) * 10, edges, 0.95) is None

@@ -468,3 +468,10 @@ def test_a_longer_real_interval_widens_the_window() -> None:
     config = JudgeConfig.of(spec(), interval=timedelta(minutes=3))
     assert (config.interval, config.window) == (timedelta(minutes=3), timedelta(minutes=3))
     assert JudgeConfig.of(spec()).interval == TICK
+
+
+def test_values_on_too_few_requests_are_not_called_within_limits() -> None:
+    _, verdict = judged(observe(number, arm(2, 1), stable=8) for number in range(4))
+    assert verdict.kind is VerdictKind.CONTINUE
+    assert "within limits" not in verdict.reason
+    assert verdict.reason.startswith("too few requests to judge, 8 of the 10 needed, in 30s of 1m")

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+import structlog
 
 from phoenix_orch.health_validator.history import learn
 from phoenix_orch.health_validator.judge import History, JudgeConfig
@@ -536,3 +537,34 @@ async def test_the_loop_survives_a_store_that_is_away() -> None:
             return bool(await world.store.observations("one"))
 
         await until(judged)
+
+
+class WatchClock(ManualClock):
+    """One whose time is that on a watch."""
+
+    def real(self, duration: timedelta) -> timedelta:
+        return duration
+
+
+def told(logged: list[Any]) -> list[str]:
+    return [line["event"] for line in logged if line["event"].startswith("observing")]
+
+
+async def test_a_source_that_starts_is_no_hindrance_and_one_that_stays_silent_is() -> None:
+    world = World(WatchClock())
+    rollout = await world.rollout()
+    world.evidence.silence("new")
+    with structlog.testing.capture_logs() as logged:
+        await world.validator.observe_once(rollout)
+        world.evidence.serve("new", 100)
+        await world.ticks(rollout, 2)
+        assert told(logged) == []
+        world.evidence.silence("new")
+        await world.ticks(rollout, 2)
+        assert told(logged) == ["observing is hindered"]
+    world = World(WatchClock())
+    rollout = await world.rollout()
+    world.evidence.silence("new")
+    with structlog.testing.capture_logs() as logged:
+        await world.ticks(rollout, 3)
+        assert told(logged) == ["observing is hindered"]

@@ -144,6 +144,39 @@ async def test_undo_at_rest_brings_back_what_stable_replaced(world: World) -> No
     change = await world.undo()
     rollout = await world.store.get("web")
     assert (change.revision, rollout.target, rollout.fast) == (OLD, OLD, True)
+    assert change.detail == (
+        "from revision 2, version 2 to revision 1, version 1: at full size in one step, without phases"
+    )
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+async def test_undo_after_a_rollback_is_refused_unless_the_goal_is_named(world: World, dry_run: bool) -> None:
+    """What was bad is undone already: one more word would take a good version from everybody."""
+    await world.start(version="3")
+    bad = (await world.store.get("web")).target
+    ended = Release(number=2, revision=NEW, replaced=OLD, ended=world.clock.now(), outcome=Outcome.PROMOTED)
+    taken_back = Status(state=State.ROLLED_BACK, stable=NEW, canary=bad, release=3)
+    await world.store.save(await world.store.get("web"), taken_back, release=ended)
+    before = await world.picture()
+    with pytest.raises(BadState) as refused:
+        await world.undo(dry_run=dry_run)
+    assert refused.value.message == (
+        "revision 3, version 3 of web was taken back already and revision 2, version 2 serves; "
+        "undo would go back one more"
+    )
+    assert refused.value.remedy == (
+        "phoenix rollout undo web --to-revision 1 takes everybody from revision 2, version 2 to "
+        "revision 1, version 1 in one step"
+    )
+    assert await world.picture() == before
+    assert (await world.undo(1, dry_run=dry_run)).revision == OLD
+
+
+async def test_undo_after_the_first_release_was_rolled_back_has_nowhere_to_go(world: World) -> None:
+    await world.set(State.ROLLED_BACK, canary=NEW)
+    with pytest.raises(BadState, match="was taken back already") as refused:
+        await world.undo()
+    assert refused.value.remedy == "phoenix get revisions web lists what there is"
 
 
 async def test_a_latched_revision_comes_back_neither_by_start_nor_by_undo(world: World) -> None:

@@ -7,9 +7,10 @@ from datetime import timedelta
 import pytest
 from tests.unit import recorded
 
+from phoenix_orch.health_validator.foreseen import End
 from phoenix_orch.health_validator.plan import Fit, Past, plan, stable_past, unattainable
 from phoenix_orch.health_validator.resting import at_rest, past
-from phoenix_orch.rollout.spec import RolloutSpec, Statistical
+from phoenix_orch.rollout.spec import Policy, RolloutSpec, Statistical
 
 GUIDE = RolloutSpec()
 KNOWN = Past(seconds=3600, requests=180_000, errors=36, dispersion=1.0, slow_dispersion=1.0)
@@ -39,7 +40,24 @@ def test_every_limit_of_every_step_has_a_prospect():
     assert not found.dispersion_known
     assert found.dispersion == Statistical().dispersion_unknown
     assert {item.fit for item in found.prospects} == {Fit.UNKNOWN}
-    assert first(found).clean == pytest.approx(3 * 4_104, rel=0.001)
+    assert first(found).clean == 4_104  # as the judge counts where it knows no past
+
+
+def test_a_step_that_cannot_be_known_in_time_says_what_becomes_of_it():
+    few = plan(GUIDE, Past(), rate=0.5)
+    assert (first(few).otherwise, first(few).otherwise_after) == (End.THIN, timedelta(minutes=20))
+    assert first(few, "latencyP95").otherwise is None  # it is known in time
+    careful = GUIDE.model_copy(update={"policy": Policy(statistical=Statistical(budget=0))})
+    item = first(plan(careful, Past(), rate=0.5))
+    assert (item.otherwise, item.otherwise_after) == (End.PAUSE, timedelta(minutes=30))
+    rollback = careful.policy.model_copy(update={"on_no_decision": "rollback"})
+    item = first(plan(careful.model_copy(update={"policy": rollback}), Past(), rate=0.5))
+    assert item.otherwise is End.ROLLBACK
+    promote = careful.policy.model_copy(update={"on_no_decision": "promote"})
+    tired = careful.model_copy(update={"policy": promote})
+    assert first(plan(tired, Past(), rate=0.5)).otherwise is End.PROMOTE
+    assert first(plan(tired, Past(), rate=0.05)).otherwise is End.HOLD  # not ten requests in all the time
+    assert first(plan(GUIDE, KNOWN)).otherwise is None
 
 
 def test_without_traffic_nothing_is_proven():

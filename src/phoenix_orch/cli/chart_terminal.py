@@ -30,7 +30,7 @@ def draw(picture: Picture, width: int) -> list[list[Span]]:
     if len(points) < 2:
         return []
     columns = min(max(width, NARROWEST), WIDEST) - MARGIN - 1
-    lines = [_legend(picture), *_shares(picture, columns)]
+    lines = [[(title(picture), "bold")], _legend(), *_shares(picture, columns)]
     if picture.threshold is not None and any(point.e is not None for point in points):
         lines += [[("evidence against the canary; from the line on it is taken back", "bold")]]
         lines += _evidence(picture, columns, picture.threshold)
@@ -71,12 +71,12 @@ def strongest(picture: Picture, threshold: float) -> float:
     return min(1e6, max(10 * threshold, *(point.e or 0 for point in picture.points)))
 
 
-def _legend(picture: Picture) -> list[Span]:
+def _legend() -> list[Span]:
+    """As the lines are drawn: not every terminal has colours."""
     return [
-        (title(picture), "bold"),
-        ("  canary", STYLES[CANARY]),
-        ("  stable", STYLES[STABLE]),
-        ("  limit", STYLES[LIMIT]),
+        ("  ── canary", STYLES[CANARY]),
+        ("  ┈┈ stable", STYLES[STABLE]),
+        ("  ┄┄ limit", STYLES[LIMIT]),
     ]
 
 
@@ -90,7 +90,7 @@ def _shares(picture: Picture, columns: int) -> list[list[Span]]:
             lower, middle, upper = map(_clipped, sides)
             canvas.line(lower, layer, gap=gap)
             canvas.line(upper, layer, gap=gap)
-            canvas.line(middle, layer)
+            canvas.line(middle, layer, gap=gap)
     for first, last, limit in limits(points):
         if limit <= top:
             canvas.line([(across(first), limit / top), (across(last), limit / top)], LIMIT, gap=2)

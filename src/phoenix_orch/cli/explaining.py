@@ -9,7 +9,7 @@ import typer
 
 from phoenix_orch.cli import chart_terminal, pages, records
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, RolloutName
-from phoenix_orch.cli.output import columns, emit, say, width
+from phoenix_orch.cli.output import columns, emit, say, span, width
 from phoenix_orch.cli.progress import working
 from phoenix_orch.client import Client
 from phoenix_orch.health_validator import explain as words
@@ -68,7 +68,12 @@ def explain(  # noqa: PLR0917 - one parameter for each option
             return
         decided, cause = _decided(client, view, record.header.release)
         found = explained(
-            record, record.header.spec or RolloutSpec(), decided=decided, cause=cause, metric=metric
+            record,
+            record.header.spec or RolloutSpec(),
+            decided=decided,
+            cause=cause,
+            metric=metric,
+            standing=_standing(view, record.header.release),
         )
     if chart is not None:
         chart_file.write(chart, found)
@@ -101,6 +106,14 @@ def _decided(client: Client, view: RolloutView, number: int) -> tuple[Verdict | 
     return None, status.cause
 
 
+def _standing(view: RolloutView, release: int) -> str:
+    """What the verdict does not say of a release on its way."""
+    status = view.rollout.status
+    if release != status.release or status.state not in (State.PAUSED, State.PROMOTING):
+        return ""
+    return status.state.value
+
+
 def _text(found: Explanation, view: RolloutView) -> str:
     limit = width()
     lines = [*_wrapped(found.sentence, limit), ""]
@@ -125,32 +138,45 @@ def _text(found: Explanation, view: RolloutView) -> str:
 
 def _metrics(metrics: tuple[Metric, ...], *, strong: bool) -> str:
     """`strong`: there is so much evidence that it matters which metric brought it."""
-    values = ("METRIC", "CANARY", "LIMIT", "STABLE")
-    header = (*values, "EVIDENCE", "BLAME", "N", "INTERVAL", "DISPERSION", "TIER")
-    rows = [
-        (
-            item.title,
-            words.shown(item.metric, item.observed),
-            words.shown(item.metric, item.limit),
-            words.shown(item.metric, item.stable_observed),
-            words.odds(item.e) if item.e is not None else "",
-            words.percent(item.blame) if item.blame and strong else "",
-            words.number(item.n) if item.n else "",
-            _interval(item),
-            f"{item.dispersion:.2g}" if item.dispersion is not None else "",
-            item.tier.value if item.tier is not None else "",
-        )
-        for item in metrics
-    ]
-    return columns(header, rows, empty="nothing is limited")
+    empty = "nothing is limited"
+    values, counts = [_values(item) for item in metrics], [_counts(item, strong=strong) for item in metrics]
+    header = (*VALUES, *COUNTS)
+    whole = [(*one, *other) for one, other in zip(values, counts, strict=True)]
+    limit = width()
+    if limit is None or span(header, whole) <= limit:
+        return columns(header, whole, empty=empty)
+    named = [(item.title, *other) for item, other in zip(metrics, counts, strict=True)]
+    return f"{columns(VALUES, values, empty=empty)}\n\n{columns((VALUES[0], *COUNTS), named, empty=empty)}"
 
 
-def _interval(item: Metric) -> str:
-    """Of the share of bad requests, which for latency is another thing than the value."""
-    if item.lower is None or item.upper is None:
-        return ""
-    of = f", {words.percent(item.share_limit)} allowed" if item.share_limit is not None else ""
-    return f"{words.interval(item.lower, item.upper)}{of}"
+VALUES = ("METRIC", "CANARY", "LIMIT", "STABLE", "TIER")
+COUNTS = ("EVIDENCE", "BLAME", "N", "INTERVAL", "ALLOWED", "DISPERSION")
+
+
+def _values(item: Metric) -> tuple[str, ...]:
+    return (
+        item.title,
+        words.shown(item.metric, item.observed, item.bound),
+        words.shown(item.metric, item.limit),
+        words.shown(item.metric, item.stable_observed, item.stable_bound),
+        item.tier.value if item.tier is not None else "",
+    )
+
+
+def _counts(item: Metric, *, strong: bool) -> tuple[str, ...]:
+    """The interval is of the share of bad requests, which for latency is another thing than the value."""
+    interval = allowed = ""
+    if item.lower is not None and item.upper is not None:
+        interval = words.interval(item.lower, item.upper)
+        allowed = words.percent(item.share_limit) if item.share_limit is not None else ""
+    return (
+        words.odds(item.e) if item.e is not None else "",
+        words.part(item.blame) if item.blame and strong else "",
+        words.number(item.n) if item.n else "",
+        interval,
+        allowed,
+        f"{item.dispersion:.2g}" if item.dispersion is not None else "",
+    )
 
 
 def _draw(found: Explanation, chart: Path | None) -> None:

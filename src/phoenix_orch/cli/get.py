@@ -47,10 +47,14 @@ def services(
 def revisions(
     name: OptionalName = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
 ) -> None:
-    """What has been wanted of a rollout, and can be gone back to."""
+    """What has been wanted of a rollout, and can be gone back to.
+
+    IS tells the stable one, the canary, the one before while it is kept warm, and those that are latched.
+    """
     with Client(data_dir) as client:
-        found, speed = client.revisions(name or _only(client)), client.speed()
-    emit(output, found, tables.revisions(found), speed=speed)
+        name = name or _only(client)
+        found, view = client.revisions(name), client.rollout(name)
+    emit(output, found, tables.revisions(found, view), speed=view.speed)
 
 
 @app.command()

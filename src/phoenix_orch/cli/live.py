@@ -171,7 +171,7 @@ def _variants(view: RolloutView) -> Table:
         table.add_row(
             name,
             tables.version(view, revision) or "-",
-            f"{rates.requests_per_second * view.speed:.1f}",
+            explain.rate(rates.requests_per_second),
             Text(explain.shown("errorRate", rates.error_rate), style=_BAD if "errorRate" in bad else ""),
             Text(explain.shown("latencyP95", rates.p95), style=_BAD if "latencyP95" in bad else ""),
             Text(explain.shown("latencyP99", rates.p99), style=_BAD if "latencyP99" in bad else ""),
@@ -217,7 +217,8 @@ def _why(view: RolloutView) -> list[Text]:
 
 
 def _metric(item: MetricEvidence) -> Text:
-    observed, stable = explain.shown(item.metric, item.observed), explain.shown(item.metric, item.stable)
+    observed = explain.shown(item.metric, item.observed, item.bound)
+    stable = explain.shown(item.metric, item.stable, item.stable_bound)
     limit = f"{'at least' if item.at_least else 'at most'} {explain.shown(item.metric, item.limit)}"
     text = (
         f"{'!' if item.breached else ' '} {explain.title(item.metric)} {observed}, {limit}, stable {stable}"

@@ -7,7 +7,7 @@ import time
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import BadState, Retryable
 from phoenix_orch.orchestrator.views import RolloutView
-from phoenix_orch.rollout.commands import refusal, remedy
+from phoenix_orch.rollout.commands import refusal, remedy, typed
 from phoenix_orch.rollout.status import Command, CommandKind
 
 PATIENCE = 3.0
@@ -22,7 +22,7 @@ def check(view: RolloutView, kind: CommandKind, step: int | None) -> None:
     status, name = view.rollout.status, view.rollout.name
     why_not = refusal(status, kind, step)
     if why_not is not None:
-        raise BadState(f"cannot {kind.value} {name}: {why_not}", remedy=remedy(status, kind, name))
+        raise BadState(f"cannot {typed(kind)} {name}: {why_not}", remedy=remedy(status, kind, name))
 
 
 def until_obeyed(client: Client, name: str, command: Command) -> str:
@@ -52,7 +52,7 @@ def refused(client: Client, name: str, command: Command) -> str:
     """`KIND NAME: why`, where the machine did not obey; empty where it did."""
     for event in client.events(name, limit=_EVENTS):
         kind, _, why = event.message.partition(": ")
-        if event.reason == "CommandRefused" and event.at >= command.at and kind == command.kind.value:
+        if event.reason == "CommandRefused" and event.at >= command.at and kind == typed(command.kind):
             return f"{kind} {name}: {why}"
     return ""
 

@@ -44,7 +44,7 @@ def emit(
 ) -> None:
     """Print `models` as JSON or YAML, or `text` for a person, folded to the width of the terminal.
 
-    `speed` of the clock whose times are in the text: where they are not those on a watch, that is said.
+    `speed` of the clock whose times and rates are in the text: where it is no watch, that is said.
     """
     if output is Output.TABLE:
         say(folded(plain_lines("\n".join(filter(None, (compressed(speed), text)))), width()))
@@ -76,12 +76,12 @@ def say(text: str, *, to: TextIO | None = None) -> None:
 
 
 def compressed(speed: float) -> str:
-    """What to say before times that are not those on a watch; empty where they are."""
+    """What to say before times and rates that are not those on a watch; empty where they are."""
     if speed == 1:
         return ""
     seconds = 60 / speed
     minute = format_duration(timedelta(seconds=round(seconds, 3 if seconds < 1 else 1)))
-    return f"Times are of a compressed clock (--speed {speed:g}): one minute lasts {minute} on your watch."
+    return f"Times and rates are compressed (--speed {speed:g}): one minute is {minute} on your watch."
 
 
 def columns(header: Row, rows: Sequence[Row], *, empty: str, indent: int = 0, whole: bool = True) -> str:
@@ -97,6 +97,12 @@ def columns(header: Row, rows: Sequence[Row], *, empty: str, indent: int = 0, wh
     limit = width()
     lines = [_line(row, widths, None if limit is None else limit - indent, whole=whole) for row in table]
     return textwrap.indent("\n".join(lines), " " * indent)
+
+
+def span(header: Row, rows: Sequence[Row]) -> int:
+    """Columns of a terminal that the table needs to stand in one line for each row."""
+    table = [header, *([plain(cell) or "-" for cell in row] for row in rows)]
+    return sum(max(len(row[index]) for row in table) + GAP for index in range(len(header))) - GAP
 
 
 def without_empty(header: Row, rows: Sequence[Row], title: str) -> tuple[Row, list[Row]]:

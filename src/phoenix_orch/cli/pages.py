@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from phoenix_orch.cli import tables
 from phoenix_orch.cli.output import columns
 from phoenix_orch.health_validator import explain
-from phoenix_orch.health_validator.observation import Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Category, Verdict, VerdictKind
 from phoenix_orch.orchestrator.views import RolloutView
-from phoenix_orch.rollout.status import ACTIVE, Cause, Event, Revision, State, Verification
+from phoenix_orch.rollout.status import ACTIVE, Cause, Event, Release, Revision, State, Verification
 
 _TAKEN_BACK = frozenset({State.ROLLING_BACK, State.ROLLED_BACK})
 
@@ -27,6 +27,8 @@ def status(view: RolloutView) -> str:
         lines.append(f"  {step}")
     if state.state in ACTIVE and view.verdict is not None:
         lines.append(f"  verdict {view.verdict.kind.value}: {view.verdict.reason}")
+    if ends := _end_of_hold(view):
+        lines.append(f"  {ends}")
     if view.time_left is not None:
         lines.append(f"  {tables.left(view)}")
     if state.cause is not None and state.state in _TAKEN_BACK:
@@ -34,6 +36,17 @@ def status(view: RolloutView) -> str:
     if state.verification is not None and not state.verification.ok:
         lines += [f"  {line}" for line in _failures(state.verification)]
     return "\n".join(lines)
+
+
+def _end_of_hold(view: RolloutView) -> str:
+    """What comes, and when, of a release that waits for a person."""
+    state, policy = view.rollout.status, view.rollout.spec.policy
+    waits = view.verdict is not None and view.verdict.category is Category.NO_DECISION
+    if not waits or state.state is not State.PROGRESSING or state.hold_since is None:
+        return ""
+    deed = "it is taken back" if policy.on_hold_timeout == "rollback" else "it is paused"
+    at = tables.moment(state.hold_since + policy.hold_timeout)
+    return f"without a word {deed} at {at} (holdTimeout, onHoldTimeout: {policy.on_hold_timeout})"
 
 
 def describe(view: RolloutView, found: Sequence[Event], kept: Sequence[Revision]) -> str:
@@ -74,7 +87,7 @@ def describe(view: RolloutView, found: Sequence[Event], kept: Sequence[Revision]
     parts += ["Instances", tables.instances(view, indent=2)]
     if view.workload is not None and view.workload.exits:
         parts += ["Unexpected exits", tables.exits(view.workload.exits, indent=2)]
-    parts += ["Revisions", tables.revisions(kept, indent=2)]
+    parts += ["Revisions", tables.revisions(kept, view, indent=2)]
     parts += ["Events", tables.events(found, indent=2)]
     return "\n".join(parts)
 
@@ -95,6 +108,32 @@ def explained(view: RolloutView) -> str:
         parts += ["", *verification(state.verification)]
     if state.state is State.ROLLED_BACK:
         parts += ["", f"`phoenix rollout retry {view.rollout.name}` lifts the latch and tries it again."]
+    return "\n".join(parts)
+
+
+def release(found: Release) -> str:
+    """One line of the history, whole."""
+    took = tables.format_rounded(found.ended - found.started) if found.started else ""
+    parts = [
+        _pairs(
+            ("Release", str(found.number)),
+            ("Revision", f"{found.version} ({found.revision})" if found.version else found.revision),
+            ("Replaced", found.replaced or "nothing"),
+            ("Outcome", found.outcome.value),
+            ("Started", tables.moment(found.started) if found.started else ""),
+            ("Ended", tables.moment(found.ended)),
+            ("Took", took),
+            ("Weight", f"{found.weight}%"),
+            ("Reason", "" if found.cause else found.reason),
+        )
+    ]
+    if found.cause is not None:
+        parts += ["Taken back because", taken_back(found.cause, indent=2)]
+    elif found.verdict is not None:
+        parts += ["Last verdict", f"  {found.verdict.kind.value}: {found.verdict.reason}"]
+        parts.append(evidence(found.verdict, indent=2))
+    if found.verification is not None:
+        parts += verification(found.verification)
     return "\n".join(parts)
 
 

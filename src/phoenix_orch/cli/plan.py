@@ -12,7 +12,7 @@ from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, Output, Outpu
 from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.client import Client
 from phoenix_orch.health_validator import explain as words
-from phoenix_orch.health_validator.missing import about
+from phoenix_orch.health_validator.foreseen import End, about
 from phoenix_orch.health_validator.plan import Fit, Past, Plan, Prospect, stable_past, unattainable
 from phoenix_orch.health_validator.plan import plan as planned
 from phoenix_orch.health_validator.recording import Header, Recording
@@ -62,23 +62,24 @@ def plan(  # noqa: PLR0917 - one parameter for each option
         )
     if error_rate is not None and known is not None:
         raise Invalid("--error-rate and --from exclude each other", remedy="leave one of them out")
-    spec, past = _known(file, known, data_dir)
+    spec, past, speed = _known(file, known, data_dir)
     if error_rate is not None:
         past = _supposed(error_rate)
     found = planned(spec, past, rate=rps)
-    emit(output, found, _text(found))
+    emit(output, found, _text(found), speed=speed)
 
 
-def _known(file: str | None, name: str | None, data_dir: Path) -> tuple[RolloutSpec, Past]:
+def _known(file: str | None, name: str | None, data_dir: Path) -> tuple[RolloutSpec, Past, float]:
+    """Limits, stable's past, and the speed of the clock that both are told by."""
     if name is None:
-        return _spec(file, ""), Past()
+        return _spec(file, ""), Past(), 1.0
     with Client(data_dir) as client:
         view = client.rollout(name)
         spec = view.rollout.spec if file is None else _spec(file, name)
         history = spec.policy.statistical.history
         seen = client.observations(name, since=view.at - history, limit=records.LOG)
     stable = view.rollout.status.stable or ""
-    return spec, stable_past(seen, stable, spec.policy.statistical)
+    return spec, stable_past(seen, stable, spec.policy.statistical), view.speed
 
 
 def _spec(file: str | None, name: str) -> RolloutSpec:
@@ -108,9 +109,11 @@ def _text(found: Plan) -> str:
         "OUTLOOK",
     )
     parts = [columns(header, [_row(item) for item in found.prospects], empty="no phase has a limit"), ""]
-    rate = f"{found.rate:.3g} requests/s in all" if found.rate is not None else "traffic unknown"
-    known = "measured" if found.dispersion_known else "supposed, since there is no history of stable"
-    parts.append(f"{rate}; dispersion of errors {found.dispersion:.2g}, {known}")
+    rate = f"{words.rate(found.rate)} requests/s in all" if found.rate is not None else "traffic unknown"
+    known = "no history of stable: requests count as independent ones"
+    if found.dispersion_known:
+        known = f"dispersion of errors {found.dispersion:.2g}, measured"
+    parts.append(f"{rate}; {known}")
     parts.append("NEEDS: requests that prove the limit if none is bad; if the canary is as good as stable")
     parts.append("LIKELY: enough to go on; PROVEN: the limit itself; both at stable's own rate")
     if found.past.seconds:
@@ -124,7 +127,7 @@ def _row(item: Prospect) -> tuple[str, ...]:
         f"{item.weight}%",
         words.length(item.duration),
         f"{words.title(item.metric)} {words.shown(item.metric, item.limit)}",
-        f"{item.canary_rate:.3g}" if item.canary_rate is not None else "",
+        words.rate(item.canary_rate) if item.canary_rate is not None else "",
         f"{_count(item.clean)}; {_count(item.needed)}",
         about(item.likely_after.total_seconds()) if item.likely_after is not None else "never",
         about(item.proven_after.total_seconds()) if item.proven_after is not None else "never",
@@ -150,4 +153,15 @@ def _outlook(item: Prospect) -> str:
         return "likely in time"
     if item.likely_after is not None and item.likely_after <= item.longest:
         return "likely in the extension"
-    return "too little traffic"
+    if item.otherwise is None or item.otherwise_after is None:
+        return "too little traffic"
+    return f"too little traffic: {_ENDS[item.otherwise]} after {words.length(item.otherwise_after)}"
+
+
+_ENDS = {
+    End.THIN: "goes on, judged on few requests,",
+    End.PAUSE: "a person decides",
+    End.PROMOTE: "goes on by onNoDecision",
+    End.ROLLBACK: "taken back by onNoDecision",
+    End.HOLD: "held",
+}

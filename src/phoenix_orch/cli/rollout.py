@@ -25,8 +25,9 @@ from phoenix_orch.cli.options import (
 )
 from phoenix_orch.cli.output import changes, emit, say
 from phoenix_orch.client import Client
-from phoenix_orch.kernel.errors import Invalid, Retryable
+from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
 from phoenix_orch.kernel.units import parse_duration
+from phoenix_orch.rollout.commands import typed
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.workload.spec import has_port
 
@@ -347,13 +348,25 @@ def history(
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many.")
     ] = 20,
+    release: Annotated[
+        int | None,
+        typer.Option("--release", metavar="N", min=1, help="This one alone, with all that is known of it."),
+    ] = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
     """Releases that have ended, the newest first, and how."""
     with Client(data_dir) as client:
-        found, speed = client.history(name, limit=limit), client.speed()
-    emit(output, found, tables.history(found), speed=speed)
+        found = client.history(name, limit=limit if release is None else 1000)
+        speed = client.speed()
+    if release is None:
+        emit(output, found, tables.history(found), speed=speed)
+        return
+    one = [ended for ended in found if ended.number == release]
+    if not one:
+        known = ", ".join(str(ended.number) for ended in found[:10]) or "none"
+        raise NotFound(f"{name} has no release {release}", remedy=f"releases that have ended: {known}")
+    emit(output, one, pages.release(one[0]), speed=speed)
 
 
 app.command()(explain)
@@ -377,11 +390,11 @@ def _say(
     with Client(data_dir) as client:
         if dry_run:
             obeying.check(client.rollout(name), kind, step)
-            say(f"{kind.value} {name}: would be possible: {done}")
+            say(f"{typed(kind)} {name}: would be possible: {done}")
             return
         command = client.command(name, kind, reason=reason, step=step)
         waits = obeying.until_obeyed(client, name, command)
-    say(f"{kind.value} {name}: {waits or done}")
+    say(f"{typed(kind)} {name}: {waits or done}")
 
 
 def _in_cluster() -> Any:

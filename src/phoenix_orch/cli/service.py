@@ -11,6 +11,7 @@ from phoenix_orch.cli import tables
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, ServiceName
 from phoenix_orch.cli.output import emit
 from phoenix_orch.client import Client
+from phoenix_orch.client.service_logs import ServiceLogReader
 from phoenix_orch.kernel.text import plain
 from phoenix_orch.orchestrator.views import LogPage
 
@@ -34,27 +35,37 @@ def list_services(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
 
 
 @app.command()
-def logs(
+def logs(  # noqa: PLR0917 - one parameter for each option
     name: ServiceName,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")
     ] = False,
     instance: Annotated[
-        str | None, typer.Option("--instance", metavar="NAME", help="Of one instance only.")
+        str | None,
+        typer.Option("--instance", metavar="NAME", help="Of one instance only, also of one that has ended."),
     ] = None,
     lines: Annotated[
-        int, typer.Option("--lines", metavar="N", min=0, max=10_000, help="How many to begin with.")
+        int, typer.Option("--lines", metavar="N", min=0, max=10_000, help="How many to begin with, in all.")
     ] = 100,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="The lines alone, without the names of who wrote them.")
+    ] = False,
     data_dir: DataDir = UNSET,
 ) -> None:
-    """What the instances of a service wrote."""
+    """What the instances of a service write, the newest last.
+
+    The last lines of all instances there are, in the order of the times in them. Where lines have no
+    time, so many of each instance, one after another. Phoenix need not run.
+    """
+    alone = raw or instance is not None
     with Client(data_dir) as client:
-        page = client.logs(name, instance=instance, lines=lines)
-        _print(page, alone=instance is not None)
+        reader = ServiceLogReader(client, data_dir, name)
+        page = reader.begin(lines=lines, instance=instance)
+        _print(page, alone=alone)
         while follow:
             time.sleep(FOLLOW_INTERVAL)
-            page = client.logs(name, instance=instance, lines=lines, after=page.offsets)
-            _print(page, alone=instance is not None)
+            page = reader.more(page.offsets, lines=lines, instance=instance)
+            _print(page, alone=alone)
 
 
 def _print(page: LogPage, *, alone: bool) -> None:

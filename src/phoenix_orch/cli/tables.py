@@ -20,6 +20,8 @@ from phoenix_orch.rollout.status import (
 )
 from phoenix_orch.workload.workload import Exit
 
+LONG = 80
+"""Characters of a reason from which on a line of the history has its first clause only."""
 EXITS_SHOWN = 10
 """The newest ones, of both variants."""
 
@@ -46,7 +48,7 @@ def _rollout(view: RolloutView) -> Sequence[str]:
 
 
 def gist(text: str) -> str:
-    """The first clause, for a line of a list; `describe` and `explain` have all of it."""
+    """The first clause, for a line of a list; pages about one thing have all of it."""
     return re.split(r"[;.] ", text, maxsplit=1)[0]
 
 
@@ -59,10 +61,26 @@ def services(views: Sequence[ServiceView]) -> str:
     return columns(header, rows, empty="no services; `phoenix apply -f FILE` makes them")
 
 
-def revisions(found: Sequence[Revision], *, indent: int = 0) -> str:
-    header = ("NUMBER", "REVISION", "VERSION", "SINCE", "CHANGE CAUSE")
-    rows = [(str(r.number), r.revision, r.version, moment(r.at), r.change_cause) for r in found]
+def revisions(found: Sequence[Revision], view: RolloutView, *, indent: int = 0) -> str:
+    header = ("NUMBER", "REVISION", "VERSION", "IS", "SINCE", "CHANGE CAUSE")
+    rows = [
+        (str(r.number), r.revision, r.version, part(view, r.revision), moment(r.at), r.change_cause)
+        for r in found
+    ]
     return columns(header, rows, empty="no revisions", indent=indent)
+
+
+def part(view: RolloutView, revision: str) -> str:
+    """`stable`, `canary`, `kept warm`, `latched`; nothing for one that is only kept to be gone back to."""
+    status, traffic = view.rollout.status, view.traffic
+    latched = traffic is not None and revision in traffic.aborted
+    names = {
+        "stable": revision == status.stable,
+        "canary": revision == status.canary and not latched,
+        "kept warm": revision == status.previous,
+        "latched": latched,
+    }
+    return ", ".join(name for name, so in names.items() if so)
 
 
 def events(found: Sequence[Event], *, indent: int = 0) -> str:
@@ -73,7 +91,8 @@ def events(found: Sequence[Event], *, indent: int = 0) -> str:
 
 def history(found: Sequence[Release]) -> str:
     header = ("RELEASE", "VERSION", "OUTCOME", "ENDED", "TOOK", "WEIGHT", "REASON")
-    return columns(header, [_release(release) for release in found], empty="no release has ended yet")
+    rows = [_release(release) for release in found]
+    return columns(header, rows, empty="no release has ended yet", whole=False)
 
 
 def _release(release: Release) -> Sequence[str]:
@@ -85,8 +104,12 @@ def _release(release: Release) -> Sequence[str]:
         moment(release.ended),
         took,
         f"{release.weight}%",
-        release.cause.reason if release.cause else release.reason,
+        _short(release.cause.reason if release.cause else release.reason),
     )
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= LONG else gist(reason)
 
 
 def phases(view: RolloutView, *, indent: int = 0) -> str:
@@ -135,7 +158,7 @@ def _variant(view: RolloutView, name: str, revision: str | None, rates: Rates) -
     return (
         name,
         version(view, revision),
-        f"{rates.requests_per_second * view.speed:.1f}",
+        explain.rate(rates.requests_per_second),
         explain.shown("errorRate", rates.error_rate),
         explain.shown("latencyP95", rates.p95),
         explain.shown("latencyP99", rates.p99),

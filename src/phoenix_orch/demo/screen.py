@@ -94,7 +94,7 @@ def _releases(scene: Scene) -> Text:
 def _users(scene: Scene) -> Text:
     now, total = scene.release_users, scene.users
     text = Text("users  ", style="bold", no_wrap=True, overflow="ellipsis")
-    text.append(f"{scene.rate:.0f}/s, p95 {figures.latency(total.p95)}", style="not bold")
+    text.append(f"{scene.rate:.0f}/s here, p95 {figures.latency(total.p95)}", style="not bold")
     text.append(f"   this release: {now.sent:,} requests, ", style="not bold")
     text.append(f"{now.failed:,} failed", style="bold red" if now.failed else "green")
     text.append(f" (in all {total.failed:,})", style="not bold dim")

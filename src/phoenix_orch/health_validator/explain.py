@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 
-from phoenix_orch.health_validator.observation import MetricEvidence, Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Bound, MetricEvidence, Verdict, VerdictKind
 from phoenix_orch.kernel.units import format_duration
+
+SMALLEST, SMALLEST_PART = 1e-6, 1e-4
+"""Shares, and parts of a whole, below this are told as smaller than it."""
 
 _OPENING = {
     VerdictKind.CONTINUE: "goes on",
@@ -59,9 +62,9 @@ def rows(verdict: Verdict) -> tuple[Row, ...]:
 def _row(item: MetricEvidence) -> Row:
     return Row(
         metric=title(item.metric),
-        observed=shown(item.metric, item.observed),
+        observed=shown(item.metric, item.observed, item.bound),
         limit=f"{'at least' if item.at_least else 'at most'} {shown(item.metric, item.limit)}",
-        stable=shown(item.metric, item.stable),
+        stable=shown(item.metric, item.stable, item.stable_bound),
         samples=number(item.samples) if item.samples else "-",
         window=length(item.window),
         breached=item.breached,
@@ -75,10 +78,15 @@ def title(metric: str) -> str:
     return _TITLES.get(metric, f"{metric.removeprefix('business/')} per request")
 
 
-def shown(metric: str, value: float | None) -> str:
-    """A value of the metric with its unit; `-` when it is not known."""
+_BOUNDS = {Bound.AT_MOST: "≤ ", Bound.AT_LEAST: "≥ "}
+
+
+def shown(metric: str, value: float | None, bound: Bound | None = None) -> str:
+    """A value of the metric with its unit, a bound as one; `-` when it is not known."""
     if value is None:
         return "-"
+    if bound is not None:
+        return _BOUNDS[bound] + shown(metric, value)
     if metric in ("errorRate", "abandonmentRate", "cpu"):
         return percent(value)
     if metric in ("latencyP95", "latencyP99"):
@@ -89,13 +97,25 @@ def shown(metric: str, value: float | None) -> str:
 
 
 def percent(share: float) -> str:
-    """0.0723 as `7.23 %`."""
+    """0.0723 as `7.23 %`; never with an exponent."""
+    if 0 < share < SMALLEST:
+        return f"<{SMALLEST * 100:.4f} %"
     return f"{share * 100:.3g} %" if share < 1 else f"{share * 100:.0f} %"
+
+
+def part(share: float) -> str:
+    """Part of a whole, of which the first places are enough: `<0.01 %` for less."""
+    return f"<{SMALLEST_PART * 100:g} %" if 0 < share < SMALLEST_PART else percent(share)
 
 
 def seconds(value: float) -> str:
     """0.182 as `182 ms`, 1.24 as `1.24 s`."""
     return f"{value * 1000:.3g} ms" if value < 0.9995 else f"{value:.3g} s"
+
+
+def rate(value: float) -> str:
+    """Requests in a second of the rollout's clock, to three digits."""
+    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
 
 
 def size(value: float) -> str:

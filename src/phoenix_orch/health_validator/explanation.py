@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 from phoenix_orch.health_validator import explain
+from phoenix_orch.health_validator.config import BAKE
 from phoenix_orch.health_validator.missing import missing
 from phoenix_orch.health_validator.observation import (
+    Bound,
     Category,
     MetricEvidence,
     Observation,
@@ -26,7 +28,7 @@ from phoenix_orch.health_validator.rules import ABANDONED
 from phoenix_orch.health_validator.whatif import Judged, judged
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import Duration
-from phoenix_orch.rollout.spec import Model, RolloutSpec
+from phoenix_orch.rollout.spec import Model, RolloutSpec, Step
 from phoenix_orch.rollout.status import Cause
 
 STRONGEST = 1_000_000
@@ -39,6 +41,8 @@ class Metric(Model):
     metric: str
     title: str
     observed: float | None
+    bound: Bound | None = None
+    """`observed` is only a bound of the value."""
     limit: float
     n: int
     """Samples of the canary."""
@@ -48,6 +52,7 @@ class Metric(Model):
     """Interval of the canary's share of bad samples."""
     share_limit: float | None
     stable_observed: float | None
+    stable_bound: Bound | None = None
     stable_n: int
     stable_bad: int
     stable_lower: float | None
@@ -57,9 +62,13 @@ class Metric(Model):
     e_limit: float | None
     e_stable: float | None
     e_healthy: float | None
+    blamed: tuple[str, ...] = ()
+    """Against what it is blamed: limit, stable."""
     blame: float
     """Part of the whole evidence that this metric brought, 0..1."""
     dispersion: float | None
+    width: float | None = None
+    """The dispersion that the intervals are made with."""
     tolerance: float | None
     tier: Tier | None
     breached: bool
@@ -118,11 +127,13 @@ def explained(
     decided: Verdict | None = None,
     cause: Cause | None = None,
     metric: str | None = None,
+    standing: str = "",
 ) -> Explanation:
     """The explanation of a recorded release.
 
-    `decided`: the verdict that was published last; `cause`: what took it back; `metric`: the one to draw,
-    instead of the one that is blamed most. Raises Invalid for a metric that cannot be drawn.
+    `standing`: what keeps a release on its way from walking on, such as `Paused`; `decided`: the verdict
+    that was published last; `cause`: what took it back; `metric`: the one to draw, instead of the one that
+    is blamed most. Raises Invalid for a metric that cannot be drawn.
     """
     if metric is not None and metric not in DRAWN:
         raise Invalid(f"{metric!r} cannot be drawn", remedy=f"one of {', '.join(DRAWN)}")
@@ -130,10 +141,14 @@ def explained(
     index = _deciding(found.verdicts)
     verdict, observation = found.verdicts[index], found.observations[index]
     place = found.config.step(observation.step)
-    drawn = picture(found.config, found.observations, found.verdicts, metric or _drawn(verdict, found))
+    verdict = _as_decided(verdict, decided)
+    verdicts = (*found.verdicts[:index], verdict, *found.verdicts[index + 1 :])
+    drawn = picture(found.config, found.observations, verdicts, metric or _drawn(verdict, found))
     after = timedelta(seconds=round((observation.t1 - found.observations[0].t0).total_seconds(), 1))
     metrics = tuple(_metrics(verdict.evidence))
     told = _told(drawn.points[index], drawn)
+    ended = cause is not None or bool(record.header.outcome)
+    lacks = () if ended else missing(found.config, place, verdict)
     numbers = _numbers(verdict, drawn.points[index], drawn, found.observations[: index + 1])
     return Explanation(
         rollout=record.header.rollout,
@@ -149,16 +164,20 @@ def explained(
         after=after,
         phase=place.phase,
         weight=place.weight,
-        sentence=_sentence(verdict, _opening(record.header, verdict, cause, after, place.weight), told),
+        sentence=_sentence(
+            verdict,
+            _opening(record.header, verdict, cause, after, place=place, standing=standing),
+            told,
+            lacks=lacks,
+            ended=ended,
+        ),
         numbers=numbers,
         blame=verdict.blame,
         reason=verdict.reason,
         e=verdict.e,
         e_threshold=verdict.e_threshold,
         metrics=metrics,
-        missing=missing(found.config, place, verdict, found.observations[: index + 1])
-        if verdict.kind in (VerdictKind.EXTEND, VerdictKind.CONTINUE, VerdictKind.HOLD)
-        else (),
+        missing=lacks,
         counterfactual=verdict.counterfactual.sentence if verdict.counterfactual is not None else "",
         notes=(*_notes(verdict, decided, cause), *_absences(found.observations[: index + 1])),
         cause=cause,
@@ -203,6 +222,18 @@ def _deciding(verdicts: Sequence[Verdict]) -> int:
     return len(verdicts) - 1
 
 
+def _as_decided(verdict: Verdict, decided: Verdict | None) -> Verdict:
+    """What was published then, where the record says the same: its numbers are those of the history.
+
+    A rollback that stands is published anew after every observation.
+    """
+    if decided is None or decided.kind is not verdict.kind or decided.step != verdict.step:
+        return verdict
+    if decided.kind is not VerdictKind.ROLLBACK and decided.at != verdict.at:
+        return verdict
+    return decided.model_copy(update={"at": verdict.at})
+
+
 def _drawn(verdict: Verdict, found: Judged) -> str:
     """The metric that brought most of the evidence among those that can be drawn."""
     if verdict.category is Category.NO_ANSWERS:
@@ -224,6 +255,7 @@ def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
             metric=item.metric,
             title=explain.title(item.metric),
             observed=item.observed,
+            bound=item.bound,
             limit=item.limit,
             n=item.samples,
             bad=item.bad,
@@ -231,6 +263,7 @@ def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
             upper=item.upper,
             share_limit=item.share_limit,
             stable_observed=item.stable,
+            stable_bound=item.stable_bound,
             stable_n=item.stable_samples,
             stable_bad=item.stable_bad,
             stable_lower=item.stable_lower,
@@ -239,8 +272,10 @@ def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
             e_limit=item.e_limit,
             e_stable=item.e_stable,
             e_healthy=item.e_healthy,
+            blamed=item.blamed,
             blame=item.share,
             dispersion=item.dispersion,
+            width=item.width,
             tolerance=item.tolerance,
             tier=item.tier,
             breached=item.breached,
@@ -258,28 +293,35 @@ def rarity(e: float) -> str:
     return f"fewer than 1 of {math.floor(rounded / 10**digits) * 10**digits:,}"
 
 
-_ENDED = {
-    VerdictKind.ROLLBACK: "Rolled back at",
-    VerdictKind.ADVANCE: "May advance at",
-    VerdictKind.EXTEND: "Needs more evidence at",
-    VerdictKind.HOLD: "Held at",
-    VerdictKind.CONTINUE: "Healthy so far at",
+_STANDS = {
+    VerdictKind.ADVANCE: "May advance",
+    VerdictKind.EXTEND: "Needs more evidence",
+    VerdictKind.HOLD: "Held",
+    VerdictKind.CONTINUE: "No fault found so far",
 }
 
 
 _OUTCOMES = {"promoted": "Promoted", "cancelled": "Cancelled", "superseded": "Superseded"}
 
 
-def _opening(header: Header, verdict: Verdict, cause: Cause | None, after: timedelta, weight: int) -> str:
-    """What became of the release, and when."""
-    if cause is not None and cause.trigger != "verdict":
+def _opening(
+    header: Header, verdict: Verdict, cause: Cause | None, after: timedelta, *, place: Step, standing: str
+) -> str:
+    """What became of the release, or how it stands; for how long it was observed until then, and where."""
+    if cause is not None and (cause.trigger != "verdict" or verdict.kind is not VerdictKind.ROLLBACK):
         return f"Rolled back at {cause.weight} % traffic by {cause.trigger}: {cause.reason}"
-    if verdict.kind is not VerdictKind.ROLLBACK and header.outcome in _OUTCOMES:
+    weight = place.weight
+    if verdict.kind is VerdictKind.ROLLBACK:
+        return f"Rolled back after {spoken(after)} at {weight} % traffic"
+    if header.outcome in _OUTCOMES:
         return f"{_OUTCOMES[header.outcome]}; observed for {spoken(after)}, at last at {weight} % traffic"
-    return f"{_ENDED[verdict.kind]} {spoken(after)} at {weight} % traffic"
+    now = "baking" if place.phase == BAKE else f"in phase {place.phase}"
+    stands = f"{standing}: {_STANDS[verdict.kind].lower()}" if standing else _STANDS[verdict.kind]
+    return f"{stands}; observed for {spoken(after)}, now {now} at {weight} % traffic"
 
 
-def _sentence(verdict: Verdict, opening: str, told: str) -> str:
+def _sentence(verdict: Verdict, opening: str, told: str, *, lacks: tuple[str, ...], ended: bool) -> str:
+    """`lacks`: what is told beside it of a step that wants more evidence; `ended`: the release has."""
     if verdict.kind is VerdictKind.ADVANCE and verdict.tier is not None:
         opening += f", limits {_TIERS[verdict.tier]}"
     parts = [opening]
@@ -290,10 +332,11 @@ def _sentence(verdict: Verdict, opening: str, told: str) -> str:
             f"if the release were healthy, evidence this strong ({explain.odds(verdict.e)}) would appear in "
             f"{rarity(verdict.e)} rollouts"
         )
-    if verdict.kind in (VerdictKind.HOLD, VerdictKind.EXTEND):
+    waits = verdict.kind is VerdictKind.HOLD or (verdict.kind is VerdictKind.EXTEND and not lacks)
+    if waits and not ended:
         parts.append(verdict.reason)
     if verdict.blame:
-        parts.append(f"blamed: {', '.join(_against(name, verdict) for name in verdict.blame)}")
+        parts.append(f"blamed: {', '.join(_blamed(verdict))}")
     return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in parts) + "."
 
 
@@ -304,15 +347,10 @@ _TIERS = {
 }
 
 
-def _against(metric: str, verdict: Verdict) -> str:
-    """`error rate (against the limit and stable)`: what of a metric brought the evidence."""
-    item = next((item for item in verdict.evidence if item.metric == metric), None)
-    title = explain.title(metric)
-    if item is None or item.e_limit is None or item.e_stable is None:
-        return title
-    floor = max(10.0, max(item.e_limit, item.e_stable) / 10)
-    sides = [name for name, e in (("limit", item.e_limit), ("stable", item.e_stable)) if e >= floor]
-    return f"{title} against {' and '.join(sides)}" if sides else title
+def _blamed(verdict: Verdict) -> list[str]:
+    """`error rate against limit`, as in the reason of the verdict; without evidence the metric alone."""
+    _, found, told = verdict.reason.partition("; blamed: ")
+    return told.split(", ") if found else [explain.title(name) for name in verdict.blame]
 
 
 def _told(point: Point, drawn: Picture) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import timedelta
 
 from phoenix_orch.health_validator.books import EDGES, Books, GaugeBook, Ledger, Numbers, T
 from phoenix_orch.health_validator.ledger import is_bad
-from phoenix_orch.health_validator.measures import Component, Measure, given_up
-from phoenix_orch.health_validator.observation import MetricEvidence
+from phoenix_orch.health_validator.measures import Component, Measure, blamed, given_up
+from phoenix_orch.health_validator.observation import Bound, MetricEvidence
 from phoenix_orch.health_validator.rules import Gauge, Rules
 from phoenix_orch.health_validator.sequential import absolute
 
@@ -31,7 +32,15 @@ def findings(
         row = _counted(rules, books, ledger, left, weighed)
         tolerance = rules.parameters.abandoned_odds
         rows.append(row.model_copy(update={"tolerance": tolerance, "e_healthy": None, "tier": None}))
-    return tuple(rows)
+    return tuple(_with_blame(rules, rows, parts))
+
+
+def _with_blame(rules: Rules, rows: list[MetricEvidence], parts: list[Component]) -> Iterator[MetricEvidence]:
+    convicted = sum([part.worth for part in parts]) >= rules.threshold
+    guilty = blamed(parts, rules.threshold) if convicted else []
+    for row in rows:
+        against = tuple(part.versus for part in guilty if part.metric == row.metric)
+        yield row.model_copy(update={"blamed": against}) if against else row
 
 
 Weighed = dict[tuple[str, str], tuple[float, float]]
@@ -54,11 +63,15 @@ def _counted(
     against_stable, more = weighed.get((measure.metric, "stable"), (None, 0.0))
     observed: float | None
     stable: float | None
+    bound: Bound | None = None
+    stable_bound: Bound | None = None
     if measure.metric in QUANTILE:
         share, edges = QUANTILE[measure.metric], books.lanes.edges
         limit = rules.latency_limits[0 if share == 0.95 else 1] or 0.0
         observed = quantile(ledger.canary, edges, share)
         stable = quantile(ledger.stable, edges, share)
+        bound = bound_of(ledger.canary, edges, share)
+        stable_bound = bound_of(ledger.stable, edges, share)
         allowed, tolerance = measure.limit, rules.parameters.latency_tolerance + 1
     else:
         limit = measure.limit
@@ -69,8 +82,10 @@ def _counted(
     return MetricEvidence.trusted(
         metric=measure.metric,
         observed=observed,
+        bound=bound,
         limit=limit,
         stable=stable,
+        stable_bound=stable_bound,
         samples=round(measure.total),
         breached=measure.beyond,
         window=time,
@@ -88,6 +103,7 @@ def _counted(
         e_healthy=healthy(measure),
         share=part + more,
         dispersion=measure.dispersion,
+        width=measure.width,
         tolerance=tolerance,
         tier=measure.tier_of(
             (lower, upper) if measure.maybe == measure.bad else measure.bounds(alpha),
@@ -152,3 +168,14 @@ def quantile(found: Numbers, edges: tuple[float, ...], share: float) -> float | 
             return math.exp(math.log(before) + part * (math.log(edge) - math.log(before)))
         before, above = edge, float(slower)
     return edges[-1]
+
+
+def bound_of(found: Numbers, edges: tuple[float, ...], share: float) -> Bound | None:
+    """Whether that `quantile` is only a bound: the value lies below the first edge, or beyond the last."""
+    total, slower = found[T], found[EDGES : EDGES + len(edges)]
+    if total <= 0 or not slower:
+        return None
+    allowed = (1 - share) * total
+    if slower[0] <= allowed:
+        return Bound.AT_MOST
+    return Bound.AT_LEAST if slower[-1] > allowed else None

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.books import A, Ledger, N
+from phoenix_orch.health_validator.foreseen import little_to_lose
 from phoenix_orch.health_validator.leak import leak
 from phoenix_orch.health_validator.ledger import is_bad
 from phoenix_orch.health_validator.measures import Measure
@@ -44,7 +45,7 @@ def decide(rules: Rules, ledger: Ledger, found: list[Measure], words: Reasons) -
     used = ledger.observed_ms / planned if planned > 0 else given.hold
     extended, held = used >= given.extension, used >= given.hold
     if few := missing(rules, ledger, found):
-        return _undecided(words, words.over(few), extended=extended, held=held)
+        return _undecided(words, words.over(few), found, extended=extended, held=held)
     if opinion := _beyond(rules, ledger, found, words, extended=extended, held=held):
         return opinion
     tiers = [measure.tier(given.alpha_pass, given.likely_factor) for measure in found]
@@ -52,7 +53,8 @@ def decide(rules: Rules, ledger: Ledger, found: list[Measure], words: Reasons) -
         return Opinion(VerdictKind.ADVANCE, words.passed(Tier.PROVEN), tier=Tier.PROVEN)
     if given.tier == "likely" and None not in tiers:
         return Opinion(VerdictKind.ADVANCE, words.passed(Tier.LIKELY), tier=Tier.LIKELY)
-    if extended and _little_to_lose(rules, ledger, found):
+    seconds = ledger.observed_ms / 1000
+    if extended and little_to_lose(rules, requests=ledger.requests, seconds=seconds, found=found):
         return Opinion(VerdictKind.ADVANCE, words.passed(Tier.THIN), tier=Tier.THIN)
     short = [
         measure
@@ -61,7 +63,7 @@ def decide(rules: Rules, ledger: Ledger, found: list[Measure], words: Reasons) -
     ]
     reason = words.over(words.needed(short[0]))
     calm = not any(measure.beyond for measure in found)
-    return _undecided(words, reason, extended=extended, held=held, may_promote=calm)
+    return _undecided(words, reason, found, extended=extended, held=held, may_promote=calm)
 
 
 def missing(rules: Rules, ledger: Ledger, found: list[Measure]) -> str:
@@ -85,8 +87,17 @@ def missing(rules: Rules, ledger: Ledger, found: list[Measure]) -> str:
 
 
 def _undecided(
-    words: Reasons, reason: str, *, extended: bool, held: bool, may_promote: bool = False
+    words: Reasons,
+    reason: str,
+    found: list[Measure],
+    *,
+    extended: bool,
+    held: bool,
+    may_promote: bool = False,
 ) -> Opinion:
+    """`found`: every limit's counts; `may_promote`: all is known and within its limit."""
+    if not held:
+        reason = f"{reason}; {words.unless(found, calm=may_promote)}"
     if not extended:
         return Opinion(VerdictKind.EXTEND, reason, category=Category.SAMPLE)
     if not held or words.on_no_decision == "pause":
@@ -117,12 +128,12 @@ def _beyond(
         return opinion
     if close := [m for m in beyond if m.limit * m.total >= 1]:
         reason = words.over(words.close(close[0]))
-        return _undecided(words, reason, extended=extended, held=held)
+        return _undecided(words, reason, found, extended=extended, held=held)
     if open_ := [m for m in found if not m.beyond and not m.at_least and m.maybe > m.limit * m.total]:
         limit = explain.shown(open_[0].metric, words.limit(open_[0]))
         name = explain.title(open_[0].metric)
         reason = f"the histogram cannot tell whether {name} is within {limit}: make that an edge"
-        return _undecided(words, words.over(reason), extended=extended, held=held)
+        return _undecided(words, words.over(reason), found, extended=extended, held=held)
     return None
 
 
@@ -167,18 +178,3 @@ def _broken(rules: Rules, ledger: Ledger) -> tuple[str, str] | None:
                 f"{shown}, limit {limit}"
             )
     return None
-
-
-def _little_to_lose(rules: Rules, ledger: Ledger, found: list[Measure]) -> bool:
-    """Few enough requests come in the next step that even the worst case loses little."""
-    seconds = ledger.observed_ms / 1000
-    if seconds <= 0 or any(measure.at_least for measure in found):
-        return False
-    weight, duration = rules.following or (rules.step.weight, rules.step.duration.total_seconds())
-    requests = (ledger.requests / seconds) * weight / rules.step.weight * duration
-    given = rules.parameters
-    for measure in found:
-        _, upper = measure.bounds(given.alpha_pass)
-        if upper * requests > max(rules.budget, measure.limit * requests):
-            return False
-    return True

@@ -101,6 +101,11 @@ def quantile(buckets: Buckets, share: float) -> float | None:
     return None
 
 
+def beyond(buckets: Buckets, share: float) -> bool:
+    """Whether that quantile lies beyond the last finite edge, so that `quantile` is only its lower bound."""
+    return len(buckets) > 1 and buckets[-1][1] > (1 - share) * total(buckets)
+
+
 def common_edges(first: Iterable[float], second: Iterable[float]) -> tuple[float, ...]:
     """The edges of both layouts; infinity is always one."""
     return tuple(sorted({*(set(first) & set(second)), math.inf}))

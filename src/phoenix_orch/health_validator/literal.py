@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from phoenix_orch.health_validator import explain, histogram
 from phoenix_orch.health_validator.config import JudgeConfig
-from phoenix_orch.health_validator.observation import Category, MetricEvidence, Quality, VerdictKind
+from phoenix_orch.health_validator.observation import Bound, Category, MetricEvidence, Quality, VerdictKind
 from phoenix_orch.health_validator.opinion import Opinion
 from phoenix_orch.health_validator.tally import Counts, Slot, Tally
 from phoenix_orch.rollout.spec import BusinessMetric, Step
@@ -127,11 +127,14 @@ class _Scene:
     def _latency(self, metric: str, limit: timedelta, share: float, slow: int, slot: Slot) -> MetricEvidence:
         allowed = {0.95: 20, 0.99: 100}[share]  # one request in so many
         timed = slot.canary.timed
+        canary, stable = self.tally.buckets(slot.canary), self.tally.buckets(slot.stable)
         return MetricEvidence(
             metric=metric,
-            observed=histogram.quantile(self.tally.buckets(slot.canary), share),
+            observed=histogram.quantile(canary, share),
+            bound=Bound.AT_LEAST if histogram.beyond(canary, share) else None,
             limit=limit.total_seconds(),
-            stable=histogram.quantile(self.tally.buckets(slot.stable), share),
+            stable=histogram.quantile(stable, share),
+            stable_bound=Bound.AT_LEAST if histogram.beyond(stable, share) else None,
             samples=timed,
             breached=timed >= self.config.min_requests and slow * allowed > timed,
             window=timedelta(milliseconds=slot.end - slot.start),
@@ -305,7 +308,18 @@ class _Scene:
 
     def progress(self) -> str:
         done = explain.length(self.tally.observed_for)
+        if few := self._few():
+            return f"{few} in {done} of {explain.length(self.step.duration)}{self._summary()}"
         return f"within limits for {done} of {explain.length(self.step.duration)}{self._summary()}"
+
+    def _few(self) -> str:
+        """A value that stands on too few requests is neither within its limit nor beyond it."""
+        limits = self.step.limits
+        by_requests = limits.error_rate, limits.latency_p95, limits.latency_p99
+        requests, need = self.tally.total.canary.requests, self.config.min_requests
+        if requests >= need or (by_requests == (None, None, None) and not self.config.business):
+            return ""
+        return f"too few requests to judge, {requests} of the {need} needed,"
 
     def passed(self) -> str:
         return f"within limits for {explain.length(self.tally.observed_for)}{self._summary()}"

@@ -212,6 +212,16 @@ class Component(NamedTuple):
     """What it brings to the whole: what does not count brings 1 at most."""
 
 
+BLAME = 0.1
+"""A metric that brought this part of the threshold is blamed."""
+
+
+def blamed(parts: list[Component], threshold: float) -> list[Component]:
+    """What a conviction is laid on, what weighs most first: at least one part."""
+    ranked = sorted(parts, key=lambda part: part.worth, reverse=True)
+    return [part for part in ranked if part.worth >= BLAME * threshold] or ranked[:1]
+
+
 _new = tuple.__new__
 """Makes a Component at half the price of its name; every look needs some."""
 

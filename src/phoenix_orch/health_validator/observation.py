@@ -180,6 +180,13 @@ class Counterfactual(_Value):
     """In words."""
 
 
+class Bound(StrEnum):
+    """A value of which only a bound is known: it lies beyond the edges that latency is counted by."""
+
+    AT_MOST = "atMost"
+    AT_LEAST = "atLeast"
+
+
 class MetricEvidence(_Value):
     """One metric of one verdict: what was seen, of how many, against which limit."""
 
@@ -188,8 +195,12 @@ class MetricEvidence(_Value):
     business/<name> or value/<name>."""
     observed: float | None
     """None: not enough data. Shares are 0..1, latency is in seconds, memory in bytes."""
+    bound: Bound | None = None
+    """`observed` is only a bound of the value."""
     limit: float
     stable: float | None = None
+    stable_bound: Bound | None = None
+    """`stable` is only a bound of the value."""
     samples: int = 0
     breached: bool = False
     window: Duration = timedelta(0)
@@ -217,8 +228,12 @@ class MetricEvidence(_Value):
     """Evidence in this step that the canary keeps its limit."""
     share: float = 0.0
     """Part of the whole evidence that this metric brought, 0..1."""
+    blamed: tuple[str, ...] = ()
+    """Against what it is blamed for a rollback by evidence: limit, stable."""
     dispersion: float | None = None
     """How much more such events vary than independent ones; 1 for independent requests."""
+    width: float | None = None
+    """The dispersion that the intervals are made with: what was measured, 1 where nothing was."""
     tolerance: float | None = None
     """Odds ratio to stable that is no regression."""
     tier: Tier | None = None

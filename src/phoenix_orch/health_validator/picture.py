@@ -9,7 +9,13 @@ from datetime import timedelta
 
 from phoenix_orch.health_validator import histogram
 from phoenix_orch.health_validator.config import JudgeConfig
-from phoenix_orch.health_validator.observation import Arm, MetricEvidence, Observation, Verdict
+from phoenix_orch.health_validator.observation import (
+    Arm,
+    MetricEvidence,
+    Observation,
+    Verdict,
+    VerdictKind,
+)
 from phoenix_orch.health_validator.rules import ABANDONED
 from phoenix_orch.health_validator.sequential import interval
 from phoenix_orch.health_validator.tally import COUNTED
@@ -76,7 +82,7 @@ def _points(
     config: JudgeConfig, observations: Sequence[Observation], verdicts: Sequence[Verdict], metric: str
 ) -> Iterator[Point]:
     begun = observations[0].t0 if observations else None
-    step, canary, stable = -1, (0, 0), (0, 0)
+    step, canary, stable, decided = -1, (0, 0), (0, 0), False
     for observation, verdict in zip(observations, verdicts, strict=True):
         place = config.step(observation.step)
         if observation.step != step:
@@ -85,14 +91,19 @@ def _points(
         if observation.stable is not None:
             stable = _added(stable, observation.stable, metric, place.limits)
         limit = share_limit(place.limits, metric)
-        dispersion = _dispersion(verdict, metric)
+        item = evidence_of(verdict, metric)
+        width = item.width if item is not None and item.width is not None else 1.0
+        mine, theirs = _known(config, canary, limit, width), _known(config, stable, limit, width)
+        if item is not None and not decided:  # what the judge counted, and nothing else beside it
+            mine, theirs = _judged(item, mine, theirs)
+        decided = decided or verdict.kind is VerdictKind.ROLLBACK  # it is repeated from now on
         yield Point(
             seconds=(observation.t1 - (begun or observation.t0)).total_seconds(),
             step=observation.step,
             weight=place.weight,
             limit=limit,
-            canary=_known(config, canary, limit, dispersion),
-            stable=_known(config, stable, limit, dispersion),
+            canary=mine,
+            stable=theirs,
             e=verdict.e,
         )
 
@@ -143,10 +154,23 @@ def _known(
     return Known(bad=bad, requests=total, observed=bad / total, lower=lower, upper=upper)
 
 
-def _dispersion(verdict: Verdict, metric: str) -> float:
-    """What the judge took it to be."""
-    found = evidence_of(verdict, metric)
-    return found.dispersion if found is not None and found.dispersion is not None else 1.0
+def _judged(
+    item: MetricEvidence, mine: Known | None, theirs: Known | None
+) -> tuple[Known | None, Known | None]:
+    """The intervals of the evidence; those given where it has none, as under the literal gate."""
+    if item.lower is None:
+        return mine, theirs
+    mine = _of(item.bad, item.samples, item.lower, item.upper)
+    if item.stable_lower is None:
+        return mine, theirs if item.stable_samples else None
+    return mine, _of(item.stable_bad, item.stable_samples, item.stable_lower, item.stable_upper)
+
+
+def _of(bad: int, total: int, lower: float, upper: float | None) -> Known | None:
+    if total == 0:
+        return None
+    known = 1.0 if upper is None else upper
+    return Known(bad=bad, requests=total, observed=bad / total, lower=lower, upper=known)
 
 
 def evidence_of(verdict: Verdict, metric: str) -> MetricEvidence | None:

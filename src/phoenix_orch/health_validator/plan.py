@@ -15,7 +15,11 @@ from enum import StrEnum
 from pydantic import Field
 
 from phoenix_orch.health_validator import explain, histogram
+from phoenix_orch.health_validator.config import JudgeConfig
+from phoenix_orch.health_validator.foreseen import End, foreseen
+from phoenix_orch.health_validator.gate import FEWEST
 from phoenix_orch.health_validator.history import learn
+from phoenix_orch.health_validator.measures import Measure
 from phoenix_orch.health_validator.observation import Arm, Observation
 from phoenix_orch.health_validator.picture import LIMITED, cut_of, share_limit
 from phoenix_orch.health_validator.sequential import interval
@@ -79,12 +83,19 @@ class Prospect(Model):
     """How long it takes to exclude `likelyFactor` times the limit, which is enough to go on."""
     longest: Duration
     """The step's duration with all its extensions."""
+    otherwise: End | None = None
+    """What becomes of the step where its limits cannot be known well enough in that time; None: they can, or
+    the traffic is not known."""
+    otherwise_after: Duration | None = None
+    """After how much time of the step."""
     fit: Fit
     observed: float | None
     """Stable's own share."""
     lower: float | None
     upper: float | None
     n: int
+    width: float
+    """The dispersion that intervals are made with: what was measured, 1 where nothing was."""
 
 
 class Plan(Model):
@@ -135,8 +146,46 @@ def plan(spec: RolloutSpec, known: Past, *, rate: float | None = None) -> Plan:
         dispersion_known=known.dispersion is not None,
         past=known,
         prospects=tuple(
-            prospect for step in spec.steps() for prospect in _prospects(step, known, rate, parameters)
+            prospect
+            for step in spec.steps()
+            for prospect in _with_end(spec, step, rate, list(_prospects(step, known, rate, parameters)))
         ),
+    )
+
+
+def _with_end(spec: RolloutSpec, step: Step, rate: float | None, found: list[Prospect]) -> list[Prospect]:
+    """What becomes of a step of which some limit cannot be known well enough: the same for all of them."""
+    short = [item for item in found if item.likely_after is None or item.likely_after > item.longest]
+    if not rate or not short:
+        return found
+    rules = JudgeConfig.of(spec).rules(step.index)
+    requests, seconds = (
+        rate * step.weight / 100 * step.duration.total_seconds(),
+        step.duration.total_seconds(),
+    )
+    counts = [_counted(item, requests) for item in found]
+    enough = requests * (spec.policy.statistical.hold) >= max(FEWEST, spec.policy.min_requests)
+    calm = enough and not any(item.fit in (Fit.DOUBTFUL, Fit.BROKEN) for item in found)
+    policy = spec.policy.on_no_decision
+    coming = foreseen(rules, policy, requests=requests, seconds=seconds, found=counts, calm=calm)
+    told = {"otherwise": coming.end, "otherwise_after": coming.after}
+    return [item.model_copy(update=told) if item in short else item for item in found]
+
+
+def _counted(item: Prospect, requests: float) -> Measure:
+    """Counts of a canary that is as good as stable."""
+    bad = (item.observed or 0.0) * requests
+    return Measure(
+        item.metric,
+        item.metric,
+        bad=bad,
+        maybe=bad,
+        total=requests,
+        limit=item.share_limit,
+        stable_bad=0.0,
+        stable_total=0.0,
+        dispersion=item.width,
+        width=item.width,
     )
 
 
@@ -160,9 +209,9 @@ def _prospects(step: Step, known: Past, rate: float | None, parameters: Statisti
         if share is None:
             continue
         bad, total = _counts(known, step, metric)
-        dispersion = _dispersion(known, metric, parameters)
-        alpha = parameters.alpha_pass
-        lower, upper = interval.bounds(bad, total, limit=share, alpha=alpha, dispersion=dispersion)
+        dispersion, alpha = _width(known, metric), parameters.alpha_pass
+        careful = max(dispersion, _supposed(known, metric, parameters))
+        lower, upper = interval.bounds(bad, total, limit=share, alpha=alpha, dispersion=careful)
         clean = interval.needed(0, share, limit=share, alpha=alpha, dispersion=dispersion)
         usual = bad / total if total else 0.0
         needed = _needed(usual, share, share, alpha, dispersion)
@@ -187,6 +236,7 @@ def _prospects(step: Step, known: Past, rate: float | None, parameters: Statisti
             lower=lower if total else None,
             upper=upper if total else None,
             n=total,
+            width=dispersion,
         )
 
 
@@ -208,9 +258,16 @@ def _counts(known: Past, step: Step, metric: str) -> tuple[int, int]:
     return slow, histogram.total(known.buckets)
 
 
-def _dispersion(known: Past, metric: str, parameters: Statistical) -> float:
+def _supposed(known: Past, metric: str, parameters: Statistical) -> float:
+    """For what may refuse a release: failures of an unknown past may be one cluster."""
     found = known.dispersion if metric == "errorRate" else known.slow_dispersion
     return found if found is not None else parameters.dispersion_unknown
+
+
+def _width(known: Past, metric: str) -> float:
+    """As the judge makes its intervals."""
+    found = known.dispersion if metric == "errorRate" else known.slow_dispersion
+    return found if found is not None else 1.0
 
 
 def _needed(usual: float, target: float, limit: float, alpha: float, dispersion: float) -> int | None:

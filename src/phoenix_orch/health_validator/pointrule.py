@@ -39,24 +39,24 @@ def look(rules: Rules, point: Point, recent: Recent, now: int) -> Point:
 
 def counterfactual(rules: Rules, books: Books, *, requests: int, over: bool) -> Counterfactual:
     """In words, for a verdict. `requests` of the canary in this step; `over`: the step's time has passed."""
-    minutes = rules.window_cells * rules.interval_ms
+    window = rules.window_ms
     if books.point != NO_POINT:
         at, metric, bad, total = books.point
-        return _rolled_back(minutes, at - books.anchor, at, metric, bad, total)
+        return _rolled_back(window, at - books.anchor, at, metric, bad, total)
     if not over:
-        return _goes_on(minutes, _CONTINUE)
+        return _goes_on(window, _CONTINUE)
     enough = requests >= rules.min_requests
-    return _goes_on(minutes, VerdictKind.ADVANCE if enough else VerdictKind.EXTEND)
+    return _goes_on(window, VerdictKind.ADVANCE if enough else VerdictKind.EXTEND)
 
 
 @lru_cache(maxsize=256)
 def _goes_on(window: int, kind: VerdictKind) -> Counterfactual:
     words = {
-        VerdictKind.CONTINUE: "would go on as well",
-        VerdictKind.ADVANCE: "would advance",
-        VerdictKind.EXTEND: "would wait for more requests",
+        VerdictKind.CONTINUE: "would have gone on",
+        VerdictKind.ADVANCE: "would have advanced",
+        VerdictKind.EXTEND: "would have waited for more requests",
     }
-    return Counterfactual(kind=kind, sentence=f"a {_length(window)} point rule {words[kind]}")
+    return Counterfactual(kind=kind, sentence=f"a {_rule(window)} {words[kind]}")
 
 
 @lru_cache(maxsize=128)
@@ -64,11 +64,15 @@ def _rolled_back(window: int, after: int, at: int, *found: str | int) -> Counter
     metric, bad, total = str(found[0]), int(found[1]), int(found[2])
     what = "failed" if metric == "errorRate" else f"were slower than the limit of {explain.title(metric)}"
     sentence = (
-        f"a {_length(window)} point rule would have rolled back after {_length(after)}: "
+        f"a {_rule(window)} would have rolled back after {_length(after)}: "
         f"{explain.number(bad)} of {explain.number(total)} requests {what}"
     )
     moment = datetime.fromtimestamp(at / 1000, UTC)
     return Counterfactual(kind=VerdictKind.ROLLBACK, at=moment, sentence=sentence)
+
+
+def _rule(window: int) -> str:
+    return f"{'one-minute' if window == 60_000 else _length(window)} point rule"
 
 
 def _length(ms: int) -> str:

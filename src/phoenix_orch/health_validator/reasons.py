@@ -6,13 +6,12 @@ import math
 from datetime import timedelta
 from functools import lru_cache
 
-from phoenix_orch.health_validator import explain
+from phoenix_orch.health_validator import explain, foreseen
 from phoenix_orch.health_validator.books import LOW, A, Books, Ledger, N, T, X
 from phoenix_orch.health_validator.findings import QUANTILE, quantile
 from phoenix_orch.health_validator.measures import Component, Measure, given_up
 from phoenix_orch.health_validator.observation import Tier
 from phoenix_orch.health_validator.rules import ABANDONED, QUANTILES, Rules
-from phoenix_orch.health_validator.sequential import interval
 
 _TIERS = {
     Tier.PROVEN: "limits proven",
@@ -183,39 +182,27 @@ class Reasons:
 
     def needed(self, measure: Measure) -> str:
         """How many requests are missing, and how long they will take."""
-        given, name = self.rules.parameters, explain.title(measure.metric)
-        factor = 1.0 if given.tier == "proven" else given.likely_factor
-        so_far = explain.number(round(measure.total))
         if measure.rate:
-            return f"{name} is not known well enough from {so_far} requests"
-        target = min(1.0, measure.limit * factor)
-        need = interval.needed(
-            round(measure.maybe),
-            target,
-            limit=measure.limit,
-            alpha=given.alpha_pass,
-            dispersion=measure.width,
-        )
-        aim = f"to prove {explain.percent(target)}"
-        if factor != 1.0:
-            aim = f"to exclude {explain.percent(target)}"
-        if need is None:
-            return f"no number of requests can show that {name} keeps {explain.percent(measure.limit)}"
-        words = "error-free requests" if measure.metric == "errorRate" else f"requests within {name}"
-        if measure.maybe:
-            words = f"requests, no further one {'failed' if measure.metric == 'errorRate' else 'slow'},"
-        time = self._eta(need - measure.total)
-        return f"{explain.number(need)} {words} are needed {aim}, {so_far} so far{time}"
+            so_far = explain.number(round(measure.total))
+            return f"{explain.title(measure.metric)} is not known well enough from {so_far} requests"
+        return foreseen.lacking(measure, self.rules, rate=self._rate())
 
-    def _eta(self, missing: float) -> str:
+    def _rate(self) -> float:
+        """Requests of the canary in a second of this step."""
         seconds = self.ledger.observed_ms / 1000
-        if seconds <= 0 or self.ledger.requests <= 0 or missing <= 0:
-            return ""
-        rate = self.ledger.requests / seconds
-        minutes = math.ceil(missing / rate / 60)
-        if minutes > 60 * 24 * 365:
-            return ", which takes more than a year at this rate"
-        return f", about {explain.number(minutes)} min at {rate:.3g} requests per second"
+        return self.ledger.requests / seconds if seconds > 0 else 0.0
+
+    def unless(self, found: list[Measure], *, calm: bool) -> str:
+        """What comes of it if nothing changes."""
+        coming = foreseen.foreseen(
+            self.rules,
+            self.on_no_decision,
+            requests=self.ledger.requests,
+            seconds=self.ledger.observed_ms / 1000,
+            found=found,
+            calm=calm,
+        )
+        return f"if that stays so, {foreseen.sentence(coming, bake=self.rules.bake)}"
 
     def over(self, but: str) -> str:
         return f"{explain.length(self.rules.step.duration)} are over, but {but}"

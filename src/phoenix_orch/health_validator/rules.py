@@ -67,6 +67,8 @@ class Rules:
     first_stake: float
     """On a test's own first look."""
     interval_ms: int
+    window_ms: int
+    """Of the point rule, as a person wrote it."""
     window_cells: int
     """Evidence intervals in the rolling window, at least one."""
     slot_cells: int
@@ -129,6 +131,7 @@ def compile_rules(
         threshold=1 / parameters.alpha,
         first_stake=parameters.onset.first,
         interval_ms=interval_ms,
+        window_ms=window_ms,
         window_cells=window_cells,
         slot_cells=slot_cells,
         slots=-(-window_cells // slot_cells),

@@ -43,6 +43,9 @@ SOURCE_PATIENCE = 10.0
 LOOK = timedelta(seconds=1)
 """Real time after which rollouts are looked for again without a hint."""
 
+START = timedelta(seconds=5)
+"""Real time that a source has to say something first, before its silence is told."""
+
 UNLOGGED = 1000
 """Observations kept while the store is away; the oldest go first."""
 
@@ -76,6 +79,10 @@ class _Watch:
     memory: Memory | None = None
     loaded: bool = False
     verdict: Verdict | None = None
+    begun: datetime | None = None
+    """When it was looked at first."""
+    answered: bool = False
+    """The source has said something since."""
     unpublished: tuple[Verdict, str] | None = None
     unlogged: deque[Observation] = field(default_factory=lambda: deque(maxlen=UNLOGGED))
     faults: dict[str, str] = field(default_factory=dict)
@@ -324,11 +331,17 @@ class HealthValidator:
             reason = error.message if isinstance(error, PhoenixError) else repr(error)
             self._trouble(watch, "source", reason, exc_info=not isinstance(error, PhoenixError))
             return gap(context, memory, reason)
-        if reading.observation.canary.quality is Quality.GAP:
-            self._trouble(watch, "source", "; ".join(reading.observation.notes))
-        else:
+        if reading.observation.canary.quality is not Quality.GAP:
+            watch.answered = True
             self._mended(watch, "source")
+        elif not self._starts(watch):
+            self._trouble(watch, "source", "; ".join(reading.observation.notes))
         return reading
+
+    def _starts(self, watch: _Watch) -> bool:
+        """A router that was started a moment ago says nothing yet, and that hinders nobody."""
+        watch.begun = watch.begun or self._clock.now()
+        return not watch.answered and self._clock.real(self._clock.now() - watch.begun) < START
 
     async def _publish(self, watch: _Watch) -> None:
         """The log first: an observation that overlaps the next one was logged and never judged."""

@@ -11,7 +11,7 @@ from phoenix_orch.health_validator.books import A, Books, Ledger, N, together
 from phoenix_orch.health_validator.config import JudgeConfig
 from phoenix_orch.health_validator.environment import shared_fault
 from phoenix_orch.health_validator.findings import findings
-from phoenix_orch.health_validator.measures import Measure, components, measures
+from phoenix_orch.health_validator.measures import Measure, blamed, components, measures
 from phoenix_orch.health_validator.observation import (
     Category,
     Counterfactual,
@@ -27,9 +27,6 @@ from phoenix_orch.health_validator.rules import QUANTILES, Rules
 
 _CONTINUE, _OK = VerdictKind.CONTINUE, Quality.OK
 """What most looks need, looked up once."""
-
-BLAME = 0.1
-"""A metric that brought this part of the threshold is blamed."""
 
 AFTER_STEP = 2
 """An outage that begins within so many windows of a weight's first traffic may be the release's fault."""
@@ -88,10 +85,9 @@ class Judgement:
     # -- bad news ------------------------------------------------------------------------------
 
     def _convicted(self) -> Opinion:
-        ranked = sorted(self.parts, key=lambda part: part.worth, reverse=True)
-        blamed = [part for part in ranked if part.worth >= BLAME * self.rules.threshold]
-        reason = self.words.convicted(blamed or ranked[:1], self.measures, self.e)
-        names = tuple(dict.fromkeys(part.metric for part in blamed or ranked[:1]))
+        guilty = blamed(self.parts, self.rules.threshold)
+        reason = self.words.convicted(guilty, self.measures, self.e)
+        names = tuple(dict.fromkeys(part.metric for part in guilty))
         kind = VerdictKind.ROLLBACK
         category = Category.EVIDENCE
         if self.config.on_relative_regression == "hold" and self._only_relative():

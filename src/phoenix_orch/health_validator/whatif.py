@@ -210,9 +210,13 @@ def _since(found: Judged, end: int) -> timedelta:
 
 
 def _interval(observations: Sequence[Observation]) -> timedelta:
-    """How often the record observed: the median length, so that one gap says nothing."""
+    """How often the record observed: the median length, so that one gap says nothing.
+
+    To the second: what each observation was late by belongs to no interval that anybody wrote.
+    """
     lengths = sorted(observation.t1 - observation.t0 for observation in observations)
-    return lengths[len(lengths) // 2]
+    middle = lengths[len(lengths) // 2]
+    return middle if middle < timedelta(seconds=2) else timedelta(seconds=round(middle.total_seconds()))
 
 
 def _rounded(length: timedelta) -> timedelta:

@@ -8,17 +8,16 @@ is what runs.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
 from phoenix_orch.kernel import model_shape
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.guess import did_you_mean
 from phoenix_orch.kernel.masking import MASK, masked_text
 from phoenix_orch.kernel.quoting import ENVIRONMENT, Quote, Quotes, outline
 from phoenix_orch.kernel.text import plain
@@ -190,19 +189,6 @@ def validate(source: Source, model: type[M]) -> M:
         quotes = Quotes(source.root, model)
         problems = [_problem(source, quotes, model, details) for details in error.errors(include_url=False)]
         raise ConfigError(source.name, _distinct(problems)) from None
-
-
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The known word that `word` was probably meant to be, or nothing."""
-    folded = {name.lower().replace("-", "").replace("_", ""): name for name in known}
-    exact = folded.get(word.lower().replace("-", "").replace("_", ""))
-    if exact is not None and exact != word:
-        return exact
-    for guess in (word, to_camel(word.replace("-", "_")) if word else word):
-        close = difflib.get_close_matches(guess, known, n=1, cutoff=0.6)
-        if close and close[0] != word:
-            return close[0]
-    return ""
 
 
 def field_path(loc: Loc) -> str:

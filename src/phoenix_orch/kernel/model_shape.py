@@ -56,12 +56,12 @@ def at(model: type[BaseModel], loc: tuple[int | str, ...]) -> Any:
         here = inside(here, part)
         if here is None:
             return None
-    return _bare(here)
+    return bare(here)
 
 
 def inside(annotation: Any, part: int | str) -> Any:
     """What is expected at one key, or index, of something; None where nothing is."""
-    return _inside(_bare(annotation), part)
+    return _inside(bare(annotation), part)
 
 
 def field(model: type[BaseModel], loc: tuple[int | str, ...]) -> FieldInfo | None:
@@ -124,7 +124,7 @@ def models(root: type[BaseModel]) -> list[type[BaseModel]]:
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    here = _bare(annotation)
+    here = bare(annotation)
     if isinstance(here, type) and issubclass(here, BaseModel):
         yield here
     for part in get_args(here):
@@ -183,14 +183,14 @@ def _constraints(info: FieldInfo | None) -> list[Any]:
 
 
 def _mapping_keys(info: FieldInfo | None) -> tuple[str, ...]:
-    return keys(_bare(info.annotation)) if info is not None else ()
+    return keys(bare(info.annotation)) if info is not None else ()
 
 
 def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
-def _bare(annotation: Any) -> Any:
+def bare(annotation: Any) -> Any:
     """Without Annotated and Optional."""
     while True:
         origin = get_origin(annotation)

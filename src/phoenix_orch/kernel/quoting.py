@@ -1,9 +1,10 @@
 """Lines of a configuration file as errors may show them. Pure.
 
 Shown are keys, and values that the model knows and that are no secret. Environments, what is secret in
-addresses and command lines, comments, and whatever stands where the model has no place for it are masked:
-a line is put together from what is known to be harmless, not by taking out what is not. Of a text that is
-no YAML nothing is known, and only the key at the begin of the line is shown.
+addresses and command lines, comments, and whatever stands where the model has no place for it are masked,
+but for a number whose key is only misspelt: a line is put together from what is known to be harmless, not
+by taking out what is not. Of a text that is no YAML nothing is known, and only the key at the begin of the
+line is shown.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from phoenix_orch.kernel import model_shape
-from phoenix_orch.kernel.masking import MASK, masked_words
+from phoenix_orch.kernel.guess import did_you_mean
+from phoenix_orch.kernel.masking import MASK, looks_secret, masked_words
 from phoenix_orch.kernel.yaml_source import Mark, Node
 
 ENVIRONMENT = "env"
@@ -100,8 +102,10 @@ class Quotes:
                 inside = model_shape.inside(annotation, key)
                 if key == ENVIRONMENT:
                     self._environment(child)
-                elif inside is None:
+                elif inside is None and not _is_misspelt(annotation, key, child):
                     self._hide(child)
+                elif inside is None:
+                    self._show(child.mark)
                 else:
                     self._visit(child, inside)
         elif isinstance(content, list):
@@ -143,6 +147,15 @@ class Quotes:
         for mark in marks:
             self._shown.get(mark.line, set()).discard(mark)
             self._masked.setdefault(mark.line, set()).add(mark)
+
+
+def _is_misspelt(annotation: Any, key: str, node: Node) -> bool:
+    """A number, or yes or no, at a key that was meant to be one of the model's, where such values are no
+    secrets: not below an environment, which the model knows nothing of, and not by a secret's name."""
+    if not isinstance(node.content, bool | int | float) or looks_secret(key):
+        return False
+    meant = did_you_mean(key, model_shape.keys(model_shape.bare(annotation)))
+    return bool(meant) and meant != ENVIRONMENT and not looks_secret(meant)
 
 
 def is_variable(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.verification import Verifier
+from phoenix_orch.orchestrator.views import ServiceView
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.controller import RolloutController
 from phoenix_orch.rollout.hands import GroupHands
@@ -27,6 +29,11 @@ from phoenix_orch.workload.process import ProcessWorkload
 
 LOOK = 1.0
 """Real seconds between two looks whether the store still knows what was applied."""
+
+FIRST_LOOK = 0.2
+"""The same for whether services are ready yet; growing up to the other."""
+
+_log = structlog.get_logger("phoenix")
 
 ServeApi = Callable[[Operations, Path, Callable[[], None]], Coroutine[Any, Any, None]]
 """Serves the operations on a unix socket until cancelled, and says when it can be asked. Given from above:
@@ -97,6 +104,7 @@ class Master:
             group.create_task(self.controller.run(), name="rollout controller")
             group.create_task(self._follow_workload(), name="workload changes")
             group.create_task(self._follow_store(), name="store losses")
+            group.create_task(self._tell_ready(), name="what serves")
             serving = self._serve_api(self.operations, self._parts.layout.socket, self._listening)
             group.create_task(serving, name="api")
 
@@ -111,6 +119,38 @@ class Master:
             else:
                 faults.mended("lost rollouts")
             await asyncio.sleep(LOOK)
+
+    async def _tell_ready(self) -> None:
+        """Once for each service: it serves, and where; after every start, also where it served before."""
+        told: set[str] = set()
+        pause = FIRST_LOOK
+        while True:
+            found: list[ServiceView] = []
+            with contextlib.suppress(PhoenixError):  # told where it matters
+                found = await self.operations.services()
+            for view in found:
+                if view.name not in told and view.ready and await self._routed(view):
+                    told.add(view.name)
+                    _log.info(
+                        "ready",
+                        service=view.name,
+                        version=view.version,
+                        instances=f"{view.ready}/{view.replicas}",
+                        address=view.route,
+                    )
+            if found and told >= {view.name for view in found}:
+                return
+            await asyncio.sleep(pause)
+            pause = min(LOOK, pause * 1.5)
+
+    async def _routed(self, view: ServiceView) -> bool:
+        """The router sends its requests somewhere."""
+        try:
+            rollout = await self._parts.store.get(view.rollout)
+            seen = await self._parts.router.observe(rollout.route)
+        except PhoenixError:
+            return False
+        return seen.weight is not None
 
     async def _follow_workload(self) -> None:
         """An instance that became ready or died is routed, or no longer routed, at once."""

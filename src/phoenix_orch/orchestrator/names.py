@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from phoenix_orch.kernel.config import did_you_mean
 from phoenix_orch.kernel.errors import NotFound
+from phoenix_orch.kernel.guess import did_you_mean
 from phoenix_orch.rollout.status import Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 

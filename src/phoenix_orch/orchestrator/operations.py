@@ -24,7 +24,7 @@ from phoenix_orch.orchestrator.views import (
     Change,
     ChangeKind,
 )
-from phoenix_orch.rollout.commands import refusal, remedy
+from phoenix_orch.rollout.commands import refusal, remedy, typed
 from phoenix_orch.rollout.status import (
     ACTIVE,
     Command,
@@ -155,8 +155,11 @@ class OrchestratorOperations(Reading):
                     f"{name} is going back already; undo now would go back one more",
                     remedy=f"phoenix rollout watch {name}, or name the revision with --to-revision",
                 )
+            if to_revision is None and rollout.status.state is State.ROLLED_BACK:
+                raise await self._taken_back_already(rollout)
             goal = await self._earlier(rollout, to_revision)
             await self._refuse_target(rollout, goal.revision)
+            now = await self._revision(rollout, rollout.status.stable or rollout.target)
             if not dry_run:
                 await self._wanting(rollout, {"target": goal.revision, "fast": True})
                 await self._tell(rollout, "Undo", f"back to revision {goal.number}: {reason or actor}", actor)
@@ -164,9 +167,29 @@ class OrchestratorOperations(Reading):
         return Change(
             kind=ChangeKind.RELEASE,
             target=f"rollout/{name}",
-            detail=f"back to revision {goal.number}, version {goal.version}, without steps",
+            detail=f"from {_named(now)} to {_named(goal)}: at full size in one step, without phases",
             revision=goal.revision,
             version=goal.version,
+        )
+
+    async def _taken_back_already(self, rollout: Rollout) -> BadState:
+        """What went wrong is undone: who says undo now would lose a good version as well, in one step."""
+        status, name = rollout.status, rollout.name
+        bad = await self._revision(rollout, status.canary or rollout.target)
+        serves = await self._revision(rollout, status.stable or "")
+        try:
+            goal = await self._earlier(rollout, None)
+        except (BadState, NotFound):
+            remedy = f"phoenix get revisions {name} lists what there is"
+        else:
+            remedy = (
+                f"phoenix rollout undo {name} --to-revision {goal.number} takes everybody from "
+                f"{_named(serves)} to {_named(goal)} in one step"
+            )
+        return BadState(
+            f"{_named(bad)} of {name} was taken back already and {_named(serves)} serves; "
+            "undo would go back one more",
+            remedy=remedy,
         )
 
     async def _undo_by_abort(
@@ -218,7 +241,7 @@ class OrchestratorOperations(Reading):
         why_not = refusal(rollout.status, kind, step)
         if why_not is not None:
             raise BadState(
-                f"cannot {kind.value} {rollout.name}: {why_not}",
+                f"cannot {typed(kind)} {rollout.name}: {why_not}",
                 remedy=remedy(rollout.status, kind, rollout.name),
             )
 
@@ -319,6 +342,10 @@ class OrchestratorOperations(Reading):
         raise Retryable(
             f"{rollout.name} is being written by others all the time", remedy="try the same again"
         )
+
+
+def _named(revision: Revision) -> str:
+    return f"revision {revision.number}, version {revision.version}"
 
 
 def _template(fields: Mapping[str, object]) -> Template:

@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
-from phoenix_orch.health_validator.observation import Observation
+from phoenix_orch.health_validator.observation import Observation, Verdict
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable
 from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.rates import RateMeter
 from phoenix_orch.orchestrator.views import Fault, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.remaining import time_left
-from phoenix_orch.rollout.status import Event, Release, Revision, Rollout
+from phoenix_orch.rollout.status import Event, Release, Revision, Rollout, under_judgement
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter
 from phoenix_orch.workload.workload import WorkloadView
@@ -113,7 +113,7 @@ class Reading:
             verdict=verdict[0] if verdict else None,
             canary=canary,
             stable=stable,
-            time_left=time_left(rollout.spec, rollout.status, now),
+            time_left=time_left(rollout.spec, rollout.status, now, _of_this_release(rollout, verdict)),
             speed=self._speed,
             faults=tuple(_fault(at, error) for at, error in sorted(self._faults(rollout.name).items())),
         )
@@ -158,6 +158,15 @@ class Reading:
             rollout=rollout.name,
             workload=workload,
         )
+
+
+def _of_this_release(rollout: Rollout, found: tuple[Verdict, str] | None) -> Verdict | None:
+    """The verdict, where it is about what is being released now."""
+    status = rollout.status
+    if found is None or found[0].revision != under_judgement(status):
+        return None
+    started = status.release_started
+    return found[0] if started is None or found[0].at >= started else None
 
 
 def _fault(at: str, error: Exception) -> Fault:

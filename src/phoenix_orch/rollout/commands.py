@@ -27,6 +27,14 @@ _ALLOWED: dict[CommandKind, tuple[frozenset[State], str]] = {
 }
 
 
+_WORDS = {CommandKind.PROMOTE_FULL: "promote --full", CommandKind.END_BAKE: "promote --end-bake"}
+
+
+def typed(kind: CommandKind) -> str:
+    """What a person types for it after `phoenix rollout`."""
+    return _WORDS.get(kind, kind.value)
+
+
 def refusal(status: Status, kind: CommandKind, step: int | None = None) -> str | None:
     """Why `kind` makes no sense in this state, or None when it does.
 
@@ -63,7 +71,7 @@ def handle_commands(turn: Turn) -> None:
         if why_not is None:
             _obey(turn, command)
         else:
-            turn.note("CommandRefused", f"{command.kind.value}: {why_not}", actor=command.actor)
+            turn.note("CommandRefused", f"{typed(command.kind)}: {why_not}", actor=command.actor)
         turn.update(handled=(*turn.status.handled, command.id))
     waiting = {command.id for command in turn.seen.commands}
     handled = turn.status.handled
@@ -75,30 +83,30 @@ def handle_commands(turn: Turn) -> None:
 
 def _obey(turn: Turn, command: Command) -> None:
     status, actor = turn.status, command.actor
-    word = command.reason or f"by {actor}"
+    why = command.reason or f"by {actor}"
     match command.kind:
         case CommandKind.PAUSE:
             turn.go(
                 State.PAUSED,
-                f"paused: {word}",
+                f"paused: {why}",
                 actor=actor,
                 pause_by=actor,
                 resume_to=status.state,
                 step_clock=None,
             )
         case CommandKind.RESUME:
-            _resume(turn, f"resumed: {word}", actor)
+            _resume(turn, f"resumed: {why}", actor)
         case CommandKind.PROMOTE:
-            _skip(turn, word, actor)
+            _skip(turn, why, actor)
         case CommandKind.PROMOTE_FULL:
-            turn.go(State.PROMOTING, f"all steps skipped: {word}", actor=actor, pause_by="", resume_to=None)
+            turn.go(State.PROMOTING, f"all steps skipped: {why}", actor=actor, pause_by="", resume_to=None)
         case CommandKind.END_BAKE:
-            turn.finish(f"bake skipped: {word}", actor=actor)
+            turn.finish(f"bake skipped: {why}", actor=actor)
         case CommandKind.ABORT:
-            turn.take_back("person", f"aborted: {word}", actor=actor)
+            turn.take_back("person", f"aborted: {why}", actor=actor)
         case CommandKind.RETRY:
             turn.begin(
-                status.canary or turn.seen.target, f"tried again: {word}", actor=actor, clear_latch=True
+                status.canary or turn.seen.target, f"tried again: {why}", actor=actor, clear_latch=True
             )
 
 
@@ -113,9 +121,9 @@ def _resume(turn: Turn, message: str, actor: str) -> None:
     )
 
 
-def _skip(turn: Turn, word: str, actor: str) -> None:
+def _skip(turn: Turn, why: str, actor: str) -> None:
     """Skip what is left of the step; a pause ends with it."""
     if turn.status.state is State.PAUSED:
-        _resume(turn, f"resumed: {word}", actor)
+        _resume(turn, f"resumed: {why}", actor)
     if turn.status.state is State.PROGRESSING:
-        next_step(turn, f"step skipped: {word}", actor=actor)
+        next_step(turn, f"step skipped: {why}", actor=actor)

@@ -276,11 +276,14 @@ class KubernetesWorkload:
     # -- taking over and going back ----------------------------------------------------------------
 
     @decided_again
-    async def promote(self, service: str, template: PodTemplate, *, expected: str) -> Promotion:
+    async def promote(
+        self, service: str, template: PodTemplate, *, expected: str, external: bool = False
+    ) -> Promotion:
         """The next step of making stable run what the canary runs; call until it is `done`.
 
-        `expected`: hash of the template stable had when the release began. Raises Conflict; BadState
-        where the canary does not run `template` any more.
+        `expected`: hash of the template stable had when the release began. `external`: nothing is
+        written, a Git tool changes stable and is waited for. Raises Conflict; BadState where the canary
+        does not run `template` any more.
         """
         spec = self._spec(service)
         scene = self._scene(spec)
@@ -298,8 +301,11 @@ class KubernetesWorkload:
             rollout=spec.rollout.name,
             around=scene.around,
         )
-        if promotion.patch is not None:
-            await self._writes.patch(DEPLOYMENTS, scene.stable, promotion.patch)
+        if promotion.patch is None:
+            return promotion
+        if external:
+            return Promotion(wait=f"waiting for Deployment {spec.stable} to be given {template.revision}")
+        await self._writes.patch(DEPLOYMENTS, scene.stable, promotion.patch)
         return promotion
 
     async def history(self, service: str, latched: Collection[str] = ()) -> tuple[Kept, ...]:

@@ -19,7 +19,6 @@ from phoenix_orch.workload.deployment.manifest import (
     at,
     difference,
     items,
-    labels,
     mapping,
     name_of,
     owned_by,
@@ -31,7 +30,6 @@ from phoenix_orch.workload.deployment.selectors import (
     Surroundings,
     as_stable,
     identity,
-    selects,
 )
 from phoenix_orch.workload.deployment.target import replicas_of
 
@@ -160,14 +158,17 @@ def promote(
 ) -> Promotion:
     """The next step of the promotion of `found`, the canary's revision.
 
+    Somebody else who has given stable that very template, a Git tool for instance, has promoted it.
     `expected`: the hash of the template that stable had when the release began. Another one that is not
     the promoted one either is somebody's own change: refused, as everything that is not complete after
     `progressDeadlineSeconds`.
     """
     before, name = stable["spec"]["template"], name_of(stable)
-    if annotation(before, marks.REVISION) == found.id and template_hash(before) == found.template:
+    now = template_hash(before)
+    # Where the template is the one of the start, only the mark tells whether its pods read the new values.
+    if now == found.template and (now != expected or annotation(before, marks.REVISION) == found.id):
         return _waited_for(stable)
-    if template_hash(before) != expected:
+    if now != expected:
         return Promotion(
             refusal=Refusal(
                 "StableChanged",
@@ -176,8 +177,6 @@ def promote(
             )
         )
     after = promoted_template(stable, canary, found, around)
-    if (lost := _lost(stable, after, around)) is not None:
-        return Promotion(refusal=lost)
     cause = f"phoenix rollout {rollout}: {release_of(after)} ({found.id})"
     return Promotion(
         patch={
@@ -197,21 +196,3 @@ def _waited_for(stable: Manifest) -> Promotion:
         )
         return Promotion(refusal=stuck, standing=found)
     return Promotion(wait="" if found.complete else found.message, standing=found)
-
-
-def _lost(stable: Manifest, after: Manifest, around: Surroundings) -> Refusal | None:
-    """Something that selects stable's pods would not select them any more."""
-    name, own = name_of(stable), labels(after)
-    if not selects(stable["spec"].get("selector"), own):
-        what = f"Deployment {name}"
-    else:
-        before = {what for what, _ in around.selecting(labels(stable["spec"]["template"]))}
-        gone = sorted(before - {what for what, _ in around.selecting(own)})
-        if not gone:
-            return None
-        what = gone[0]
-    return Refusal(
-        "SelectorWouldLosePods",
-        f"the promoted pods of {name} would not be selected by {what} any more",
-        "give the canary's pod template the labels that it selects",
-    )

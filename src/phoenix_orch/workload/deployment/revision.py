@@ -74,7 +74,6 @@ def revision(template: Manifest, contents: Contents) -> Revision:
             config[f"{where}/{read.key}"] = found.get(read.key, "missing")
         else:
             config.update({f"{where}/{key}": value for key, value in found.items()})
-            config[where] = "whole"
     runs = what_runs(template)
     return Revision(
         template=revision_hash(runs),
