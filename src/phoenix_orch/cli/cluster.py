@@ -8,6 +8,7 @@ from phoenix_orch.cli.output import emit
 from phoenix_orch.cli.output import say as tell
 from phoenix_orch.orchestrator.cluster import person
 from phoenix_orch.orchestrator.cluster.person import AbortedInCluster, Access
+from phoenix_orch.rollout.commands import typed
 from phoenix_orch.rollout.status import CommandKind
 
 
@@ -24,9 +25,9 @@ def say(
     """A word, and what came of it."""
     waits = person.say(access, name, kind, reason=reason, step=step, dry_run=dry_run)
     tell(
-        f"{kind.value} {name}: would be possible: {done}"
+        f"{typed(kind)} {name}: would be possible: {done}"
         if dry_run
-        else f"{kind.value} {name}: {waits or done}"
+        else f"{typed(kind)} {name}: {waits or done}"
     )
 
 

@@ -73,7 +73,7 @@ def _in_order(event: MutableMapping[str, Any], **options: Any) -> str:
 
 def _told_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     found = event.pop("exc_info", None)
-    exc_info = sys.exc_info() if found is True else found
+    exc_info = (type(found), found, found.__traceback__) if isinstance(found, BaseException) else found
     if isinstance(exc_info, tuple) and exc_info[0] is not None:
         event["exception"] = _lines(exc_info)
     return event

@@ -24,7 +24,7 @@ async def serve_probes(host: str, port: int, not_ready: NotReady, listening: Cal
     """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, ValueError, TimeoutError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
             async with asyncio.timeout(READ_PATIENCE):
                 head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(_answer(head, not_ready))

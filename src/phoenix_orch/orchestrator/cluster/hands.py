@@ -21,7 +21,6 @@ from phoenix_orch.traffic.router import TrafficState
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.history import release_of
 from phoenix_orch.workload.deployment.manifest import labels
-from phoenix_orch.workload.deployment.promotion import standing
 from phoenix_orch.workload.deployment.scene import PodTemplate
 from phoenix_orch.workload.deployment.target import replicas_of
 from phoenix_orch.workload.kubernetes import KubernetesWorkload
@@ -156,8 +155,6 @@ class DeploymentHands:
     async def _promoted(self, rollout: Rollout) -> bool:
         """One step of the promotion; True once stable serves the canary's revision with all its pods."""
         status, one = rollout.status, self._rollouts.named(rollout.name)
-        if one.spec.policy.promotion == "external":
-            return self._promoted_by_others(rollout, one)
         scene = self._view.scene(one)
         canary, stable = scene.canary_template(), scene.stable_revision()
         if canary is None or canary.revision != status.canary:
@@ -171,16 +168,11 @@ class DeploymentHands:
                 remedy="the release is aborted",
             )
         before = scene.stable_template().runs.template
-        promotion = await self._workload.promote(rollout.service, canary, expected=before)
+        external = one.spec.policy.promotion == "external"
+        promotion = await self._workload.promote(rollout.service, canary, expected=before, external=external)
         if promotion.refusal is not None:
             raise BadState(promotion.refusal.message, remedy=promotion.refusal.remedy)
         return promotion.done
-
-    def _promoted_by_others(self, rollout: Rollout, one: Declared) -> bool:
-        """Git, or whoever owns stable, has changed its template, and the pods are there."""
-        scene = self._view.scene(one)
-        done = scene.stable_revision() == rollout.status.canary
-        return done and standing(scene.stable).complete
 
     async def _check(self, one: Declared) -> None:
         """Raises BadState where users would suffer from more weight."""

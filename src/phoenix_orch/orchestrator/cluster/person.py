@@ -26,7 +26,7 @@ from phoenix_orch.kube.resources import ROLLOUTS, Object
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
 from phoenix_orch.orchestrator.views import RolloutView
-from phoenix_orch.rollout.commands import refusal, remedy
+from phoenix_orch.rollout.commands import refusal, remedy, typed
 from phoenix_orch.rollout.kubernetes_status import VerdictSummary
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.rollout.status import Command, CommandKind, Event, State, Status, under_judgement
@@ -144,7 +144,7 @@ async def _say(access: Access, name: str, command: Command, *, dry_run: bool) ->
         status = there.one.rollout.status
         if (why_not := refusal(status, command.kind, command.step)) is not None:
             raise BadState(
-                f"cannot {command.kind.value} {name}: {why_not}", remedy=remedy(status, command.kind, name)
+                f"cannot {typed(command.kind)} {name}: {why_not}", remedy=remedy(status, command.kind, name)
             )
         if dry_run:
             return ""
@@ -163,7 +163,7 @@ def _check_obeyed(events: tuple[Event, ...], command: Command, name: str) -> Non
     for event in events:
         kind, _, why = event.message.partition(": ")
         refused = event.reason == "CommandRefused" and event.at >= command.at
-        if refused and kind == command.kind.value:
+        if refused and kind == typed(command.kind):
             raise BadState(
                 f"cannot {kind} {name}: {why}", remedy=f"kubectl describe rollouts.phoenix-orch.io {name}"
             )
