@@ -1,4 +1,7 @@
-"""Phoenix's three processes beside a cluster, as `phoenix serve COMPONENT --kubernetes` starts them."""
+"""Phoenix's three processes beside a cluster, as `phoenix serve COMPONENT --kubernetes` starts them.
+
+Each has the rights that the manifests in `k8s/base` give to its Deployment, and no others.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,43 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-COMPONENTS = ("orchestrator", "health-validator", "rollback-controller")
+from ruamel.yaml import YAML
+from tests.cluster.plane import ControlPlane
+
+ACCOUNTS = {
+    "orchestrator": "master-orchestrator",
+    "health-validator": "health-validator",
+    "rollback-controller": "rollback-controller",
+}
+"""Service accounts by component."""
+COMPONENTS = tuple(ACCOUNTS)
+_BASE = Path(__file__).parents[2] / "k8s/base"
+
+
+def rights(namespace: str) -> list[dict[str, Any]]:
+    """The manifests of rights and Leases, in this namespace."""
+    found: list[dict[str, Any]] = []
+    for name in ("leases.yaml", "rights.yaml"):
+        found += YAML(typ="safe").load_all((_BASE / name).read_text("utf-8"))
+    for one in found:
+        one["metadata"]["namespace"] = namespace
+        for subject in one.get("subjects", ()):
+            subject["namespace"] = namespace
+    return found
+
+
+def refused(cluster: ControlPlane, namespace: str) -> list[str]:
+    """What the API server has denied to the three."""
+    return [
+        f"{name}: {event['verb']} {event['requestURI']}"
+        for name in ACCOUNTS.values()
+        for event in cluster.audit_events(f"system:serviceaccount:{namespace}:{name}")
+        if event.get("responseStatus", {}).get("code") == HTTPStatus.FORBIDDEN
+    ]
 
 
 class Component:
@@ -34,11 +70,13 @@ class Component:
                 env={**os.environ, "NO_PROXY": "*"},
             )
 
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Its exit status."""
-        assert self._process is not None
-        self._process.send_signal(number)
-        return self._process.wait(30)
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int | None:
+        """Its exit status; None: it does not run."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        process.send_signal(number)
+        return process.wait(30)
 
     def lines(self) -> list[dict[str, Any]]:
         """What it logged; every line is an object."""
@@ -63,21 +101,33 @@ class Phoenix:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *, kubeconfig: Path, namespace: str, store: str, prometheus: str
+    folder: Path, *, cluster: ControlPlane, namespace: str, store: str, prometheus: str
 ) -> Iterator[Phoenix]:
     """All three in one namespace. They end in order when the block does, and say so with status 0."""
-    common = ["--kubernetes", f"--kubeconfig={kubeconfig}", f"--namespace={namespace}", f"--store={store}"]
+    cluster.apply(*rights(namespace))
+    common = ["--kubernetes", f"--namespace={namespace}", f"--store={store}"]
     more = {"health-validator": [f"--prometheus={prometheus}"]}
-    phoenix = Phoenix({name: Component(name, [*common, *more.get(name, [])], folder) for name in COMPONENTS})
-    started = []
+    phoenix = Phoenix(
+        {
+            name: Component(
+                name,
+                [
+                    *common,
+                    f"--kubeconfig={cluster.service_account(namespace, account)}",
+                    *more.get(name, []),
+                ],
+                folder,
+            )
+            for name, account in ACCOUNTS.items()
+        }
+    )
     try:
         for name in COMPONENTS:
             phoenix[name].start()
-            started.append(name)
         yield phoenix
     finally:
-        ends = {name: phoenix[name].end() for name in started}
-    assert set(ends.values()) == {0}, f"{ends}\n{phoenix.tails()}"
+        ends = {name: phoenix[name].end() for name in COMPONENTS}
+    assert set(ends.values()) <= {0, None}, f"{ends}\n{phoenix.tails()}"
 
 
 def until(what: str, condition: Callable[[], bool], seconds: float, told: Callable[[], str]) -> None:

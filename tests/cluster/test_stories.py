@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,10 +30,12 @@ from tests.integration.real_prometheus import Job, RealPrometheus
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
 RATE = 40.0
+ABORT_SECONDS = 20.0
+"""From a person's word to its end, with the start of a program on a machine that does ten other things."""
 NAME = "web"
+INGRESS, ROUTE = "ingress", "httpRoute"
 SPEC: dict[str, Any] = {
     "workload": {"name": NAME},
-    "traffic": {"ingress": NAME},
     "phases": [
         {"name": "initial", "weight": 20, "duration": "15s", "limits": {"errorRate": "1%"}},
         {"name": "full", "step": 40, "every": "10s", "limits": {"errorRate": "1%"}},
@@ -55,18 +61,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class Stage:
     """One Deployment with a Rollout, served by Traefik."""
 
-    def __init__(self, cluster: NodeCluster, namespace: str) -> None:
+    def __init__(self, cluster: NodeCluster, namespace: str, router: str = INGRESS) -> None:
         self.cluster = cluster
         self.namespace = namespace
+        self.router = router
         self.host = f"web.{namespace}"
 
     def set_up(self) -> None:
         rollouts.define(self.cluster)
+        if self.router == INGRESS:
+            way = shop.ingress(self.namespace, NAME, host=self.host)
+        else:
+            way = shop.http_route(self.namespace, NAME, host=self.host, weights={NAME: 1})
         self.cluster.apply(
             shop.deployment(self.namespace, NAME, replicas=2),
             shop.service(self.namespace, NAME),
-            shop.ingress(self.namespace, NAME, host=self.host),
-            rollouts.manifest(SPEC, NAME, self.namespace),
+            way,
+            rollouts.manifest({**SPEC, "traffic": {self.router: NAME}}, NAME, self.namespace),
         )
         self.cluster.rolled_out(self.namespace, NAME)
         until("the shop is served", lambda: self.version() == "v1", 30, self.describe)
@@ -90,12 +101,14 @@ class Stage:
     def state(self) -> str:
         return str(self.status().get("state", ""))
 
-    def carrier(self) -> dict[str, str]:
-        annotations: dict[str, str] = self.get("ingress", f"{NAME}-canary")["metadata"]["annotations"]
-        return annotations
+    def carrier(self) -> Any:
+        """The metadata of what carries the weight."""
+        kind, name = ("ingress", f"{NAME}-canary") if self.router == INGRESS else ("httproute", NAME)
+        return self.get(kind, name)["metadata"]
 
     def weight(self) -> str:
-        return self.carrier()["nginx.ingress.kubernetes.io/canary-weight"]
+        weight: str = self.carrier()["labels"]["phoenix-orch.io/weight"]
+        return weight
 
     def images(self, name: str = NAME) -> list[str]:
         spec = self.get("deployment", name)["spec"]["template"]["spec"]
@@ -104,13 +117,26 @@ class Stage:
     def replicas(self, name: str) -> int:
         return int(self.get("deployment", name)["spec"]["replicas"])
 
+    def phoenix(self, *words: str, status: int = 0) -> str:
+        """What `phoenix … --kubernetes` prints, as the administrator."""
+        there = ["--kubernetes", f"--kubeconfig={self.cluster.kubeconfig}", f"--namespace={self.namespace}"]
+        done = subprocess.run(
+            [sys.executable, "-m", "phoenix_orch", *words, *there],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == status, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
     def describe(self) -> str:
         return json.dumps(self.status(), indent=1)
 
 
 @pytest.fixture
-def stage(node_cluster: NodeCluster, node_namespace: str) -> Stage:
-    made = Stage(node_cluster, node_namespace)
+def stage(request: pytest.FixtureRequest, node_cluster: NodeCluster, node_namespace: str) -> Stage:
+    made = Stage(node_cluster, node_namespace, getattr(request, "param", INGRESS))
     made.set_up()
     return made
 
@@ -119,7 +145,7 @@ def stage(node_cluster: NodeCluster, node_namespace: str) -> Stage:
 def phoenix(stage: Stage, prometheus: RealPrometheus, store: str, tmp_path: Path) -> Iterator[Phoenix]:
     with serving.running(
         tmp_path,
-        kubeconfig=stage.cluster.kubeconfig,
+        cluster=stage.cluster,
         namespace=stage.namespace,
         store=store,
         prometheus=prometheus.url,
@@ -142,15 +168,18 @@ def test_a_good_version_is_promoted_in_place_and_nobody_notices(stage: Stage, ph
     assert stage.images() == [f"{SHOP}:v2"]
     assert stage.replicas(NAME) == 2
     assert stage.weight() == "0"
+    assert stage.carrier()["annotations"]["nginx.ingress.kubernetes.io/canary-weight"] == "0"
     history = stage.cluster.kubectl("rollout", "history", f"deployment/{NAME}", "-n", stage.namespace)
     assert f"phoenix rollout {NAME}: {SHOP}:v2" in history
     stage.cluster.rolled_out(stage.namespace, NAME)
     verdicts = [line for line in phoenix["health-validator"].lines() if line["event"] == "verdict"]
     assert {"time", "level", "rollout", "revision", "step", "kind", "reason"} <= set(verdicts[0])
     assert "advance" in {line["kind"] for line in verdicts}
+    assert serving.refused(stage.cluster, stage.namespace) == []
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("stage", [ROUTE], indirect=True)
 def test_a_bad_version_is_taken_back_and_stable_is_never_touched(stage: Stage, phoenix: Phoenix) -> None:
     def told() -> str:
         return f"{stage.describe()}\n{phoenix.tails()}"
@@ -166,9 +195,39 @@ def test_a_bad_version_is_taken_back_and_stable_is_never_touched(stage: Stage, p
     assert stage.weight() == "0"
     status = stage.status()
     assert status["cause"]["trigger"] == "verdict"
-    assert stage.carrier()["phoenix-orch.io/abort"] == status["cause"]["revision"]
+    assert stage.carrier()["annotations"]["phoenix-orch.io/abort"] == status["cause"]["revision"]
     # R4: asking again for the same brings nothing back
     stage.cluster.kubectl("scale", f"deployment/{NAME}-canary", "--replicas=1", "-n", stage.namespace)
     until("it is sent away again", lambda: stage.replicas(f"{NAME}-canary") == 0, 60, told)
     assert stage.state() == "RolledBack"
     assert stage.weight() == "0"
+    assert serving.refused(stage.cluster, stage.namespace) == []
+
+
+@pytest.mark.timeout(600)
+def test_a_persons_abort_needs_nothing_of_phoenix(stage: Stage, phoenix: Phoenix) -> None:
+    """All three processes are dead, and so is whatever they would ask: only the API server is there."""
+
+    def told() -> str:
+        return f"{stage.describe()}\n{phoenix.tails()}"
+
+    until("Phoenix knows it", lambda: stage.state() == "Idle", 60, told)
+    with Users(stage.cluster.web_port, RATE, host=stage.host) as users:
+        stage.release("v2")
+        until("users get it", lambda: users.account.by_version.get("v2", 0) > 0, 120, told)
+        for component in serving.COMPONENTS:
+            phoenix[component].end(signal.SIGKILL)
+        begun = time.monotonic()
+        said = stage.phoenix("rollout", "abort", NAME, "--reason", "the shop is empty")
+        took = time.monotonic() - begun
+        assert "is latched with weight 0" in said
+        assert stage.weight() == "0"
+        assert stage.carrier()["annotations"]["phoenix-orch.io/abort"]
+        assert took < ABORT_SECONDS
+        phoenix["orchestrator"].start()
+        until("Phoenix ends it", lambda: stage.state() == "RolledBack", 120, told)
+    assert users.account.failures == []
+    cause = stage.status()["cause"]
+    assert (cause["trigger"], cause["reason"]) == ("person", "the shop is empty")
+    assert "RolledBack" in stage.phoenix("rollout", "status", NAME, status=4)
+    assert stage.images() == [f"{SHOP}:v1"]

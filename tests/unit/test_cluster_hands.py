@@ -8,7 +8,9 @@ import pytest
 
 from phoenix_orch.orchestrator.cluster.hands import canary_wanted
 from phoenix_orch.orchestrator.cluster.picture import counted, steered
+from phoenix_orch.orchestrator.cluster.unsupported import unsupported
 from phoenix_orch.rollout.facts import Decision, GroupFacts, TrafficWanted
+from phoenix_orch.rollout.kubernetes_spec import KubernetesRolloutSpec
 from phoenix_orch.rollout.status import ACTIVE, State, Status
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadState
@@ -108,3 +110,27 @@ def test_after_a_promotion_it_goes_once_nothing_is_sent_to_it() -> None:
 def test_what_somebody_has_just_applied_is_left_alone() -> None:
     status = Status(state=State.IDLE, stable="a")
     assert canary_wanted(status, "c", decision(a=4), 3, traffic("a")) == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({}, None),
+        ({"checks": [{"name": "ping", "http": {"url": "http://web/ping"}}]}, None),
+        ({"checks": [{"name": "smoke", "job": {"cronJob": "smoke"}}]}, "check smoke is a Job"),
+        ({"checks": [{"name": "ping", "http": {"url": "{canary}/ping"}}]}, "check ping has no whole address"),
+        ({"checks": [{"name": "ping", "http": {"url": "{route}/ping"}}]}, "check ping has no whole address"),
+        ({"evidence": {"source": "pods"}}, "evidence comes from the pods"),
+        ({"evidence": {"queries": [{"name": "q", "query": "up", "minimum": 1}]}}, "evidence has queries"),
+    ],
+)
+def test_what_would_not_be_looked_at_keeps_weight_away(more: dict[str, object], said: str | None) -> None:
+    spec = KubernetesRolloutSpec.model_validate(
+        {"workload": {"name": "web"}, "traffic": {"ingress": "web"}, **more}
+    )
+    found = unsupported(spec)
+    if said is None:
+        assert found is None
+    else:
+        assert found is not None
+        assert found.message.startswith(said)

@@ -13,6 +13,7 @@ from functools import partial
 from phoenix_orch.kernel.errors import BadState, NotFound
 from phoenix_orch.orchestrator.cluster import picture
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
+from phoenix_orch.orchestrator.cluster.unsupported import unsupported
 from phoenix_orch.orchestrator.cluster.view import ClusterView, canary_pods
 from phoenix_orch.rollout.facts import Decision, GroupFacts, TrafficWanted
 from phoenix_orch.rollout.hands import Change
@@ -176,7 +177,8 @@ class DeploymentHands:
 
     async def _check(self, one: Declared) -> None:
         """Raises BadState where users would suffer from more weight."""
-        found = await self._workload.obstacles(one.rollout.service)
+        missing = unsupported(one.spec)
+        found = [*([missing] if missing else []), *await self._workload.obstacles(one.rollout.service)]
         if found:
             raise BadState(f"no more weight: {found[0].message}", remedy=found[0].remedy)
 
