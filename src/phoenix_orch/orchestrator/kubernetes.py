@@ -8,6 +8,7 @@ verdicts with their evidence) is in a Redis or Valkey; ADR 0016 says what works 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from phoenix_orch.orchestrator.cluster.declared import Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
 from phoenix_orch.orchestrator.cluster.following import Following
 from phoenix_orch.orchestrator.cluster.hands import DeploymentHands
+from phoenix_orch.orchestrator.cluster.leaving import Leaving
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
@@ -186,6 +188,7 @@ async def _orchestrate(parts: ClusterParts) -> None:
         parts.view,
         workload,
         watches=parts.watches,
+        leaving=Leaving(parts.router, workload, clock=time.monotonic),
         clock=parts.clock,
         changed=controller.wake,
     )

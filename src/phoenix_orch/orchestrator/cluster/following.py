@@ -15,6 +15,7 @@ import structlog
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Conflict, PhoenixError
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
+from phoenix_orch.orchestrator.cluster.leaving import Leaving
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.cluster.wish import Standing, Wish, wish
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Rollout
@@ -47,6 +48,7 @@ class Following:
         workload: KubernetesWorkload,
         *,
         watches: Watches,
+        leaving: Leaving,
         clock: Clock,
         changed: Callable[[], None],
     ) -> None:
@@ -55,6 +57,7 @@ class Following:
         self._rollouts = rollouts
         self._view = view
         self._workload = workload
+        self._leaving = leaving
         self._clock = clock
         self._changed = changed
         self._wake = asyncio.Event()
@@ -64,7 +67,9 @@ class Following:
     async def run(self) -> None:
         while True:
             self._wake.clear()
-            for one in self._rollouts.all():
+            there = self._rollouts.all()
+            await self._leaving.look(there, self._rollouts.uids())
+            for one in there:
                 await self._guarded(one)
             await asyncio.sleep(BREATH)
             with contextlib.suppress(TimeoutError):

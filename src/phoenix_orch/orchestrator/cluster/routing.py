@@ -30,6 +30,7 @@ class ClusterRouter:
         self._rollouts = rollouts
         self._ingress = NginxIngressRouter(client, namespace, cached=cached)
         self._gateway = GatewayRouter(client, namespace, cached=cached)
+        self._last: dict[str, Router] = {}
 
     async def read(self, route: str) -> TrafficState:
         return await self._of(route).read(route)
@@ -40,6 +41,11 @@ class ClusterRouter:
     async def abort(self, route: str, revision: str) -> TrafficState:
         """Needs no Rollout: an object that bears the route's mark is enough (R2)."""
         return await self._wherever(route, lambda router: router.abort(route, revision))
+
+    async def release(self, route: str) -> None:
+        """Stop steering, by the router that the route had last: all traffic goes to stable. Idempotent."""
+        await self._last.get(route, self._ingress).release(route)
+        self._last.pop(route, None)
 
     async def clear_latch(self, route: str, revision: str) -> TrafficState:
         return await self._wherever(route, lambda router: router.clear_latch(route, revision))
@@ -55,9 +61,11 @@ class ClusterRouter:
         one = self._rollouts.of_route(route)
         if one.spec.traffic.ingress is not None:
             self._ingress.declare(route, ingress_traffic(one))
-            return self._ingress
-        self._gateway.declare(route, gateway_traffic(one))
-        return self._gateway
+            self._last[route] = self._ingress
+        else:
+            self._gateway.declare(route, gateway_traffic(one))
+            self._last[route] = self._gateway
+        return self._last[route]
 
     async def _wherever(self, route: str, call: Callable[[Router], Awaitable[TrafficState]]) -> TrafficState:
         try:
