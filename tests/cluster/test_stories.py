@@ -72,6 +72,7 @@ class Stage:
             way = shop.ingress(self.namespace, NAME, host=self.host)
         else:
             way = shop.http_route(self.namespace, NAME, host=self.host, weights={NAME: 1})
+            way["metadata"]["labels"] = {"phoenix-orch.io/route": NAME}  # it is the user's own
         self.cluster.apply(
             shop.deployment(self.namespace, NAME, replicas=2),
             shop.service(self.namespace, NAME),
