@@ -21,7 +21,10 @@ from phoenix_orch.orchestrator.cluster.wish import Standing, Wish, wish
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.workload.deployment import marks
+from phoenix_orch.workload.deployment.manifest import annotation
 from phoenix_orch.workload.deployment.scene import Scene
+from phoenix_orch.workload.deployment.size import kept_size
 from phoenix_orch.workload.deployment.target import holder, replicas_of
 from phoenix_orch.workload.kubernetes import KubernetesWorkload
 from phoenix_orch.workload.kubernetes_objects import Watches
@@ -94,7 +97,7 @@ class Following:
         held = holder(scene.stable)
         gone = (held.uid,) if held is not None and held.uid not in self._rollouts.uids() else ()
         await self._workload.declare(one.rollout.service, one.deployment(), gone=gone)
-        found, replicas = _standing(scene), await self._replicas(one)
+        found, replicas = standing(scene), await self._replicas(one)
         if not _asks(one.rollout, wish(one.rollout.status, one.rollout.target, found), replicas):
             return
         rollout = await self._store.get(one.name)
@@ -138,13 +141,18 @@ class Following:
         )
 
 
-def _standing(scene: Scene) -> Standing:
+def standing(scene: Scene) -> Standing:
+    """What the two Deployments say.
+
+    A manifest without `replicas`, applied for a second release, finds the zero of the end of the first one:
+    Phoenix wrote that, and wrote on the canary which revision it was about.
+    """
     canary = scene.canary_template()
-    return Standing(
-        stable=scene.stable_revision(),
-        canary=canary.revision if canary is not None else None,
-        canary_replicas=replicas_of(scene.canary) if scene.canary is not None else 0,
-    )
+    if scene.canary is None or canary is None:
+        return Standing(scene.stable_revision())
+    sized_before = annotation(scene.canary, marks.FULL_SIZE) is not None
+    new = sized_before and not kept_size(scene.canary, canary.revision)
+    return Standing(scene.stable_revision(), canary.revision, replicas_of(scene.canary) > 0 or new)
 
 
 def _asks(rollout: Rollout, wanted: Wish, replicas: int) -> bool:

@@ -19,7 +19,8 @@ class Standing:
     """The revision that stable is to run."""
     canary: str | None = None
     """The revision that the canary is to run; None: there is no such Deployment."""
-    canary_replicas: int = 0
+    canary_asks: bool = False
+    """It wants pods, or would if Phoenix had not scaled it to zero after another release."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,8 @@ def wish(status: Status, target: str, found: Standing) -> Wish:
 
 
 def _target(status: Status, target: str, found: Standing) -> str:
-    """The canary's revision while it asks for pods, and while the machine is about it."""
+    """The canary's revision while it asks for a release, and while the machine is about it."""
     if found.canary is None or found.canary == found.stable:
         return found.stable
     about = target == found.canary == status.canary
-    return found.canary if about or found.canary_replicas > 0 else found.stable
+    return found.canary if about or found.canary_asks else found.stable
