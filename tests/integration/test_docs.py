@@ -74,7 +74,9 @@ def test_the_example_of_the_readme_runs_with_nothing_but_python(tmp_path):
             assert "would" in phoenix("rollout", "start", "web", "--version", "2", "--dry-run").lower()
             phoenix("rollout", "start", "web", "--version", "2")
             until("users are counted", lambda: counted(phoenix("rollout", "status", "web", "-o", "json")))
-            assert "No fault found so far" in phoenix("rollout", "explain", "web")
+            # On a busy machine the first phase may be over: then more requests are wanted.
+            explained = phoenix("rollout", "explain", "web")
+            assert "No fault found so far" in explained or "Needs more evidence" in explained
             phoenix("rollout", "undo", "web")
             assert calling.poll() is None
         finally:
