@@ -328,6 +328,21 @@ def test_a_tenth_slower_is_tolerated() -> None:
     assert VerdictKind.ROLLBACK not in {verdict.kind for verdict in found}
 
 
+def test_requests_well_within_the_limit_are_quick_however_quick_those_of_stable_are() -> None:
+    """Some 40 ms come and go with the share of the traffic, as with acknowledgements that are delayed."""
+
+    def served(revision: str, quick: int, slower: int) -> Arm:
+        counts = dict.fromkeys(EDGES, 0) | {0.01: quick, 0.05: slower}
+        return Arm(revision=revision, requests=quick + slower, buckets=tuple(counts.items()), processes=1)
+
+    mine, theirs = served("new", 650, 350), served("old", 3800, 200)
+    found = verdicts(steady(31, mine, theirs), spec(Limits(latency_p95="100ms")))
+    assert VerdictKind.ROLLBACK not in {verdict.kind for verdict in found}
+    strict = Policy(statistical=Statistical(latency_floor=0.25))
+    found = verdicts(steady(31, mine, theirs), spec(Limits(latency_p95="100ms"), policy=strict))
+    assert "took longer than 25 ms" in found[first(found, VerdictKind.ROLLBACK)].reason
+
+
 def test_a_limit_inside_a_bucket_convicts_only_what_is_certainly_slower() -> None:
     inside = spec(Limits(latency_p95="150ms"))
     known = PAST.model_copy(update={"slower": (1.0, 1.0, 0.99, 0.9, 0.001, 0.0002)})

@@ -215,19 +215,19 @@ def _picks(
 
 
 def choose_lanes(config: JudgeConfig, history: History, canary: Arm, stable: Arm | None) -> Lanes:
-    """Edges that both variants have, from a quarter of the lowest limit to ten times of it."""
+    """Edges that both variants have, from `latencyFloor` of the lowest limit to ten times of it."""
     middle = rules.reference(config.steps)
     if middle is None:
         return Lanes()
     layouts = [
         {edge for edge, _ in arm.buckets} for arm in (canary, stable) if arm is not None and arm.buckets
     ]
-    low, high = middle / 4 * (1 - 1e-9), middle * 10 * (1 + 1e-9)
+    given = config.statistical
+    low, high = middle * given.latency_floor * (1 - 1e-9), middle * 10 * (1 + 1e-9)
     near = sorted(edge for edge in layouts[0].intersection(*layouts) if low <= edge <= high)
     if not near:
         return Lanes()
     chosen = histogram.thinned(near, LANES + 1, keep=[middle])[:-1]
-    given = config.statistical
     return Lanes(
         edges=chosen,
         odds=tuple(round(_tolerated(given, history, edge), 4) for edge in chosen),

@@ -340,6 +340,9 @@ class Statistical(Model):
     """Nor is an error rate that is higher than stable's by fewer percentage points than this."""
     latency_tolerance: Ratio = 0.1
     """Requests that take longer than stable's by up to this share are no regression."""
+    latency_floor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Requests that take less than this part of the lowest latency limit are quick, however quick stable's
+    are: connections and caches behave differently at another share of the traffic."""
     latency_odds: Annotated[float, Field(ge=1, le=100)] = 1.1
     """Odds of being slow up to so many times those of stable are no regression at any edge."""
     latency_odds_cap: Annotated[float, Field(ge=1, le=100)] = 3.0
