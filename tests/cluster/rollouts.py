@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 from tests.cluster import programs
+from tests.cluster.awaiting import eventually
 from tests.cluster.kubectl import Cluster
 
 from phoenix_orch.rollout import crd
@@ -25,8 +26,18 @@ def define(cluster: Cluster) -> None:
     """The custom resource definition, served; once for each cluster."""
     if cluster.kubeconfig not in _defined:
         cluster.apply(crd.definition())
-        cluster.kubectl("wait", f"crd/{RESOURCE}", "--for=condition=Established", "--timeout=30s")
+        established(cluster)
         _defined.add(cluster.kubeconfig)
+
+
+def established(cluster: Cluster) -> None:
+    """Wait until Rollouts are served. `kubectl wait` fails on a definition without a status yet."""
+
+    def served() -> bool:
+        conditions = cluster.get("crd", RESOURCE).get("status", {}).get("conditions") or []
+        return {one["type"]: one["status"] for one in conditions}.get("Established") == "True"
+
+    eventually("Rollouts are served", served)
 
 
 def manifest(spec: Mapping[str, Any], name: str = "shop", namespace: str = "default") -> dict[str, Any]:

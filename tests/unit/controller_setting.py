@@ -10,6 +10,7 @@ from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.clock import ManualClock
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.rollout.hands import GroupHands
 from phoenix_orch.rollout.spec import Phase, Policy, RolloutSpec
 from phoenix_orch.rollout.status import (
     Command,
@@ -76,8 +77,9 @@ class World:
 
     def restarted(self) -> RolloutController:
         """Another controller, as after a restart of Phoenix."""
+        self.hands = GroupHands(self.store, self.router, self.workload)
         self.controller = RolloutController(
-            self.store, self.router, self.workload, self.clock, self._verify, notes=self.notes
+            self.store, self.router, self.workload, self.clock, self._verify, self.hands, notes=self.notes
         )
         return self.controller
 

@@ -76,7 +76,9 @@ async def test_a_verification_that_the_rollout_left_behind_is_ended(world: World
             if kind == "promotion":
                 ended.set()
 
-    world.controller = type(world.controller)(world.store, world.router, world.workload, world.clock, endless)
+    world.controller = type(world.controller)(
+        world.store, world.router, world.workload, world.clock, endless, world.hands
+    )
     await world.progressing()
     await world.until(State.BAKING, advance=True)
     await world.passes(2)
@@ -97,7 +99,9 @@ async def test_a_verification_that_breaks_off_is_told_and_keeps_nothing_from_goi
     async def broken(*_: object) -> None:
         raise ValueError("this is a defect")
 
-    world.controller = type(world.controller)(world.store, world.router, world.workload, world.clock, broken)
+    world.controller = type(world.controller)(
+        world.store, world.router, world.workload, world.clock, broken, world.hands
+    )
     await world.progressing()
     await world.until(State.BAKING, advance=True)
     await world.passes(20)
@@ -228,13 +232,13 @@ async def test_memory_does_not_grow_with_releases(world: World) -> None:
         await world.until(State.PROGRESSING)
         await world.until(State.PROMOTED, advance=True)
         await world.passes(4)
-    controller = world.controller
-    assert controller._templates.revisions(SHOP) == {(await world.status()).stable}
+    controller, templates = world.controller, world.hands._templates
+    assert templates.revisions(SHOP) == {(await world.status()).stable}
 
     def sizes() -> dict[str, int]:
         return {
             name: len(value)
-            for part in (controller, controller._templates, controller._drift)
+            for part in (controller, templates, controller._drift)
             for name, value in vars(part).items()
             if isinstance(value, dict)
         }

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import importlib
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from phoenix_orch.cli import cluster_options
+from phoenix_orch.cli.cluster_options import (
+    PROMETHEUS_VARIABLE,
+    STORE_VARIABLE,
+    Context,
+    Kubeconfig,
+    Kubernetes,
+    Namespace,
+    Probes,
+    Prometheus,
+)
 from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, DryRun, Speed
 from phoenix_orch.cli.output import say
+from phoenix_orch.kernel.errors import Invalid
 
 Store = Annotated[
     str | None,
     typer.Option(
-        "--store", metavar="URL", help="A Valkey or Redis; left out: the one of the data directory."
+        "--store",
+        metavar="URL",
+        help="A Valkey or Redis; left out: the one of the data directory. In a cluster: PHOENIX_STORE.",
     ),
 ]
 
@@ -60,16 +75,57 @@ def down(dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
     say("\n".join(f"{verb} {one}" for one in found) or f"nothing runs for {data_dir}")
 
 
-def serve(
+def serve(  # noqa: PLR0917 - options, given by name
     component: Annotated[Component, typer.Argument(help="Which one.")],
     data_dir: DataDir = UNSET,
     store: Store = None,
     speed: Speed = 1.0,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    prometheus: Prometheus = None,
+    probes: Probes = None,
 ) -> int:
-    """Run one component in a process of its own."""
+    """Run one component in a process of its own.
+
+    With --kubernetes it works on the Rollouts of a namespace, as the one of several that holds the Lease.
+    """
+    if kubernetes:
+        if speed != 1.0:
+            raise Invalid("--speed is not for a cluster", remedy="its time is everybody's")
+        words = prometheus or os.environ.get(PROMETHEUS_VARIABLE, "").split()
+        module = _later("phoenix_orch.orchestrator.kubernetes")
+        settings = module.ClusterSettings(
+            store_url=_store(store),
+            namespace=namespace,
+            kubeconfig=kubeconfig,
+            context=context,
+            prometheus=cluster_options.endpoints(words),
+            probes=cluster_options.probes(probes),
+        )
+        return int(module.run_in_cluster(component.value, settings))
+    given = {
+        "--namespace": namespace,
+        "--kubeconfig": kubeconfig,
+        "--context": context,
+        "--prometheus": prometheus,
+        "--probes": probes,
+    }
+    cluster_options.only_in_cluster(given, kubernetes=False)
     serve_api = _later("phoenix_orch.api.server").serve_operations
     run_serve = _later("phoenix_orch.orchestrator.serve").run_serve
     return int(run_serve(component.value, data_dir, store, speed, serve_api))
+
+
+def _store(given: str | None) -> str:
+    url = given or os.environ.get(STORE_VARIABLE)
+    if url is None:
+        raise Invalid(
+            "there is no Redis or Valkey for verdicts and history",
+            remedy=f"give --store redis://HOST, or {STORE_VARIABLE}",
+        )
+    return url
 
 
 def demo(  # noqa: PLR0917 - options, given by name

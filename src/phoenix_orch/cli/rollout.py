@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from phoenix_orch.cli import aborting, following, obeying, pages, tables
+from phoenix_orch.cli.cluster_options import Context, Kubeconfig, Kubernetes, Namespace, access
 from phoenix_orch.cli.explaining import explain
 from phoenix_orch.cli.observing import observations
 from phoenix_orch.cli.options import (
@@ -28,6 +30,9 @@ from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.rollout.commands import typed
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.workload.spec import has_port
+
+if TYPE_CHECKING:
+    from phoenix_orch.orchestrator.cluster.person import Access
 
 app = typer.Typer(
     name="rollout",
@@ -123,7 +128,7 @@ def start(  # noqa: PLR0917 - one parameter for each option
 
 
 @app.command()
-def status(
+def status(  # noqa: PLR0917 - one parameter for each option
     name: RolloutName,
     wait: Annotated[bool, typer.Option("--wait", help="Until the release has ended.")] = False,
     timeout: Annotated[
@@ -132,12 +137,24 @@ def status(
     ] = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> int:
     """Where a rollout stands.
 
     Exit status 0; 4 when the release was rolled back; 5 when --timeout passed.
     """
     limit = _timeout(timeout)
+    there = access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context)
+    if there is not None:
+        if wait:
+            raise Invalid(
+                "--wait is not for a cluster",
+                remedy=f"kubectl wait rollouts.phoenix-orch.io/{name} --for=condition=Promoted --timeout=1h",
+            )
+        return int(_in_cluster().status(there, name, output))
     with Client(data_dir) as client:
         quiet = output is not Output.TABLE
         code = following.follow(client, name, timeout=limit, quiet=quiet) if wait else None
@@ -158,24 +175,49 @@ def watch(name: RolloutName, data_dir: DataDir = UNSET) -> int:
 
 
 @app.command()
-def pause(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
+def pause(  # noqa: PLR0917 - one parameter for each option
+    name: RolloutName,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    data_dir: DataDir = UNSET,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
     """Keep the weight where it is until `resume`."""
     _say(
         data_dir,
         name,
         CommandKind.PAUSE,
         reason,
+        there=access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context),
         dry_run=dry_run,
         done="the weight stays where it is; a fault still takes it back",
     )
 
 
 @app.command()
-def resume(
-    name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_dir: DataDir = UNSET
+def resume(  # noqa: PLR0917 - one parameter for each option
+    name: RolloutName,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    data_dir: DataDir = UNSET,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Go on after a pause; the time of the step begins anew."""
-    _say(data_dir, name, CommandKind.RESUME, reason, dry_run=dry_run, done="the step begins anew")
+    _say(
+        data_dir,
+        name,
+        CommandKind.RESUME,
+        reason,
+        there=access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context),
+        dry_run=dry_run,
+        done="the step begins anew",
+    )
 
 
 @app.command()
@@ -194,6 +236,10 @@ def promote(  # noqa: PLR0917 - one parameter for each option
     reason: Reason = "",
     dry_run: DryRun = False,
     data_dir: DataDir = UNSET,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Skip what is left of this step, of all steps, or of the bake.
 
@@ -211,11 +257,21 @@ def promote(  # noqa: PLR0917 - one parameter for each option
     else:
         kind, done = CommandKind.PROMOTE, "what is left of this step is skipped"
     meant = step - 1 if step is not None else None
-    _say(data_dir, name, kind, reason, dry_run=dry_run, done=done, step=meant)
+    there = access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context)
+    _say(data_dir, name, kind, reason, there=there, dry_run=dry_run, done=done, step=meant)
 
 
 @app.command()
-def retry(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
+def retry(  # noqa: PLR0917 - one parameter for each option
+    name: RolloutName,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    data_dir: DataDir = UNSET,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+) -> None:
     """Try a rolled back revision again, from the first step.
 
     This is the only way to lift its latch.
@@ -225,6 +281,7 @@ def retry(name: RolloutName, reason: Reason = "", dry_run: DryRun = False, data_
         name,
         CommandKind.RETRY,
         reason,
+        there=access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context),
         dry_run=dry_run,
         done="it is tried again from the first step",
     )
@@ -241,13 +298,22 @@ def abort(  # noqa: PLR0917 - one parameter for each option
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    kubernetes: Kubernetes = False,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
     """Take the release back now: all traffic to stable.
 
     Ends well when the revision is latched and the router is seen to send it nothing, and says what is
-    missing otherwise. Works with Phoenix dead, too: then the traffic object itself is latched.
+    missing otherwise. Works with Phoenix dead, too: then the traffic object itself is latched. With
+    --kubernetes that is the first that is done, and nothing of Phoenix needs to run.
     """
     within = _timeout(timeout) or 0.0
+    there = access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context)
+    if there is not None:
+        _in_cluster().abort(there, name, reason, output, dry_run=dry_run)
+        return
     if dry_run:
         taken = aborting.tried(data_dir, name)
     else:
@@ -313,10 +379,14 @@ def _say(
     kind: CommandKind,
     reason: str,
     *,
+    there: Access | None,
     dry_run: bool,
     done: str,
     step: int | None = None,
 ) -> None:
+    if there is not None:
+        _in_cluster().say(there, name, kind, reason, done, step=step, dry_run=dry_run)
+        return
     with Client(data_dir) as client:
         if dry_run:
             obeying.check(client.rollout(name), kind, step)
@@ -325,3 +395,8 @@ def _say(
         command = client.command(name, kind, reason=reason, step=step)
         waits = obeying.until_obeyed(client, name, command)
     say(f"{typed(kind)} {name}: {waits or done}")
+
+
+def _in_cluster() -> Any:
+    """It takes a second to import, and most people's Phoenix is on their machine."""
+    return importlib.import_module("phoenix_orch.cli.cluster")

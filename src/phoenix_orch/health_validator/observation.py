@@ -193,7 +193,7 @@ class MetricEvidence(_Value):
     metric: str
     """errorRate, abandonmentRate, latencyP95, latencyP99, latency (all of it against stable), cpu, memory,
     business/<name> or value/<name>."""
-    observed: float | None
+    observed: float | None = None
     """None: not enough data. Shares are 0..1, latency is in seconds, memory in bytes."""
     bound: Bound | None = None
     """`observed` is only a bound of the value."""

@@ -99,13 +99,17 @@ class HealthValidator:
         workload: WorkloadView,
         sources: Mapping[str, EvidenceSource],
         clock: Clock,
+        *,
+        every_verdict: bool = False,
     ) -> None:
-        """`sources` by the word in `evidence.source`: router, metrics."""
+        """`sources` by the word in `evidence.source`: router, metrics. `every_verdict`: each is logged, not
+        only those that say something else than the one before."""
         self._store = store
         self._router = router
         self._workload = workload
         self._sources = sources
         self._clock = clock
+        self._every_verdict = every_verdict
         self._watches: dict[str, _Watch] = {}
         self._wake = asyncio.Event()
         self._lost = False
@@ -359,10 +363,15 @@ class HealthValidator:
 
     def _tell(self, watch: _Watch, verdict: Verdict) -> None:
         before = watch.verdict
-        if before is not None and (before.kind, before.revision, before.step) == (
-            verdict.kind,
-            verdict.revision,
-            verdict.step,
+        if (
+            not self._every_verdict
+            and before is not None
+            and (before.kind, before.revision, before.step)
+            == (
+                verdict.kind,
+                verdict.revision,
+                verdict.step,
+            )
         ):
             return
         _log.info(

@@ -23,6 +23,7 @@ from phoenix_orch.orchestrator.verification import Verifier
 from phoenix_orch.orchestrator.views import ServiceView
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.rollout.hands import GroupHands
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.workload.process import ProcessWorkload
 
@@ -71,6 +72,7 @@ class Master:
             workload,
             parts.clock,
             verifier,
+            GroupHands(parts.store, parts.router, workload),
             notes=AbortNotes(parts.layout.aborts),
         )
         self.operations = OrchestratorOperations(

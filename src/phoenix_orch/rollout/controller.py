@@ -20,18 +20,18 @@ from phoenix_orch.kernel.errors import Conflict, Latched, NotFound, PhoenixError
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes, AbortsByHand
 from phoenix_orch.rollout.drift import Drift
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
+from phoenix_orch.rollout.hands import Hands
 from phoenix_orch.rollout.latches import LATCHES_KEPT, Latches
 from phoenix_orch.rollout.machine import decide
 from phoenix_orch.rollout.passes import BREATH, RESTING_TICK, TICK, Passes
-from phoenix_orch.rollout.pictures import groups, routed, traffic_facts, traffic_state
+from phoenix_orch.rollout.pictures import traffic_facts
 from phoenix_orch.rollout.status import RESTING, Cause, Event, Release, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
-from phoenix_orch.rollout.templates import Templates
 from phoenix_orch.rollout.unsaved import Decided, Unsaved
 from phoenix_orch.rollout.verifications import Verifications, Verifier
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.traffic.router import TrafficRouter, TrafficState
-from phoenix_orch.workload.workload import InstanceState, Workload, WorkloadState
+from phoenix_orch.workload.workload import WorkloadState, WorkloadView
 
 T = TypeVar("T")
 
@@ -46,24 +46,26 @@ _QUIET = RESTING | {State.INITIALIZING}
 class RolloutController:
     """Drives every rollout of the store. `run` until cancelled, or `reconcile` one by hand."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - its ports, in the order of their use
         self,
         store: RolloutStore,
         router: TrafficRouter,
-        workload: Workload,
+        workload: WorkloadView,
         clock: Clock,
         verifier: Verifier,
+        hands: Hands,
         *,
         notes: AbortNotes | None = None,
     ) -> None:
-        """`notes`: where aborts past Phoenix leave who made them and why."""
+        """`hands`: what changes instances, and shows them. `notes`: where aborts past Phoenix leave who
+        made them and why."""
         self._store = store
         self._router = router
         self._workload = workload
         self._clock = clock
         self._known: dict[str, Rollout] = {}
         self._unsaved: dict[str, Unsaved] = {}
-        self._templates = Templates(store)
+        self._hands = hands
         self._drift = Drift()
         self._passes = Passes(self._names, self._guarded, self._is_quiet)
         self._log = structlog.get_logger("phoenix.rollout-controller")
@@ -129,7 +131,7 @@ class RolloutController:
     def _forget(self, rollout: Rollout) -> None:
         """The rollout was removed."""
         self._unsaved.pop(rollout.name, None)
-        self._templates.forget(rollout.name)
+        self._hands.forget(rollout.name)
         self._drift.forget(rollout.route)
         if self._by_hand is not None:
             self._by_hand.forget(rollout.route)
@@ -158,16 +160,16 @@ class RolloutController:
             self._latches.forget(name)
         elif state is not None and stored:
             await self._attempt(name, "latches", self._keep_latches(rollout, state))
-        await self._scale(rollout, decision, workload)
+        await self._scale(rollout, decision, workload, state)
         if decision.traffic is None:
             self._faults.mended(name, "steering")
         elif workload is not None:
             steering = self._steer(rollout, decision.traffic, state, workload)
             state = await self._attempt(name, "steering", steering) or state
         if workload is not None and (state is not None or observed.traffic_missing):
-            await self._attempt(name, "release", self._release(rollout, state, workload))
+            await self._attempt(name, "release", self._hands.release(rollout, state, workload))
         self._verifications.want(rollout, decision.verify, looked)
-        self._keep_templates(rollout, decision, workload)
+        self._hands.keep(rollout, decision, workload)
         return min(wait, self._next_pass(rollout, decision))
 
     def _next_pass(self, rollout: Rollout, decision: Decision) -> timedelta:
@@ -228,7 +230,7 @@ class RolloutController:
             target=rollout.target,
             replicas=rollout.replicas,
             fast=rollout.fast,
-            workload=groups(workload),
+            workload=self._hands.groups(rollout, workload, state),
             traffic=traffic_facts(state, seen),
             traffic_missing=missing,
             verdict=verdict[0] if verdict else None,
@@ -319,8 +321,10 @@ class RolloutController:
     async def _labelled(self, rollout: Rollout, release: Release | None) -> Release | None:
         if release is None:
             return None
-        found = await self._attempt(rollout.name, "template", self._templates.get(rollout, release.revision))
-        return release.model_copy(update={"version": found[1]}) if found is not None else release
+        version = await self._attempt(
+            rollout.name, "template", self._hands.version(rollout, release.revision)
+        )
+        return release.model_copy(update={"version": version}) if version is not None else release
 
     async def _clear_latch(self, rollout: Rollout, revision: str) -> None:
         await self._store.clear_cause(rollout.name, revision)
@@ -353,24 +357,15 @@ class RolloutController:
         )
         await self._store.append_events(rollout.name, [event])
 
-    async def _scale(self, rollout: Rollout, decision: Decision, workload: WorkloadState | None) -> None:
-        present = set(workload.wanted) if workload is not None else set()
-        for revision in sorted(present | set(decision.instances)):
-            count = decision.instances.get(revision, 0)
-            if workload is not None and workload.wanted.get(revision, 0) == count:
-                continue
-            await self._attempt(rollout.name, f"scale {revision}", self._scale_one(rollout, revision, count))
-
-    async def _scale_one(self, rollout: Rollout, revision: str, count: int) -> None:
-        template, _ = await self._templates.get(rollout, revision)
-        await self._workload.scale(rollout.service, template, count)
-
-    def _keep_templates(self, rollout: Rollout, decision: Decision, workload: WorkloadState | None) -> None:
-        """Forget the templates of revisions that have gone."""
-        status = rollout.status
-        needed = {status.stable, status.canary, status.previous, *decision.instances}
-        needed |= set(workload.wanted) if workload is not None else self._templates.revisions(rollout.name)
-        self._templates.keep(rollout.name, needed)
+    async def _scale(
+        self,
+        rollout: Rollout,
+        decision: Decision,
+        workload: WorkloadState | None,
+        state: TrafficState | None,
+    ) -> None:
+        for change in self._hands.changes(rollout, decision, workload, state):
+            await self._attempt(rollout.name, change.what, change.do())
 
     async def _steer(
         self,
@@ -380,7 +375,7 @@ class RolloutController:
         workload: WorkloadState,
     ) -> TrafficState | None:
         """Write the traffic object if it differs from what is wanted; conditional on what was read."""
-        following = traffic_state(rollout.route, wanted, state, workload)
+        following = await self._hands.steered(rollout, wanted, state, workload)
         if following is None or following == state:
             if state is not None:
                 self._drift.wrote(state)
@@ -396,12 +391,3 @@ class RolloutController:
         self._drift.wrote(written)
         self._passes.wake(rollout.name)
         return written
-
-    async def _release(self, rollout: Rollout, state: TrafficState | None, workload: WorkloadState) -> None:
-        """Let instances go that neither the traffic object names nor the data plane uses."""
-        if all(instance.state is not InstanceState.DRAINING for instance in workload.instances):
-            return
-        seen = await self._router.observe(rollout.route)
-        if seen.backends is None:
-            return
-        await self._workload.release(rollout.service, routed(workload, state, seen.backends))

@@ -7,6 +7,7 @@ has no values of variables in it.
 from __future__ import annotations
 
 import contextlib
+import json as json_module
 import os
 import sys
 import textwrap
@@ -15,7 +16,7 @@ from collections.abc import MutableMapping
 from typing import Any, TextIO
 
 import structlog
-from structlog.typing import ExcInfo
+from structlog.typing import ExcInfo, Processor
 
 from phoenix_orch.kernel.masking import masked_assignments, masked_text, told
 from phoenix_orch.kernel.text import plain_lines
@@ -34,19 +35,48 @@ class _Stream:
             sys.stderr.flush()
 
 
-def configure_logs() -> None:
-    """For a process that runs Phoenix; once, before anything is logged."""
+def configure_logs(*, json: bool = False) -> None:
+    """For a process that runs Phoenix; once, before anything is logged. `json`: one object a line."""
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.dev.set_exc_info,
-            structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
-            _harmless,
-            structlog.dev.ConsoleRenderer(colors=_has_colours(), exception_formatter=_traceback),
+            *(_as_objects() if json else _as_text()),
         ],
         logger_factory=structlog.PrintLoggerFactory(_Stream()),  # type: ignore[arg-type]
     )
+
+
+def _as_text() -> list[Processor]:
+    return [
+        structlog.processors.TimeStamper(fmt="%Y-%m-%d %H:%M:%S", utc=False),
+        _harmless,
+        structlog.dev.ConsoleRenderer(colors=_has_colours(), exception_formatter=_traceback),
+    ]
+
+
+def _as_objects() -> list[Processor]:
+    """What happened comes first, so that a line can be read by people, too."""
+    return [
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _told_exception,
+        _harmless,
+        structlog.processors.JSONRenderer(serializer=_in_order, ensure_ascii=False),
+    ]
+
+
+def _in_order(event: MutableMapping[str, Any], **options: Any) -> str:
+    first = {key: event[key] for key in ("time", "level", "event") if key in event}
+    return json_module.dumps({**first, **event}, **options)
+
+
+def _told_exception(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    found = event.pop("exc_info", None)
+    exc_info = (type(found), found, found.__traceback__) if isinstance(found, BaseException) else found
+    if isinstance(exc_info, tuple) and exc_info[0] is not None:
+        event["exception"] = _lines(exc_info)
+    return event
 
 
 def _has_colours() -> bool:
@@ -75,5 +105,9 @@ def _shown(value: Any) -> Any:
 
 def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
     """Where it happened, call by call; indented, because messages of exceptions may hold anything."""
+    out.write("\n" + textwrap.indent(_lines(exc_info), "    "))
+
+
+def _lines(exc_info: ExcInfo) -> str:
     lines = "".join(traceback.format_exception(*exc_info)).rstrip()
-    out.write("\n" + textwrap.indent(masked_assignments(masked_text(plain_lines(lines))), "    "))
+    return masked_assignments(masked_text(plain_lines(lines)))

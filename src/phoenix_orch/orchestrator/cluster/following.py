@@ -1,0 +1,163 @@
+"""Turns what people do to Deployments into what is wanted of a Rollout, and keeps the claim on stable.
+
+`kubectl apply -f k8s/canary/deployment.yaml` is a release, `kubectl rollout undo` an abort or a return. What
+follows from what is in `wish.py`; here it is looked at and written down, conditionally.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import structlog
+
+from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.errors import Conflict, PhoenixError
+from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
+from phoenix_orch.orchestrator.cluster.leaving import Leaving
+from phoenix_orch.orchestrator.cluster.view import ClusterView
+from phoenix_orch.orchestrator.cluster.wish import Standing, Wish, wish
+from phoenix_orch.rollout.status import Command, CommandKind, Event, Rollout
+from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.workload.deployment import marks
+from phoenix_orch.workload.deployment.manifest import annotation
+from phoenix_orch.workload.deployment.scene import Scene
+from phoenix_orch.workload.deployment.size import kept_size
+from phoenix_orch.workload.deployment.target import holder, replicas_of
+from phoenix_orch.workload.kubernetes import KubernetesWorkload
+from phoenix_orch.workload.kubernetes_objects import Watches
+
+LOOK = 1.0
+"""Seconds between two looks without a change. They ask the API server nothing."""
+BREATH = 0.1
+"""Shortest time between two looks, however often something changes."""
+ACTOR = "kubernetes"
+_WHY = {
+    CommandKind.ABORT: "stable's pod template was changed during the release",
+    CommandKind.END_BAKE: "stable's pod template was changed during the bake",
+}
+
+
+class Following:
+    """`run` until cancelled."""
+
+    def __init__(
+        self,
+        store: RolloutStore,
+        rollouts: Rollouts,
+        view: ClusterView,
+        workload: KubernetesWorkload,
+        *,
+        watches: Watches,
+        leaving: Leaving,
+        clock: Clock,
+        changed: Callable[[], None],
+    ) -> None:
+        """`changed` is called when something was written."""
+        self._store = store
+        self._rollouts = rollouts
+        self._view = view
+        self._workload = workload
+        self._leaving = leaving
+        self._clock = clock
+        self._changed = changed
+        self._wake = asyncio.Event()
+        self._faults = Faults(structlog.get_logger("phoenix.rollouts"))
+        watches.deployments.subscribe(lambda _: self._wake.set())
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            there = self._rollouts.all()
+            await self._leaving.look(there, self._rollouts.uids())
+            for one in there:
+                await self._guarded(one)
+            await asyncio.sleep(BREATH)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._wake.wait()
+
+    async def _guarded(self, one: Declared) -> None:
+        try:
+            await self.look(one)
+        except Conflict:
+            self._wake.set()  # decided on old knowledge
+        except PhoenixError as error:
+            self._faults.tell(one.name, "following", error=error)
+        except Exception as error:  # noqa: BLE001 - a defect in one must not keep the others waiting
+            self._faults.tell(one.name, "following", error=error, unforeseen=True)
+        else:
+            self._faults.mended(one.name, "following")
+
+    async def look(self, one: Declared) -> None:
+        """Look at one Rollout once. Raises PhoenixError."""
+        scene = self._view.scene(one)
+        held = holder(scene.stable)
+        gone = (held.uid,) if held is not None and held.uid not in self._rollouts.uids() else ()
+        await self._workload.declare(one.rollout.service, one.deployment(), gone=gone)
+        found, replicas = standing(scene), await self._replicas(one)
+        if not _asks(one.rollout, wish(one.rollout.status, one.rollout.target, found), replicas):
+            return
+        rollout = await self._store.get(one.name)
+        await self._write(rollout, wish(rollout.status, rollout.target, found), replicas)
+        self._changed()
+
+    async def _replicas(self, one: Declared) -> int:
+        return max(1, (await self._workload.size(one.rollout.service, 100)).pods)
+
+    async def _write(self, rollout: Rollout, wanted: Wish, replicas: int) -> None:
+        if wanted.adopt is not None:
+            rollout = await self._adopt(rollout, wanted.adopt)
+        if (rollout.target, rollout.replicas) != (wanted.target, replicas):
+            rollout = await self._store.put(
+                rollout.model_copy(update={"target": wanted.target, "replicas": replicas})
+            )
+        if wanted.say is not None:
+            await self._store.command(rollout.name, self._command(rollout, wanted.say))
+
+    async def _adopt(self, rollout: Rollout, revision: str) -> Rollout:
+        message = f"stable runs {revision} now: it was changed past Phoenix"
+        event = Event(
+            at=self._clock.now(),
+            reason="StableChanged",
+            message=message,
+            revision=revision,
+            release=rollout.status.release,
+            actor=ACTOR,
+        )
+        status = rollout.status.model_copy(update={"stable": revision, "message": message})
+        return await self._store.save(rollout, status, events=[event])
+
+    def _command(self, rollout: Rollout, kind: CommandKind) -> Command:
+        """The same however often it is said of one release."""
+        return Command(
+            id=f"{kind.value}-{rollout.status.release}-by-hand",
+            kind=kind,
+            actor=ACTOR,
+            at=self._clock.now(),
+            reason=_WHY.get(kind, ""),
+        )
+
+
+def standing(scene: Scene) -> Standing:
+    """What the two Deployments say.
+
+    A manifest without `replicas`, applied for a second release, finds the zero of the end of the first one:
+    Phoenix wrote that, and wrote on the canary which revision it was about.
+    """
+    canary = scene.canary_template()
+    if scene.canary is None or canary is None:
+        return Standing(scene.stable_revision())
+    sized_before = annotation(scene.canary, marks.FULL_SIZE) is not None
+    new = sized_before and not kept_size(scene.canary, canary.revision)
+    return Standing(scene.stable_revision(), canary.revision, replicas_of(scene.canary) > 0 or new)
+
+
+def _asks(rollout: Rollout, wanted: Wish, replicas: int) -> bool:
+    """Something is different from what is written."""
+    if wanted.adopt is not None or (rollout.target, rollout.replicas) != (wanted.target, replicas):
+        return True
+    known = {command.kind for command in rollout.commands}
+    return wanted.say is not None and wanted.say not in known

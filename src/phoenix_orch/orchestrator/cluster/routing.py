@@ -1,0 +1,100 @@
+"""The router of each route: Ingresses and routes of the Gateway API side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from phoenix_orch.kernel.errors import Invalid, NotFound
+from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
+from phoenix_orch.traffic.cached_reads import CachedReads
+from phoenix_orch.traffic.gateway_api import GatewayRouter
+from phoenix_orch.traffic.kube_spec import GatewayTraffic, IngressTraffic, RouteRef
+from phoenix_orch.traffic.nginx_ingress import NginxIngressRouter
+from phoenix_orch.traffic.router import TrafficSeen, TrafficState
+
+Router = NginxIngressRouter | GatewayRouter
+
+
+class ClusterRouter:
+    """A TrafficRouter of one namespace. A route whose Rollout is gone is found by its mark."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        namespace: str,
+        rollouts: Rollouts,
+        *,
+        cached: CachedReads | None = None,
+    ) -> None:
+        self._rollouts = rollouts
+        self._ingress = NginxIngressRouter(client, namespace, cached=cached)
+        self._gateway = GatewayRouter(client, namespace, cached=cached)
+        self._last: dict[str, Router] = {}
+
+    async def read(self, route: str) -> TrafficState:
+        return await self._of(route).read(route)
+
+    async def write(self, wanted: TrafficState) -> TrafficState:
+        return await self._of(wanted.route).write(wanted)
+
+    async def abort(self, route: str, revision: str) -> TrafficState:
+        """Needs no Rollout: an object that bears the route's mark is enough (R2)."""
+        return await self._wherever(route, lambda router: router.abort(route, revision))
+
+    async def release(self, route: str) -> None:
+        """Stop steering, by the router that the route had last: all traffic goes to stable. Idempotent."""
+        await self._last.get(route, self._ingress).release(route)
+        self._last.pop(route, None)
+
+    async def clear_latch(self, route: str, revision: str) -> TrafficState:
+        return await self._wherever(route, lambda router: router.clear_latch(route, revision))
+
+    async def observe(self, route: str) -> TrafficSeen:
+        try:
+            return await self._of(route).observe(route)
+        except Invalid:
+            return TrafficSeen(weight=None)
+
+    def _of(self, route: str) -> Router:
+        """The router of a declared route, which knows it. Raises NotFound, and Invalid for what it cannot."""
+        one = self._rollouts.of_route(route)
+        if one.spec.traffic.ingress is not None:
+            self._ingress.declare(route, ingress_traffic(one))
+            self._last[route] = self._ingress
+        else:
+            self._gateway.declare(route, gateway_traffic(one))
+            self._last[route] = self._gateway
+        return self._last[route]
+
+    async def _wherever(self, route: str, call: Callable[[Router], Awaitable[TrafficState]]) -> TrafficState:
+        try:
+            router = self._of(route)
+        except Invalid:
+            try:
+                return await call(self._ingress)
+            except NotFound:
+                return await call(self._gateway)
+        return await call(router)
+
+
+def ingress_traffic(one: Declared) -> IngressTraffic:
+    """Raises Invalid for several Ingresses, which no router moves together."""
+    traffic = one.spec.traffic
+    if traffic.additional:
+        raise Invalid(
+            f"Rollout {one.name} names several Ingresses, and only one can carry its weight",
+            remedy="put the hosts and paths into one Ingress, or use HTTPRoutes",
+        )
+    return IngressTraffic(
+        ingress=traffic.ingress or "", service=one.spec.service, canary_service=one.spec.canary_service
+    )
+
+
+def gateway_traffic(one: Declared) -> GatewayTraffic:
+    traffic = one.spec.traffic
+    return GatewayTraffic(
+        routes=tuple(RouteRef(name=name) for name in (traffic.http_route or "", *traffic.additional)),
+        service=one.spec.service,
+        canary_service=one.spec.canary_service,
+    )

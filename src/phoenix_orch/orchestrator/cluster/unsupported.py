@@ -1,0 +1,29 @@
+"""What a Rollout may ask for and this version does not do in a cluster. Pure.
+
+What is not looked at must not pass in silence (R1): such a Rollout gets no weight until it asks for less.
+"""
+
+from __future__ import annotations
+
+from phoenix_orch.rollout.kubernetes_spec import KubernetesRolloutSpec
+from phoenix_orch.workload.deployment.refusal import Refusal
+
+_HERE_ONLY = ("{canary}", "{route}")
+
+
+def unsupported(spec: KubernetesRolloutSpec) -> Refusal | None:
+    """The first thing that would not be done; None: all of it is."""
+    for check in spec.checks:
+        if check.job is not None:
+            return _refusal(f"check {check.name} is a Job", "make it a request to a whole address")
+        if check.http is not None and any(word in check.http.url for word in _HERE_ONLY):
+            return _refusal(f"check {check.name} has no whole address", "write the address of a Service")
+    if spec.evidence.queries:
+        return _refusal("evidence has queries", "leave them out")
+    if spec.evidence.source == "pods":
+        return _refusal("evidence comes from the pods without a Prometheus", "set `source: prometheus`")
+    return None
+
+
+def _refusal(what: str, remedy: str) -> Refusal:
+    return Refusal("NotSupported", f"{what}, which this version does not do in a cluster", remedy)

@@ -1,0 +1,212 @@
+"""`phoenix serve COMPONENT --kubernetes`: the controllers against the API server of a cluster.
+
+Each component is one process, or several of which one leads: its Lease is named like its Deployment. What it
+knows comes from watches; every write is fenced by the Lease. The log beside the Rollouts (events, history,
+verdicts with their evidence) is in a Redis or Valkey; ADR 0016 says what works without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from phoenix_orch.health_validator.service import HealthValidator
+from phoenix_orch.kernel.clock import Clock, RealClock
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kube.caches import Caches
+from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.config import load
+from phoenix_orch.kube.leader import LeaderElector, Leadership
+from phoenix_orch.kube.resources import ROLLOUTS
+from phoenix_orch.orchestrator.cluster.declared import Rollouts
+from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
+from phoenix_orch.orchestrator.cluster.following import Following
+from phoenix_orch.orchestrator.cluster.hands import DeploymentHands
+from phoenix_orch.orchestrator.cluster.leaving import Leaving
+from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
+from phoenix_orch.orchestrator.cluster.store import WatchedStore
+from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
+from phoenix_orch.orchestrator.cluster.view import ClusterView
+from phoenix_orch.orchestrator.up import ending_signals, until
+from phoenix_orch.rollback_controller.service import RollbackController
+from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.rollout.store.valkey import ValkeyStore
+from phoenix_orch.runtime.logs import configure_logs
+from phoenix_orch.runtime.memory import return_large_blocks
+from phoenix_orch.runtime.probes import serve_probes
+from phoenix_orch.runtime.stuck_loop import stuck_loop_told
+from phoenix_orch.traffic.cached_reads import CachedReads
+from phoenix_orch.workload.kubernetes import KubernetesWorkload
+from phoenix_orch.workload.kubernetes_objects import Watches
+
+LEASES = {
+    "orchestrator": "master-orchestrator",
+    "health-validator": "health-validator",
+    "rollback-controller": "rollback-controller",
+}
+"""Of each component, named as its Deployment."""
+
+_log = structlog.get_logger("phoenix")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What a component is told at its start."""
+
+    store_url: str
+    """Of the Redis or Valkey with the log."""
+    namespace: str | None = None
+    """None: that of the kubeconfig's context, or of the pod."""
+    kubeconfig: Path | None = None
+    context: str | None = None
+    prometheus: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Addresses by the name that Rollouts call them."""
+    probes: tuple[str, int] | None = None
+    """Where /livez and /readyz are answered; None: nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterParts:
+    """The ports of one namespace. All writes go through `client`."""
+
+    client: KubeClient
+    clock: Clock
+    rollouts: Rollouts
+    store: WatchedStore
+    router: ClusterRouter
+    view: ClusterView
+    watches: Watches
+
+
+Work = Callable[[ClusterParts], Awaitable[None]]
+
+
+def run_in_cluster(component: str, settings: ClusterSettings) -> int:
+    """Run one component until a signal comes. Raises PhoenixError where it cannot start."""
+    configure_logs(json=True)
+    return_large_blocks()
+    work = _work(component, settings)
+    return asyncio.run(_run(component, settings, work))
+
+
+def _work(component: str, settings: ClusterSettings) -> Work:
+    if component not in LEASES:
+        raise Invalid(f"there is no component {component!r}", remedy=f"one of: {', '.join(LEASES)}")
+    if component == "health-validator":
+        if not settings.prometheus:
+            raise Invalid(
+                "the health validator has no Prometheus, and without evidence no release gets on",
+                remedy="give --prometheus URL, or PHOENIX_PROMETHEUS",
+            )
+        return lambda parts: _validate(parts, settings.prometheus)
+    return _orchestrate if component == "orchestrator" else _roll_back
+
+
+async def _run(component: str, settings: ClusterSettings, work: Work) -> int:
+    target = load(settings.kubeconfig, context=settings.context, namespace=settings.namespace)
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(KubeClient(target, component=component))
+        caches = await stack.enter_async_context(Caches(client))
+        log = ValkeyStore(settings.store_url, prefix=f"phoenix:{client.namespace}:")
+        stack.push_async_callback(log.close)
+        looks = _Looks(caches, client)
+        elector = LeaderElector(client, LEASES[component])
+
+        async def lead(leadership: Leadership) -> None:
+            await work(_parts(client.fenced(leadership.remaining), looks, log))
+
+        async def stand() -> None:
+            await looks.synced()
+            _log.info("knows the cluster", component=component, namespace=client.namespace)
+            await elector.run(lead)
+
+        loops = [stand()]
+        if settings.probes is not None:
+            loops.append(serve_probes(*settings.probes, looks.not_ready, _listening))
+        stop = stack.enter_context(ending_signals())
+        stack.enter_context(stuck_loop_told())
+        return await until(stop, loops)
+
+
+def _listening(port: int) -> None:
+    _log.info("answers /livez and /readyz", port=port)
+
+
+class _Looks:
+    """The watches of one process, whether it leads or not: so that who takes over knows everything."""
+
+    def __init__(self, caches: Caches, client: KubeClient) -> None:
+        self.cache = caches.of(ROLLOUTS)
+        self.rollouts = Rollouts(self.cache)
+        self.watches = Watches.of(caches)
+        self.cached = CachedReads(caches, client)
+
+    async def synced(self) -> None:
+        await self.cache.synced()
+        await self.watches.synced()
+
+    def not_ready(self) -> str:
+        """Which watches have not shown everything once."""
+        waiting = [one for one in (self.cache, *self.watches.caches) if not one.is_synced]
+        return ", ".join(f"{one.selection.resource}: {one.fault or 'not listed yet'}" for one in waiting)
+
+
+def _parts(client: KubeClient, looks: _Looks, log: ValkeyStore) -> ClusterParts:
+    """The parts of one term of office."""
+    clock, namespace = RealClock(), client.namespace
+    return ClusterParts(
+        client=client,
+        clock=clock,
+        rollouts=looks.rollouts,
+        store=WatchedStore(client, log, looks.cache, namespace=namespace, clock=clock),
+        router=ClusterRouter(client, namespace, looks.rollouts, cached=looks.cached),
+        view=ClusterView(client, looks.watches, looks.rollouts, clock),
+        watches=looks.watches,
+    )
+
+
+async def _orchestrate(parts: ClusterParts) -> None:
+    """The rollout controller, and what people's hands on Deployments ask of it."""
+    workload = KubernetesWorkload(parts.client, parts.watches, clock=parts.clock)
+    controller = RolloutController(
+        parts.store,
+        parts.router,
+        parts.view,
+        parts.clock,
+        ClusterVerifier(parts.store, parts.rollouts, parts.view, parts.clock),
+        DeploymentHands(parts.rollouts, parts.view, workload),
+    )
+    following = Following(
+        parts.store,
+        parts.rollouts,
+        parts.view,
+        workload,
+        watches=parts.watches,
+        leaving=Leaving(parts.router, workload, clock=time.monotonic),
+        clock=parts.clock,
+        changed=controller.wake,
+    )
+    async with asyncio.TaskGroup() as group:
+        group.create_task(following.run(), name="wishes")
+        group.create_task(controller.run(), name="rollout controller")
+
+
+async def _validate(parts: ClusterParts, endpoints: Mapping[str, Sequence[str]]) -> None:
+    evidence = ClusterEvidence(parts.rollouts, endpoints)
+    try:
+        validator = HealthValidator(
+            parts.store, parts.router, parts.view, OneSource(evidence), parts.clock, every_verdict=True
+        )
+        await validator.run()
+    finally:
+        await evidence.aclose()
+
+
+async def _roll_back(parts: ClusterParts) -> None:
+    await RollbackController(parts.store, parts.router, parts.view, parts.clock, routes={}).run()
