@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from tests.unit import recorded
 
-from phoenix_orch.cli import chart_file, chart_terminal
+from phoenix_orch.cli import chart_file, chart_terminal, explaining
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.explanation import explained, rarity, spoken, unrecorded
 from phoenix_orch.health_validator.foreseen import about
@@ -190,6 +190,72 @@ def test_words_for_evidence_and_time():
     assert spoken(timedelta(minutes=3, seconds=30)) == "3 min 30 s"
     assert spoken(timedelta(hours=2, minutes=5, seconds=9)) == "2 h 5 min"
     assert [about(s) for s in (0.2, 59, 1020, 7200, 200_000)] == ["1 s", "59 s", "17 min", "2 h", "2.3 d"]
+
+
+# -- slower than stable ------------------------------------------------------------------------------
+
+
+def slower(observation):
+    """Within the limits: 40 % of the canary's requests take 50 to 100 ms, of stable's 4 %."""
+    requests = observation.canary.requests
+    middle = round(0.4 * requests)
+    buckets = tuple(zip(recorded.EDGES, (requests - middle, middle, 0, 0), strict=True))
+    return observation.model_copy(
+        update={"canary": observation.canary.model_copy(update={"buckets": buckets})}
+    )
+
+
+SLOW = recorded.changed(recorded.release(), slower)
+
+
+def test_slower_than_stable_is_told_with_the_edge_and_both_shares():
+    found = explained(SLOW, recorded.SPEC)
+    assert found.kind is VerdictKind.ROLLBACK
+    (metric,) = [item for item in found.metrics if item.slower is not None]
+    seen = metric.slower
+    mine, theirs = (
+        explain.percent(share) for share in (seen.bad / seen.samples, seen.stable_bad / seen.stable_samples)
+    )
+    assert f"{mine} of its {seen.samples:,} requests took longer than 50 ms" in found.reason
+    assert f"Canary took longer than 50 ms in {seen.bad:,} of {seen.samples:,} requests = {mine} (95 % " in (
+        found.sentence
+    )
+    assert f"; stable in {theirs} in the same minutes" in found.sentence
+    assert "limit 5 %" not in found.sentence
+    assert (rows(found)["canary"].value, rows(found)["stable"].value) == (mine, theirs)
+    assert rows(found)["canary"].meaning.startswith(f"{seen.bad} of {seen.samples} took longer than 50 ms; ")
+
+
+def test_slower_than_stable_is_drawn_at_that_edge():
+    found = explained(SLOW, recorded.SPEC)
+    drawn = found.picture
+    assert (drawn.metric, drawn.edge) == ("latency", 0.05)
+    assert chart_terminal.title(drawn).startswith("slower than 50 ms, 95 % intervals")
+    known = next(point for point in drawn.points if point.seconds == found.after.total_seconds())
+    assert known.limit is None
+    assert 0.2 < known.canary.lower < known.canary.observed < known.canary.upper < 0.6
+    assert known.stable.upper < 0.15
+    asked = explained(SLOW, recorded.SPEC, metric="latencyP95")
+    assert (asked.picture.metric, asked.picture.edge) == ("latencyP95", None)
+    assert asked.sentence == found.sentence
+
+
+def test_the_key_that_made_worse_than_stable_decide_is_named():
+    found = explained(SLOW, recorded.SPEC)
+    assert "(policy.onRelativeRegression: rollback)" in found.sentence
+    held = recorded.SPEC.model_copy(update={"policy": Policy(on_relative_regression="hold")})
+    asked = explained(replace(SLOW, observations=SLOW.observations[:20]), held)
+    assert asked.kind is VerdictKind.HOLD
+    assert "(policy.onRelativeRegression: hold)" in asked.sentence
+    assert "onRelativeRegression" not in explained(BAD, recorded.SPEC).sentence
+
+
+def test_slower_than_stable_is_a_row_of_the_table():
+    found = explained(SLOW, recorded.SPEC)
+    shown = explaining._metrics(found.metrics, strong=True)
+    (row,) = [line for line in shown.splitlines() if line.startswith("over 50 ms")]
+    assert rows(found)["canary"].value in row
+    assert rows(found)["stable"].value in row
 
 
 # -- drawing -----------------------------------------------------------------------------------------

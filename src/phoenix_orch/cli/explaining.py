@@ -19,7 +19,7 @@ from phoenix_orch.health_validator.explanation import (
     explained,
     unrecorded,
 )
-from phoenix_orch.health_validator.observation import Verdict
+from phoenix_orch.health_validator.observation import Slower, Verdict
 from phoenix_orch.health_validator.recording import Header
 from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.orchestrator.views import RolloutView
@@ -139,13 +139,20 @@ def _text(found: Explanation, view: RolloutView) -> str:
 def _metrics(metrics: tuple[Metric, ...], *, strong: bool) -> str:
     """`strong`: there is so much evidence that it matters which metric brought it."""
     empty = "nothing is limited"
-    values, counts = [_values(item) for item in metrics], [_counts(item, strong=strong) for item in metrics]
+    values, counts = [], []
+    for item in metrics:
+        values.append(_values(item))
+        counts.append(_counts(item, strong=strong))
+        if item.slower is not None and "stable" in item.blamed:
+            values.append(_values_beside(item.slower))
+            counts.append(_counts_beside(item, item.slower))
+    names = [row[0] for row in values]
     header = (*VALUES, *COUNTS)
     whole = [(*one, *other) for one, other in zip(values, counts, strict=True)]
     limit = width()
     if limit is None or span(header, whole) <= limit:
         return columns(header, whole, empty=empty)
-    named = [(item.title, *other) for item, other in zip(metrics, counts, strict=True)]
+    named = [(name, *other) for name, other in zip(names, counts, strict=True)]
     return f"{columns(VALUES, values, empty=empty)}\n\n{columns((VALUES[0], *COUNTS), named, empty=empty)}"
 
 
@@ -160,6 +167,23 @@ def _values(item: Metric) -> tuple[str, ...]:
         words.shown(item.metric, item.limit),
         words.shown(item.metric, item.stable_observed, item.stable_bound),
         item.tier.value if item.tier is not None else "",
+    )
+
+
+def _values_beside(found: Slower) -> tuple[str, ...]:
+    """Of all latency, the edge at which both variants differ most."""
+    mine, theirs = found.bad / found.samples, found.stable_bad / found.stable_samples
+    return f"over {words.seconds(found.edge)}", words.percent(mine), "-", words.percent(theirs), ""
+
+
+def _counts_beside(item: Metric, found: Slower) -> tuple[str, ...]:
+    return (
+        words.odds(item.e_stable) if item.e_stable is not None else "",
+        "",
+        words.number(found.samples),
+        "",
+        "",
+        "",
     )
 
 

@@ -18,11 +18,21 @@ from phoenix_orch.health_validator.observation import (
     Category,
     MetricEvidence,
     Observation,
+    Slower,
     Tier,
     Verdict,
     VerdictKind,
 )
-from phoenix_orch.health_validator.picture import DRAWN, Known, Picture, Point, picture
+from phoenix_orch.health_validator.picture import (
+    DRAWN,
+    SLOWER,
+    Known,
+    Picture,
+    Point,
+    beside_stable,
+    evidence_of,
+    picture,
+)
 from phoenix_orch.health_validator.recording import Header, Recording
 from phoenix_orch.health_validator.rules import ABANDONED
 from phoenix_orch.health_validator.whatif import Judged, judged
@@ -64,6 +74,8 @@ class Metric(Model):
     e_healthy: float | None
     blamed: tuple[str, ...] = ()
     """Against what it is blamed: limit, stable."""
+    slower: Slower | None = None
+    """All latency against stable's, where this metric stands for it."""
     blame: float
     """Part of the whole evidence that this metric brought, 0..1."""
     dispersion: float | None
@@ -143,7 +155,7 @@ def explained(
     place = found.config.step(observation.step)
     verdict = _as_decided(verdict, decided)
     verdicts = (*found.verdicts[:index], verdict, *found.verdicts[index + 1 :])
-    drawn = picture(found.config, found.observations, verdicts, metric or _drawn(verdict, found))
+    drawn = _deciding_picture(found, verdicts, verdict)
     after = timedelta(seconds=round((observation.t1 - found.observations[0].t0).total_seconds(), 1))
     metrics = tuple(_metrics(verdict.evidence))
     told = _told(drawn.points[index], drawn)
@@ -181,7 +193,7 @@ def explained(
         counterfactual=verdict.counterfactual.sentence if verdict.counterfactual is not None else "",
         notes=(*_notes(verdict, decided, cause), *_absences(found.observations[: index + 1])),
         cause=cause,
-        picture=drawn,
+        picture=picture(found.config, found.observations, verdicts, metric) if metric is not None else drawn,
     )
 
 
@@ -248,6 +260,17 @@ def _drawn(verdict: Verdict, found: Judged) -> str:
     return blamed[0] if strongest.share == 0 and blamed else strongest.metric
 
 
+def _deciding_picture(found: Judged, verdicts: Sequence[Verdict], verdict: Verdict) -> Picture:
+    """Of what brought most of the evidence; all latency against stable's where that is it."""
+    metric = _drawn(verdict, found)
+    item = evidence_of(verdict, metric)
+    if item is not None and verdict.convicts and item.share_stable > item.share - item.share_stable:
+        compared = beside_stable(found.config, found.observations, verdicts, item)
+        if compared is not None:
+            return compared
+    return picture(found.config, found.observations, verdicts, metric)
+
+
 def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
     for item in sorted(evidence, key=lambda item: (-item.share, not item.breached)):
         known = [e for e in (item.e_limit, item.e_stable) if e is not None]
@@ -273,6 +296,7 @@ def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
             e_stable=item.e_stable,
             e_healthy=item.e_healthy,
             blamed=item.blamed,
+            slower=item.slower,
             blame=item.share,
             dispersion=item.dispersion,
             width=item.width,
@@ -335,6 +359,12 @@ def _sentence(verdict: Verdict, opening: str, told: str, *, lacks: tuple[str, ..
     waits = verdict.kind is VerdictKind.HOLD or (verdict.kind is VerdictKind.EXTEND and not lacks)
     if waits and not ended:
         parts.append(verdict.reason)
+    if verdict.relative:
+        kept = "rollback" if verdict.kind is VerdictKind.ROLLBACK else "hold"
+        parts.append(
+            "its limits alone would not have decided so, being worse than stable did "
+            f"(policy.onRelativeRegression: {kept})"
+        )
     if verdict.blame:
         parts.append(f"blamed: {', '.join(_blamed(verdict))}")
     return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in parts) + "."
@@ -365,6 +395,12 @@ def _told(point: Point, drawn: Picture) -> str:
         if point.stable is None:
             return text
         return f"{text}; they gave up on {percent(point.stable.observed)} of stable's in the same minutes"
+    if drawn.metric == SLOWER and drawn.edge is not None:
+        text = (
+            f"canary took longer than {explain.seconds(drawn.edge)} in {counted} = {percent(known.observed)}"
+        )
+        beside = f"; stable in {percent(point.stable.observed)}" if point.stable is not None else ""
+        return f"{text} ({_interval(known, drawn)}){beside} in the same minutes"
     text = f"canary {counted} = {percent(known.observed)} ({_interval(known, drawn)}{limit})"
     if point.stable is None:
         return text
@@ -374,6 +410,8 @@ def _told(point: Point, drawn: Picture) -> str:
 def _what(metric: str) -> str:
     if metric == "errorRate":
         return "failed {bad} of {n} requests"
+    if metric == SLOWER:
+        return "{bad} of {n} requests"
     if metric == ABANDONED:
         return "clients gave up on {bad} of {n} requests to the canary"
     return "was slower than the limit in {bad} of {n} requests"
@@ -408,6 +446,8 @@ def _numbers(
 ) -> tuple[Number, ...]:
     """Canary, stable, evidence, exposed requests."""
     what = {"errorRate": "failed", ABANDONED: "given up on"}.get(drawn.metric, "slower than the limit")
+    if drawn.edge is not None:
+        what = f"took longer than {explain.seconds(drawn.edge)}"
     limit = f", limit {explain.percent(point.limit)}" if point.limit is not None else ""
     found = []
     for name, known, rest in (("canary", point.canary, limit), ("stable", point.stable, "")):

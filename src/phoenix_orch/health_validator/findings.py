@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from phoenix_orch.health_validator.books import EDGES, Books, GaugeBook, Ledger, Numbers, T
 from phoenix_orch.health_validator.ledger import is_bad
-from phoenix_orch.health_validator.measures import Component, Measure, blamed, given_up
+from phoenix_orch.health_validator.measures import Component, Measure, blamed, given_up, slower_at
 from phoenix_orch.health_validator.observation import Bound, MetricEvidence
 from phoenix_orch.health_validator.rules import Gauge, Rules
 from phoenix_orch.health_validator.sequential import absolute
@@ -102,6 +102,8 @@ def _counted(
         e_stable=against_stable,
         e_healthy=healthy(measure),
         share=part + more,
+        share_stable=more,
+        slower=slower_at(books, ledger) if measure.metric == rules.spokesman else None,
         dispersion=measure.dispersion,
         width=measure.width,
         tolerance=tolerance,

@@ -9,7 +9,7 @@ from functools import lru_cache
 from phoenix_orch.health_validator import explain, foreseen
 from phoenix_orch.health_validator.books import LOW, A, Books, Ledger, N, T, X
 from phoenix_orch.health_validator.findings import QUANTILE, quantile
-from phoenix_orch.health_validator.measures import Component, Measure, given_up
+from phoenix_orch.health_validator.measures import Component, Measure, given_up, slower_at
 from phoenix_orch.health_validator.observation import Tier
 from phoenix_orch.health_validator.rules import ABANDONED, QUANTILES, Rules
 
@@ -110,19 +110,14 @@ class Reasons:
 
     def _slower(self) -> str:
         """Where the two distributions of latency differ most, weighed by the evidence."""
-        lanes, shape = self.books.lanes, self.ledger.shape
-        lane = max(range(len(shape)), key=lambda place: shape[place].value)
-        canary, stable = self.ledger.canary, self.ledger.stable
-        edge = explain.seconds(lanes.edges[lane])
-        place = LOW + 4 + lane
-        words = f"{self.rules.who} is slower than stable"
-        if not (canary[T] and stable[T] and place < min(len(canary), len(stable))):
+        words, found = f"{self.rules.who} is slower than stable", slower_at(self.books, self.ledger)
+        if found is None:
             return words
-        mine, theirs = canary[place] / canary[T], stable[place] / stable[T]
+        mine, theirs = found.bad / found.samples, found.stable_bad / found.stable_samples
         return (
-            f"{words}: {explain.percent(mine)} of its {explain.number(canary[T])} requests took longer than "
-            f"{edge}, of stable's requests {explain.percent(theirs)} in the same minutes, "
-            f"at {self.rules.step.weight} % traffic"
+            f"{words}: {explain.percent(mine)} of its {explain.number(found.samples)} requests took longer "
+            f"than {explain.seconds(found.edge)}, of stable's requests {explain.percent(theirs)} in the same "
+            f"minutes, at {self.rules.step.weight} % traffic"
         )
 
     def _gauge(self, metric: str) -> str:
