@@ -94,6 +94,20 @@ def test_how_a_release_on_its_way_stands_is_told_with_where_it_is():
     assert paused.startswith("Paused: no fault found so far; observed for 8 min")
 
 
+def test_at_full_weight_nothing_is_said_of_stable():
+    walk = ((10, timedelta(minutes=3.5)), (50, timedelta(minutes=3.5)), (100, timedelta(minutes=2)))
+    record = recorded.release(walk=walk)
+    rose = next(n for n, o in enumerate(record.observations) if o.weight_applied == 100)
+    seen = list(record.observations)
+    seen[rose] = seen[rose].model_copy(update={"stable": seen[rose - 1].stable})
+    for spec in (recorded.SPEC, LITERAL):
+        found = explained(replace(record, observations=tuple(seen)), spec)
+        assert "in the same minutes" not in found.sentence
+        assert "; stable gets no requests to compare with at 100 % traffic" in found.sentence
+        number = rows(found)["stable"]
+        assert (number.value, number.meaning) == ("-", "gets no requests to compare with at 100 % traffic")
+
+
 def test_what_took_it_back_besides_a_verdict_comes_first():
     cause = Cause(
         revision="2222222222", trigger="crash-loop", reason="2 exits in 5m", at=recorded.BEGAN, weight=10

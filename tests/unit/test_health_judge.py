@@ -315,6 +315,23 @@ def test_latency_beyond_the_limit_and_latency_worse_than_stable() -> None:
     )
 
 
+@pytest.mark.parametrize(("bad", "words"), [({"slow": 300}, "took longer"), ({"errors": 300}, "failed")])
+def test_at_full_weight_there_is_nothing_to_compare_with(bad: dict[str, int], words: str) -> None:
+    """The observation in which the weight rose still has requests to stable."""
+    before = [observe(number, weight=50, place=1) for number in range(12)]
+    rose = observe(12, weight=100, place=2, stable=arm(300, slow=0, revision="old"))
+    after = [
+        observe(number, arm(1000, **bad), arm(0, revision="old"), weight=100, place=2)
+        for number in range(13, 20)
+    ]
+    found = verdicts([*before, rose, *after])
+    verdict = found[first(found, VerdictKind.ROLLBACK)]
+    assert words in verdict.reason
+    assert "; stable gets no requests to compare with, at 100 % traffic" in verdict.reason
+    assert "same minutes" not in verdict.reason
+    assert {(item.stable, item.stable_samples, item.slower) for item in verdict.evidence} == {(None, 0, None)}
+
+
 def test_latency_of_new_processes_is_not_counted_at_first() -> None:
     found = verdicts(steady(20, arm(1000, slow=900)))
     assert first(found, VerdictKind.ROLLBACK) == 3, "30 s are not looked at"

@@ -41,6 +41,9 @@ from phoenix_orch.kernel.units import Duration
 from phoenix_orch.rollout.spec import Model, RolloutSpec, Step
 from phoenix_orch.rollout.status import Cause
 
+ALONE = "gets no requests to compare with at 100 % traffic"
+"""Of stable."""
+
 STRONGEST = 1_000_000
 """Rarer than one in so many is not told."""
 
@@ -394,7 +397,8 @@ def _told(point: Point, drawn: Picture) -> str:
         text = f"{counted} = {percent(known.observed)} ({_interval(known, drawn)})"
         if point.stable is None:
             return text
-        return f"{text}; they gave up on {percent(point.stable.observed)} of stable's in the same minutes"
+        when = "in the same minutes" if point.weight < 100 else "earlier in this release"
+        return f"{text}; they gave up on {percent(point.stable.observed)} of stable's {when}"
     if drawn.metric == SLOWER and drawn.edge is not None:
         text = (
             f"canary took longer than {explain.seconds(drawn.edge)} in {counted} = {percent(known.observed)}"
@@ -402,6 +406,8 @@ def _told(point: Point, drawn: Picture) -> str:
         beside = f"; stable in {percent(point.stable.observed)}" if point.stable is not None else ""
         return f"{text} ({_interval(known, drawn)}){beside} in the same minutes"
     text = f"canary {counted} = {percent(known.observed)} ({_interval(known, drawn)}{limit})"
+    if point.weight == 100:
+        return f"{text}; stable {ALONE}"
     if point.stable is None:
         return text
     return f"{text}; stable {_verb(drawn.metric)} {percent(point.stable.observed)} in the same minutes"
@@ -452,7 +458,9 @@ def _numbers(
     found = []
     for name, known, rest in (("canary", point.canary, limit), ("stable", point.stable, "")):
         if known is None:
-            found.append(Number(name=name, value="-", meaning="no requests in this step"))
+            alone = name == "stable" and point.weight == 100
+            meaning = ALONE if alone else "no requests in this step"
+            found.append(Number(name=name, value="-", meaning=meaning))
             continue
         of = f"{explain.number(known.bad)} of {explain.number(known.requests)}"
         meaning = f"{of} {what}; {_interval(known, drawn)}{rest}"

@@ -198,9 +198,11 @@ def given_up(rules: Rules, ledger: Ledger, *, dispersion: float = 1.0, width: fl
     )
 
 
-def slower_at(books: Books, ledger: Ledger) -> Slower | None:
+def slower_at(rules: Rules, books: Books, ledger: Ledger) -> Slower | None:
     """Where the two distributions of latency differ most, weighed by the evidence; None: without requests of
     both in this step."""
+    if rules.step.weight == 100:
+        return None
     canary, stable, shape = ledger.canary, ledger.stable, ledger.shape
     if not shape or not canary[T] or not stable[T]:
         return None

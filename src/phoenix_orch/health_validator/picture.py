@@ -126,6 +126,8 @@ def _points(
         if item is not None and not decided:  # what the judge counted, and nothing else beside it
             mine, theirs = _judged(item, mine, theirs)
         decided = decided or verdict.kind is VerdictKind.ROLLBACK  # it is repeated from now on
+        if place.weight == 100 and metric != ABANDONED:
+            theirs = None  # it gets no requests: what there is is older than the step
         yield Point(
             seconds=(observation.t1 - (begun or observation.t0)).total_seconds(),
             step=observation.step,

@@ -81,13 +81,15 @@ class Reasons:
                 f"({span}, limit {explain.percent(measure.limit)})"
             )
             beside = "stable failed {}"
-        if measure.stable_total > 0:
+        if weight == 100:
+            words += "; stable gets no requests to compare with"
+        elif measure.stable_total > 0:
             stable = explain.percent(measure.stable_bad / measure.stable_total)
             words += f"; {beside.format(stable)} in the same minutes"
         return f"{words}, at {weight} % traffic"
 
     def _beside_rate(self, measure: Measure) -> str:
-        if measure.stable_total <= 0:
+        if self.rules.step.weight == 100 or measure.stable_total <= 0:
             return ""
         return f"; stable {_rate(measure.stable_bad, measure.stable_total)}"
 
@@ -110,7 +112,10 @@ class Reasons:
 
     def _slower(self) -> str:
         """Where the two distributions of latency differ most, weighed by the evidence."""
-        words, found = f"{self.rules.who} is slower than stable", slower_at(self.books, self.ledger)
+        words, found = (
+            f"{self.rules.who} is slower than stable",
+            slower_at(self.rules, self.books, self.ledger),
+        )
         if found is None:
             return words
         mine, theirs = found.bad / found.samples, found.stable_bad / found.stable_samples
