@@ -49,6 +49,24 @@ def test_a_rollback_is_told_in_a_sentence_and_numbers():
     assert (metric.metric, metric.breached, metric.title) == ("errorRate", True, "error rate")
 
 
+def test_who_came_after_the_last_look_is_not_said_to_be_counted():
+    """Until the router follows, requests go on to the canary, and nobody observes them any more."""
+    back = explained(BAD, LITERAL)
+    assert rows(back)["exposed"].meaning.startswith("requests went to the canary until the verdict, ")
+    (note,) = back.notes
+    assert note == (
+        "requests that came after the verdict, until the router sent the canary nothing, are not counted in "
+        "what went to it"
+    )
+    cause = Cause(revision="2222222222", trigger="person", reason="abort", at=recorded.BEGAN, weight=50)
+    aborted = explained(recorded.release(), LITERAL, cause=cause)
+    assert "until the last observation, " in rows(aborted)["exposed"].meaning
+    assert "came after the last observation" in aborted.notes[-1]
+    going = explained(recorded.release(), LITERAL)
+    assert rows(going)["exposed"].meaning.startswith("requests went to the canary in all, ")
+    assert going.notes == ()
+
+
 def test_the_picture_has_a_point_for_each_observation():
     found = explained(BAD, LITERAL).picture
     assert found is not None
@@ -120,7 +138,7 @@ def test_what_took_it_back_besides_a_verdict_comes_first():
 
 def test_a_record_that_says_something_else_now_says_so():
     cause = Cause(revision="2222222222", trigger="verdict", reason="too bad", at=recorded.BEGAN, weight=10)
-    (note,) = explained(recorded.release(), LITERAL, cause=cause).notes
+    note, _ = explained(recorded.release(), LITERAL, cause=cause).notes
     assert note.startswith("it was taken back because too bad; judged again")
 
 

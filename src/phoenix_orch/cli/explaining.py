@@ -118,7 +118,9 @@ def _text(found: Explanation, view: RolloutView) -> str:
     limit = width()
     lines = [*_wrapped(found.sentence, limit), ""]
     size = max(len(number.value) for number in found.numbers)
-    lines += [f"  {number.name:<9} {number.value:>{size}}   {number.meaning}" for number in found.numbers]
+    for number in found.numbers:
+        head = f"  {number.name:<9} {number.value:>{size}}   "
+        lines += _wrapped(number.meaning, limit, head=head)
     if found.missing:
         lines += ["", "Missing", *(part for text in found.missing for part in _wrapped(f"  {text}", limit))]
     if found.counterfactual:
@@ -221,12 +223,15 @@ def _draw(found: Explanation, chart: Path | None) -> None:
         say(f"\nthe picture is in {chart}")
 
 
-def _wrapped(text: str, limit: int | None) -> list[str]:
-    """Broken between words on a terminal; whole in a pipe."""
+def _wrapped(text: str, limit: int | None, *, head: str = "") -> list[str]:
+    """Broken between words on a terminal; whole in a pipe. `head` is what stands before it."""
     import textwrap  # noqa: PLC0415
 
     if limit is None:
-        return [text]
-    indent = " " * (len(text) - len(text.lstrip()))
+        return [head + text]
+    indent = " " * (len(head) + len(text) - len(text.lstrip()))
     together = text.replace(" %", "\u00a0%")
-    return [line.replace("\u00a0", " ") for line in textwrap.wrap(together, limit, subsequent_indent=indent)]
+    return [
+        line.replace("\u00a0", " ")
+        for line in textwrap.wrap(together, limit, initial_indent=head, subsequent_indent=indent)
+    ]

@@ -164,7 +164,8 @@ def explained(
     told = _told(drawn.points[index], drawn)
     ended = cause is not None or bool(record.header.outcome)
     lacks = () if ended else missing(found.config, place, verdict)
-    numbers = _numbers(verdict, drawn.points[index], drawn, found.observations[: index + 1])
+    until = _until(verdict, cause)
+    numbers = _numbers(verdict, drawn.points[index], drawn, found.observations[: index + 1], until)
     return Explanation(
         rollout=record.header.rollout,
         release=record.header.release,
@@ -194,7 +195,11 @@ def explained(
         metrics=metrics,
         missing=lacks,
         counterfactual=verdict.counterfactual.sentence if verdict.counterfactual is not None else "",
-        notes=(*_notes(verdict, decided, cause), *_absences(found.observations[: index + 1])),
+        notes=(
+            *_notes(verdict, decided, cause),
+            *_absences(found.observations[: index + 1]),
+            *_uncounted(until),
+        ),
         cause=cause,
         picture=picture(found.config, found.observations, verdicts, metric) if metric is not None else drawn,
     )
@@ -448,9 +453,9 @@ def spoken(length: timedelta) -> str:
 
 
 def _numbers(
-    verdict: Verdict, point: Point, drawn: Picture, until: Sequence[Observation]
+    verdict: Verdict, point: Point, drawn: Picture, seen: Sequence[Observation], until: str
 ) -> tuple[Number, ...]:
-    """Canary, stable, evidence, exposed requests."""
+    """Canary, stable, evidence, exposed requests. `until`: see `_until`."""
     what = {"errorRate": "failed", ABANDONED: "given up on"}.get(drawn.metric, "slower than the limit")
     if drawn.edge is not None:
         what = f"took longer than {explain.seconds(drawn.edge)}"
@@ -469,10 +474,11 @@ def _numbers(
         bar = explain.odds(verdict.e_threshold) if verdict.e_threshold is not None else "-"
         meaning = f"against the release; from {bar} on it is taken back"
         found.append(Number(name="evidence", value=explain.odds(verdict.e), meaning=meaning))
-    exposed = sum(observation.canary.arrived for observation in until)
-    failed = sum(observation.canary.errors for observation in until)
-    left = sum(observation.canary.abandoned for observation in until)
-    meaning = f"requests went to the canary in all, {explain.number(failed)} of them failed"
+    exposed = sum(observation.canary.arrived for observation in seen)
+    failed = sum(observation.canary.errors for observation in seen)
+    left = sum(observation.canary.abandoned for observation in seen)
+    span = f"until {until}" if until else "in all"
+    meaning = f"requests went to the canary {span}, {explain.number(failed)} of them failed"
     if left:
         meaning += f", clients gave up on {explain.number(left)}"
     found.append(Number(name="exposed", value=explain.number(exposed), meaning=meaning))
@@ -489,6 +495,21 @@ def _notes(verdict: Verdict, decided: Verdict | None, cause: Cause | None) -> It
         yield (
             f"{decided.kind.value} was said then; judged again the record says {verdict.kind.value}: the "
             "policy has changed, or older observations are not kept any more"
+        )
+
+
+def _until(verdict: Verdict, cause: Cause | None) -> str:
+    """What ended the counting of a release that was taken back; empty where nothing came after it."""
+    if verdict.kind is VerdictKind.ROLLBACK:
+        return "the verdict"
+    return "the last observation" if cause is not None else ""
+
+
+def _uncounted(until: str) -> Iterator[str]:
+    if until:
+        yield (
+            f"requests that came after {until}, until the router sent the canary nothing, are not counted in "
+            "what went to it"
         )
 
 
