@@ -224,6 +224,49 @@ def test_words_for_evidence_and_time():
     assert [about(s) for s in (0.2, 59, 1020, 7200, 200_000)] == ["1 s", "59 s", "17 min", "2 h", "2.3 d"]
 
 
+# -- few requests -------------------------------------------------------------------------------------
+
+
+def few(observation):
+    """Three of seven requests fail within two looks."""
+    number = (observation.t0 - recorded.BEGAN) // timedelta(seconds=10)
+    bad, total = [(2, 4), (1, 3)][number]
+    canary = observation.canary.model_copy(update={"requests": total, "errors": bad, "buckets": ()})
+    return observation.model_copy(update={"canary": canary})
+
+
+TIGHT = RolloutSpec(
+    phases=(Phase(name="a", weight=10, duration=timedelta(minutes=5), limits=Limits(error_rate="0.1%")),),
+    policy=Policy(statistical=Statistical(dispersion_unknown=1.0)),
+)
+SEEN = recorded.changed(recorded.release(walk=((10, timedelta(seconds=20)),)), few)
+
+
+def test_an_interval_that_holds_the_limit_is_not_told_beside_evidence_that_excludes_it():
+    found = explained(SEEN, TIGHT)
+    (metric,) = found.metrics
+    assert metric.lower < metric.share_limit < metric.upper
+    assert "Canary failed 3 of 7 requests = 42.9 % (limit 0.1 %); " in found.sentence
+    assert rows(found)["canary"].meaning == "3 of 7 failed; limit 0.1 %"
+    assert explain.interval(metric.lower, metric.upper) not in explaining._metrics(found.metrics, strong=True)
+    going = explained(replace(SEEN, observations=SEEN.observations[:1]), TIGHT)
+    assert "95 % interval" in going.sentence
+
+
+def test_evidence_says_of_which_tests_it_is():
+    found = explained(SEEN, TIGHT)
+    (metric,) = found.metrics
+    assert metric.e == metric.e_limit > found.e
+    assert f"evidence this strong ({explain.odds(found.e)}, all tests together)" in found.sentence
+    assert rows(found)["evidence"].meaning.startswith("all tests together; ")
+    shown = explaining._metrics(found.metrics, strong=True)
+    assert "STRONGEST TEST" in shown
+    assert f"{explain.odds(metric.e)}, limit" in shown
+    slow = explaining._metrics(explained(SLOW, recorded.SPEC).metrics, strong=True).splitlines()
+    assert ", limit" in next(line for line in slow if line.startswith("latency p95"))
+    assert ", stable" in next(line for line in slow if line.startswith("over 50 ms"))
+
+
 # -- slower than stable ------------------------------------------------------------------------------
 
 
@@ -288,6 +331,8 @@ def test_slower_than_stable_is_a_row_of_the_table():
     (row,) = [line for line in shown.splitlines() if line.startswith("over 50 ms")]
     assert rows(found)["canary"].value in row
     assert rows(found)["stable"].value in row
+    (metric,) = [item for item in found.metrics if item.slower is not None]
+    assert explain.part(metric.blame_stable) in row
 
 
 # -- drawing -----------------------------------------------------------------------------------------

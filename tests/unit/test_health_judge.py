@@ -277,6 +277,22 @@ def test_a_higher_error_rate_is_convicted_in_words_and_numbers() -> None:
     )
 
 
+FEW = [observe(0, arm(3, 1), arm(400, revision="old")), observe(1, arm(4, 2), arm(400, revision="old"))]
+
+
+def test_an_interval_that_tells_less_than_the_evidence_is_left_out() -> None:
+    """It is made for shares near the limit: of few requests it holds the limit that the evidence excludes."""
+    _, verdict = run(FEW)
+    (errors, *_) = verdict.evidence
+    assert verdict.kind is VerdictKind.ROLLBACK
+    assert "limit" in errors.blamed
+    assert errors.lower is not None
+    assert errors.lower < 0.001
+    assert verdict.reason.startswith(
+        "canary failed 3 of 7 requests = 42.9 % (limit 0.1 %); stable failed 0 %"
+    )
+
+
 def test_a_canary_worse_than_stable_within_its_limits_is_convicted_too() -> None:
     loose = spec(Limits(error_rate="5%"))
     story = steady(60, arm(1000, 10), arm(4000, 4, revision="old"))

@@ -145,8 +145,8 @@ def _metrics(metrics: tuple[Metric, ...], *, strong: bool) -> str:
     for item in metrics:
         values.append(_values(item))
         counts.append(_counts(item, strong=strong))
-        if item.slower is not None and "stable" in item.blamed:
-            values.append(_values_beside(item.slower))
+        if item.slower is not None and _apart(item):
+            values.append(_values_beside(item, item.slower))
             counts.append(_counts_beside(item, item.slower))
     names = [row[0] for row in values]
     header = (*VALUES, *COUNTS)
@@ -158,8 +158,8 @@ def _metrics(metrics: tuple[Metric, ...], *, strong: bool) -> str:
     return f"{columns(VALUES, values, empty=empty)}\n\n{columns((VALUES[0], *COUNTS), named, empty=empty)}"
 
 
-VALUES = ("METRIC", "CANARY", "LIMIT", "STABLE", "TIER")
-COUNTS = ("EVIDENCE", "BLAME", "N", "INTERVAL", "ALLOWED", "DISPERSION")
+VALUES = ("METRIC", "CANARY", "LIMIT", "STABLE", "TIER", "STRONGEST TEST")
+COUNTS = ("BLAME", "N", "INTERVAL", "ALLOWED", "DISPERSION")
 
 
 def _values(item: Metric) -> tuple[str, ...]:
@@ -169,35 +169,45 @@ def _values(item: Metric) -> tuple[str, ...]:
         words.shown(item.metric, item.limit),
         words.shown(item.metric, item.stable_observed, item.stable_bound),
         item.tier.value if item.tier is not None else "",
+        _strongest(item),
     )
 
 
-def _values_beside(found: Slower) -> tuple[str, ...]:
+def _strongest(item: Metric) -> str:
+    """Evidence of one test alone, and against what; that of all latency may have a row of its own."""
+    sides = [("limit", item.e_limit), ("stable", None if _apart(item) else item.e_stable)]
+    known = [(e, side) for side, e in sides if e is not None]
+    if not known:
+        return ""
+    e, side = max(known, key=lambda pair: pair[0])
+    return f"{words.odds(e)}, {side}"
+
+
+def _apart(item: Metric) -> bool:
+    return item.slower is not None and "stable" in item.blamed
+
+
+def _values_beside(item: Metric, found: Slower) -> tuple[str, ...]:
     """Of all latency, the edge at which both variants differ most."""
     mine, theirs = found.bad / found.samples, found.stable_bad / found.stable_samples
-    return f"over {words.seconds(found.edge)}", words.percent(mine), "-", words.percent(theirs), ""
+    name, test = f"over {words.seconds(found.edge)}", f"{words.odds(item.e_stable or 0.0)}, stable"
+    return name, words.percent(mine), "-", words.percent(theirs), "", test
 
 
 def _counts_beside(item: Metric, found: Slower) -> tuple[str, ...]:
-    return (
-        words.odds(item.e_stable) if item.e_stable is not None else "",
-        "",
-        words.number(found.samples),
-        "",
-        "",
-        "",
-    )
+    return words.part(item.blame_stable), words.number(found.samples), "", "", ""
 
 
 def _counts(item: Metric, *, strong: bool) -> tuple[str, ...]:
     """The interval is of the share of bad requests, which for latency is another thing than the value."""
     interval = allowed = ""
+    blame = item.blame - item.blame_stable if _apart(item) else item.blame
     if item.lower is not None and item.upper is not None:
-        interval = words.interval(item.lower, item.upper)
+        if words.tells(item.lower, item.upper, item.share_limit, convicted="limit" in item.blamed):
+            interval = words.interval(item.lower, item.upper)
         allowed = words.percent(item.share_limit) if item.share_limit is not None else ""
     return (
-        words.odds(item.e) if item.e is not None else "",
-        words.part(item.blame) if item.blame and strong else "",
+        words.part(blame) if blame and strong else "",
         words.number(item.n) if item.n else "",
         interval,
         allowed,

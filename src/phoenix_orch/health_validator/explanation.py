@@ -81,6 +81,8 @@ class Metric(Model):
     """All latency against stable's, where this metric stands for it."""
     blame: float
     """Part of the whole evidence that this metric brought, 0..1."""
+    blame_stable: float = 0.0
+    """Of that, what the comparison with stable brought."""
     dispersion: float | None
     width: float | None = None
     """The dispersion that the intervals are made with."""
@@ -161,7 +163,7 @@ def explained(
     drawn = _deciding_picture(found, verdicts, verdict)
     after = timedelta(seconds=round((observation.t1 - found.observations[0].t0).total_seconds(), 1))
     metrics = tuple(_metrics(verdict.evidence))
-    told = _told(drawn.points[index], drawn)
+    told = _told(drawn.points[index], drawn, verdict)
     ended = cause is not None or bool(record.header.outcome)
     lacks = () if ended else missing(found.config, place, verdict)
     until = _until(verdict, cause)
@@ -306,6 +308,7 @@ def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
             blamed=item.blamed,
             slower=item.slower,
             blame=item.share,
+            blame_stable=item.share_stable,
             dispersion=item.dispersion,
             width=item.width,
             tolerance=item.tolerance,
@@ -361,8 +364,8 @@ def _sentence(verdict: Verdict, opening: str, told: str, *, lacks: tuple[str, ..
         parts.append(told)
     if verdict.kind is VerdictKind.ROLLBACK and verdict.e is not None and verdict.e > 1:
         parts.append(
-            f"if the release were healthy, evidence this strong ({explain.odds(verdict.e)}) would appear in "
-            f"{rarity(verdict.e)} rollouts"
+            f"if the release were healthy, evidence this strong ({explain.odds(verdict.e)}, all tests "
+            f"together) would appear in {rarity(verdict.e)} rollouts"
         )
     waits = verdict.kind is VerdictKind.HOLD or (verdict.kind is VerdictKind.EXTEND and not lacks)
     if waits and not ended:
@@ -391,13 +394,12 @@ def _blamed(verdict: Verdict) -> list[str]:
     return told.split(", ") if found else [explain.title(name) for name in verdict.blame]
 
 
-def _told(point: Point, drawn: Picture) -> str:
+def _told(point: Point, drawn: Picture, verdict: Verdict) -> str:
     """Both variants in the present step, in words."""
     if point.canary is None:
         return ""
     known, percent = point.canary, explain.percent
     counted = _what(drawn.metric).format(bad=explain.number(known.bad), n=explain.number(known.requests))
-    limit = f", limit {percent(point.limit)}" if point.limit is not None else ""
     if drawn.metric == ABANDONED:
         text = f"{counted} = {percent(known.observed)} ({_interval(known, drawn)})"
         if point.stable is None:
@@ -410,7 +412,7 @@ def _told(point: Point, drawn: Picture) -> str:
         )
         beside = f"; stable in {percent(point.stable.observed)}" if point.stable is not None else ""
         return f"{text} ({_interval(known, drawn)}){beside} in the same minutes"
-    text = f"canary {counted} = {percent(known.observed)} ({_interval(known, drawn)}{limit})"
+    text = f"canary {counted} = {percent(known.observed)} ({_allowed(known, point, drawn, verdict)})"
     if point.weight == 100:
         return f"{text}; stable {ALONE}"
     if point.stable is None:
@@ -437,6 +439,18 @@ def _interval(known: Known, drawn: Picture) -> str:
     return f"{explain.percent(drawn.confidence)} interval {explain.interval(known.lower, known.upper)}"
 
 
+def _allowed(known: Known, point: Point, drawn: Picture, verdict: Verdict) -> str:
+    """The canary's interval, where it may stand beside the evidence, and the limit."""
+    item = evidence_of(verdict, drawn.metric)
+    convicted = item is not None and "limit" in item.blamed
+    parts = []
+    if explain.tells(known.lower, known.upper, point.limit, convicted=convicted):
+        parts.append(_interval(known, drawn))
+    if point.limit is not None:
+        parts.append(f"limit {explain.percent(point.limit)}")
+    return ", ".join(parts)
+
+
 def spoken(length: timedelta) -> str:
     """`3 min 30 s`."""
     seconds = round(length.total_seconds())
@@ -459,20 +473,20 @@ def _numbers(
     what = {"errorRate": "failed", ABANDONED: "given up on"}.get(drawn.metric, "slower than the limit")
     if drawn.edge is not None:
         what = f"took longer than {explain.seconds(drawn.edge)}"
-    limit = f", limit {explain.percent(point.limit)}" if point.limit is not None else ""
     found = []
-    for name, known, rest in (("canary", point.canary, limit), ("stable", point.stable, "")):
+    for name, known in (("canary", point.canary), ("stable", point.stable)):
         if known is None:
             alone = name == "stable" and point.weight == 100
             meaning = ALONE if alone else "no requests in this step"
             found.append(Number(name=name, value="-", meaning=meaning))
             continue
         of = f"{explain.number(known.bad)} of {explain.number(known.requests)}"
-        meaning = f"{of} {what}; {_interval(known, drawn)}{rest}"
+        rest = _allowed(known, point, drawn, verdict) if name == "canary" else _interval(known, drawn)
+        meaning = f"{of} {what}; {rest}"
         found.append(Number(name=name, value=explain.percent(known.observed), meaning=meaning))
     if verdict.e is not None:
         bar = explain.odds(verdict.e_threshold) if verdict.e_threshold is not None else "-"
-        meaning = f"against the release; from {bar} on it is taken back"
+        meaning = f"all tests together; from {bar} on it is taken back"
         found.append(Number(name="evidence", value=explain.odds(verdict.e), meaning=meaning))
     exposed = sum(observation.canary.arrived for observation in seen)
     failed = sum(observation.canary.errors for observation in seen)

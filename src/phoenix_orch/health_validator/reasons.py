@@ -41,7 +41,8 @@ class Reasons:
         elif worst.metric == ABANDONED:
             fault = self._given_up()
         elif measure is not None:
-            fault = self._fault(measure)
+            against_limit = any((part.metric, part.versus) == (worst.metric, "limit") for part in blamed)
+            fault = self._fault(measure, convicted=against_limit)
         else:
             fault = self._gauge(worst.metric)
         words = (
@@ -51,7 +52,8 @@ class Reasons:
         names = dict.fromkeys(f"{explain.title(part.metric)} against {part.versus}" for part in blamed)
         return f"{words}; blamed: {', '.join(names)}"
 
-    def _fault(self, measure: Measure) -> str:
+    def _fault(self, measure: Measure, *, convicted: bool = False) -> str:
+        """`convicted`: by evidence against the limit."""
         alpha = self.rules.parameters.alpha_pass
         who, weight = self.rules.who, self.rules.step.weight
         of = explain.number(round(measure.total))
@@ -66,19 +68,21 @@ class Reasons:
             return f"{who} was beyond the limit of {explain.title(measure.metric)} in earlier steps"
         lower, upper = measure.shown(alpha)
         share = explain.percent(measure.bad / measure.total)
-        span = f"{round((1 - alpha) * 100)} % interval {explain.interval(lower, upper)}"
+        span = f"{round((1 - alpha) * 100)} % interval {explain.interval(lower, upper)}, "
+        if not explain.tells(lower, upper, measure.limit, convicted=convicted):
+            span = ""
         count = explain.number(round(measure.bad))
         if measure.metric in QUANTILE:
             limit = explain.shown(measure.metric, self.limit(measure))
             words = (
                 f"{count} of {of} requests to {who} took longer than {limit} = {share} "
-                f"({span}, {explain.percent(measure.limit)} allowed)"
+                f"({span}{explain.percent(measure.limit)} allowed)"
             )
             beside = "of stable's requests {} were that slow"
         else:
             words = (
                 f"{who} failed {count} of {of} requests = {share} "
-                f"({span}, limit {explain.percent(measure.limit)})"
+                f"({span}limit {explain.percent(measure.limit)})"
             )
             beside = "stable failed {}"
         if weight == 100:
