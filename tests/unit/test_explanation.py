@@ -325,6 +325,18 @@ def test_the_key_that_made_worse_than_stable_decide_is_named():
     assert "onRelativeRegression" not in explained(BAD, recorded.SPEC).sentence
 
 
+def test_slower_than_stable_where_no_latency_is_limited_is_told_in_the_judges_words():
+    """A later step limits it, so it is compared in this one too, and the table has no row of it."""
+    first, second = recorded.SPEC.phases
+    alone = first.model_copy(update={"limits": Limits(error_rate="1%")})
+    found = explained(SLOW, recorded.SPEC.model_copy(update={"phases": (alone, second)}))
+    assert found.kind is VerdictKind.ROLLBACK
+    assert found.weight == 10
+    assert "Canary is slower than stable: " in found.sentence
+    assert "took longer than 50 ms" in found.sentence
+    assert "Canary failed" not in found.sentence
+
+
 def test_slower_than_stable_is_a_row_of_the_table():
     found = explained(SLOW, recorded.SPEC)
     shown = explaining._metrics(found.metrics, strong=True)

@@ -25,6 +25,7 @@ from phoenix_orch.health_validator.observation import (
 )
 from phoenix_orch.health_validator.picture import (
     DRAWN,
+    LATENCY,
     SLOWER,
     Known,
     Picture,
@@ -163,7 +164,7 @@ def explained(
     drawn = _deciding_picture(found, verdicts, verdict)
     after = timedelta(seconds=round((observation.t1 - found.observations[0].t0).total_seconds(), 1))
     metrics = tuple(_metrics(verdict.evidence))
-    told = _told(drawn.points[index], drawn, verdict)
+    told = _unshown(verdict) or _told(drawn.points[index], drawn, verdict)
     ended = cause is not None or bool(record.header.outcome)
     lacks = () if ended else missing(found.config, place, verdict)
     until = _until(verdict, cause)
@@ -392,6 +393,16 @@ def _blamed(verdict: Verdict) -> list[str]:
     """`error rate against limit`, as in the reason of the verdict; without evidence the metric alone."""
     _, found, told = verdict.reason.partition("; blamed: ")
     return told.split(", ") if found else [explain.title(name) for name in verdict.blame]
+
+
+def _unshown(verdict: Verdict) -> str:
+    """The judge's words for a latency worse than stable's of which the step has no numbers; else empty."""
+    if verdict.kind is not VerdictKind.ROLLBACK or not verdict.convicts or not verdict.blame:
+        return ""
+    worst = verdict.blame[0]
+    item = evidence_of(verdict, worst)
+    apart = item is None or (item.slower is None and item.share_stable > item.share - item.share_stable)
+    return verdict.reason.partition(". If the version")[0] if worst in LATENCY and apart else ""
 
 
 def _told(point: Point, drawn: Picture, verdict: Verdict) -> str:

@@ -121,7 +121,7 @@ class Reasons:
             slower_at(self.rules, self.books, self.ledger),
         )
         if found is None:
-            return words
+            return f"{words}, as seen in earlier steps"
         mine, theirs = found.bad / found.samples, found.stable_bad / found.stable_samples
         return (
             f"{words}: {explain.percent(mine)} of its {explain.number(found.samples)} requests took longer "
