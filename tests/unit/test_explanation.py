@@ -13,12 +13,13 @@ from tests.unit import recorded
 
 from phoenix_orch.cli import chart_file, chart_terminal, explaining
 from phoenix_orch.health_validator import explain
-from phoenix_orch.health_validator.explanation import explained, rarity, spoken, unrecorded
+from phoenix_orch.health_validator.explanation import explained, unrecorded
 from phoenix_orch.health_validator.foreseen import about
 from phoenix_orch.health_validator.judge import JudgeConfig
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.health_validator.picture import picture
 from phoenix_orch.health_validator.recording import Header
+from phoenix_orch.health_validator.telling import rarity, spoken
 from phoenix_orch.health_validator.whatif import judged
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec, Statistical
