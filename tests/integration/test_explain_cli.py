@@ -110,7 +110,7 @@ def test_explain_fits_the_terminal(phoenix, monkeypatch, columns):
     assert max(map(len, lines)) <= columns
     assert [line for line in lines if "…" in line] == []
     headers = [line.split() for line in lines if line.startswith("METRIC")]
-    assert headers[-1][-6:] == ["EVIDENCE", "BLAME", "N", "INTERVAL", "ALLOWED", "DISPERSION"]
+    assert headers[-1][-5:] == ["BLAME", "N", "INTERVAL", "ALLOWED", "DISPERSION"]
     assert len(headers) == (2 if columns == 80 else 1)
 
 

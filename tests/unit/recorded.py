@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from phoenix_orch.health_validator.observation import Arm, Observation
@@ -74,4 +75,4 @@ def arm(dice: random.Random, revision: str, mean: float, failing: float) -> Arm:
 
 def changed(recording: Recording, change: Callable[[Observation], Observation]) -> Recording:
     found = tuple(change(observation) for observation in recording.observations)
-    return Recording(recording.source, recording.header, found, recording.placed)
+    return replace(recording, observations=found)

@@ -11,14 +11,15 @@ from xml.etree import ElementTree as ET
 import pytest
 from tests.unit import recorded
 
-from phoenix_orch.cli import chart_file, chart_terminal
+from phoenix_orch.cli import chart_file, chart_terminal, explaining
 from phoenix_orch.health_validator import explain
-from phoenix_orch.health_validator.explanation import explained, rarity, spoken, unrecorded
+from phoenix_orch.health_validator.explanation import explained, unrecorded
 from phoenix_orch.health_validator.foreseen import about
 from phoenix_orch.health_validator.judge import JudgeConfig
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.health_validator.picture import picture
 from phoenix_orch.health_validator.recording import Header
+from phoenix_orch.health_validator.telling import rarity, spoken
 from phoenix_orch.health_validator.whatif import judged
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec, Statistical
@@ -47,6 +48,24 @@ def test_a_rollback_is_told_in_a_sentence_and_numbers():
     assert rows(found)["canary"].meaning.startswith(f"{sum(o.canary.errors for o in until)} of ")
     (metric, *_) = found.metrics
     assert (metric.metric, metric.breached, metric.title) == ("errorRate", True, "error rate")
+
+
+def test_who_came_after_the_last_look_is_not_said_to_be_counted():
+    """Until the router follows, requests go on to the canary, and nobody observes them any more."""
+    back = explained(BAD, LITERAL)
+    assert rows(back)["exposed"].meaning.startswith("requests went to the canary until the verdict, ")
+    (note,) = back.notes
+    assert note == (
+        "requests that came after the verdict, until the router sent the canary nothing, are not counted in "
+        "what went to it"
+    )
+    cause = Cause(revision="2222222222", trigger="person", reason="abort", at=recorded.BEGAN, weight=50)
+    aborted = explained(recorded.release(), LITERAL, cause=cause)
+    assert "until the last observation, " in rows(aborted)["exposed"].meaning
+    assert "came after the last observation" in aborted.notes[-1]
+    going = explained(recorded.release(), LITERAL)
+    assert rows(going)["exposed"].meaning.startswith("requests went to the canary in all, ")
+    assert going.notes == ()
 
 
 def test_the_picture_has_a_point_for_each_observation():
@@ -94,6 +113,20 @@ def test_how_a_release_on_its_way_stands_is_told_with_where_it_is():
     assert paused.startswith("Paused: no fault found so far; observed for 8 min")
 
 
+def test_at_full_weight_nothing_is_said_of_stable():
+    walk = ((10, timedelta(minutes=3.5)), (50, timedelta(minutes=3.5)), (100, timedelta(minutes=2)))
+    record = recorded.release(walk=walk)
+    rose = next(n for n, o in enumerate(record.observations) if o.weight_applied == 100)
+    seen = list(record.observations)
+    seen[rose] = seen[rose].model_copy(update={"stable": seen[rose - 1].stable})
+    for spec in (recorded.SPEC, LITERAL):
+        found = explained(replace(record, observations=tuple(seen)), spec)
+        assert "in the same minutes" not in found.sentence
+        assert "; stable gets no requests to compare with at 100 % traffic" in found.sentence
+        number = rows(found)["stable"]
+        assert (number.value, number.meaning) == ("-", "gets no requests to compare with at 100 % traffic")
+
+
 def test_what_took_it_back_besides_a_verdict_comes_first():
     cause = Cause(
         revision="2222222222", trigger="crash-loop", reason="2 exits in 5m", at=recorded.BEGAN, weight=10
@@ -106,7 +139,7 @@ def test_what_took_it_back_besides_a_verdict_comes_first():
 
 def test_a_record_that_says_something_else_now_says_so():
     cause = Cause(revision="2222222222", trigger="verdict", reason="too bad", at=recorded.BEGAN, weight=10)
-    (note,) = explained(recorded.release(), LITERAL, cause=cause).notes
+    note, _ = explained(recorded.release(), LITERAL, cause=cause).notes
     assert note.startswith("it was taken back because too bad; judged again")
 
 
@@ -190,6 +223,129 @@ def test_words_for_evidence_and_time():
     assert spoken(timedelta(minutes=3, seconds=30)) == "3 min 30 s"
     assert spoken(timedelta(hours=2, minutes=5, seconds=9)) == "2 h 5 min"
     assert [about(s) for s in (0.2, 59, 1020, 7200, 200_000)] == ["1 s", "59 s", "17 min", "2 h", "2.3 d"]
+
+
+# -- few requests -------------------------------------------------------------------------------------
+
+
+def few(observation):
+    """Three of seven requests fail within two looks."""
+    number = (observation.t0 - recorded.BEGAN) // timedelta(seconds=10)
+    bad, total = [(2, 4), (1, 3)][number]
+    canary = observation.canary.model_copy(update={"requests": total, "errors": bad, "buckets": ()})
+    return observation.model_copy(update={"canary": canary})
+
+
+TIGHT = RolloutSpec(
+    phases=(Phase(name="a", weight=10, duration=timedelta(minutes=5), limits=Limits(error_rate="0.1%")),),
+    policy=Policy(statistical=Statistical(dispersion_unknown=1.0)),
+)
+SEEN = recorded.changed(recorded.release(walk=((10, timedelta(seconds=20)),)), few)
+
+
+def test_an_interval_that_holds_the_limit_is_not_told_beside_evidence_that_excludes_it():
+    found = explained(SEEN, TIGHT)
+    (metric,) = found.metrics
+    assert metric.lower < metric.share_limit < metric.upper
+    assert "Canary failed 3 of 7 requests = 42.9 % (limit 0.1 %); " in found.sentence
+    assert rows(found)["canary"].meaning == "3 of 7 failed; limit 0.1 %"
+    assert explain.interval(metric.lower, metric.upper) not in explaining._metrics(found.metrics, strong=True)
+    going = explained(replace(SEEN, observations=SEEN.observations[:1]), TIGHT)
+    assert "95 % interval" in going.sentence
+
+
+def test_evidence_says_of_which_tests_it_is():
+    found = explained(SEEN, TIGHT)
+    (metric,) = found.metrics
+    assert metric.e == metric.e_limit > found.e
+    assert f"evidence this strong ({explain.odds(found.e)}, all tests together)" in found.sentence
+    assert rows(found)["evidence"].meaning.startswith("all tests together; ")
+    shown = explaining._metrics(found.metrics, strong=True)
+    assert "STRONGEST TEST" in shown
+    assert f"{explain.odds(metric.e)}, limit" in shown
+    slow = explaining._metrics(explained(SLOW, recorded.SPEC).metrics, strong=True).splitlines()
+    assert ", limit" in next(line for line in slow if line.startswith("latency p95"))
+    assert ", stable" in next(line for line in slow if line.startswith("over 50 ms"))
+
+
+# -- slower than stable ------------------------------------------------------------------------------
+
+
+def slower(observation):
+    """Within the limits: 40 % of the canary's requests take 50 to 100 ms, of stable's 4 %."""
+    requests = observation.canary.requests
+    middle = round(0.4 * requests)
+    buckets = tuple(zip(recorded.EDGES, (requests - middle, middle, 0, 0), strict=True))
+    return observation.model_copy(
+        update={"canary": observation.canary.model_copy(update={"buckets": buckets})}
+    )
+
+
+SLOW = recorded.changed(recorded.release(), slower)
+
+
+def test_slower_than_stable_is_told_with_the_edge_and_both_shares():
+    found = explained(SLOW, recorded.SPEC)
+    assert found.kind is VerdictKind.ROLLBACK
+    (metric,) = [item for item in found.metrics if item.slower is not None]
+    seen = metric.slower
+    mine, theirs = (
+        explain.percent(share) for share in (seen.bad / seen.samples, seen.stable_bad / seen.stable_samples)
+    )
+    assert f"{mine} of its {seen.samples:,} requests took longer than 50 ms" in found.reason
+    assert f"Canary took longer than 50 ms in {seen.bad:,} of {seen.samples:,} requests = {mine} (95 % " in (
+        found.sentence
+    )
+    assert f"; stable in {theirs} in the same minutes" in found.sentence
+    assert "limit 5 %" not in found.sentence
+    assert (rows(found)["canary"].value, rows(found)["stable"].value) == (mine, theirs)
+    assert rows(found)["canary"].meaning.startswith(f"{seen.bad} of {seen.samples} took longer than 50 ms; ")
+
+
+def test_slower_than_stable_is_drawn_at_that_edge():
+    found = explained(SLOW, recorded.SPEC)
+    drawn = found.picture
+    assert (drawn.metric, drawn.edge) == ("latency", 0.05)
+    assert chart_terminal.title(drawn).startswith("slower than 50 ms, 95 % intervals")
+    known = next(point for point in drawn.points if point.seconds == found.after.total_seconds())
+    assert known.limit is None
+    assert 0.2 < known.canary.lower < known.canary.observed < known.canary.upper < 0.6
+    assert known.stable.upper < 0.15
+    asked = explained(SLOW, recorded.SPEC, metric="latencyP95")
+    assert (asked.picture.metric, asked.picture.edge) == ("latencyP95", None)
+    assert asked.sentence == found.sentence
+
+
+def test_the_key_that_made_worse_than_stable_decide_is_named():
+    found = explained(SLOW, recorded.SPEC)
+    assert "(policy.onRelativeRegression: rollback)" in found.sentence
+    held = recorded.SPEC.model_copy(update={"policy": Policy(on_relative_regression="hold")})
+    asked = explained(replace(SLOW, observations=SLOW.observations[:20]), held)
+    assert asked.kind is VerdictKind.HOLD
+    assert "(policy.onRelativeRegression: hold)" in asked.sentence
+    assert "onRelativeRegression" not in explained(BAD, recorded.SPEC).sentence
+
+
+def test_slower_than_stable_where_no_latency_is_limited_is_told_in_the_judges_words():
+    """A later step limits it, so it is compared in this one too, and the table has no row of it."""
+    first, second = recorded.SPEC.phases
+    alone = first.model_copy(update={"limits": Limits(error_rate="1%")})
+    found = explained(SLOW, recorded.SPEC.model_copy(update={"phases": (alone, second)}))
+    assert found.kind is VerdictKind.ROLLBACK
+    assert found.weight == 10
+    assert "Canary is slower than stable: " in found.sentence
+    assert "took longer than 50 ms" in found.sentence
+    assert "Canary failed" not in found.sentence
+
+
+def test_slower_than_stable_is_a_row_of_the_table():
+    found = explained(SLOW, recorded.SPEC)
+    shown = explaining._metrics(found.metrics, strong=True)
+    (row,) = [line for line in shown.splitlines() if line.startswith("over 50 ms")]
+    assert rows(found)["canary"].value in row
+    assert rows(found)["stable"].value in row
+    (metric,) = [item for item in found.metrics if item.slower is not None]
+    assert explain.part(metric.blame_stable) in row
 
 
 # -- drawing -----------------------------------------------------------------------------------------

@@ -277,6 +277,22 @@ def test_a_higher_error_rate_is_convicted_in_words_and_numbers() -> None:
     )
 
 
+FEW = [observe(0, arm(3, 1), arm(400, revision="old")), observe(1, arm(4, 2), arm(400, revision="old"))]
+
+
+def test_an_interval_that_tells_less_than_the_evidence_is_left_out() -> None:
+    """It is made for shares near the limit: of few requests it holds the limit that the evidence excludes."""
+    _, verdict = run(FEW)
+    (errors, *_) = verdict.evidence
+    assert verdict.kind is VerdictKind.ROLLBACK
+    assert "limit" in errors.blamed
+    assert errors.lower is not None
+    assert errors.lower < 0.001
+    assert verdict.reason.startswith(
+        "canary failed 3 of 7 requests = 42.9 % (limit 0.1 %); stable failed 0 %"
+    )
+
+
 def test_a_canary_worse_than_stable_within_its_limits_is_convicted_too() -> None:
     loose = spec(Limits(error_rate="5%"))
     story = steady(60, arm(1000, 10), arm(4000, 4, revision="old"))
@@ -313,6 +329,23 @@ def test_latency_beyond_the_limit_and_latency_worse_than_stable() -> None:
     assert verdict.reason.startswith(
         "150 of 1,000 requests to canary took longer than 100 ms = 15 % (95 % inter"
     )
+
+
+@pytest.mark.parametrize(("bad", "words"), [({"slow": 300}, "took longer"), ({"errors": 300}, "failed")])
+def test_at_full_weight_there_is_nothing_to_compare_with(bad: dict[str, int], words: str) -> None:
+    """The observation in which the weight rose still has requests to stable."""
+    before = [observe(number, weight=50, place=1) for number in range(12)]
+    rose = observe(12, weight=100, place=2, stable=arm(300, slow=0, revision="old"))
+    after = [
+        observe(number, arm(1000, **bad), arm(0, revision="old"), weight=100, place=2)
+        for number in range(13, 20)
+    ]
+    found = verdicts([*before, rose, *after])
+    verdict = found[first(found, VerdictKind.ROLLBACK)]
+    assert words in verdict.reason
+    assert "; stable gets no requests to compare with, at 100 % traffic" in verdict.reason
+    assert "same minutes" not in verdict.reason
+    assert {(item.stable, item.stable_samples, item.slower) for item in verdict.evidence} == {(None, 0, None)}
 
 
 def test_latency_of_new_processes_is_not_counted_at_first() -> None:

@@ -49,6 +49,8 @@ def title(picture: Picture) -> str:
         "latencyP95": "slower than the p95 limit",
     }
     name = what.get(picture.metric, "slower than the p99 limit")
+    if picture.edge is not None:
+        name = f"slower than {explain.seconds(picture.edge)}"
     return f"{name}, {explain.percent(picture.confidence)} intervals that may be watched"
 
 

@@ -19,7 +19,7 @@ from phoenix_orch.health_validator.explanation import (
     explained,
     unrecorded,
 )
-from phoenix_orch.health_validator.observation import Verdict
+from phoenix_orch.health_validator.observation import Slower, Verdict
 from phoenix_orch.health_validator.recording import Header
 from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.orchestrator.views import RolloutView
@@ -118,7 +118,9 @@ def _text(found: Explanation, view: RolloutView) -> str:
     limit = width()
     lines = [*_wrapped(found.sentence, limit), ""]
     size = max(len(number.value) for number in found.numbers)
-    lines += [f"  {number.name:<9} {number.value:>{size}}   {number.meaning}" for number in found.numbers]
+    for number in found.numbers:
+        head = f"  {number.name:<9} {number.value:>{size}}   "
+        lines += _wrapped(number.meaning, limit, head=head)
     if found.missing:
         lines += ["", "Missing", *(part for text in found.missing for part in _wrapped(f"  {text}", limit))]
     if found.counterfactual:
@@ -139,18 +141,25 @@ def _text(found: Explanation, view: RolloutView) -> str:
 def _metrics(metrics: tuple[Metric, ...], *, strong: bool) -> str:
     """`strong`: there is so much evidence that it matters which metric brought it."""
     empty = "nothing is limited"
-    values, counts = [_values(item) for item in metrics], [_counts(item, strong=strong) for item in metrics]
+    values, counts = [], []
+    for item in metrics:
+        values.append(_values(item))
+        counts.append(_counts(item, strong=strong))
+        if item.slower is not None and _apart(item):
+            values.append(_values_beside(item, item.slower))
+            counts.append(_counts_beside(item, item.slower))
+    names = [row[0] for row in values]
     header = (*VALUES, *COUNTS)
     whole = [(*one, *other) for one, other in zip(values, counts, strict=True)]
     limit = width()
     if limit is None or span(header, whole) <= limit:
         return columns(header, whole, empty=empty)
-    named = [(item.title, *other) for item, other in zip(metrics, counts, strict=True)]
+    named = [(name, *other) for name, other in zip(names, counts, strict=True)]
     return f"{columns(VALUES, values, empty=empty)}\n\n{columns((VALUES[0], *COUNTS), named, empty=empty)}"
 
 
-VALUES = ("METRIC", "CANARY", "LIMIT", "STABLE", "TIER")
-COUNTS = ("EVIDENCE", "BLAME", "N", "INTERVAL", "ALLOWED", "DISPERSION")
+VALUES = ("METRIC", "CANARY", "LIMIT", "STABLE", "TIER", "STRONGEST TEST")
+COUNTS = ("BLAME", "N", "INTERVAL", "ALLOWED", "DISPERSION")
 
 
 def _values(item: Metric) -> tuple[str, ...]:
@@ -160,18 +169,45 @@ def _values(item: Metric) -> tuple[str, ...]:
         words.shown(item.metric, item.limit),
         words.shown(item.metric, item.stable_observed, item.stable_bound),
         item.tier.value if item.tier is not None else "",
+        _strongest(item),
     )
+
+
+def _strongest(item: Metric) -> str:
+    """Evidence of one test alone, and against what; that of all latency may have a row of its own."""
+    sides = [("limit", item.e_limit), ("stable", None if _apart(item) else item.e_stable)]
+    known = [(e, side) for side, e in sides if e is not None]
+    if not known:
+        return ""
+    e, side = max(known, key=lambda pair: pair[0])
+    return f"{words.odds(e)}, {side}"
+
+
+def _apart(item: Metric) -> bool:
+    return item.slower is not None and "stable" in item.blamed
+
+
+def _values_beside(item: Metric, found: Slower) -> tuple[str, ...]:
+    """Of all latency, the edge at which both variants differ most."""
+    mine, theirs = found.bad / found.samples, found.stable_bad / found.stable_samples
+    name, test = f"over {words.seconds(found.edge)}", f"{words.odds(item.e_stable or 0.0)}, stable"
+    return name, words.percent(mine), "-", words.percent(theirs), "", test
+
+
+def _counts_beside(item: Metric, found: Slower) -> tuple[str, ...]:
+    return words.part(item.blame_stable), words.number(found.samples), "", "", ""
 
 
 def _counts(item: Metric, *, strong: bool) -> tuple[str, ...]:
     """The interval is of the share of bad requests, which for latency is another thing than the value."""
     interval = allowed = ""
+    blame = item.blame - item.blame_stable if _apart(item) else item.blame
     if item.lower is not None and item.upper is not None:
-        interval = words.interval(item.lower, item.upper)
+        if words.tells(item.lower, item.upper, item.share_limit, convicted="limit" in item.blamed):
+            interval = words.interval(item.lower, item.upper)
         allowed = words.percent(item.share_limit) if item.share_limit is not None else ""
     return (
-        words.odds(item.e) if item.e is not None else "",
-        words.part(item.blame) if item.blame and strong else "",
+        words.part(blame) if blame and strong else "",
         words.number(item.n) if item.n else "",
         interval,
         allowed,
@@ -197,12 +233,15 @@ def _draw(found: Explanation, chart: Path | None) -> None:
         say(f"\nthe picture is in {chart}")
 
 
-def _wrapped(text: str, limit: int | None) -> list[str]:
-    """Broken between words on a terminal; whole in a pipe."""
+def _wrapped(text: str, limit: int | None, *, head: str = "") -> list[str]:
+    """Broken between words on a terminal; whole in a pipe. `head` is what stands before it."""
     import textwrap  # noqa: PLC0415
 
     if limit is None:
-        return [text]
-    indent = " " * (len(text) - len(text.lstrip()))
+        return [head + text]
+    indent = " " * (len(head) + len(text) - len(text.lstrip()))
     together = text.replace(" %", "\u00a0%")
-    return [line.replace("\u00a0", " ") for line in textwrap.wrap(together, limit, subsequent_indent=indent)]
+    return [
+        line.replace("\u00a0", " ")
+        for line in textwrap.wrap(together, limit, initial_indent=head, subsequent_indent=indent)
+    ]

@@ -143,6 +143,16 @@ def interval(lower: float, upper: float) -> str:
     return f"{ends[0]}-{ends[1]} %"
 
 
+def tells(lower: float, upper: float, limit: float | None, *, convicted: bool) -> bool:
+    """Whether an interval may stand beside the evidence. `convicted`: by evidence against the limit.
+
+    Both are valid, yet made for other shares: the interval is narrowest near the limit, the evidence bets on
+    shares far beyond it too, and it goes on where the interval begins anew. Of few requests the interval may
+    hold a limit that the evidence excludes.
+    """
+    return not (convicted and limit is not None and lower <= limit <= upper)
+
+
 @lru_cache(maxsize=512)
 def length(duration: timedelta) -> str:
     """A duration to the second, `600s` as `10m`; below ten seconds to the tenth."""

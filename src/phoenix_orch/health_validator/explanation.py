@@ -6,33 +6,35 @@ observation and so the picture as well. What was decided then is kept beside it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from phoenix_orch.health_validator import explain
-from phoenix_orch.health_validator.config import BAKE
+from phoenix_orch.health_validator import explain, telling
 from phoenix_orch.health_validator.missing import missing
 from phoenix_orch.health_validator.observation import (
     Bound,
     Category,
     MetricEvidence,
-    Observation,
+    Slower,
     Tier,
     Verdict,
     VerdictKind,
 )
-from phoenix_orch.health_validator.picture import DRAWN, Known, Picture, Point, picture
+from phoenix_orch.health_validator.picture import (
+    DRAWN,
+    Picture,
+    beside_stable,
+    evidence_of,
+    picture,
+)
 from phoenix_orch.health_validator.recording import Header, Recording
 from phoenix_orch.health_validator.rules import ABANDONED
+from phoenix_orch.health_validator.telling import Number
 from phoenix_orch.health_validator.whatif import Judged, judged
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import Duration
-from phoenix_orch.rollout.spec import Model, RolloutSpec, Step
+from phoenix_orch.rollout.spec import Model, RolloutSpec
 from phoenix_orch.rollout.status import Cause
-
-STRONGEST = 1_000_000
-"""Rarer than one in so many is not told."""
 
 
 class Metric(Model):
@@ -64,8 +66,12 @@ class Metric(Model):
     e_healthy: float | None
     blamed: tuple[str, ...] = ()
     """Against what it is blamed: limit, stable."""
+    slower: Slower | None = None
+    """All latency against stable's, where this metric stands for it."""
     blame: float
     """Part of the whole evidence that this metric brought, 0..1."""
+    blame_stable: float = 0.0
+    """Of that, what the comparison with stable brought."""
     dispersion: float | None
     width: float | None = None
     """The dispersion that the intervals are made with."""
@@ -73,14 +79,6 @@ class Metric(Model):
     tier: Tier | None
     breached: bool
     window: Duration
-
-
-class Number(Model):
-    """One of the four numbers, ready to print."""
-
-    name: str
-    value: str
-    meaning: str
 
 
 class Explanation(Model):
@@ -143,13 +141,14 @@ def explained(
     place = found.config.step(observation.step)
     verdict = _as_decided(verdict, decided)
     verdicts = (*found.verdicts[:index], verdict, *found.verdicts[index + 1 :])
-    drawn = picture(found.config, found.observations, verdicts, metric or _drawn(verdict, found))
+    drawn = _deciding_picture(found, verdicts, verdict)
     after = timedelta(seconds=round((observation.t1 - found.observations[0].t0).total_seconds(), 1))
     metrics = tuple(_metrics(verdict.evidence))
-    told = _told(drawn.points[index], drawn)
+    told = telling.unshown(verdict) or telling.both(drawn.points[index], drawn, verdict)
     ended = cause is not None or bool(record.header.outcome)
     lacks = () if ended else missing(found.config, place, verdict)
-    numbers = _numbers(verdict, drawn.points[index], drawn, found.observations[: index + 1])
+    until = telling.end(verdict, cause)
+    numbers = telling.numbers(verdict, drawn.points[index], drawn, found.observations[: index + 1], until)
     return Explanation(
         rollout=record.header.rollout,
         release=record.header.release,
@@ -164,9 +163,9 @@ def explained(
         after=after,
         phase=place.phase,
         weight=place.weight,
-        sentence=_sentence(
+        sentence=telling.sentence(
             verdict,
-            _opening(record.header, verdict, cause, after, place=place, standing=standing),
+            telling.beginning(record.header, verdict, cause, after, place=place, standing=standing),
             told,
             lacks=lacks,
             ended=ended,
@@ -179,9 +178,13 @@ def explained(
         metrics=metrics,
         missing=lacks,
         counterfactual=verdict.counterfactual.sentence if verdict.counterfactual is not None else "",
-        notes=(*_notes(verdict, decided, cause), *_absences(found.observations[: index + 1])),
+        notes=(
+            *telling.notes(verdict, decided, cause),
+            *telling.absences(found.observations[: index + 1]),
+            *telling.uncounted(until),
+        ),
         cause=cause,
-        picture=drawn,
+        picture=picture(found.config, found.observations, verdicts, metric) if metric is not None else drawn,
     )
 
 
@@ -248,6 +251,17 @@ def _drawn(verdict: Verdict, found: Judged) -> str:
     return blamed[0] if strongest.share == 0 and blamed else strongest.metric
 
 
+def _deciding_picture(found: Judged, verdicts: Sequence[Verdict], verdict: Verdict) -> Picture:
+    """Of what brought most of the evidence; all latency against stable's where that is it."""
+    metric = _drawn(verdict, found)
+    item = evidence_of(verdict, metric)
+    if item is not None and verdict.convicts and item.share_stable > item.share - item.share_stable:
+        compared = beside_stable(found.config, found.observations, verdicts, item)
+        if compared is not None:
+            return compared
+    return picture(found.config, found.observations, verdicts, metric)
+
+
 def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
     for item in sorted(evidence, key=lambda item: (-item.share, not item.breached)):
         known = [e for e in (item.e_limit, item.e_stable) if e is not None]
@@ -273,7 +287,9 @@ def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
             e_stable=item.e_stable,
             e_healthy=item.e_healthy,
             blamed=item.blamed,
+            slower=item.slower,
             blame=item.share,
+            blame_stable=item.share_stable,
             dispersion=item.dispersion,
             width=item.width,
             tolerance=item.tolerance,
@@ -281,177 +297,3 @@ def _metrics(evidence: Sequence[MetricEvidence]) -> Iterator[Metric]:
             breached=item.breached,
             window=item.window,
         )
-
-
-# -- words ---------------------------------------------------------------------------------------------
-
-
-def rarity(e: float) -> str:
-    """In how many releases that are fine evidence so strong appears."""
-    rounded = min(e, STRONGEST)
-    digits = max(0, math.floor(math.log10(max(rounded, 1))) - 1)
-    return f"fewer than 1 of {math.floor(rounded / 10**digits) * 10**digits:,}"
-
-
-_STANDS = {
-    VerdictKind.ADVANCE: "May advance",
-    VerdictKind.EXTEND: "Needs more evidence",
-    VerdictKind.HOLD: "Held",
-    VerdictKind.CONTINUE: "No fault found so far",
-}
-
-
-_OUTCOMES = {"promoted": "Promoted", "cancelled": "Cancelled", "superseded": "Superseded"}
-
-
-def _opening(
-    header: Header, verdict: Verdict, cause: Cause | None, after: timedelta, *, place: Step, standing: str
-) -> str:
-    """What became of the release, or how it stands; for how long it was observed until then, and where."""
-    if cause is not None and (cause.trigger != "verdict" or verdict.kind is not VerdictKind.ROLLBACK):
-        return f"Rolled back at {cause.weight} % traffic by {cause.trigger}: {cause.reason}"
-    weight = place.weight
-    if verdict.kind is VerdictKind.ROLLBACK:
-        return f"Rolled back after {spoken(after)} at {weight} % traffic"
-    if header.outcome in _OUTCOMES:
-        return f"{_OUTCOMES[header.outcome]}; observed for {spoken(after)}, at last at {weight} % traffic"
-    now = "baking" if place.phase == BAKE else f"in phase {place.phase}"
-    stands = f"{standing}: {_STANDS[verdict.kind].lower()}" if standing else _STANDS[verdict.kind]
-    return f"{stands}; observed for {spoken(after)}, now {now} at {weight} % traffic"
-
-
-def _sentence(verdict: Verdict, opening: str, told: str, *, lacks: tuple[str, ...], ended: bool) -> str:
-    """`lacks`: what is told beside it of a step that wants more evidence; `ended`: the release has."""
-    if verdict.kind is VerdictKind.ADVANCE and verdict.tier is not None:
-        opening += f", limits {_TIERS[verdict.tier]}"
-    parts = [opening]
-    if told:
-        parts.append(told)
-    if verdict.kind is VerdictKind.ROLLBACK and verdict.e is not None and verdict.e > 1:
-        parts.append(
-            f"if the release were healthy, evidence this strong ({explain.odds(verdict.e)}) would appear in "
-            f"{rarity(verdict.e)} rollouts"
-        )
-    waits = verdict.kind is VerdictKind.HOLD or (verdict.kind is VerdictKind.EXTEND and not lacks)
-    if waits and not ended:
-        parts.append(verdict.reason)
-    if verdict.blame:
-        parts.append(f"blamed: {', '.join(_blamed(verdict))}")
-    return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in parts) + "."
-
-
-_TIERS = {
-    Tier.PROVEN: "proven to be kept",
-    Tier.LIKELY: "likely kept",
-    Tier.THIN: "judged on few requests",
-}
-
-
-def _blamed(verdict: Verdict) -> list[str]:
-    """`error rate against limit`, as in the reason of the verdict; without evidence the metric alone."""
-    _, found, told = verdict.reason.partition("; blamed: ")
-    return told.split(", ") if found else [explain.title(name) for name in verdict.blame]
-
-
-def _told(point: Point, drawn: Picture) -> str:
-    """Both variants in the present step, in words."""
-    if point.canary is None:
-        return ""
-    known, percent = point.canary, explain.percent
-    counted = _what(drawn.metric).format(bad=explain.number(known.bad), n=explain.number(known.requests))
-    limit = f", limit {percent(point.limit)}" if point.limit is not None else ""
-    if drawn.metric == ABANDONED:
-        text = f"{counted} = {percent(known.observed)} ({_interval(known, drawn)})"
-        if point.stable is None:
-            return text
-        return f"{text}; they gave up on {percent(point.stable.observed)} of stable's in the same minutes"
-    text = f"canary {counted} = {percent(known.observed)} ({_interval(known, drawn)}{limit})"
-    if point.stable is None:
-        return text
-    return f"{text}; stable {_verb(drawn.metric)} {percent(point.stable.observed)} in the same minutes"
-
-
-def _what(metric: str) -> str:
-    if metric == "errorRate":
-        return "failed {bad} of {n} requests"
-    if metric == ABANDONED:
-        return "clients gave up on {bad} of {n} requests to the canary"
-    return "was slower than the limit in {bad} of {n} requests"
-
-
-def _verb(metric: str) -> str:
-    return "failed" if metric == "errorRate" else "was in"
-
-
-def _interval(known: Known, drawn: Picture) -> str:
-    """`95 % interval 0.13-0.65 %`."""
-    return f"{explain.percent(drawn.confidence)} interval {explain.interval(known.lower, known.upper)}"
-
-
-def spoken(length: timedelta) -> str:
-    """`3 min 30 s`."""
-    seconds = round(length.total_seconds())
-    parts = [
-        f"{count} {unit}"
-        for count, unit in (
-            (seconds // 3600, "h"),
-            (seconds // 60 % 60, "min"),
-            (seconds % 60 if seconds < 3600 else 0, "s"),
-        )
-        if count
-    ]
-    return " ".join(parts) or "0 s"
-
-
-def _numbers(
-    verdict: Verdict, point: Point, drawn: Picture, until: Sequence[Observation]
-) -> tuple[Number, ...]:
-    """Canary, stable, evidence, exposed requests."""
-    what = {"errorRate": "failed", ABANDONED: "given up on"}.get(drawn.metric, "slower than the limit")
-    limit = f", limit {explain.percent(point.limit)}" if point.limit is not None else ""
-    found = []
-    for name, known, rest in (("canary", point.canary, limit), ("stable", point.stable, "")):
-        if known is None:
-            found.append(Number(name=name, value="-", meaning="no requests in this step"))
-            continue
-        of = f"{explain.number(known.bad)} of {explain.number(known.requests)}"
-        meaning = f"{of} {what}; {_interval(known, drawn)}{rest}"
-        found.append(Number(name=name, value=explain.percent(known.observed), meaning=meaning))
-    if verdict.e is not None:
-        bar = explain.odds(verdict.e_threshold) if verdict.e_threshold is not None else "-"
-        meaning = f"against the release; from {bar} on it is taken back"
-        found.append(Number(name="evidence", value=explain.odds(verdict.e), meaning=meaning))
-    exposed = sum(observation.canary.arrived for observation in until)
-    failed = sum(observation.canary.errors for observation in until)
-    left = sum(observation.canary.abandoned for observation in until)
-    meaning = f"requests went to the canary in all, {explain.number(failed)} of them failed"
-    if left:
-        meaning += f", clients gave up on {explain.number(left)}"
-    found.append(Number(name="exposed", value=explain.number(exposed), meaning=meaning))
-    return tuple(found)
-
-
-def _notes(verdict: Verdict, decided: Verdict | None, cause: Cause | None) -> Iterator[str]:
-    if cause is not None and cause.trigger == "verdict" and verdict.kind is not VerdictKind.ROLLBACK:
-        yield (
-            f"it was taken back because {cause.reason}; judged again with the present policy the record "
-            f"says {verdict.kind.value}"
-        )
-    elif decided is not None and decided.at == verdict.at and decided.kind is not verdict.kind:
-        yield (
-            f"{decided.kind.value} was said then; judged again the record says {verdict.kind.value}: the "
-            "policy has changed, or older observations are not kept any more"
-        )
-
-
-def _absences(observations: Sequence[Observation]) -> Iterator[str]:
-    """For how long there was nobody of a variant, so that nobody takes the router's answers for its own."""
-    stable = [observation.stable for observation in observations if observation.stable is not None]
-    for name, arms in (
-        ("the canary", [observation.canary for observation in observations]),
-        ("stable", stable),
-    ):
-        seconds = sum(arm.unserved for arm in arms)
-        if seconds >= 1:
-            length = spoken(timedelta(seconds=seconds))
-            yield f"no instance of {name} was ready for {length}; what the router answered is not counted"

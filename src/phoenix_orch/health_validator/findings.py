@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from phoenix_orch.health_validator.books import EDGES, Books, GaugeBook, Ledger, Numbers, T
 from phoenix_orch.health_validator.ledger import is_bad
-from phoenix_orch.health_validator.measures import Component, Measure, blamed, given_up
+from phoenix_orch.health_validator.measures import Component, Measure, blamed, given_up, slower_at
 from phoenix_orch.health_validator.observation import Bound, MetricEvidence
-from phoenix_orch.health_validator.rules import Gauge, Rules
+from phoenix_orch.health_validator.rules import ABANDONED, Gauge, Rules
 from phoenix_orch.health_validator.sequential import absolute
 
 QUANTILE = {"latencyP95": 0.95, "latencyP99": 0.99}
@@ -58,6 +58,9 @@ def _counted(
     time = timedelta(milliseconds=ledger.observed_ms)
     alpha = rules.parameters.alpha_pass
     lower, upper = measure.shown(alpha)
+    beside = rules.step.weight < 100 or measure.metric == ABANDONED
+    if not beside:  # the interval in which the weight rose still had some requests to stable
+        measure = measure._replace(stable_bad=0.0, stable_total=0.0)
     stable_lower, stable_upper = measure.stable_shown(alpha) if measure.stable_total else (None, None)
     against_limit, part = weighed.get((measure.metric, "limit"), (None, 0.0))
     against_stable, more = weighed.get((measure.metric, "stable"), (None, 0.0))
@@ -69,9 +72,9 @@ def _counted(
         share, edges = QUANTILE[measure.metric], books.lanes.edges
         limit = rules.latency_limits[0 if share == 0.95 else 1] or 0.0
         observed = quantile(ledger.canary, edges, share)
-        stable = quantile(ledger.stable, edges, share)
+        stable = quantile(ledger.stable, edges, share) if beside else None
         bound = bound_of(ledger.canary, edges, share)
-        stable_bound = bound_of(ledger.stable, edges, share)
+        stable_bound = bound_of(ledger.stable, edges, share) if beside else None
         allowed, tolerance = measure.limit, rules.parameters.latency_tolerance + 1
     else:
         limit = measure.limit
@@ -102,6 +105,8 @@ def _counted(
         e_stable=against_stable,
         e_healthy=healthy(measure),
         share=part + more,
+        share_stable=more,
+        slower=slower_at(rules, books, ledger) if measure.metric == rules.spokesman else None,
         dispersion=measure.dispersion,
         width=measure.width,
         tolerance=tolerance,

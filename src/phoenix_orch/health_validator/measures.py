@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from phoenix_orch.health_validator.books import LOW, A, Books, Ledger, N, T, X
+from phoenix_orch.health_validator.books import EDGES, LOW, A, Books, Ledger, N, T, X
 from phoenix_orch.health_validator.environment import alike
 from phoenix_orch.health_validator.ledger import tolerated
-from phoenix_orch.health_validator.observation import Tier
+from phoenix_orch.health_validator.observation import Slower, Tier
 from phoenix_orch.health_validator.rules import ABANDONED, QUANTILES, Rules
 from phoenix_orch.health_validator.sequential import interval, poisson
 
@@ -195,6 +195,27 @@ def given_up(rules: Rules, ledger: Ledger, *, dispersion: float = 1.0, width: fl
         stable_total,
         dispersion,
         width,
+    )
+
+
+def slower_at(rules: Rules, books: Books, ledger: Ledger) -> Slower | None:
+    """Where the two distributions of latency differ most, weighed by the evidence; None: without requests of
+    both in this step."""
+    if rules.step.weight == 100:
+        return None
+    canary, stable, shape = ledger.canary, ledger.stable, ledger.shape
+    if not shape or not canary[T] or not stable[T]:
+        return None
+    lane = max(range(len(shape)), key=lambda place: shape[place].value)
+    place = EDGES + lane
+    if place >= min(len(canary), len(stable)):
+        return None
+    return Slower.trusted(
+        edge=books.lanes.edges[lane],
+        bad=canary[place],
+        samples=canary[T],
+        stable_bad=stable[place],
+        stable_samples=stable[T],
     )
 
 

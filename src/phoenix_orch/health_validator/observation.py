@@ -187,6 +187,19 @@ class Bound(StrEnum):
     AT_LEAST = "atLeast"
 
 
+class Slower(_Value):
+    """All latency against stable's, at the edge where the evidence that it is slower is strongest."""
+
+    edge: float
+    """Seconds."""
+    bad: int
+    """Requests of the canary that took longer, of `samples`."""
+    samples: int
+    stable_bad: int
+    """The same of stable, over the same step."""
+    stable_samples: int
+
+
 class MetricEvidence(_Value):
     """One metric of one verdict: what was seen, of how many, against which limit."""
 
@@ -228,6 +241,10 @@ class MetricEvidence(_Value):
     """Evidence in this step that the canary keeps its limit."""
     share: float = 0.0
     """Part of the whole evidence that this metric brought, 0..1."""
+    share_stable: float = 0.0
+    """Of `share`, what the comparison with stable brought."""
+    slower: Slower | None = None
+    """On the metric of latency that stands for the comparison of all of it; None: nothing to compare."""
     blamed: tuple[str, ...] = ()
     """Against what it is blamed for a rollback by evidence: limit, stable."""
     dispersion: float | None = None
@@ -269,6 +286,17 @@ class Verdict(_Value):
     e_threshold: float | None = None
     """From this on it is a rollback."""
     counterfactual: Counterfactual | None = None
+
+    @property
+    def convicts(self) -> bool:
+        """Its evidence is beyond the threshold."""
+        return self.e is not None and self.e_threshold is not None and self.e >= self.e_threshold
+
+    @property
+    def relative(self) -> bool:
+        """It convicts, and would not without the comparisons with stable."""
+        against_limits = sum(item.share - item.share_stable for item in self.evidence)
+        return self.convicts and against_limits * (self.e or 0.0) < (self.e_threshold or 0.0)
 
     def rounded(self) -> Verdict:
         """With six significant digits in its evidence, for keeping."""

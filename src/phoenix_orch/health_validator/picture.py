@@ -9,10 +9,12 @@ from datetime import timedelta
 
 from phoenix_orch.health_validator import histogram
 from phoenix_orch.health_validator.config import JudgeConfig
+from phoenix_orch.health_validator.counting import LANES
 from phoenix_orch.health_validator.observation import (
     Arm,
     MetricEvidence,
     Observation,
+    Slower,
     Verdict,
     VerdictKind,
 )
@@ -26,6 +28,8 @@ LIMITED = ("errorRate", *LATENCY)
 """Shares of requests that a step may limit, in the order in which one is chosen."""
 DRAWN = (*LIMITED, ABANDONED)
 """All shares of requests."""
+SLOWER = "latency"
+"""All latency against stable's, drawn at one edge."""
 
 
 class Known(Model):
@@ -58,7 +62,9 @@ class Picture(Model):
 
     metric: str
     """errorRate: failed requests; latencyP95, latencyP99: requests slower than the limit; abandonmentRate:
-    requests that clients gave up on, of all that arrived."""
+    requests that clients gave up on, of all that arrived; latency: requests slower than `edge`."""
+    edge: float | None = None
+    """Seconds."""
     confidence: float
     """Of the intervals, 0..1, at all looks together."""
     threshold: float | None
@@ -70,11 +76,34 @@ def picture(
     config: JudgeConfig, observations: Sequence[Observation], verdicts: Sequence[Verdict], metric: str
 ) -> Picture:
     """Of one of `DRAWN`. A step begins counting anew, since it may have another limit."""
+    return _picture(config, metric, tuple(_points(config, observations, verdicts, metric)))
+
+
+def beside_stable(
+    config: JudgeConfig,
+    observations: Sequence[Observation],
+    verdicts: Sequence[Verdict],
+    item: MetricEvidence,
+) -> Picture | None:
+    """Requests slower than the edge that `item` compares both variants at; None: it compares nothing.
+
+    The edge is chosen by what was seen, so the intervals hold at all edges together.
+    """
+    if item.slower is None:
+        return None
+    points = _compared(config, observations, verdicts, item.metric, item.slower)
+    return _picture(config, SLOWER, tuple(points), item.slower.edge)
+
+
+def _picture(
+    config: JudgeConfig, metric: str, points: tuple[Point, ...], edge: float | None = None
+) -> Picture:
     return Picture(
         metric=metric,
+        edge=edge,
         confidence=1 - config.statistical.alpha_pass,
         threshold=1 / config.statistical.alpha if config.gate == "statistical" else None,
-        points=tuple(_points(config, observations, verdicts, metric)),
+        points=points,
     )
 
 
@@ -97,6 +126,8 @@ def _points(
         if item is not None and not decided:  # what the judge counted, and nothing else beside it
             mine, theirs = _judged(item, mine, theirs)
         decided = decided or verdict.kind is VerdictKind.ROLLBACK  # it is repeated from now on
+        if place.weight == 100 and metric != ABANDONED:
+            theirs = None  # it gets no requests: what there is is older than the step
         yield Point(
             seconds=(observation.t1 - (begun or observation.t0)).total_seconds(),
             step=observation.step,
@@ -106,6 +137,57 @@ def _points(
             stable=theirs,
             e=verdict.e,
         )
+
+
+def _compared(
+    config: JudgeConfig,
+    observations: Sequence[Observation],
+    verdicts: Sequence[Verdict],
+    metric: str,
+    found: Slower,
+) -> Iterator[Point]:
+    begun, step, decided = observations[0].t0, -1, False
+    counts, samples = [(0, 0), (0, 0)], [0, 0]
+    for observation, verdict in zip(observations, verdicts, strict=True):
+        if observation.step != step:
+            step, counts, samples = observation.step, [(0, 0), (0, 0)], [0, 0]
+        item = evidence_of(verdict, metric)
+        judged = [item.samples, item.stable_samples] if item is not None and not decided else None
+        for side, arm in enumerate((observation.canary, observation.stable)):
+            if judged is not None and judged[side] < samples[side]:
+                counts[side] = (0, 0)  # after an outage the judge counts anew
+            if arm is not None and (judged is None or judged[side] != samples[side]):
+                counts[side] = _longer(counts[side], arm, found.edge)
+        samples = judged or samples
+        if item is not None and item.slower is not None and item.slower == found and not decided:
+            counts = [(found.bad, found.samples), (found.stable_bad, found.stable_samples)]
+        decided = decided or verdict.kind is VerdictKind.ROLLBACK
+        width = item.width if item is not None and item.width is not None else 1.0
+        mine, theirs = (_at_edge(config, pair, width) for pair in counts)
+        yield Point(
+            seconds=(observation.t1 - begun).total_seconds(),
+            step=observation.step,
+            weight=config.step(observation.step).weight,
+            limit=None,
+            canary=mine,
+            stable=theirs,
+            e=verdict.e,
+        )
+
+
+def _longer(sums: tuple[int, int], arm: Arm, edge: float) -> tuple[int, int]:
+    if arm.quality not in COUNTED:
+        return sums
+    return sums[0] + histogram.certainly_above(arm.buckets, edge), sums[1] + histogram.total(arm.buckets)
+
+
+def _at_edge(config: JudgeConfig, sums: tuple[int, int], dispersion: float) -> Known | None:
+    bad, total = sums
+    if total == 0:
+        return None
+    alpha = config.statistical.alpha_pass / LANES
+    lower, upper = interval.bounds(bad, total, limit=0.5, alpha=alpha, dispersion=dispersion)
+    return Known(bad=bad, requests=total, observed=bad / total, lower=lower, upper=upper)
 
 
 def sums(observations: Sequence[Observation], step: Step, metric: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from phoenix_orch.health_validator import explain, foreseen
 from phoenix_orch.health_validator.books import LOW, A, Books, Ledger, N, T, X
 from phoenix_orch.health_validator.findings import QUANTILE, quantile
-from phoenix_orch.health_validator.measures import Component, Measure, given_up
+from phoenix_orch.health_validator.measures import Component, Measure, given_up, slower_at
 from phoenix_orch.health_validator.observation import Tier
 from phoenix_orch.health_validator.rules import ABANDONED, QUANTILES, Rules
 
@@ -41,7 +41,8 @@ class Reasons:
         elif worst.metric == ABANDONED:
             fault = self._given_up()
         elif measure is not None:
-            fault = self._fault(measure)
+            against_limit = any((part.metric, part.versus) == (worst.metric, "limit") for part in blamed)
+            fault = self._fault(measure, convicted=against_limit)
         else:
             fault = self._gauge(worst.metric)
         words = (
@@ -51,7 +52,8 @@ class Reasons:
         names = dict.fromkeys(f"{explain.title(part.metric)} against {part.versus}" for part in blamed)
         return f"{words}; blamed: {', '.join(names)}"
 
-    def _fault(self, measure: Measure) -> str:
+    def _fault(self, measure: Measure, *, convicted: bool = False) -> str:
+        """`convicted`: by evidence against the limit."""
         alpha = self.rules.parameters.alpha_pass
         who, weight = self.rules.who, self.rules.step.weight
         of = explain.number(round(measure.total))
@@ -66,28 +68,32 @@ class Reasons:
             return f"{who} was beyond the limit of {explain.title(measure.metric)} in earlier steps"
         lower, upper = measure.shown(alpha)
         share = explain.percent(measure.bad / measure.total)
-        span = f"{round((1 - alpha) * 100)} % interval {explain.interval(lower, upper)}"
+        span = f"{round((1 - alpha) * 100)} % interval {explain.interval(lower, upper)}, "
+        if not explain.tells(lower, upper, measure.limit, convicted=convicted):
+            span = ""
         count = explain.number(round(measure.bad))
         if measure.metric in QUANTILE:
             limit = explain.shown(measure.metric, self.limit(measure))
             words = (
                 f"{count} of {of} requests to {who} took longer than {limit} = {share} "
-                f"({span}, {explain.percent(measure.limit)} allowed)"
+                f"({span}{explain.percent(measure.limit)} allowed)"
             )
             beside = "of stable's requests {} were that slow"
         else:
             words = (
                 f"{who} failed {count} of {of} requests = {share} "
-                f"({span}, limit {explain.percent(measure.limit)})"
+                f"({span}limit {explain.percent(measure.limit)})"
             )
             beside = "stable failed {}"
-        if measure.stable_total > 0:
+        if weight == 100:
+            words += "; stable gets no requests to compare with"
+        elif measure.stable_total > 0:
             stable = explain.percent(measure.stable_bad / measure.stable_total)
             words += f"; {beside.format(stable)} in the same minutes"
         return f"{words}, at {weight} % traffic"
 
     def _beside_rate(self, measure: Measure) -> str:
-        if measure.stable_total <= 0:
+        if self.rules.step.weight == 100 or measure.stable_total <= 0:
             return ""
         return f"; stable {_rate(measure.stable_bad, measure.stable_total)}"
 
@@ -110,19 +116,17 @@ class Reasons:
 
     def _slower(self) -> str:
         """Where the two distributions of latency differ most, weighed by the evidence."""
-        lanes, shape = self.books.lanes, self.ledger.shape
-        lane = max(range(len(shape)), key=lambda place: shape[place].value)
-        canary, stable = self.ledger.canary, self.ledger.stable
-        edge = explain.seconds(lanes.edges[lane])
-        place = LOW + 4 + lane
-        words = f"{self.rules.who} is slower than stable"
-        if not (canary[T] and stable[T] and place < min(len(canary), len(stable))):
-            return words
-        mine, theirs = canary[place] / canary[T], stable[place] / stable[T]
+        words, found = (
+            f"{self.rules.who} is slower than stable",
+            slower_at(self.rules, self.books, self.ledger),
+        )
+        if found is None:
+            return f"{words}, as seen in earlier steps"
+        mine, theirs = found.bad / found.samples, found.stable_bad / found.stable_samples
         return (
-            f"{words}: {explain.percent(mine)} of its {explain.number(canary[T])} requests took longer than "
-            f"{edge}, of stable's requests {explain.percent(theirs)} in the same minutes, "
-            f"at {self.rules.step.weight} % traffic"
+            f"{words}: {explain.percent(mine)} of its {explain.number(found.samples)} requests took longer "
+            f"than {explain.seconds(found.edge)}, of stable's requests {explain.percent(theirs)} in the same "
+            f"minutes, at {self.rules.step.weight} % traffic"
         )
 
     def _gauge(self, metric: str) -> str:
