@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from tests import debian
 from tests.integration.real_prometheus import Job, RealPrometheus, page, running
 
 from phoenix_orch.health_validator.observation import Observation, Quality
@@ -18,7 +19,7 @@ from phoenix_orch.health_validator.sources.prometheus_api import PrometheusApi
 from phoenix_orch.health_validator.sources.prometheus_poller import Poller
 from phoenix_orch.health_validator.sources.router_series import RouterSeries, Target, TraefikIngress
 from phoenix_orch.health_validator.sources.source import Context, SourceMemory
-from phoenix_orch.kernel.errors import Invalid, Retryable
+from phoenix_orch.kernel.errors import Invalid, Retryable, Terminal
 from phoenix_orch.rollout.spec import BusinessMetric, PlainValue
 from phoenix_orch.testing.loopback import wait_until
 from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadState
@@ -137,6 +138,10 @@ async def locate(route: str) -> Target:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[Router, RealPrometheus]]:
+    try:
+        debian.program("prometheus", "prometheus")
+    except Terminal as missing:
+        pytest.skip(str(missing))
     router = Router()
     with ExitStack() as stack:
         router_port = stack.enter_context(page(lambda: generate_latest(router.registry)))
