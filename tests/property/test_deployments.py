@@ -6,7 +6,7 @@ import random
 from copy import deepcopy
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.deployment_setting import (
     autoscaler,
@@ -116,6 +116,7 @@ def test_a_derived_canary_is_never_taken_for_stable_and_promotes_to_itself(
 SIZINGS = st.builds(Sizing, st.integers(1, 5), st.integers(1, 300))
 
 
+@example(replicas=1, kept=0, scaled=True, sizing=Sizing(1, 150), weight=99)
 @given(st.integers(1, 200), st.integers(0, 200), st.booleans(), SIZINGS, st.integers(1, 99))
 def test_a_canary_is_as_large_as_its_weight_and_within_its_bounds(
     replicas: int, kept: int, scaled: bool, sizing: Sizing, weight: int

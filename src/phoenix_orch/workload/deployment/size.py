@@ -117,8 +117,9 @@ def canary_size(
 
     Stable keeps its size while the canary grows, so the share is one of the full size: 5 % of 3 pods is
     one pod, 20 % of 10 are two. Where an autoscaler follows stable's load, stable's present pods carry
-    100 - weight per cent, and the canary's are in proportion to them: more when traffic has grown. Weight
-    0 has no pods. Raises Invalid for a weight that is none.
+    100 - weight per cent, and the canary's are in proportion to them: more when traffic has grown. At 100
+    nothing is left to tell by, and none is taken away again. Weight 0 has no pods. Raises Invalid for a
+    weight that is none.
     """
     if not 0 <= weight <= 100:
         raise Invalid(f"{weight} is no weight", remedy="give 0 to 100 per cent")
@@ -126,10 +127,14 @@ def canary_size(
     if weight == 0 or full == 0:
         return Size(0, 0)
     needed = math.ceil(full * weight / 100)
-    if autoscaler is not None and weight < 100:
-        needed = max(needed, math.ceil(replicas_of(stable) * weight / (100 - weight)))
+    wanted = needed
+    if autoscaler is not None:
+        share = min(weight, 99)
+        wanted = max(needed, math.ceil(replicas_of(stable) * share / (100 - share)))
+    if weight < 100:
+        needed = wanted
     bound = max(1, sizing.minimum, full * sizing.surge // 100)
-    pods = min(max(needed, sizing.minimum, 1), bound)
+    pods = min(max(wanted, sizing.minimum, 1), bound)
     return Size(pods, weight if pods >= needed else pods * weight // needed)
 
 
