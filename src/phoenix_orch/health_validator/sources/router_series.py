@@ -100,23 +100,22 @@ _PORT = "[a-z0-9]+"
 
 
 class _Traefik:
+    """What both of Traefik's providers have in common: how the series are called."""
+
     families = (Family("service"), Family("exported_service"))
     requests = "traefik_service_requests_total"
     bucket = "traefik_service_request_duration_seconds_bucket"
     unit = 1.0
 
-    def variant(self, labels: Mapping[str, str], target: Target) -> Variant | None:
-        if labels.get("protocol", "http") != "http":
-            return None  # a stream's duration is not a latency, nor is it one request among others
-        name = _own(labels, "service") or ""
-        canary, stable = self._names(target)
-        if canary.fullmatch(name):
-            return "canary"
-        return "stable" if stable.fullmatch(name) else None
 
-    def _names(self, target: Target) -> tuple[re.Pattern[str], re.Pattern[str]]:
-        """Of the canary and of stable."""
-        raise NotImplementedError
+def _answered(labels: Mapping[str, str], canary: re.Pattern[str], stable: re.Pattern[str]) -> Variant | None:
+    """Who, by the name that Traefik gave the service."""
+    if labels.get("protocol", "http") != "http":
+        return None  # a stream's duration is not a latency, nor is it one request among others
+    name = _own(labels, "service") or ""
+    if canary.fullmatch(name):
+        return "canary"
+    return "stable" if stable.fullmatch(name) else None
 
 
 class TraefikIngress(_Traefik):
@@ -127,8 +126,8 @@ class TraefikIngress(_Traefik):
         prefix = re.escape(f"{target.namespace}-{target.route}-{target.stable}")
         return f"{prefix}-{_PORT}(-canary)?@kubernetesingressnginx"
 
-    def _names(self, target: Target) -> tuple[re.Pattern[str], re.Pattern[str]]:
-        return _ingress_names(target)
+    def variant(self, labels: Mapping[str, str], target: Target) -> Variant | None:
+        return _answered(labels, *_ingress_names(target))
 
 
 class TraefikGateway(_Traefik):
@@ -139,8 +138,8 @@ class TraefikGateway(_Traefik):
         services = f"({re.escape(target.stable)}|{re.escape(target.canary)})"
         return _gateway_name(target, services)
 
-    def _names(self, target: Target) -> tuple[re.Pattern[str], re.Pattern[str]]:
-        return _gateway_names(target)
+    def variant(self, labels: Mapping[str, str], target: Target) -> Variant | None:
+        return _answered(labels, *_gateway_names(target))
 
 
 class EnvoyGateway:
