@@ -58,7 +58,9 @@ def load(
         raise Invalid(str(error), remedy=_REMEDY) from error
     except Exception as error:  # noqa: BLE001 - a file makes the parsers raise anything
         # not `from error`: parsers quote lines, and lines have tokens in them
-        raise Invalid(f"the kubeconfig cannot be used: {_told(error)}", remedy=_REMEDY) from None
+        named = kubeconfig or environment.get("KUBECONFIG")
+        which = f"the kubeconfig {named}" if named else "the kubeconfig"
+        raise Invalid(f"{which} cannot be used: {_told(error)}", remedy=_REMEDY) from None
     if single.user is None:
         single = single._replace(user=User())
     return Target(single, namespace or single.namespace)
