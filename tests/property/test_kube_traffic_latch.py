@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tests.property.test_traffic_latch import run, steps
 from tests.unit.test_kube_routers import Setting
 
+from phoenix_orch.traffic.kube_router import ATTEMPTS
 from phoenix_orch.traffic.router import TrafficRouter
 
 stories = st.lists(steps, max_size=20)
@@ -15,11 +16,16 @@ touches = st.lists(st.booleans(), max_size=20)
 
 
 def disturbed(kind: str, touched: list[bool]) -> TrafficRouter:
-    """A router before whose patches somebody may change a label."""
+    """A router before whose patches somebody may change a label, but lets each write through in the end."""
     setting, left = Setting(kind), list(touched)
+    in_a_row = 0
 
     def touch(verb: str, name: str) -> None:
-        if verb == "patch" and left and left.pop():
+        nonlocal in_a_row
+        if verb != "patch":
+            return
+        in_a_row = in_a_row + 1 if left and left.pop() and in_a_row < ATTEMPTS - 1 else 0
+        if in_a_row:
             setting.api.edit(*setting.carrier, {"metadata": {"labels": {"touched": str(len(left))}}})
 
     setting.api.before = touch
