@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster import given
+from tests.cluster import given, programs
+from tests.cluster.helm_program import Helm
 from tests.cluster.kubectl import Cluster
 from tests.cluster.node.cluster import NodeCluster
 from tests.cluster.plane import ControlPlane
@@ -51,12 +52,19 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
-    for kind in kinds:
+    builds = [kind.prepare for kind in kinds]
+    if "helm" in wanted:
+        builds.append(prepare_helm)
+    for build in builds:
         try:
             with capture.global_and_fixture_disabled():
-                kind.prepare()
+                build()
         except Terminal as error:
             raise pytest.UsageError(str(error)) from error
+
+
+def prepare_helm() -> None:
+    programs.find(programs.CHART)
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +93,11 @@ async def kube(cluster: Cluster, namespace: str) -> AsyncIterator[KubeClient]:
     """The administrator's client, in a namespace of its own."""
     async with KubeClient(load(cluster.kubeconfig, namespace=namespace)) as client:
         yield client
+
+
+@pytest.fixture
+def helm(tmp_path: Path) -> Helm:
+    return Helm(programs.find(programs.CHART)["helm"], tmp_path)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Where the programs of a test cluster come from: given by the user, or built once and kept.
 
-Each release is named in one place, `kubernetes/go.mod` or `containers/go.mod`; the `go.sum` beside it says
-what the sources have to be. They are two modules because containerd and Kubernetes want other versions of
-what they share.
+Each release is named in one place, the go.mod of `kubernetes`, `containers` or `helm`; the `go.sum` beside it
+says what the sources have to be. They are modules of their own because containerd, Helm and Kubernetes want
+other versions of what they share.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from phoenix_orch.kernel.errors import Terminal
 
 MODULE = Path(__file__).parent / "kubernetes"
 CONTAINERS = Path(__file__).parent / "containers"
+HELM = Path(__file__).parent / "helm"
 PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
@@ -45,7 +46,9 @@ NODE = {
     "ptp": "github.com/containernetworking/plugins/plugins/main/ptp",
 }
 """What a node needs besides."""
-_ALL = PACKAGES | NODE
+CHART = {"helm": "helm.sh/helm/v4/cmd/helm"}
+"""What the chart's tests need."""
+_ALL = PACKAGES | NODE | CHART
 REMEDY = (
     "install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and"
     " kube-controller-manager, or PHOENIX_TEST_KUBECONFIG to the kubeconfig of a cluster for tests"
@@ -125,6 +128,8 @@ def _given(name: str) -> Path | None:
 
 
 def _module(package: str) -> Path:
+    if package.startswith("helm.sh/"):
+        return HELM
     return MODULE if package.startswith(("k8s.io/", "go.etcd.io/")) else CONTAINERS
 
 
