@@ -5,6 +5,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 SPEED ?= 20
+TAG ?= phoenix-orchestrator:latest
+export BASE TAG BUILDER
 
 .PHONY: help
 help: ## list the targets
@@ -37,6 +39,10 @@ cluster-up: setup ## start a Kubernetes control plane for work by hand (ARGS=--n
 .PHONY: cluster-down
 cluster-down: setup ## end it, and what killed test sessions left
 	@$(PY) -m tests.cluster down
+
+.PHONY: image
+image: ## build the image (BASE=python:3.13-slim-bookworm@sha256:… TAG=phoenix-orchestrator BUILDER=podman)
+	@scripts/image
 
 .PHONY: fmt
 fmt: setup ## format the code
