@@ -65,7 +65,7 @@ def test_its_bill_of_materials_is_what_the_lock_file_says(builder: Builder, imag
     bill = json.loads(builder.run(image, "cat", "/opt/phoenix/sbom.cdx.json"))
     assert bill["bomFormat"] == "CycloneDX"
     assert bill["metadata"]["component"]["name"] == "phoenix-orchestrator"
-    found = {one["name"].lower().replace("_", "-"): one["version"] for one in bill["components"]}
+    found = {canonical(one["name"]): one["version"] for one in bill["components"]}
     locked = locked_versions(ROOT / "requirements/runtime.txt")
     assert found.pop("phoenix-orchestrator", VERSION) == VERSION
     assert found == {name: version for name, version in locked.items() if name in found}
@@ -75,4 +75,10 @@ def test_its_bill_of_materials_is_what_the_lock_file_says(builder: Builder, imag
 
 def locked_versions(path: Path) -> dict[str, str]:
     """Name → version. Those for other systems and Pythons are among them."""
-    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", path.read_text("utf-8"), re.MULTILINE))
+    found = re.findall(r"^([\w.-]+)==([^\s;]+)", path.read_text("utf-8"), re.MULTILINE)
+    return {canonical(name): version for name, version in found}
+
+
+def canonical(name: str) -> str:
+    """As indexes compare names (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
