@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
+from phoenix_orch.cli.cluster_options import access
 from phoenix_orch.cli.options import default_data_dir
 from phoenix_orch.client import Client
 
 TIMEOUT = 0.5
 """Seconds that a completion may wait for Phoenix."""
+CLUSTER_TIMEOUT = 5.0
+"""And for the API server of a cluster, which may be far away."""
 
 
 class Shell(StrEnum):
@@ -31,14 +37,29 @@ def completion(shell: Annotated[Shell, typer.Argument(help="Which shell.")]) -> 
 
 
 def known_names(noun: str, ctx: Any, incomplete: str) -> list[str]:
-    """Names of rollouts or services; none when Phoenix does not answer at once."""
-    before = ctx.find_root().obj if ctx is not None else None
+    """Names of rollouts or services; none when Phoenix, or the cluster, does not answer at once."""
+    given = ctx.params if ctx is not None else {}
     try:
-        with Client(before or default_data_dir(), timeout=TIMEOUT) as client:
-            if noun == "services":
-                names = [view.name for view in client.services()]
-            else:
-                names = [view.rollout.name for view in client.rollouts()]
+        if given.get("kubernetes"):
+            names = _in_cluster(given)
+        else:
+            names = _of_phoenix(noun, ctx.find_root().obj if ctx is not None else None)
     except Exception:  # noqa: BLE001 - nothing may spoil the command line that is being typed
         return []
     return [name for name in names if name.startswith(incomplete)]
+
+
+def _of_phoenix(noun: str, data_dir: Path | None) -> list[str]:
+    with Client(data_dir or default_data_dir(), timeout=TIMEOUT) as client:
+        if noun == "services":
+            return [view.name for view in client.services()]
+        return [view.rollout.name for view in client.rollouts()]
+
+
+def _in_cluster(given: Mapping[str, Any]) -> list[str]:
+    """Rollouts of the namespace that was typed so far. It takes a second to import what asks for them."""
+    there = access(
+        **{name: given.get(name) for name in ("namespace", "kubeconfig", "context")}, kubernetes=True
+    )
+    listing = importlib.import_module("phoenix_orch.orchestrator.cluster.listing")
+    return list(listing.names(there, within=CLUSTER_TIMEOUT))

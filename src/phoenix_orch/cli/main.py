@@ -15,9 +15,10 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import typer
 from typer.completion import completion_init  # type: ignore[attr-defined]
@@ -34,18 +35,23 @@ OK, FAILED, BAD_INPUT, UNREACHABLE, ROLLED_BACK, TIMED_OUT, INTERRUPTED = 0, 1, 
 
 def main() -> None:
     """The console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a character gets a question mark
+    readable_streams()
     if COMPLETE_VARIABLE in os.environ:
         completion_init()
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit status."""
+def readable_streams() -> None:
+    """A terminal that lacks a character gets a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def run(arguments: Sequence[str], *, tree: Callable[[], Any] = command_tree, prog: str = PROG) -> int:
+    """Run one command line and return its exit status. `prog`: what the user calls the program."""
     try:
-        status = _not_text(arguments) or _run(arguments)
+        status = _not_text(arguments) or _run(arguments, tree, prog)
         sys.stdout.flush()
     except BrokenPipeError:
         _silence(sys.stdout)
@@ -64,11 +70,11 @@ def _not_text(arguments: Sequence[str]) -> int:
     return OK
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], tree: Callable[[], Any], prog: str) -> int:
     try:
-        result = command_tree().main(
+        result = tree().main(
             args=list(arguments) or ["--help"],
-            prog_name=PROG,
+            prog_name=prog,
             standalone_mode=False,
             complete_var=COMPLETE_VARIABLE,
         )

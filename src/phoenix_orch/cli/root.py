@@ -94,10 +94,13 @@ class Root(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
         return load(cmd_name) if cmd_name in BRANCHES else None
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        there = self.list_commands(ctx)
         for title, branches in SECTIONS.items():
-            with formatter.section(title):
-                formatter.write_dl([(name, branch.help) for name, branch in branches.items()], col_max=12)
+            shown = [(name, branch.help) for name, branch in branches.items() if name in there]
+            if shown:
+                with formatter.section(title):
+                    formatter.write_dl(shown, col_max=12)
 
 
 app = typer.Typer(
