@@ -121,7 +121,9 @@ def test_what_somebody_has_just_applied_is_left_alone() -> None:
         ({"checks": [{"name": "ping", "http": {"url": "{canary}/ping"}}]}, "check ping has no whole address"),
         ({"checks": [{"name": "ping", "http": {"url": "{route}/ping"}}]}, "check ping has no whole address"),
         ({"evidence": {"source": "pods"}}, "evidence comes from the pods"),
-        ({"evidence": {"queries": [{"name": "q", "query": "up", "minimum": 1}]}}, "evidence has queries"),
+        ({"evidence": {"queries": [{"name": "q", "query": "up", "minimum": 1}]}}, None),
+        ({"traffic": {"ingress": "web", "additional": ["b"]}}, "traffic has several Ingresses"),
+        ({"traffic": {"httpRoute": "web", "additional": ["b"]}}, None),
     ],
 )
 def test_what_would_not_be_looked_at_keeps_weight_away(more: dict[str, object], said: str | None) -> None:

@@ -14,6 +14,7 @@ from phoenix_orch.rollout import crd
 from phoenix_orch.rollout.kubernetes_spec import KubernetesRolloutSpec, read
 from phoenix_orch.rollout.kubernetes_status import KubernetesStatus
 from phoenix_orch.rollout.spec import GUIDE_PHASES, RolloutSpec
+from phoenix_orch.rollout.store.kubernetes_record import with_spec
 from phoenix_orch.schema import rollout_page
 
 ROOT = Path(__file__).parents[2]
@@ -128,6 +129,25 @@ def test_the_machine_gets_the_spec_it_knows() -> None:
         }
     )
     assert RolloutSpec.model_validate_json(spec.common().model_dump_json()) == spec.common()
+
+
+def test_a_query_is_a_value_to_the_judge_and_stays_a_query_in_the_object() -> None:
+    queries = [{"name": "paid", "query": "sum(paid)", "minimum": 0.9}]
+    values = [{"name": "queue", "gauge": "queue_length", "maximum": 1}]
+    found = {
+        "metadata": {"name": "shop"},
+        "spec": {**LEAST, "evidence": {"queries": queries, "values": values}},
+    }
+    common = KubernetesRolloutSpec.model_validate(found["spec"]).common()
+    assert [(one.name, one.minimum, one.maximum) for one in common.evidence.values] == [
+        ("queue", None, 1),
+        ("paid", 0.9, None),
+    ]
+    assert RolloutSpec.model_validate_json(common.model_dump_json()) == common
+    written = KubernetesRolloutSpec.model_validate(with_spec(found, common)["spec"])
+    assert written.common() == common
+    assert [one.name for one in written.evidence.values] == ["queue"]
+    assert [one.name for one in written.evidence.queries] == ["paid"]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ from phoenix_orch.orchestrator.cluster.declared import Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
 from phoenix_orch.orchestrator.cluster.following import Following
 from phoenix_orch.orchestrator.cluster.hands import DeploymentHands
+from phoenix_orch.orchestrator.cluster.known_metrics import KnownMetrics
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
+from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
@@ -98,14 +100,18 @@ def run_in_cluster(component: str, settings: ClusterSettings) -> int:
 def _work(component: str, settings: ClusterSettings) -> Work:
     if component not in LEASES:
         raise Invalid(f"there is no component {component!r}", remedy=f"one of: {', '.join(LEASES)}")
-    if component == "health-validator":
-        if not settings.prometheus:
-            raise Invalid(
-                "the health validator has no Prometheus, and without evidence no release gets on",
-                remedy="give --prometheus URL, or PHOENIX_PROMETHEUS",
-            )
-        return lambda parts: _validate(parts, settings.prometheus)
-    return _orchestrate if component == "orchestrator" else _roll_back
+    if component == "rollback-controller":
+        return _roll_back
+    work = _validate if component == "health-validator" else _orchestrate
+
+    async def with_endpoints(parts: ClusterParts) -> None:
+        endpoints = Endpoints(settings.prometheus)
+        try:
+            await work(parts, endpoints)
+        finally:
+            await endpoints.aclose()
+
+    return with_endpoints
 
 
 async def _run(component: str, settings: ClusterSettings, work: Work) -> int:
@@ -171,16 +177,17 @@ def _parts(client: KubeClient, looks: _Looks, log: ValkeyStore) -> ClusterParts:
     )
 
 
-async def _orchestrate(parts: ClusterParts) -> None:
+async def _orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
     """The rollout controller, and what people's hands on Deployments ask of it."""
     workload = KubernetesWorkload(parts.client, parts.watches, clock=parts.clock)
+    metrics = KnownMetrics(endpoints)
     controller = RolloutController(
         parts.store,
         parts.router,
         parts.view,
         parts.clock,
         ClusterVerifier(parts.store, parts.rollouts, parts.view, parts.clock),
-        DeploymentHands(parts.rollouts, parts.view, workload),
+        DeploymentHands(parts.rollouts, parts.view, workload, metrics.obstacle),
     )
     following = Following(
         parts.store,
@@ -193,19 +200,16 @@ async def _orchestrate(parts: ClusterParts) -> None:
         changed=controller.wake,
     )
     async with asyncio.TaskGroup() as group:
+        group.create_task(metrics.run(), name="metrics that are known")
         group.create_task(following.run(), name="wishes")
         group.create_task(controller.run(), name="rollout controller")
 
 
-async def _validate(parts: ClusterParts, endpoints: Mapping[str, Sequence[str]]) -> None:
-    evidence = ClusterEvidence(parts.rollouts, endpoints)
-    try:
-        validator = HealthValidator(
-            parts.store, parts.router, parts.view, OneSource(evidence), parts.clock, every_verdict=True
-        )
-        await validator.run()
-    finally:
-        await evidence.aclose()
+async def _validate(parts: ClusterParts, endpoints: Endpoints) -> None:
+    source = OneSource(ClusterEvidence(parts.rollouts, endpoints))
+    await HealthValidator(
+        parts.store, parts.router, parts.view, source, parts.clock, every_verdict=True
+    ).run()
 
 
 async def _roll_back(parts: ClusterParts) -> None:

@@ -105,6 +105,8 @@ def _since(before: Condition | None, truth: Truth, at: datetime) -> datetime:
 
 def _progressing(status: Status) -> tuple[Truth, str]:
     """Something is on its way without a person's help."""
+    if status.obstacle is not None:
+        return "False", status.obstacle.reason
     return ("True" if status.state in _MOVING else "False", status.state.value)
 
 
@@ -151,6 +153,8 @@ def _message(kind: ConditionType, status: Status, verdict: Said | None) -> str:
         return current.reason
     if kind == "RolledBack" and status.cause is not None:
         return status.cause.reason
+    if kind == "Progressing" and status.obstacle is not None:
+        return status.obstacle.message
     return status.message
 
 

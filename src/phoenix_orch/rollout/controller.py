@@ -237,6 +237,7 @@ class RolloutController:
             cause=cause,
             verification=verified,
             commands=rollout.commands,
+            obstacle=self._hands.obstacle(rollout),
         )
         return observed, state, workload
 

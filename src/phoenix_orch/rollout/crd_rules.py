@@ -22,6 +22,7 @@ from phoenix_orch.rollout.kubernetes_spec import (
     TrafficRef,
 )
 from phoenix_orch.rollout.spec import (
+    MOST,
     NAME_PATTERN,
     BusinessMetric,
     CriticalPath,
@@ -93,6 +94,16 @@ MODELS: Mapping[type[BaseModel], tuple[Rule, ...]] = {
         Rule(
             "!has(self.queries) || self.queries.size() == 0 || self.source == 'prometheus'",
             "'queries' need the source prometheus",
+        ),
+        Rule(
+            "!has(self.queries) || !has(self.values) || "
+            "self.queries.all(query, !self.values.exists(value, value.name == query.name))",
+            "a query has the name of a value",
+        ),
+        Rule(
+            "(has(self.queries) ? self.queries.size() : 0) + (has(self.values) ? self.values.size() : 0) "
+            f"<= {MOST}",
+            f"there are more than {MOST} values and queries together",
         ),
     ),
     CriticalPath: (cel.placeholders("self.http.url", ("route",)),),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from phoenix_orch.health_validator.observation import Verdict
-from phoenix_orch.rollout.status import Cause, Command, Event, Release, Status, Verification
+from phoenix_orch.rollout.status import Cause, Command, Event, Obstacle, Release, Status, Verification
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Observed:
     """Why the active revision was latched, if somebody said so."""
     verification: Verification | None = None
     commands: tuple[Command, ...] = ()
+    obstacle: Obstacle | None = None
+    """Why a release may not get any more weight, whatever its health."""
 
     def group(self, revision: str | None) -> GroupFacts:
         if self.workload is None or revision is None:

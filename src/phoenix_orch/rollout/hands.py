@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from phoenix_orch.rollout import pictures
 from phoenix_orch.rollout.facts import Decision, GroupFacts, TrafficWanted
-from phoenix_orch.rollout.status import Rollout
+from phoenix_orch.rollout.status import Obstacle, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.templates import Templates
 from phoenix_orch.traffic.router import TrafficRouter, TrafficState
@@ -34,6 +34,11 @@ class Hands(Protocol):
         self, rollout: Rollout, workload: WorkloadState | None, state: TrafficState | None
     ) -> Mapping[str, GroupFacts] | None:
         """Instances by revision, as the machine counts them. None: not known."""
+        ...
+
+    def obstacle(self, rollout: Rollout) -> Obstacle | None:
+        """What has to be otherwise before a release may get weight. Known already, or not known: nobody is
+        asked for it here, since an abort would wait for the answer (R2)."""
         ...
 
     def changes(
@@ -88,6 +93,9 @@ class GroupHands:
         state: TrafficState | None,  # noqa: ARG002
     ) -> Mapping[str, GroupFacts] | None:
         return pictures.groups(workload)
+
+    def obstacle(self, rollout: Rollout) -> Obstacle | None:  # noqa: ARG002 - the protocol's
+        return None
 
     def changes(
         self,

@@ -22,6 +22,7 @@ from phoenix_orch.rollout.spec import (
     HttpCheck,
     Model,
     Name,
+    PlainValue,
     Policy,
     Readings,
     RolloutSpec,
@@ -39,6 +40,8 @@ JOB_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$"
 JobName = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
 """A CronJob's name: Kubernetes allows 52 characters."""
 QUERY_WORDS = ("namespace", "pods", "window")
+QUERIED = "phoenix_orch:query"
+"""The gauge, which nobody serves, of a value that a query answers: to the judge it is one like all others."""
 
 
 def _known_in_query(text: str) -> str:
@@ -125,7 +128,19 @@ class ClusterEvidence(Readings):
         distinct((query.name for query in self.queries), "queries")
         if self.queries and self.source != "prometheus":
             raise ValueError("'queries' need the source prometheus")
+        if {query.name for query in self.queries} & {value.name for value in self.values}:
+            raise ValueError("a query has the name of a value")
+        if len(self.queries) + len(self.values) > MOST:
+            raise ValueError(f"there are more than {MOST} values and queries together")
         return self
+
+    def all_values(self) -> tuple[PlainValue, ...]:
+        """Everything that is judged by the minute: gauges, and what queries answer."""
+        queried = (
+            PlainValue(name=query.name, gauge=QUERIED, minimum=query.minimum, maximum=query.maximum)
+            for query in self.queries
+        )
+        return (*self.values, *queried)
 
 
 class JobCheck(Model):
@@ -213,12 +228,11 @@ class KubernetesRolloutSpec(Walk):
         return self.traffic.canary_service or self.canary_name
 
     def common(self) -> RolloutSpec:
-        """What the rollout machine and the judge read of it; jobs and queries are their adapters' matter."""
+        """What the rollout machine and the judge read of it; jobs are their adapter's matter."""
+        readings = {name: getattr(self.evidence, name) for name in Readings.model_fields}
         return RolloutSpec(
             phases=self.phases,
-            evidence=Evidence.model_construct(
-                **{name: getattr(self.evidence, name) for name in Readings.model_fields}
-            ),
+            evidence=Evidence.model_construct(**{**readings, "values": self.evidence.all_values()}),
             checks=tuple(
                 Check(
                     name=check.name,

@@ -107,6 +107,16 @@ class Verification(Model):
         return ", ".join(f"{step.name} ({step.detail})" if step.detail else step.name for step in failed)
 
 
+class Obstacle(Model):
+    """What a release waits for that is no matter of its health; it gets no more weight until it is gone."""
+
+    reason: str
+    """One CamelCase word, for programs: NotSupported, MetricUnknown, MetricUnchecked, QueryRefused,
+    PrometheusUnknown."""
+    message: Told
+    """One sentence, with what to do."""
+
+
 class Status(Model):
     """The whole memory of one rollout."""
 
@@ -129,6 +139,8 @@ class Status(Model):
     weight: int = 0
     """The weight last asked for; what differs on the traffic object is drift."""
     hold_since: datetime | None = None
+    obstacle: Obstacle | None = None
+    """Why the release waits although its canary is in order."""
     pause_by: str = ""
     resume_to: State | None = None
     clear_latch: bool = False

@@ -58,7 +58,7 @@ class Turn:
         """Move to `state`; a move that `TRANSITIONS` does not hold is a defect of Phoenix."""
         if state not in TRANSITIONS[self.status.state]:
             raise AssertionError(f"no transition {self.status.state} -> {state}")
-        self.update(state=state, since=self.now, message=message, hold_since=None, **changes)
+        self.update(state=state, since=self.now, message=message, hold_since=None, obstacle=None, **changes)
         self.note(state.value, message, actor=actor)
 
     def under_judgement(self) -> str | None:
@@ -97,7 +97,7 @@ class Turn:
             "verification": None,
         }
         if self.status.state is State.STARTING:
-            self.update(since=self.now, message=message, hold_since=None, **fresh)
+            self.update(since=self.now, message=message, hold_since=None, obstacle=None, **fresh)
             self.note("Superseded", message, actor=actor)
         else:
             self.go(State.STARTING, message, actor=actor, **fresh)

@@ -9,6 +9,7 @@ from datetime import timedelta
 from phoenix_orch.health_validator.observation import Category, Tier, Verdict, VerdictKind
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.rollout.interrupts import condemned, latched, retargeted, stable_lost
+from phoenix_orch.rollout.obstacles import obstructed
 from phoenix_orch.rollout.status import Outcome, State, Verification
 from phoenix_orch.rollout.turn import Turn
 
@@ -41,11 +42,14 @@ def _initializing(turn: Turn) -> None:
     target, traffic = turn.seen.target, turn.seen.traffic
     if turn.status.stable != target:
         turn.update(stable=target, since=turn.status.since or turn.now, message="the first revision starts")
+    obstructed(turn)  # it is told of; users are served all the same
     if traffic is not None and traffic.stable == target and turn.seen.group(target).ready >= 1:
         turn.go(State.IDLE, "the first revision serves")
 
 
 def _starting(turn: Turn) -> None:
+    if obstructed(turn):
+        return
     status, seen = turn.status, turn.seen
     if _deadline_passed(turn) or seen.workload is None or seen.traffic is None or status.clear_latch:
         return
@@ -103,7 +107,7 @@ def next_step(turn: Turn, message: str, *, actor: str = "phoenix") -> None:
 
 
 def _progressing(turn: Turn) -> None:
-    if _frozen(turn):
+    if _frozen(turn) or obstructed(turn):
         return
     step = turn.step
     _want_weight(turn)

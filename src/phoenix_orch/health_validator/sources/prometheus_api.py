@@ -116,11 +116,16 @@ def _read(shown: str, query: str, answer: httpx.Response, body: bytes) -> Found:
         raise Retryable(said)
     try:
         data = document["data"]
-        series = tuple(_series(data["resultType"], found) for found in data["result"])
+        series = tuple(_series(data["resultType"], found) for found in _listed(data))
     except (KeyError, TypeError, ValueError):
         raise Retryable(f"{shown} answered with a document that is not one of Prometheus") from None
     warnings = tuple(str(text) for text in document.get("warnings") or ())
     return Found(series, _now(answer, series), shown, warnings)
+
+
+def _listed(data: Mapping[str, Any]) -> Sequence[Any]:
+    """A scalar is one series without labels."""
+    return [{"metric": {}, "value": data["result"]}] if data["resultType"] == "scalar" else data["result"]
 
 
 def _series(kind: str, found: Mapping[str, Any]) -> Series:

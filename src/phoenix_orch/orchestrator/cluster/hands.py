@@ -7,7 +7,7 @@ Going back after that is an undo of stable's template.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
 from phoenix_orch.kernel.errors import BadState, NotFound
@@ -17,7 +17,7 @@ from phoenix_orch.orchestrator.cluster.unsupported import unsupported
 from phoenix_orch.orchestrator.cluster.view import ClusterView, canary_pods
 from phoenix_orch.rollout.facts import Decision, GroupFacts, TrafficWanted
 from phoenix_orch.rollout.hands import Change
-from phoenix_orch.rollout.status import ACTIVE, Rollout, State, Status
+from phoenix_orch.rollout.status import ACTIVE, Obstacle, Rollout, State, Status
 from phoenix_orch.traffic.router import TrafficState
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.history import release_of
@@ -33,10 +33,18 @@ _LEAVING = frozenset({State.ROLLING_BACK, State.CANCELLING})
 class DeploymentHands:
     """The `Hands` of one namespace."""
 
-    def __init__(self, rollouts: Rollouts, view: ClusterView, workload: KubernetesWorkload) -> None:
+    def __init__(
+        self,
+        rollouts: Rollouts,
+        view: ClusterView,
+        workload: KubernetesWorkload,
+        metrics: Callable[[Declared], Obstacle | None],
+    ) -> None:
+        """`metrics`: what is missing of those that a Rollout names. It asks nobody."""
         self._rollouts = rollouts
         self._view = view
         self._workload = workload
+        self._metrics = metrics
         self._versions: dict[str, dict[str, str]] = {}
 
     # -- seeing ------------------------------------------------------------------------------------
@@ -51,6 +59,16 @@ class DeploymentHands:
         except NotFound:
             return None
         return picture.counted(rollout.status, workload, canary_pods(scene), state)
+
+    def obstacle(self, rollout: Rollout) -> Obstacle | None:
+        """What the Rollout asks for and nobody would look at."""
+        try:
+            one = self._rollouts.named(rollout.name)
+        except NotFound:
+            return None
+        if (refusal := unsupported(one.spec)) is not None:
+            return Obstacle(reason=refusal.reason, message=f"{refusal.message} ({refusal.remedy})")
+        return self._metrics(one) if rollout.status.state is State.STARTING else None
 
     async def version(self, rollout: Rollout, revision: str) -> str:
         """The images of its containers, as far as they have been seen."""
@@ -177,8 +195,7 @@ class DeploymentHands:
 
     async def _check(self, one: Declared) -> None:
         """Raises BadState where users would suffer from more weight."""
-        missing = unsupported(one.spec)
-        found = [*([missing] if missing else []), *await self._workload.obstacles(one.rollout.service)]
+        found = await self._workload.obstacles(one.rollout.service)
         if found:
             raise BadState(f"no more weight: {found[0].message}", remedy=found[0].remedy)
 

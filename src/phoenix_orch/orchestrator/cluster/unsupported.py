@@ -18,8 +18,8 @@ def unsupported(spec: KubernetesRolloutSpec) -> Refusal | None:
             return _refusal(f"check {check.name} is a Job", "make it a request to a whole address")
         if check.http is not None and any(word in check.http.url for word in _HERE_ONLY):
             return _refusal(f"check {check.name} has no whole address", "write the address of a Service")
-    if spec.evidence.queries:
-        return _refusal("evidence has queries", "leave them out")
+    if spec.traffic.ingress is not None and spec.traffic.additional:
+        return _refusal("traffic has several Ingresses", "put hosts and paths into one, or use HTTPRoutes")
     if spec.evidence.source == "pods":
         return _refusal("evidence comes from the pods without a Prometheus", "set `source: prometheus`")
     return None

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from phoenix_orch.kernel.errors import Invalid, Terminal
 from phoenix_orch.rollout.conditions import conditions
-from phoenix_orch.rollout.kubernetes_spec import KubernetesRolloutSpec
+from phoenix_orch.rollout.kubernetes_spec import QUERIED, KubernetesRolloutSpec
 from phoenix_orch.rollout.kubernetes_status import KubernetesStatus, Outbox, Wanted
 from phoenix_orch.rollout.spec import Readings, RolloutSpec
 from phoenix_orch.rollout.status import ACTIVE, Event, Release, Rollout, Status
@@ -109,6 +109,8 @@ def common_parts(spec: RolloutSpec) -> Object:
     dumped = spec.model_dump(mode="json", by_alias=True, exclude_none=True)
     readings = {info.alias or name for name, info in Readings.model_fields.items()}
     dumped["evidence"] = {key: value for key, value in dumped["evidence"].items() if key in readings}
+    own = [value for value in dumped["evidence"]["values"] if value["gauge"] != QUERIED]
+    dumped["evidence"]["values"] = own  # the others stand where they were written, as queries
     return dumped
 
 

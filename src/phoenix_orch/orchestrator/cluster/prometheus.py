@@ -1,0 +1,106 @@
+"""The Prometheus servers that Rollouts may name, each asked once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from phoenix_orch.health_validator.sources.prometheus_api import PrometheusApi
+from phoenix_orch.health_validator.sources.prometheus_poller import Poller
+from phoenix_orch.health_validator.sources.prometheus_questions import Questions
+from phoenix_orch.health_validator.sources.router_series import (
+    EnvoyGateway,
+    IngressNginx,
+    RouterSeries,
+    Target,
+    TraefikGateway,
+    TraefikIngress,
+)
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.cluster.declared import Declared
+
+_BEHIND_INGRESS: Mapping[str, RouterSeries] = {"traefik": TraefikIngress(), "ingress-nginx": IngressNginx()}
+_BEHIND_ROUTE: Mapping[str, RouterSeries] = {"traefik": TraefikGateway(), "envoy-gateway": EnvoyGateway()}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Servers that know the same, and what is asked of them."""
+
+    api: PrometheusApi
+    poller: Poller
+    questions: Questions
+
+
+class Endpoints:
+    """Of one process. Close it."""
+
+    def __init__(self, urls: Mapping[str, Sequence[str]]) -> None:
+        """`urls`: addresses by the name that Rollouts call them, in the order of preference."""
+        self._by_name = {name: _endpoint(addresses) for name, addresses in urls.items()}
+        self._found: dict[str, str] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._by_name)
+
+    def of(self, one: Declared) -> Endpoint:
+        """The one that a Rollout names. Raises Invalid."""
+        name = one.spec.evidence.prometheus
+        if name not in self._by_name:
+            known = ", ".join(sorted(self._by_name)) or "none"
+            raise Invalid(
+                f"Rollout {one.name} names the Prometheus {name!r}",
+                remedy=f"known are: {known}; give --prometheus {name}=URL, or name another one",
+            )
+        return self._by_name[name]
+
+    async def series(self, one: Declared) -> RouterSeries | None:
+        """Whose counters are its evidence; None: the pods' own. Raises Invalid, or Retryable."""
+        wanted = one.spec.evidence.requests
+        return None if wanted == "application" else await self.router(one, wanted)
+
+    async def router(self, one: Declared, wanted: str = "auto") -> RouterSeries:
+        """The counters of its router. Where that is to be found out, what was found stays."""
+        routers = _BEHIND_INGRESS if one.spec.traffic.ingress is not None else _BEHIND_ROUTE
+        if wanted == "auto":
+            wanted = self._found.get(one.uid) or await self._look(one, routers)
+        if wanted not in routers:
+            raise Invalid(
+                f"Rollout {one.name} wants what {wanted} counted, which does not serve its route",
+                remedy=f"set `evidence.requests` to one of: auto, application, {', '.join(routers)}",
+            )
+        return routers[wanted]
+
+    async def _look(self, one: Declared, routers: Mapping[str, RouterSeries]) -> str:
+        """The router that has counted something of the route; the first while none has. Raises Retryable."""
+        target, poller = target_of(one), self.of(one).poller
+        for name, series in routers.items():
+            pattern = series.pattern(target)
+            for family in series.families:
+                answer = await poller.read(family, (series.requests, series.bucket), pattern)
+                if any(series.variant(labels.labels, target) for labels in answer.found.series):
+                    self._found[one.uid] = name
+                    return name
+        return next(iter(routers))
+
+    async def aclose(self) -> None:
+        for endpoint in self._by_name.values():
+            await endpoint.api.aclose()
+
+
+def target_of(one: Declared) -> Target:
+    """What a Rollout is to a router's counters."""
+    spec = one.spec
+    return Target(
+        namespace=one.namespace,
+        route=one.rollout.route,
+        stable=spec.service,
+        canary=spec.canary_service,
+        workloads=(spec.workload.name, spec.canary_name),
+        backends=("stable", "canary"),
+    )
+
+
+def _endpoint(urls: Sequence[str]) -> Endpoint:
+    api = PrometheusApi(urls)
+    return Endpoint(api, Poller(api), Questions(api))
