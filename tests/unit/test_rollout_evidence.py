@@ -385,3 +385,15 @@ def test_r3_a_higher_weight_applied_under_way_starts_clock_and_deadline_anew() -
     waits = turn(status, at, workload=small, traffic=blind).status
     assert (waits.state, waits.step_clock, waits.weight) == (State.PROGRESSING, None, 1)
     assert turn(status, at, traffic=blind).status.step_clock is None
+
+
+def test_r3_a_router_that_sends_another_share_for_long_is_told_once_and_the_clock_does_not_start() -> None:
+    status = status_in(State.PROGRESSING, step=1, weight=20, step_clock=None)
+    told = []
+    for seconds in (1, 20, 40, 60, 3600):
+        seen = turn(status, T0 + seconds * SECOND, traffic=traffic_for(status, seen=5))
+        status = seen.status
+        assert status.step_clock is None
+        told += [event.message for event in seen.events if event.reason == "RouterLags"]
+    assert told == ["the data plane does not send 20 %, and the clock stands; it sends 5 %"]
+    assert turn(status, T0 + HOUR + SECOND).status.step_clock == T0 + HOUR + SECOND

@@ -32,6 +32,7 @@ from phoenix_orch.orchestrator.cluster.known_metrics import KnownMetrics
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
+from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
 from phoenix_orch.orchestrator.cluster.view import ClusterView
@@ -181,9 +182,10 @@ async def _orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
     """The rollout controller, and what people's hands on Deployments ask of it."""
     workload = KubernetesWorkload(parts.client, parts.watches, clock=parts.clock)
     metrics = KnownMetrics(endpoints)
+    router = WitnessedRouter(parts.router, parts.rollouts, endpoints)
     controller = RolloutController(
         parts.store,
-        parts.router,
+        router,
         parts.view,
         parts.clock,
         ClusterVerifier(parts.store, parts.rollouts, parts.view, parts.clock),
@@ -201,6 +203,7 @@ async def _orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(metrics.run(), name="metrics that are known")
+        group.create_task(router.run(), name="shares that are counted")
         group.create_task(following.run(), name="wishes")
         group.create_task(controller.run(), name="rollout controller")
 

@@ -8,13 +8,11 @@ from datetime import timedelta
 
 from phoenix_orch.health_validator.observation import Category, Tier, Verdict, VerdictKind
 from phoenix_orch.kernel.units import format_duration
+from phoenix_orch.rollout import lags
 from phoenix_orch.rollout.interrupts import condemned, latched, retargeted, stable_lost
 from phoenix_orch.rollout.obstacles import obstructed
 from phoenix_orch.rollout.status import Outcome, State, Verification
 from phoenix_orch.rollout.turn import Turn
-
-SLOW_ROUTER = timedelta(seconds=10)
-"""Time after which a router that has not followed an abort is worth a word."""
 
 
 def canary_size(replicas: int, weight: int) -> int:
@@ -117,7 +115,7 @@ def _progressing(turn: Turn) -> None:
         _deadline_passed(turn)  # the larger canary does not get ready
         return
     if not _weight_seen(turn, step.weight):
-        _hold(turn, f"waiting to see {step.weight} % on the data plane", told=False)
+        _hold(turn, lags.of_a_step(turn, step.weight), told=False)
         return
     verdict = _follow_verdict(turn)
     if verdict is not None and (_lasted(turn, step.duration) or _early(turn, verdict)):
@@ -331,7 +329,7 @@ def _rolling_back(turn: Turn) -> None:
     if traffic is None or status.canary not in traffic.aborted:
         return  # not over before it is latched (R4)
     if not off_the_data_plane(turn):
-        _tell_of_the_router(turn)
+        lags.after_an_abort(turn)
         return
     if turn.seen.workload is None:
         return
@@ -340,20 +338,6 @@ def _rolling_back(turn: Turn) -> None:
     reason = status.cause.reason if status.cause else status.message
     turn.end(Outcome.ROLLED_BACK, reason, revision=status.canary or "", replaced=status.stable)
     turn.go(State.ROLLED_BACK, reason, fast=False)
-
-
-def _tell_of_the_router(turn: Turn) -> None:
-    """The latch is set and the data plane does not follow, or cannot be seen: say so, once."""
-    status, traffic = turn.status, turn.seen.traffic
-    if traffic is None or status.since is None or turn.now - status.since < SLOW_ROUTER:
-        return
-    if traffic.seen is None:
-        message = f"latched; the router does not say whether {status.canary} still gets requests"
-    else:
-        message = f"latched, but the router has not followed yet; it sends {traffic.seen} % to the canary"
-    if status.message != message:
-        turn.update(message=message)
-        turn.note("RouterLags", f"{message}; it is replaced if that lasts")
 
 
 def _no_way_back(turn: Turn) -> bool:

@@ -1,35 +1,39 @@
 """Which share of the requests the canary is seen to get (rule R3). Pure.
 
-Three witnesses, the best first: what the router counted for each Service, what the two variants counted
-of their own requests, and what the traffic object and its status say. The first that knows is believed.
+Two witnesses. The better one is what the router counted for each variant; the other one is what the traffic
+object and its status say. Counts may be looked at after every scrape: a share is excluded by an e-value
+(Krichevsky and Trofimov's mixture against it), of which Ville's inequality says that it ever gets as large as
+`ODDS` with a probability of one in `ODDS` at most if the share is the true one. Weighted round robin varies
+less than chance does, so that this holds for it all the more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from enum import StrEnum
-from math import sqrt
+from math import inf, lgamma, log
 from typing import NamedTuple
 
-Z = 3.29
-"""Standard scores of a two-sided interval of 99.9 %."""
-_ROUNDING = 1e-9
-"""So that no share of 0 counts as below the interval of 0 requests."""
-TOLERANCE = 0.05
-"""A router that is off by this part of the share wanted does as it is told."""
+ODDS = 1000.0
+"""Evidence from which on a share is excluded."""
+SLACK, PART = 0.01, 0.3
+"""A router does as it is told while its share is off by one point and three tenths of the smaller share:
+clients with sessions come in lumps."""
 
 
 class Witness(StrEnum):
     ROUTER = "router"  # its metrics
-    VARIANTS = "variants"  # request counters of the two variants
     OBJECT = "object"  # the traffic object and its status
 
 
 class Counts(NamedTuple):
     """Requests of one stretch of time that began after the last change of the weight."""
 
-    canary: float
-    stable: float
+    canary: int
+    stable: int
+
+    @property
+    def total(self) -> int:
+        return self.canary + self.stable
 
 
 class Seen(NamedTuple):
@@ -40,49 +44,39 @@ class Seen(NamedTuple):
     witness: Witness | None = None
 
 
-def seen_share(
-    wanted: int,
-    before: int,
-    *,
-    router: Counts | None,
-    variants: Counts | None,
-    by_object: int | None,
-) -> Seen:
-    """The share in force. `wanted`: what the object says; `before`: what it said before that.
+def share_of(counts: Counts, wanted: int, before: int | None, *, odds: float = ODDS) -> int | None:
+    """What counters say, in per cent: `wanted` where they exclude `before` and nothing near `wanted`; where
+    they exclude everything near it `before`, or the share as it was counted. None: too few to tell.
 
-    `by_object`: the share that the status vouches for; None: it does not.
+    `before`: what was wanted before that; None: not known, and then they cannot tell it from `wanted`.
     """
-    counted: Iterable[tuple[Witness, Counts | None]] = (
-        (Witness.ROUTER, router),
-        (Witness.VARIANTS, variants),
-    )
-    for witness, counts in counted:
-        if counts is not None and (share := share_of(counts, wanted, before)) is not None:
-            return Seen(share, witness)
-    return Seen(by_object, Witness.OBJECT) if by_object is not None else Seen(None)
-
-
-def share_of(counts: Counts, wanted: int, before: int) -> int | None:
-    """What counters say: `wanted` when they agree with it and not with `before`, another share when
-    they agree with neither; None while they are too few to tell.
-
-    Weighted round robin varies less than chance would, a router with several workers about as much: the
-    interval of chance (Wilson's score) is right for both.
-    """
-    total = counts.canary + counts.stable
-    if total <= 0:
+    if counts.total <= 0:
         return None
-    low, high = _wilson(counts.canary / total, total)
-    slack = TOLERANCE * wanted / 100
-    as_wanted = low - slack <= wanted / 100 <= high + slack
-    as_before = low <= before / 100 <= high
-    if as_wanted:
-        return wanted if before == wanted or not as_before else None
-    return before if as_before else round(100 * counts.canary / total)
+    counted = counts.canary / counts.total
+    low, high = tolerated(wanted)
+    if excluded(min(max(counted, low), high), counts, odds=odds):
+        kept = before is not None and not excluded(before / 100, counts, odds=odds)
+        return before if kept else round(100 * counted)
+    return wanted if before is not None and excluded(before / 100, counts, odds=odds) else None
 
 
-def _wilson(share: float, total: float) -> tuple[float, float]:
-    """Between what shares `share` of `total` requests may have come about by chance."""
-    middle = (share + Z * Z / (2 * total)) / (1 + Z * Z / total)
-    half = Z / (1 + Z * Z / total) * sqrt(share * (1 - share) / total + Z * Z / (4 * total * total))
-    return middle - half - _ROUNDING, middle + half + _ROUNDING
+def tolerated(wanted: int) -> tuple[float, float]:
+    """Between what shares, 0..1, a router does as it is told."""
+    share = wanted / 100
+    slack = SLACK + PART * min(share, 1 - share)
+    return max(0.0, share - slack), min(1.0, share + slack)
+
+
+def excluded(share: float, counts: Counts, *, odds: float = ODDS) -> bool:
+    """Whether the counts are evidence of `odds` to 1 against this share, 0..1."""
+    return _evidence(share, counts) >= log(odds)
+
+
+def _evidence(share: float, counts: Counts) -> float:
+    """Logarithm of the e-value."""
+    canary, stable = counts
+    if (share <= 0 and canary > 0) or (share >= 1 and stable > 0):
+        return inf
+    mixture = lgamma(canary + 0.5) + lgamma(stable + 0.5) - lgamma(counts.total + 1) - 2 * lgamma(0.5)
+    likelihood = (canary * log(share) if canary else 0.0) + (stable * log(1 - share) if stable else 0.0)
+    return mixture - likelihood

@@ -12,21 +12,20 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from phoenix_orch.health_validator import answers
 from phoenix_orch.health_validator.counters import TrackerState
-from phoenix_orch.health_validator.sources import pod_series
+from phoenix_orch.health_validator.sources import pod_series, prometheus_routed
 from phoenix_orch.health_validator.sources.assemble import Snapshot, assemble
-from phoenix_orch.health_validator.sources.exposition import START, Key, counted, edge, rest_of, split, timed
+from phoenix_orch.health_validator.sources.exposition import split
 from phoenix_orch.health_validator.sources.pod_series import PodLabels
 from phoenix_orch.health_validator.sources.processes import Processes
 from phoenix_orch.health_validator.sources.prometheus_api import Found, Series
-from phoenix_orch.health_validator.sources.prometheus_poller import Answer, Family, Poller
+from phoenix_orch.health_validator.sources.prometheus_poller import Family, Poller
 from phoenix_orch.health_validator.sources.prometheus_samples import Counted, Scrapes, scrapes
 from phoenix_orch.health_validator.sources.router_series import RouterSeries, Target, Variant
 from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
 from phoenix_orch.kernel.errors import PhoenixError
 
-JOB, INSTANCE = Family("job"), Family("instance")
+INSTANCE = Family("instance")
 _REST = "the rest of the answer"
 """Has counted what nobody knows of, where an answer is not whole."""
 
@@ -96,28 +95,12 @@ class PrometheusMetrics:
         router = self._router
         if router is None:
             return Part()
-        series, answer = await self._routed(router, target)
-        jobs = sorted({one.labels.get("job", "") for one in series})
-        if not jobs:
-            return Part(found=[answer.found], fault=f"Prometheus has no {router.requests} of {target.route}")
-        starts = await self._poller.read(JOB, (START,), "|".join(map(re.escape, jobs)))
-        started = {
-            _process(one): one.points[-1][1]
-            for one in starts.of(lambda job: job in jobs)
-            if one.labels.get("__name__") == START and one.points
-        }
-        return Part(_routed(context, target, router, series, started), [answer.found, starts.found])
-
-    async def _routed(self, router: RouterSeries, target: Target) -> tuple[list[Series], Answer]:
-        """The series that may be of the route, by the first label that finds any."""
-        pattern = router.pattern(target)
-        fits = re.compile(pattern).fullmatch
-        for family in router.families:
-            answer = await self._poller.read(family, (router.requests, router.bucket), pattern)
-            series = [one for one in answer.of(lambda value: fits(value) is not None) if one.points]
-            if series:
-                break
-        return series, answer
+        names = (router.requests, router.bucket)
+        routed = await prometheus_routed.read(self._poller, router, target, names)
+        if not routed.series:
+            return Part(found=[*routed.found], fault=f"Prometheus has no {router.requests} of {target.route}")
+        found = prometheus_routed.counters(routed, router, target, _revisions(context))
+        return Part(found, [*routed.found])
 
     async def _programs(self, context: Context, target: Target, tracker: TrackerState) -> Part:
         """What the programs in the pods tell, as far as somebody wants to know it."""
@@ -201,45 +184,11 @@ class PrometheusMetrics:
         )
 
 
-def _routed(
-    context: Context,
-    target: Target,
-    router: RouterSeries,
-    series: Sequence[Series],
-    started: Mapping[str, float],
-) -> list[Counted]:
-    """The router's counters of both variants.
-
-    The service of the canary is another revision's in the next release, and stable's becomes the new
-    revision's when it is promoted: where a variant means something else, counting begins anew.
-    """
-    revisions: dict[Variant, str] = (
-        {"stable": context.revision}
-        if context.stable is None
-        else {"canary": context.revision, "stable": context.stable}
-    )
-    meaning = ",".join(f"{variant}={revision}" for variant, revision in sorted(revisions.items()))
-    found = []
-    for one in series:
-        variant = router.variant(one.labels, target)
-        if variant is None or variant not in revisions:
-            continue
-        key = _routed_key(one.labels, revisions[variant], router)
-        process = _process(one)
-        points = tuple((at, counted(key, value)) for at, value in one.points)
-        found.append(Counted(f"{process} {meaning}", str(key), started.get(process), points))
-    return found
-
-
-def _routed_key(labels: Mapping[str, str], revision: str, router: RouterSeries) -> Key:
-    rest = rest_of(labels, leave_out=("le", "__name__"))
-    if labels["__name__"] == router.requests:
-        return Key(revision, answers.kind(answers.status(labels)), "", rest)
-    return Key(revision, timed(labels), edge(labels, router.unit), rest)
-
-
-def _process(one: Series) -> str:
-    return f"{one.labels.get('job', '')}/{one.labels.get('instance', '')}"
+def _revisions(context: Context) -> dict[Variant, str]:
+    """What each variant of the router means."""
+    if context.stable is None:
+        return {"stable": context.revision}
+    return {"canary": context.revision, "stable": context.stable}
 
 
 def _names(context: Context, revision: str) -> list[str]:

@@ -77,7 +77,7 @@ class Endpoints:
         for name, series in routers.items():
             pattern = series.pattern(target)
             for family in series.families:
-                answer = await poller.read(family, (series.requests, series.bucket), pattern)
+                answer = await poller.read(family, (series.requests,), pattern)
                 if any(series.variant(labels.labels, target) for labels in answer.found.series):
                     self._found[one.uid] = name
                     return name
