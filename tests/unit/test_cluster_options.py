@@ -43,7 +43,6 @@ def test_what_is_no_port(text: str) -> None:
         (["serve", "health-validator", "--probes", "8081"], "--probes is for a cluster"),
         (["rollout", "abort", "web", "-n", "shops"], "--namespace is for a cluster"),
         (["serve", "orchestrator", "--kubernetes"], "no Redis or Valkey"),
-        (["serve", "health-validator", "--kubernetes", "--store", "redis://x"], "has no Prometheus"),
         (["serve", "orchestrator", "--kubernetes", "--speed", "2"], "--speed is not for a cluster"),
         (["rollout", "status", "web", "--kubernetes", "--wait"], "--wait is not for a cluster"),
     ],

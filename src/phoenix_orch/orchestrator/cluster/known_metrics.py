@@ -25,7 +25,7 @@ PAUSE = 2.0
 """Seconds between two looks."""
 FORGET = 60.0
 """Seconds after which a Rollout that nobody asks about any more is not looked for."""
-_WAITS = "it gets weight when Prometheus knows it"
+_WAITS = "the release waits for it"
 
 
 class Probe(NamedTuple):
