@@ -120,7 +120,14 @@ def test_what_somebody_has_just_applied_is_left_alone() -> None:
         ({"checks": [{"name": "smoke", "job": {"cronJob": "smoke"}}]}, "check smoke is a Job"),
         ({"checks": [{"name": "ping", "http": {"url": "{canary}/ping"}}]}, "check ping has no whole address"),
         ({"checks": [{"name": "ping", "http": {"url": "{route}/ping"}}]}, "check ping has no whole address"),
-        ({"evidence": {"source": "pods"}}, "evidence comes from the pods"),
+        ({"evidence": {"source": "pods"}}, None),
+        (
+            {
+                "evidence": {"source": "pods"},
+                "phases": [{"name": "a", "weight": 5, "duration": "1m", "limits": {"cpu": "50%"}}],
+            },
+            "a phase limits CPU or memory",
+        ),
         ({"evidence": {"queries": [{"name": "q", "query": "up", "minimum": 1}]}}, None),
         ({"traffic": {"ingress": "web", "additional": ["b"]}}, "traffic has several Ingresses"),
         ({"traffic": {"httpRoute": "web", "additional": ["b"]}}, None),

@@ -17,6 +17,7 @@ from pathlib import Path
 import structlog
 
 from phoenix_orch.health_validator.service import HealthValidator
+from phoenix_orch.health_validator.sources.scrape import Scraper
 from phoenix_orch.kernel.clock import Clock, RealClock
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kube.caches import Caches
@@ -54,6 +55,9 @@ LEASES = {
     "rollback-controller": "rollback-controller",
 }
 """Of each component, named as its Deployment."""
+
+PAGE_PATIENCE = 3.0
+"""Seconds for one page of metrics of a pod."""
 
 _log = structlog.get_logger("phoenix")
 
@@ -209,10 +213,11 @@ async def _orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
 
 
 async def _validate(parts: ClusterParts, endpoints: Endpoints) -> None:
-    source = OneSource(ClusterEvidence(parts.rollouts, endpoints))
-    await HealthValidator(
-        parts.store, parts.router, parts.view, source, parts.clock, every_verdict=True
-    ).run()
+    async with Scraper(timeout=PAGE_PATIENCE) as scraper:
+        evidence = ClusterEvidence(parts.rollouts, endpoints, scraper, lambda one: parts.view.scene(one).pods)
+        await HealthValidator(
+            parts.store, parts.router, parts.view, OneSource(evidence), parts.clock, every_verdict=True
+        ).run()
 
 
 async def _roll_back(parts: ClusterParts) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from phoenix_orch.health_validator.sources.assemble import Snapshot, assemble
-from phoenix_orch.health_validator.sources.processes import ProcessReader
+from phoenix_orch.health_validator.sources.processes import Locate, ProcessReader, on_this_machine
 from phoenix_orch.health_validator.sources.resources import Resources
 from phoenix_orch.health_validator.sources.scrape import Scraper
 from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
@@ -26,10 +26,11 @@ class ProcessMetrics:
         scraper: Scraper,
         *,
         resources: Resources | None = None,
+        locate: Locate = on_this_machine,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._scraper = scraper
-        self._processes = ProcessReader(scraper, resources)
+        self._processes = ProcessReader(scraper, resources, locate=locate)
         self._wall = wall
 
     async def observe(self, context: Context, memory: SourceMemory) -> Reading:

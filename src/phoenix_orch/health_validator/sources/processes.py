@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from phoenix_orch.health_validator import counters
 from phoenix_orch.health_validator.counters import Sample
@@ -41,12 +42,32 @@ class Processes:
     faults: list[str] = field(default_factory=list)
 
 
+class Place(NamedTuple):
+    """Where the page of an instance is: `url`, or nowhere, and `fault` says why."""
+
+    url: str
+    fault: str = ""
+
+
+Locate = Callable[[Instance], Place]
+
+
+def on_this_machine(instance: Instance) -> Place:
+    """The page of a process on its own port."""
+    if instance.metrics_path is None:
+        return Place("", f"{instance.name} has no metrics path")
+    return Place(f"http://127.0.0.1:{instance.port}{instance.metrics_path}")
+
+
 class ProcessReader:
     """Reads `/metrics` and resource use of all serving processes at once."""
 
-    def __init__(self, scraper: Scraper, resources: Resources | None = None) -> None:
+    def __init__(
+        self, scraper: Scraper, resources: Resources | None = None, *, locate: Locate = on_this_machine
+    ) -> None:
         self._scraper = scraper
         self._resources = resources or ProcessResources()
+        self._locate = locate
 
     async def read(self, context: Context, *, traffic: bool) -> Processes:
         """`traffic`: whether processes count the requests; otherwise their pages are read only for what is
@@ -64,10 +85,10 @@ class ProcessReader:
     async def _page(
         self, context: Context, instance: Instance, interest: Interest, result: Processes
     ) -> None:
-        if instance.metrics_path is None:
-            result.faults.append(f"{instance.name} has no metrics path")
+        url, nowhere = self._locate(instance)
+        if nowhere:
+            result.faults.append(nowhere)
             return
-        url = f"http://127.0.0.1:{instance.port}{instance.metrics_path}"
         answer = await self._scraper.get(url, interest)
         text = answer.text
         if text is None:
@@ -81,7 +102,7 @@ class ProcessReader:
         try:
             page, values = await self._scraper.beside(parse, lines=text.count("\n"))
         except ValueError as error:
-            result.faults.append(f"{instance.name} {instance.metrics_path}: {error}")
+            result.faults.append(f"{instance.name} {url}: {error}")
             return
         if context.values:
             result.values[instance.name] = values

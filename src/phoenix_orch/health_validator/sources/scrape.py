@@ -43,15 +43,16 @@ class Answer(NamedTuple):
 class Scraper:
     """Keeps connections open between scrapes; close it when done. Usable from one event loop."""
 
-    def __init__(self, *, timeout: float = 2.0) -> None:
-        """`timeout`: seconds for one whole page."""
+    def __init__(self, *, timeout: float = 2.0, at_once: int = 50) -> None:
+        """`timeout`: seconds for one whole page. `at_once`: pages that are read side by side."""
         self._timeout = timeout
-        # Loopback knows no proxies. A fresh connection per host and scrape would cost more than the page.
-        # A compressed page may be a thousand times as long as it seems.
+        self._room = asyncio.Semaphore(at_once)
+        # Loopback knows no proxies, nor do pods. A fresh connection per host and scrape would cost more than
+        # the page. A compressed page may be a thousand times as long as it seems.
         self._http = httpx.AsyncClient(
             timeout=timeout,
             trust_env=False,
-            verify=False,  # noqa: S501 - no TLS
+            verify=False,  # noqa: S501 - a pod has no name that a certificate could vouch for
             headers={"accept-encoding": "identity"},
         )
         self._turn = asyncio.Lock()
@@ -59,7 +60,7 @@ class Scraper:
     async def get(self, url: str, interest: Interest, size: Size = PROCESS) -> Answer:
         """GET the lines of interest of the page. Never raises but for cancellation."""
         try:
-            async with asyncio.timeout(self._timeout):
+            async with self._room, asyncio.timeout(self._timeout):
                 return await self._read(url, Sieve(interest, most=size.most_lines), size)
         except TimeoutError:
             return Answer(None, f"{url}: no answer within {self._timeout:g} s")

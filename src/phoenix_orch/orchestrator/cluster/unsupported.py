@@ -20,8 +20,13 @@ def unsupported(spec: KubernetesRolloutSpec) -> Refusal | None:
             return _refusal(f"check {check.name} has no whole address", "write the address of a Service")
     if spec.traffic.ingress is not None and spec.traffic.additional:
         return _refusal("traffic has several Ingresses", "put hosts and paths into one, or use HTTPRoutes")
-    if spec.evidence.source == "pods":
-        return _refusal("evidence comes from the pods without a Prometheus", "set `source: prometheus`")
+    limits = [phase.limits for phase in spec.phases]
+    if spec.evidence.source == "pods" and any(
+        one.cpu is not None or one.memory is not None for one in limits
+    ):
+        return _refusal(
+            "a phase limits CPU or memory, which pods do not tell of themselves", "set `source: prometheus`"
+        )
     return None
 
 

@@ -24,6 +24,7 @@ from phoenix_orch.workload.deployment.manifest import (
     name_of,
     uid_of,
 )
+from phoenix_orch.workload.deployment.metrics_page import metrics_port
 from phoenix_orch.workload.workload import Exit, Instance, InstanceState
 
 CANNOT_START = frozenset(
@@ -149,7 +150,6 @@ def _instance(pod: Manifest, revision: str) -> Instance:
     state = _state(pod, ready)
     running = [at(one, "state", "running", "startedAt") for one in _main(pod)]
     started = max((found for one in running if (found := moment(one))), default=None)
-    ports = [port for one in items(pod, "spec", "containers") for port in items(one, "ports")]
     metrics = annotation(pod, "prometheus.io/path") or (
         "/metrics" if annotation(pod, "prometheus.io/scrape") == "true" else None
     )
@@ -158,7 +158,7 @@ def _instance(pod: Manifest, revision: str) -> Instance:
         revision=revision,
         state=state,
         started=started.timestamp() if started else None,
-        port=int(annotation(pod, "prometheus.io/port") or at(ports, 0, "containerPort") or 0),
+        port=metrics_port(pod),
         ready_since=moment(ready.get("lastTransitionTime")) if state is InstanceState.READY else None,
         metrics_path=metrics,
     )
