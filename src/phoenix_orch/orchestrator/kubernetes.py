@@ -18,12 +18,15 @@ import structlog
 
 from phoenix_orch.health_validator.service import HealthValidator
 from phoenix_orch.health_validator.sources.scrape import Scraper
+from phoenix_orch.health_validator.sources.source import EvidenceSource
 from phoenix_orch.kernel.clock import Clock, RealClock
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kube.caches import Caches
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
+from phoenix_orch.kube.lanes import NORMAL, Limits
 from phoenix_orch.kube.leader import LeaderElector, Leadership
+from phoenix_orch.kube.lease import LeaseTiming
 from phoenix_orch.kube.resources import ROLLOUTS
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
@@ -46,6 +49,7 @@ from phoenix_orch.runtime.memory import return_large_blocks
 from phoenix_orch.runtime.probes import serve_probes
 from phoenix_orch.runtime.stuck_loop import stuck_loop_told
 from phoenix_orch.traffic.cached_reads import CachedReads
+from phoenix_orch.traffic.kube_router import SETTLED
 from phoenix_orch.workload.kubernetes import KubernetesWorkload
 from phoenix_orch.workload.kubernetes_objects import Watches
 
@@ -55,6 +59,8 @@ LEASES = {
     "rollback-controller": "rollback-controller",
 }
 """Of each component, named as its Deployment."""
+LEASE = LeaseTiming(duration=10, renew_deadline=7.5, retry=1.5)
+"""A leader that is killed is followed within 12 s: ADR 0024."""
 
 PAGE_PATIENCE = 3.0
 """Seconds for one page of metrics of a pod."""
@@ -94,6 +100,17 @@ class ClusterParts:
 Work = Callable[[ClusterParts], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a component waits for a cluster, which no release has a word in. Seconds."""
+
+    settled: float = SETTLED
+    """Until what a traffic object says is believed to be obeyed."""
+    lease: LeaseTiming = LEASE
+    limits: Limits = NORMAL
+    """Of ordinary calls to the API server."""
+
+
 def run_in_cluster(component: str, settings: ClusterSettings) -> int:
     """Run one component until a signal comes. Raises PhoenixError where it cannot start."""
     configure_logs(json=True)
@@ -106,8 +123,8 @@ def _work(component: str, settings: ClusterSettings) -> Work:
     if component not in LEASES:
         raise Invalid(f"there is no component {component!r}", remedy=f"one of: {', '.join(LEASES)}")
     if component == "rollback-controller":
-        return _roll_back
-    work = _validate if component == "health-validator" else _orchestrate
+        return roll_back
+    work = _validate if component == "health-validator" else orchestrate
 
     async def with_endpoints(parts: ClusterParts) -> None:
         endpoints = Endpoints(settings.prometheus)
@@ -120,29 +137,33 @@ def _work(component: str, settings: ClusterSettings) -> Work:
 
 
 async def _run(component: str, settings: ClusterSettings, work: Work) -> int:
+    with ending_signals() as stop, stuck_loop_told():
+        return await until(stop, [serve(component, settings, work)])
+
+
+async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pace = Pace()) -> None:
+    """Know the cluster, stand for election, and do `work` in every term of office, until cancelled.
+
+    Raises PhoenixError where it cannot start, and what `work` raises.
+    """
     target = load(settings.kubeconfig, context=settings.context, namespace=settings.namespace)
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(KubeClient(target, component=component))
+        client = await stack.enter_async_context(KubeClient(target, component=component, normal=pace.limits))
         caches = await stack.enter_async_context(Caches(client))
         log = ValkeyStore(settings.store_url, prefix=f"phoenix:{client.namespace}:")
         stack.push_async_callback(log.close)
         looks = _Looks(caches, client)
-        elector = LeaderElector(client, LEASES[component])
+        elector = LeaderElector(client, LEASES[component], timing=pace.lease)
 
         async def lead(leadership: Leadership) -> None:
-            await work(_parts(client.fenced(leadership.remaining), looks, log))
+            await work(_parts(client.fenced(leadership.remaining), looks, log, pace))
 
-        async def stand() -> None:
+        async with asyncio.TaskGroup() as group:
+            if settings.probes is not None:
+                group.create_task(serve_probes(*settings.probes, looks.not_ready, _listening))
             await looks.synced()
             _log.info("knows the cluster", component=component, namespace=client.namespace)
             await elector.run(lead)
-
-        loops = [stand()]
-        if settings.probes is not None:
-            loops.append(serve_probes(*settings.probes, looks.not_ready, _listening))
-        stop = stack.enter_context(ending_signals())
-        stack.enter_context(stuck_loop_told())
-        return await until(stop, loops)
 
 
 def _listening(port: int) -> None:
@@ -168,7 +189,7 @@ class _Looks:
         return ", ".join(f"{one.selection.resource}: {one.fault or 'not listed yet'}" for one in waiting)
 
 
-def _parts(client: KubeClient, looks: _Looks, log: ValkeyStore) -> ClusterParts:
+def _parts(client: KubeClient, looks: _Looks, log: ValkeyStore, pace: Pace) -> ClusterParts:
     """The parts of one term of office."""
     clock, namespace = RealClock(), client.namespace
     return ClusterParts(
@@ -176,13 +197,13 @@ def _parts(client: KubeClient, looks: _Looks, log: ValkeyStore) -> ClusterParts:
         clock=clock,
         rollouts=looks.rollouts,
         store=WatchedStore(client, log, looks.cache, namespace=namespace, clock=clock),
-        router=ClusterRouter(client, namespace, looks.rollouts, cached=looks.cached),
+        router=ClusterRouter(client, namespace, looks.rollouts, cached=looks.cached, settled=pace.settled),
         view=ClusterView(client, looks.watches, looks.rollouts, clock),
         watches=looks.watches,
     )
 
 
-async def _orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
+async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
     """The rollout controller, and what people's hands on Deployments ask of it."""
     workload = KubernetesWorkload(parts.client, parts.watches, clock=parts.clock)
     metrics = KnownMetrics(endpoints)
@@ -215,10 +236,16 @@ async def _orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
 async def _validate(parts: ClusterParts, endpoints: Endpoints) -> None:
     async with Scraper(timeout=PAGE_PATIENCE) as scraper:
         evidence = ClusterEvidence(parts.rollouts, endpoints, scraper, lambda one: parts.view.scene(one).pods)
-        await HealthValidator(
-            parts.store, parts.router, parts.view, OneSource(evidence), parts.clock, every_verdict=True
-        ).run()
+        await validate(parts, evidence)
 
 
-async def _roll_back(parts: ClusterParts) -> None:
+async def validate(parts: ClusterParts, source: EvidenceSource) -> None:
+    """The health validator, with numbers from `source`."""
+    await HealthValidator(
+        parts.store, parts.router, parts.view, OneSource(source), parts.clock, every_verdict=True
+    ).run()
+
+
+async def roll_back(parts: ClusterParts) -> None:
+    """The rollback controller."""
     await RollbackController(parts.store, parts.router, parts.view, parts.clock, routes={}).run()

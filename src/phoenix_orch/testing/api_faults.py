@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
@@ -25,6 +25,7 @@ class Asked:
     subresource: str = ""
     target: str = ""
     """The path and the query, as sent."""
+    body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,13 @@ class Half:
     """Half of the answer comes, then the connection ends."""
 
 
+@dataclass(frozen=True, slots=True)
+class Meanwhile:
+    """Something else happens first; then the request reaches the API server."""
+
+    happens: Callable[[], Awaitable[None]]
+
+
 class Breaks(StrEnum):
     """How a watch breaks."""
 
@@ -107,7 +115,7 @@ class Swallow:
     events: int = 1
 
 
-Fault: TypeAlias = Answer | Reset | Hang | Slow | Half | WatchBreaks | Swallow
+Fault: TypeAlias = Answer | Reset | Hang | Slow | Half | Meanwhile | WatchBreaks | Swallow
 
 
 def always(_: Asked) -> bool:
@@ -124,6 +132,8 @@ class Rule:
     skip: int = 0
     chance: Callable[[], bool] = field(default=lambda: True)
     hits: int = 0
+    held: int = 0
+    """Requests that have begun to hang; with `done`, of which the API server has done what was asked."""
 
     def strikes(self, asked: Asked) -> bool:
         """Count this request; whether it is hit."""
@@ -138,8 +148,8 @@ class Rule:
         return True
 
 
-def asked_for(method: str, target: str) -> Asked:
-    """What a request line of the API asks for."""
+def asked_for(method: str, target: str, body: bytes = b"") -> Asked:
+    """What a request of the API asks for."""
     path, _, query = target.partition("?")
     parts = path.strip("/").split("/")
     parts = parts[2:] if parts[0] == "api" else parts[3:]  # /api/v1, /apis/group/version
@@ -150,4 +160,4 @@ def asked_for(method: str, target: str) -> Asked:
     verb = _WRITES.get(method, "get" if name else "list")
     if "watch=true" in query.split("&"):
         verb = "watch"
-    return Asked(verb, resource, namespace, name, subresource, target)
+    return Asked(verb, resource, namespace, name, subresource, target, body)

@@ -16,7 +16,7 @@ import random
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -29,11 +29,13 @@ from phoenix_orch.testing.api_faults import (
     Fault,
     Half,
     Hang,
+    Meanwhile,
     Reset,
     Rule,
     Slow,
     Swallow,
     WatchBreaks,
+    always,
     asked_for,
 )
 
@@ -94,8 +96,11 @@ class FaultyApiServer:
         times: int = 1,
         skip: int = 0,
         share: float = 1.0,
+        where: Callable[[Asked], bool] = always,
     ) -> Rule:
-        """Do `fault` to the next requests that are like this; to a `share` of them. Gives its count."""
+        """Do `fault` to the next requests that are like this; to a `share` of them. Gives its count.
+
+        `where`: and of which this holds; it sees every request that the other words fit, once."""
         verbs = frozenset({verb}) if isinstance(verb, str) else verb
 
         def matches(asked: Asked) -> bool:
@@ -103,6 +108,7 @@ class FaultyApiServer:
                 (not verbs or asked.verb in verbs)
                 and resource in {"", asked.resource}
                 and name in {"", asked.name}
+                and where(asked)
             )
 
         rule = Rule(fault, matches, times, skip, lambda: self._random.random() < share)
@@ -154,9 +160,10 @@ class FaultyApiServer:
         line, headers = await _head(reader)
         method, target, _ = line.split(" ")
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        asked = asked_for(method, target)
+        asked = asked_for(method, target, body)
         self.asked.append(asked)
-        fault = next((rule.fault for rule in self._rules if rule.strikes(asked)), None)
+        rule = next((rule for rule in self._rules if rule.strikes(asked)), None)
+        fault = rule.fault if rule is not None else None
         match fault:
             case Answer():
                 await _answer(writer, fault)
@@ -166,8 +173,10 @@ class FaultyApiServer:
             case Reset(done=False):
                 _reset(writer)
                 raise _Broken
-            case Hang(done=False, seconds=seconds):
-                await self._hang(writer, seconds)
+            case Meanwhile(happens):
+                await happens()
+            case Hang(done=False):
+                await _hang(writer, fault, rule)
         async with self._ask(line, headers, body) as (said, heads, rest):
             if asked.verb == "watch" and said.split()[1] == "200":
                 await _Relay(writer, fault).run(said, heads, rest)
@@ -177,18 +186,13 @@ class FaultyApiServer:
             case Reset(done=True):
                 _reset(writer)
                 raise _Broken
-            case Hang(done=True, seconds=seconds):
-                await self._hang(writer, seconds)
+            case Hang(done=True):
+                await _hang(writer, fault, rule)
         _write_head(writer, said, heads, f"Content-Length: {len(data)}")
         writer.write(data[: len(data) // 2] if isinstance(fault, Half) else data)
         await writer.drain()
         if isinstance(fault, Half):
             raise _Broken
-
-    async def _hang(self, writer: asyncio.StreamWriter, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        _reset(writer)
-        raise _Broken
 
     @contextlib.asynccontextmanager
     async def _ask(
@@ -262,6 +266,14 @@ class _Relay:
     def _chunk(self, data: bytes) -> None:
         """An empty one ends the answer."""
         self._writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
+
+
+async def _hang(writer: asyncio.StreamWriter, fault: Hang, rule: Rule | None) -> None:
+    if rule is not None:
+        rule.held += 1
+    await asyncio.sleep(fault.seconds)
+    _reset(writer)
+    raise _Broken
 
 
 async def _answer(writer: asyncio.StreamWriter, answer: Answer) -> None:

@@ -9,6 +9,7 @@ from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.gateway_api import GatewayRouter
+from phoenix_orch.traffic.kube_router import SETTLED
 from phoenix_orch.traffic.kube_spec import GatewayTraffic, IngressTraffic, RouteRef
 from phoenix_orch.traffic.nginx_ingress import NginxIngressRouter
 from phoenix_orch.traffic.router import TrafficSeen, TrafficState
@@ -26,10 +27,12 @@ class ClusterRouter:
         rollouts: Rollouts,
         *,
         cached: CachedReads | None = None,
+        settled: float = SETTLED,
     ) -> None:
+        """`cached`, `settled`: as of a KubernetesRouter."""
         self._rollouts = rollouts
-        self._ingress = NginxIngressRouter(client, namespace, cached=cached)
-        self._gateway = GatewayRouter(client, namespace, cached=cached)
+        self._ingress = NginxIngressRouter(client, namespace, cached=cached, settled=settled)
+        self._gateway = GatewayRouter(client, namespace, cached=cached, settled=settled)
         self._last: dict[str, Router] = {}
 
     async def read(self, route: str) -> TrafficState:

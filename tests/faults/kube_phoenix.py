@@ -1,0 +1,146 @@
+"""Phoenix of a cluster as a process of its own that a test may kill, with evidence that the test chooses.
+
+What runs is what `phoenix serve COMPONENT --kubernetes` runs, but for the numbers: they are not read from a
+Prometheus. The process is forked from one that has everything imported, since a matrix needs hundreds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from phoenix_orch.health_validator.observation import Arm, Observation
+from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
+from phoenix_orch.kube.lanes import NORMAL
+from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
+from phoenix_orch.orchestrator.kubernetes import (
+    LEASES,
+    ClusterSettings,
+    Pace,
+    Work,
+    orchestrate,
+    roll_back,
+    serve,
+    validate,
+)
+from phoenix_orch.runtime.logs import configure_logs
+
+COMPONENTS = tuple(LEASES)
+REQUESTS = 400
+"""Of each variant in each interval."""
+_SLICE = 10.0
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload([__name__])
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What a process is told."""
+
+    kubeconfigs: Mapping[str, Path]
+    """By component; one that is missing does not run here."""
+    namespace: str
+    store: str
+    """Address of the Valkey."""
+    log: Path
+    bad: bool = False
+    """The canary fails every second request."""
+    pace: Pace = field(default_factory=Pace)
+
+
+class ChosenEvidence:
+    """An EvidenceSource: both variants answer, and the canary fails if it is to."""
+
+    def __init__(self, *, bad: bool) -> None:
+        self._bad = bad
+
+    async def observe(self, context: Context, memory: SourceMemory) -> Reading:
+        stable = context.stable
+        observation = Observation(
+            t0=context.t0,
+            t1=context.t1,
+            revision=context.revision,
+            step=context.step,
+            weight_applied=context.weight,
+            canary=_arm(context.revision, REQUESTS // 2 if self._bad and stable is not None else 0),
+            stable=_arm(stable, 0) if stable is not None else None,
+            notes=context.notes,
+        )
+        return Reading(observation, memory)
+
+
+def _arm(revision: str, errors: int) -> Arm:
+    buckets = ((0.05, REQUESTS), (0.1, 0), (0.2, 0), (math.inf, 0))
+    return Arm(revision=revision, requests=REQUESTS, errors=errors, buckets=buckets, processes=1)
+
+
+class Process:
+    """One that runs."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        self._process = _processes.Process(target=_main, args=(orders,), daemon=True)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """As the kernel does it for want of memory. Also ends one that is stopped."""
+        self._process.kill()
+        self._process.join(_SLICE)
+        assert not self._process.is_alive()
+
+    def tail(self) -> str:
+        return self.orders.log.read_text("utf-8")[-6000:] if self.orders.log.exists() else ""
+
+
+@contextmanager
+def running(orders: Orders) -> Iterator[Process]:
+    """Killed at the end, if it still lives."""
+    process = Process(orders)
+    try:
+        yield process
+    finally:
+        process.kill()
+
+
+def _main(orders: Orders) -> None:
+    out = os.open(orders.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
+    configure_logs(json=True)
+    asyncio.run(_all(orders))
+
+
+async def _all(orders: Orders) -> None:
+    works: dict[str, Work] = {
+        "orchestrator": partial(orchestrate, endpoints=Endpoints({})),
+        "health-validator": partial(_validate, bad=orders.bad),
+        "rollback-controller": roll_back,
+    }
+    async with asyncio.TaskGroup() as group:
+        for component, kubeconfig in orders.kubeconfigs.items():
+            settings = ClusterSettings(orders.store, namespace=orders.namespace, kubeconfig=kubeconfig)
+            group.create_task(serve(component, settings, works[component], orders.pace))
+
+
+async def _validate(parts: Any, *, bad: bool) -> None:
+    await validate(parts, ChosenEvidence(bad=bad))
+
+
+__all__ = ["COMPONENTS", "NORMAL", "Orders", "Process", "running"]
