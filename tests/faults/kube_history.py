@@ -153,6 +153,9 @@ def _stable(view: View, *, served: bool) -> Iterable[str]:
         return
     if view.size(view.stable_name) != view.replicas:
         yield f"R5: stable was scaled to {view.size(view.stable_name)}"
+    canary = view.size(f"{view.stable_name}-canary")
+    if canary > view.replicas:
+        yield f"R5: the canary has {canary} pods, more than all requests need"
     if served and not view.owners and view.ready(view.stable_name) < view.replicas:
         yield f"R5: stable has {view.ready(view.stable_name)} of {view.replicas} pods"
 

@@ -107,6 +107,12 @@ def test_after_a_promotion_it_goes_once_nothing_is_sent_to_it() -> None:
     assert canary_wanted(status, "b", decision(b=4), 4, None) == 4
 
 
+def test_it_does_not_grow_by_the_pods_of_a_stable_that_runs_the_same_since_the_swap() -> None:
+    """All of them count as the new revision's then: its own would be taken for too few again and again."""
+    assert canary_wanted(PROMOTING, "b", decision(b=8), 4, traffic("b")) == 4
+    assert canary_wanted(PROMOTING, "b", decision(b=4), 2, traffic("a", "b", 40)) == 4
+
+
 def test_what_somebody_has_just_applied_is_left_alone() -> None:
     status = Status(state=State.IDLE, stable="a")
     assert canary_wanted(status, "c", decision(a=4), 3, traffic("a")) == 3

@@ -226,7 +226,10 @@ def canary_wanted(
     it is left alone; where it runs what stable runs it goes, once no request is sent to it (R5).
     """
     if runs == status.canary and status.state in ACTIVE:
-        return decision.instances.get(runs, 0)
+        wanted = decision.instances.get(runs, 0)
+        # from the swap on all pods count as the new revision's, stable's among them
+        swapped = state is not None and state.stable.revision == runs
+        return min(present, wanted) if swapped else wanted
     if runs == status.canary:
         return min(present, decision.instances.get(runs, 0))
     if runs == status.stable and state is not None and not state.drifted and state.canary is None:
