@@ -40,7 +40,8 @@ class Purposes:
         body = _read(asked.body)
         if component == "orchestrator" and asked.subresource == "status":
             self.state = _standing(body)
-        purpose = f"{component}: {asked.verb} {_object(asked, body)}{self._what_for(asked, body)}"
+        who = component if asked.verb not in {"list", "watch"} else "each process"
+        purpose = f"{who}: {asked.verb} {_object(asked, body)}{self._what_for(asked, body)}"
         if purpose in self._met and asked.verb in WRITES:
             purpose = f"{purpose} (again)"
         self._met.add(purpose)

@@ -1,0 +1,170 @@
+"""The fault matrix of a cluster: which calls a release makes, and what came of each fault at each of them.
+
+    python -m tests.faults.kube_matrix calls       # record the calls of releases without a fault
+    python -m tests.faults.kube_matrix run         # play every case that has no outcome yet
+    python -m tests.faults.kube_matrix page        # write docs/reference/fault-matrix.md
+
+Calls and outcomes are in `kube_calls.json` and `kube_outcomes.json`. One `run` plays several releases side by
+side on one API server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster import given
+from tests.cluster.kubectl import Cluster
+from tests.faults.kube_case import Fault, Outcome, Story, endings, faults_of, play
+from tests.faults.kube_page import PAGE, render
+from tests.faults.kube_stage import HTTP_ROUTE, INGRESS
+
+from phoenix_orch.runtime.valkey_server import ValkeyServer
+
+CALLS = Path(__file__).with_name("kube_calls.json")
+OUTCOMES = Path(__file__).with_name("kube_outcomes.json")
+SIDE_BY_SIDE = 4
+RECORDINGS = ((INGRESS, Story.GOOD), (INGRESS, Story.BAD), (HTTP_ROUTE, Story.GOOD), (HTTP_ROUTE, Story.BAD))
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """One fault at one call."""
+
+    router: str
+    story: Story
+    call: str
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.router}, {self.story}: {self.fault}: {self.call}"
+
+
+def calls(path: Path = CALLS) -> dict[tuple[str, Story], tuple[str, ...]]:
+    """By router and story, in the order in which they came."""
+    found = json.loads(path.read_text("utf-8"))
+    return {
+        (router, Story(story)): tuple(listed)
+        for router, stories in found.items()
+        for story, listed in stories.items()
+    }
+
+
+def cases() -> Iterator[Case]:
+    """Every call once: of the bad release those that the good one has not, of a route those about it."""
+    met: set[tuple[str, str]] = set()
+    for (router, story), listed in calls().items():
+        for call in listed:
+            if router == HTTP_ROUTE and "httproute" not in call:
+                continue
+            if (router, call) not in met:
+                met.add((router, call))
+                yield from (Case(router, story, call, fault) for fault in faults_of(call))
+
+
+def outcomes() -> dict[Case, str]:
+    """How each case ended; what else was wrong stands in brackets."""
+    lines = json.loads(OUTCOMES.read_text("utf-8")) if OUTCOMES.exists() else []
+    return {
+        Case(line["router"], Story(line["story"]), line["call"], Fault(line["fault"])): line["end"]
+        for line in lines
+    }
+
+
+def keep(known: dict[Case, str]) -> None:
+    lines = [
+        {"router": case.router, "story": case.story, "call": case.call, "fault": case.fault, "end": end}
+        for case, end in sorted(known.items())
+    ]
+    OUTCOMES.write_text(json.dumps(lines, indent=1) + "\n", "utf-8")
+
+
+def said(outcome: Outcome) -> str:
+    """One word for the table; more where a rule was broken."""
+    if not outcome.struck:
+        return "(the call was not made)"
+    end = outcome.end or "(no end)"
+    return f"{end} ({'; '.join(outcome.broken)})" if outcome.broken else str(end)
+
+
+def allowed(case: Case) -> frozenset[str]:
+    return frozenset(str(end) for end in endings(case.story, case.call, case.fault))
+
+
+async def play_case(cluster: Cluster, store: str, folder: Path, case: Case) -> Outcome:
+    """A case whose call was not made, which timing may do, is played again."""
+    for _ in range(3):
+        outcome = await play(
+            cluster,
+            store,
+            folder,
+            story=case.story,
+            router=case.router,
+            call=case.call,
+            fault=case.fault,
+        )
+        if outcome.struck:
+            break
+    return outcome
+
+
+async def _record(cluster: Cluster, store: str, folder: Path) -> None:
+    found: dict[str, dict[str, list[str]]] = {}
+    for router, story in RECORDINGS:
+        listed: dict[str, None] = {}
+        for _ in range(2):
+            outcome = await play(cluster, store, folder, story=story, router=router)
+            assert not outcome.broken, outcome
+            assert outcome.end is not None, outcome.told
+            listed |= dict.fromkeys(outcome.calls)
+        found.setdefault(router, {})[story] = list(listed)
+    CALLS.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+
+async def _run(cluster: Cluster, store: str, folder: Path) -> None:
+    wanted = list(cases())
+    known = {case: end for case, end in outcomes().items() if case in wanted}
+    waiting = [case for case in wanted if known.get(case) not in allowed(case)]
+    places = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def one(case: Case) -> None:
+        async with places:
+            outcome = await play_case(cluster, store, folder, case)
+        known[case] = said(outcome)
+        keep(known)
+        well = known[case] in allowed(case)
+        sys.stdout.write(f"{'' if well else 'WRONG '}{case}: {known[case]}\n")
+        if not well:
+            sys.stdout.write(outcome.told[-8000:] + "\n")
+        sys.stdout.flush()
+
+    async with asyncio.TaskGroup() as group:
+        for case in waiting:
+            group.create_task(one(case))
+
+
+async def _with_a_cluster(what: str) -> None:
+    with tempfile.TemporaryDirectory(prefix="phoenix-matrix-") as name, given.any_cluster() as cluster:
+        keeper = ValkeyServer(Path(name) / "valkey")
+        try:
+            store = (await keeper.ensure()).url
+            await (_record if what == "calls" else _run)(cluster, store, Path(name))
+        finally:
+            await keeper.stop()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["page"]:
+            PAGE.write_text(
+                render({(c.router, c.story, c.call, c.fault): e for c, e in outcomes().items()}, calls())
+            )
+        case ["calls" | "run" as what]:
+            asyncio.run(_with_a_cluster(what))
+        case _:
+            sys.exit(__doc__)

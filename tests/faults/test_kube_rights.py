@@ -1,0 +1,283 @@
+"""Least privilege: each process and each person may do exactly what they do, by the API server's own log.
+
+Everything that Phoenix does in a cluster is done once, on both routers, with the rights of `k8s/base` and
+no others. A right that nobody has used, and a call that was denied, fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+from tests.cluster.plane import ControlPlane
+from tests.cluster.serving import ACCOUNTS, rights
+from tests.cluster.test_deployment_rights import single
+from tests.faults.kube_phoenix import Orders, Process
+from tests.faults.kube_stage import (
+    CANARY,
+    INGRESS,
+    NAME,
+    ROUTERS,
+    SPEC,
+    Stage,
+    a_stage,
+)
+from tests.faults.test_kube_abort import crashes
+
+from phoenix_orch.kube.resources import (
+    DEPLOYMENTS,
+    INGRESSES,
+    LEASES,
+    ROLLOUTS,
+    SERVICES,
+)
+from phoenix_orch.orchestrator.cluster.person import Access, abort, say, view
+from phoenix_orch.orchestrator.kubernetes import Pace
+from phoenix_orch.rollout.status import CommandKind
+from phoenix_orch.runtime.valkey_server import ValkeyServer
+from phoenix_orch.traffic.kube_record import WEIGHT
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+
+PAGE = Path(__file__).parents[2] / "docs/how-to/kubernetes.md"
+PERSON = "person"
+SLOW_STEPS: dict[str, Any] = {
+    **SPEC,
+    "phases": [
+        {"name": "initial", "weight": 20, "duration": "3s", "limits": {"errorRate": "1%"}},
+        {"name": "full", "step": 80, "every": "1s", "limits": {"errorRate": "1%"}},
+    ],
+    "policy": {"bake": "1s"},
+}
+Right = tuple[str, str, str]
+
+
+def of_a_person() -> list[dict[str, Any]]:
+    """The rules that the page has for who steers a release."""
+    block = re.search(r"```yaml\n(- \{apiGroups.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert block is not None
+    rules: list[dict[str, Any]] = YAML(typ="safe").load(block[1])
+    return rules
+
+
+def granted(account: str) -> set[Right]:
+    """By the manifests."""
+    roles = [one for one in rights("any") if one["kind"] == "Role" and one["metadata"]["name"] == account]
+    return single(rule for role in roles for rule in role["rules"])
+
+
+def role_of_a_person(namespace: str) -> list[dict[str, Any]]:
+    api = "rbac.authorization.k8s.io"
+    metadata = {"name": PERSON, "namespace": namespace}
+    return [
+        {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": metadata, "rules": of_a_person()},
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": api, "kind": "Role", "name": PERSON},
+            "subjects": [{"kind": "ServiceAccount", "name": PERSON, "namespace": namespace}],
+        },
+    ]
+
+
+class Actor:
+    """Does everything there is to do, once, on one stage."""
+
+    def __init__(self, cluster: ControlPlane, stage: Stage, store: str, folder: Path) -> None:
+        self.stage = stage
+        self.access = Access(stage.namespace, cluster.service_account(stage.namespace, PERSON))
+        self._orders = Orders(
+            {name: cluster.service_account(stage.namespace, one) for name, one in ACCOUNTS.items()},
+            stage.namespace,
+            store,
+            folder / f"{stage.namespace}.log",
+            pace=Pace(settled=0.5),
+        )
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        self._process = Process(self._orders)
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def tail(self) -> str:
+        return self._process.tail() if self._process is not None else ""
+
+    async def everything(self) -> None:
+        stage = self.stage
+        await self._reaches("Idle")
+        await stage.release("shop:2")
+        await self._weight(20)
+        await self._drift()
+        await self._reaches("Promoted")
+        await self._crash()
+        await self._person()
+        await self._lose_leases()
+        await self._lose_the_router()
+        await self._leave()
+
+    async def _reaches(self, *states: str) -> None:
+        await self.stage.until(f"it is {states}", lambda view: view.state in states, 120, self.tail)
+
+    async def _weight(self, weight: int) -> None:
+        await self.stage.until(f"weight {weight}", lambda view: view.weight == weight, 120, self.tail)
+
+    async def _next(self, image: str) -> None:
+        """Another release, as `kubectl set image` on the canary makes one."""
+        number = self.stage.view.status["release"]
+        template = {"spec": {"containers": [{"name": "shop", "image": image}]}}
+        await self.stage.edit(DEPLOYMENTS, CANARY, {"spec": {"replicas": 1, "template": template}})
+        await self.stage.until(
+            "another release", lambda view: view.status["release"] > number, 120, self.tail
+        )
+
+    async def _drift(self) -> None:
+        """Somebody's hands on what Phoenix has made: all of it is put back."""
+        stage = self.stage
+        resource, name = stage.carrier
+        await stage.edit(resource, name, {"metadata": {"labels": {WEIGHT: "1"}}})
+        await stage.until("the weight is put back", lambda view: view.weight != 1, 60, self.tail)
+        await stage.edit(SERVICES, CANARY, {"spec": {"sessionAffinity": "ClientIP"}})
+        async with asyncio.timeout(60):
+            while (await stage.kube.get(SERVICES, CANARY))["spec"]["sessionAffinity"] != "None":
+                await asyncio.sleep(0.1)
+        if stage.router == INGRESS:
+            await stage.kube.delete(INGRESSES, CANARY)
+            await stage.until("the Ingress is made again", lambda view: view.carrier is not None, 60)
+
+    async def _crash(self) -> None:
+        """An instant event: the rollback controller takes it back, and everybody asks for the events."""
+        await self._next("shop:3")
+        await self._weight(20)
+        await crashes(self.stage)
+        await self._reaches("RolledBack")
+
+    async def _person(self) -> None:
+        """Every word of the command line."""
+        await asyncio.to_thread(view, self.access, NAME)
+        await self._say(CommandKind.RETRY)
+        await self._reaches("Starting", "Progressing")
+        await self._say(CommandKind.PAUSE)
+        await self._reaches("Paused")
+        await self._say(CommandKind.RESUME)
+        await self._weight(20)
+        await asyncio.to_thread(abort, self.access, NAME, reason="a test", dry_run=False)
+        await self._reaches("RolledBack")
+
+    async def _say(self, kind: CommandKind) -> None:
+        await asyncio.to_thread(say, self.access, NAME, kind, reason="", step=None, dry_run=False)
+
+    async def _lose_leases(self) -> None:
+        for lease in ACCOUNTS.values():
+            await self.stage.kube.delete(LEASES, lease)
+            async with asyncio.timeout(60):
+                while not await self._held(lease):
+                    await asyncio.sleep(0.1)
+
+    async def _held(self, lease: str) -> bool:
+        found = await self.stage.kube.list(LEASES)
+        specs = {one["metadata"]["name"]: one.get("spec", {}) for one in found.items}
+        return bool(specs.get(lease, {}).get("holderIdentity"))
+
+    async def _lose_the_router(self) -> None:
+        """In the middle of a release the Rollout names what no router can steer: what bears the mark is
+        found all the same, by the rollback controller, by the orchestrator and by a person."""
+        await self._next("shop:4")
+        await self._weight(20)
+        await self._blind()
+        await crashes(self.stage)
+        await self._weight(0)
+        await self._sighted()
+        await self._reaches("RolledBack")
+        await self._next("shop:5")
+        await self._weight(20)
+        await self._blind()
+        await asyncio.to_thread(abort, self.access, NAME, reason="a test", dry_run=False)
+        await self._weight(0)
+        await self._sighted()
+        await self._reaches("RolledBack")
+
+    async def _blind(self) -> None:
+        several: dict[str, Any] = {"ingress": NAME, "httpRoute": None, "additional": ["another"]}
+        await self.stage.edit(ROLLOUTS, NAME, {"spec": {"traffic": several}})
+
+    async def _sighted(self) -> None:
+        only = {"ingress": None, "httpRoute": None, "additional": None, self.stage.router: NAME}
+        await self.stage.edit(ROLLOUTS, NAME, {"spec": {"traffic": only}})
+
+    async def _leave(self) -> None:
+        """The Rollout is deleted: traffic, Service and marks go."""
+        await self.stage.kube.delete(ROLLOUTS, NAME)
+        async with asyncio.timeout(90):
+            while CANARY in await self._services():
+                await asyncio.sleep(0.2)
+
+    async def _services(self) -> set[str]:
+        return {one["metadata"]["name"] for one in (await self.stage.kube.list(SERVICES)).items}
+
+
+def used(events: Iterable[dict[str, Any]]) -> set[Right]:
+    """What the API server was asked for, by its audit log."""
+    return {
+        (about.get("apiGroup", ""), _resource(about), event["verb"])
+        for event in events
+        if "resource" in (about := event.get("objectRef", {}))
+    }
+
+
+def _resource(about: dict[str, str]) -> str:
+    return "/".join(part for part in (about["resource"], about.get("subresource")) if part)
+
+
+def denied(events: Iterable[dict[str, Any]]) -> list[str]:
+    return [
+        f"{event['verb']} {event['requestURI']}" for event in events if event["responseStatus"]["code"] == 403
+    ]
+
+
+async def test_each_has_the_rights_that_it_uses_and_no_others(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    keeper = ValkeyServer(tmp_path / "valkey")
+    store = (await keeper.ensure()).url
+    namespaces = []
+    async with AsyncExitStack() as stack:
+        actors = []
+        for router in ROUTERS:
+            stage = await stack.enter_async_context(a_stage(control_plane, router, SLOW_STEPS))
+            namespaces.append(stage.namespace)
+            await asyncio.to_thread(
+                control_plane.apply, *rights(stage.namespace), *role_of_a_person(stage.namespace)
+            )
+            actor = await asyncio.to_thread(Actor, control_plane, stage, store, tmp_path)
+            actor.start()
+            stack.callback(actor.end)
+            actors.append(actor)
+        async with asyncio.TaskGroup() as group:
+            for actor in actors:
+                group.create_task(actor.everything())
+    await keeper.stop()
+    told = []
+    for account, allowed in {
+        **{one: granted(one) for one in ACCOUNTS.values()},
+        PERSON: single(of_a_person()),
+    }.items():
+        events = [
+            event
+            for namespace in namespaces
+            for event in control_plane.audit_events(f"system:serviceaccount:{namespace}:{account}")
+        ]
+        asked = used(events)
+        told += [f"{account} was denied: {one}" for one in denied(events)]
+        told += [f"{account} uses without a right: {' '.join(one)}" for one in sorted(asked - allowed)]
+        told += [f"{account} has and does not use: {' '.join(one)}" for one in sorted(allowed - asked)]
+    assert told == [], "\n".join(told)
