@@ -76,6 +76,11 @@ def outcomes() -> dict[Case, str]:
     }
 
 
+def by_cell() -> dict[tuple[str, Story, str, Fault], str]:
+    """The outcomes as the page takes them."""
+    return {(one.router, one.story, one.call, one.fault): end for one, end in outcomes().items()}
+
+
 def keep(known: dict[Case, str]) -> None:
     lines = [
         {"router": case.router, "story": case.story, "call": case.call, "fault": case.fault, "end": end}
@@ -161,9 +166,7 @@ async def _with_a_cluster(what: str) -> None:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["page"]:
-            PAGE.write_text(
-                render({(c.router, c.story, c.call, c.fault): e for c, e in outcomes().items()}, calls())
-            )
+            PAGE.write_text(render(by_cell(), calls()), "utf-8")
         case ["calls" | "run" as what]:
             asyncio.run(_with_a_cluster(what))
         case _:
