@@ -40,7 +40,8 @@ PACE = Pace(
     limits=replace(NORMAL, attempt=1.0),
 )
 """A release of seconds. Calls that do not answer are given up after one."""
-ENDS_WITHIN = 90.0
+STARTS_WITHIN = 240.0
+ENDS_WITHIN = 180.0
 """Seconds, on a machine with much else to do."""
 OWNER_NOTICES = 1.0
 """Seconds until the owner of what was deleted puts it back."""
@@ -144,6 +145,7 @@ class _Strike:
         self.calls: dict[str, None] = {}
         self.rules: list[Rule] = []
         self.asked: Asked | None = None
+        self._component = ""
         self.ended = False
         """The release is over: later calls are no longer its own."""
         self._stage = stage
@@ -162,8 +164,8 @@ class _Strike:
             if not self.ended:
                 self.calls.setdefault(purpose)
             if self.asked is None and purpose == self._call:
-                self.asked = asked
-            return self.asked is not None and _key(asked) == _key(self.asked)
+                self.asked, self._component = asked, component
+            return self._component == component and _key(asked) == _key(self.asked)
 
         return fits
 
@@ -200,7 +202,8 @@ class _Strike:
         await self._stage.kube.create(resource, self._stage.first[resource.plural, name])
 
 
-def _key(asked: Asked) -> tuple[str, ...]:
+def _key(asked: Asked | None) -> tuple[str, ...]:
+    assert asked is not None
     return asked.verb, asked.resource, asked.name, asked.subresource
 
 
@@ -262,7 +265,9 @@ async def _watched(
 
     told = ""
     try:
-        await stage.until("Phoenix knows it", lambda view: view.state == "Idle" or view.rollout is None)
+        await stage.until(
+            "Phoenix knows it", lambda view: view.state == "Idle" or view.rollout is None, STARTS_WITHIN
+        )
         await stage.release()
         await stage.until(f"it ends as one of {', '.join(expected)}", ended, ENDS_WITHIN)
     except AssertionError as error:

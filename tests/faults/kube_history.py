@@ -125,7 +125,8 @@ def _traffic(view: View, before: int, *, evidence: bool) -> Iterable[str]:
     """Of a weight that rose."""
     status, weight = view.status, view.weight
     if view.rollout is None:
-        yield f"R13: the weight rises from {before} to {weight} without a Rollout"
+        if not view.owners:  # who has not heard of the deletion yet goes on for a moment
+            yield f"R13: the weight rises from {before} to {weight} without a Rollout"
     elif view.state not in ACTIVE:
         yield f"R3: the weight rises from {before} to {weight} while {view.state}"
     elif weight > status.get("weight", 0):

@@ -31,7 +31,7 @@ from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.testing.api_faults import WRITES, Answer
 from phoenix_orch.testing.faulty_api_server import FaultyApiServer
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 BAR = 5.0
 """Seconds."""
@@ -58,9 +58,9 @@ async def stage(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path
         kubeconfigs = dict.fromkeys(COMPONENTS, cluster.kubeconfig)
         orders = Orders(kubeconfigs, made.namespace, store, tmp_path / "phoenix.log", pace=Pace(settled=0.2))
         with running(orders) as phoenix:
-            await made.until("Phoenix knows it", lambda view: view.state == "Idle", told=phoenix.tail)
+            await made.until("Phoenix knows it", lambda view: view.state == "Idle", 240, phoenix.tail)
             await made.release()
-            await made.until("users get it", lambda view: view.weight == WEIGHT, told=phoenix.tail)
+            await made.until("users get it", lambda view: view.weight == WEIGHT, 240, phoenix.tail)
         await keeper.stop()
         yield made
 
@@ -74,11 +74,13 @@ async def exposed_again(stage: Stage) -> None:
     state = await router.clear_latch(NAME, state.canary.revision)
     await router.write(state.model_copy(update={"weight": WEIGHT, "aborted": ()}))
     await stage.edit(ROLLOUTS, NAME, {"status": {"commands": None}}, subresource="status")
-    await stage.until("users get it", lambda view: view.weight == WEIGHT)
+    await stage.until("users get it", lambda view: view.weight == WEIGHT, 240)
 
 
 async def seconds_until_safe(stage: Stage, began: float) -> float:
-    await stage.until("the weight is 0 and latched", lambda view: view.weight == 0 and bool(view.latches))
+    await stage.until(
+        "the weight is 0 and latched", lambda view: view.weight == 0 and bool(view.latches), 240
+    )
     return time.monotonic() - began
 
 

@@ -99,7 +99,7 @@ class Pairs:
 
     async def leader(self, component: str) -> tuple[Replica, Replica]:
         """The one that leads, and the other."""
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(240):
             while True:
                 for one, other in (self.replicas[component], self.replicas[component][::-1]):
                     if one.leads() and await self._holder(component):
@@ -116,7 +116,7 @@ class Pairs:
         )
 
     async def reaches(self, what: str, holds: Any) -> None:
-        await self.stage.until(what, holds, 120, self.tails)
+        await self.stage.until(what, holds, 240, self.tails)
 
 
 @asynccontextmanager

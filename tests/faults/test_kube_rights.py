@@ -43,7 +43,7 @@ from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.traffic.kube_record import WEIGHT
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/kubernetes.md"
 PERSON = "person"
@@ -126,10 +126,10 @@ class Actor:
         await self._leave()
 
     async def _reaches(self, *states: str) -> None:
-        await self.stage.until(f"it is {states}", lambda view: view.state in states, 120, self.tail)
+        await self.stage.until(f"it is {states}", lambda view: view.state in states, 240, self.tail)
 
     async def _weight(self, weight: int) -> None:
-        await self.stage.until(f"weight {weight}", lambda view: view.weight == weight, 120, self.tail)
+        await self.stage.until(f"weight {weight}", lambda view: view.weight == weight, 240, self.tail)
 
     async def _next(self, image: str) -> None:
         """Another release, as `kubectl set image` on the canary makes one."""
@@ -145,14 +145,16 @@ class Actor:
         stage = self.stage
         resource, name = stage.carrier
         await stage.edit(resource, name, {"metadata": {"labels": {WEIGHT: "1"}}})
-        await stage.until("the weight is put back", lambda view: view.weight != 1, 60, self.tail)
+        await stage.until("the weight is put back", lambda view: view.weight != 1, 120, self.tail)
         await stage.edit(SERVICES, CANARY, {"spec": {"sessionAffinity": "ClientIP"}})
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while (await stage.kube.get(SERVICES, CANARY))["spec"]["sessionAffinity"] != "None":
                 await asyncio.sleep(0.1)
         if stage.router == INGRESS:
             await stage.kube.delete(INGRESSES, CANARY)
-            await stage.until("the Ingress is made again", lambda view: view.carrier is not None, 60)
+            await stage.until(
+                "the Ingress is made again", lambda view: view.carrier is not None, 120, self.tail
+            )
 
     async def _crash(self) -> None:
         """An instant event: the rollback controller takes it back, and everybody asks for the events."""
@@ -179,7 +181,7 @@ class Actor:
     async def _lose_leases(self) -> None:
         for lease in ACCOUNTS.values():
             await self.stage.kube.delete(LEASES, lease)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while not await self._held(lease):
                     await asyncio.sleep(0.1)
 
