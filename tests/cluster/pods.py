@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from phoenix_orch.kernel.errors import Conflict, NotFound
+from phoenix_orch.kernel.errors import Conflict, NotFound, Retryable
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.patches import merge_patch_of
 from phoenix_orch.kube.resources import PODS, Object
@@ -44,12 +44,16 @@ class Kubelet:
     async def _run(self, stopping: asyncio.Event) -> None:
         """By polling: a test of watches should not depend on them twice."""
         while not stopping.is_set():
-            for pod in (await self._client.list(PODS, self._namespace)).items:
-                image = pod["spec"]["containers"][0]["image"]
-                if pod["metadata"]["uid"] not in self._done and image not in self.never_ready:
-                    self._done.add(pod["metadata"]["uid"])
-                    await self.say(pod["metadata"]["name"], ready=True)
+            with contextlib.suppress(Retryable):  # of a machine with much else to do
+                await self._look()
             await asyncio.sleep(0.1)
+
+    async def _look(self) -> None:
+        for pod in (await self._client.list(PODS, self._namespace)).items:
+            image = pod["spec"]["containers"][0]["image"]
+            if pod["metadata"]["uid"] not in self._done and image not in self.never_ready:
+                await self.say(pod["metadata"]["name"], ready=True)
+                self._done.add(pod["metadata"]["uid"])
 
     async def say(self, name: str, *, ready: bool, **container: Any) -> None:
         """Write a status. `container`: fields of the one container's status."""

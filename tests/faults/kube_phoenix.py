@@ -35,8 +35,8 @@ from phoenix_orch.orchestrator.kubernetes import (
 from phoenix_orch.runtime.logs import configure_logs
 
 COMPONENTS = tuple(LEASES)
-REQUESTS = 400
-"""Of each variant in each interval."""
+REQUESTS = 2000
+"""Of both variants together in each interval."""
 _SLICE = 10.0
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload([__name__])
@@ -64,23 +64,26 @@ class ChosenEvidence:
         self._bad = bad
 
     async def observe(self, context: Context, memory: SourceMemory) -> Reading:
-        stable = context.stable
+        shares = context.shares if context.stable is not None else {context.revision: 100}
+        bad = context.revision if self._bad and context.stable is not None else None
+        arms = {one: _arm(one, REQUESTS * share // 100, bad=one == bad) for one, share in shares.items()}
         observation = Observation(
             t0=context.t0,
             t1=context.t1,
             revision=context.revision,
             step=context.step,
             weight_applied=context.weight,
-            canary=_arm(context.revision, REQUESTS // 2 if self._bad and stable is not None else 0),
-            stable=_arm(stable, 0) if stable is not None else None,
+            canary=arms[context.revision],
+            stable=arms.get(context.stable) if context.stable is not None else None,
             notes=context.notes,
         )
         return Reading(observation, memory)
 
 
-def _arm(revision: str, errors: int) -> Arm:
-    buckets = ((0.05, REQUESTS), (0.1, 0), (0.2, 0), (math.inf, 0))
-    return Arm(revision=revision, requests=REQUESTS, errors=errors, buckets=buckets, processes=1)
+def _arm(revision: str, requests: int, *, bad: bool) -> Arm:
+    buckets = ((0.05, requests), (0.1, 0), (0.2, 0), (math.inf, 0))
+    errors = requests // 2 if bad else 0
+    return Arm(revision=revision, requests=requests, errors=errors, buckets=buckets, processes=1)
 
 
 class Process:

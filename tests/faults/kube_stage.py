@@ -45,6 +45,7 @@ CANARY = f"{NAME}-canary"
 REPLICAS = 2
 INGRESS, ROUTER_OBJECT = "ingress", {"ingress": INGRESSES, "httpRoute": HTTP_ROUTES}
 HTTP_ROUTE = "httpRoute"
+CANARY_WEIGHT = "nginx.ingress.kubernetes.io/canary-weight"
 ROUTERS = (INGRESS, HTTP_ROUTE)
 SPEC: dict[str, Any] = {
     "workload": {"name": NAME},
@@ -133,6 +134,29 @@ class Stage:
                 patch = merge_patch_of(found, changes)
                 return await self.kube.patch(resource, name, patch, subresource=subresource)
 
+    async def drift(self) -> int:
+        """Somebody sends one per cent to the canary, whatever Phoenix has written. The version of that."""
+        resource, name = self.carrier
+        if self.router == INGRESS:
+            changes: Object = {"metadata": {"annotations": {CANARY_WEIGHT: "1"}}}
+        else:
+            found = await self.kube.get(resource, name)
+            rules = [
+                {**rule, "backendRefs": [_with_weight(ref) for ref in rule["backendRefs"]]}
+                for rule in found["spec"]["rules"]
+            ]
+            changes = {"spec": {"rules": rules}}
+        return int((await self.edit(resource, name, changes))["metadata"]["resourceVersion"])
+
+    def put_back(self, version: int) -> bool:
+        """What `drift` did with this version is undone."""
+        found = self.view.carrier
+        if found is None or int(found["metadata"]["resourceVersion"]) <= version:
+            return False
+        if self.router == INGRESS:
+            return bool(found["metadata"]["annotations"].get(CANARY_WEIGHT) != "1")
+        return all(ref.get("weight") != 1 for ref in found["spec"]["rules"][0]["backendRefs"])
+
     async def until(
         self,
         what: str,
@@ -190,6 +214,10 @@ class Stage:
                     changes = merge_patch_of(found, {"status": {"parents": [_parent(generation)]}})
                     await self.kube.patch(HTTP_ROUTES, NAME, changes, subresource="status")
             await asyncio.sleep(0.1)
+
+
+def _with_weight(ref: Object) -> Object:
+    return {**ref, "weight": 1 if ref["name"] == CANARY else 99}
 
 
 def _answered(found: Object) -> int:

@@ -186,14 +186,6 @@ async def at_phase(there: Pairs, phase: str) -> None:
     await there.reaches(phase, PHASES[phase])
 
 
-async def drifted(stage: Stage) -> None:
-    """Somebody changes what carries the weight: whoever leads puts it back."""
-    resource, name = stage.carrier
-    await stage.edit(
-        resource, name, {"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": "1"}}}
-    )
-
-
 @pytest.mark.parametrize("phase", PHASES)
 async def test_killed_leaders_are_followed_in_time(
     phase: str, control_plane: ControlPlane, tmp_path: Path
@@ -206,7 +198,7 @@ async def test_killed_leaders_are_followed_in_time(
         killed_at, since = time.monotonic(), now()
         for leader, _ in leaders.values():
             leader.process.kill()
-        await drifted(there.stage)
+        await there.stage.drift()
         took = await asyncio.gather(
             *(acts(there, component, other, killed_at, since) for component, (_, other) in leaders.items())
         )
@@ -277,7 +269,7 @@ async def test_a_leader_that_was_stopped_writes_nothing_when_it_goes_on(
         since = now()
         for leader, _ in leaders.values():
             leader.process.send(signal.SIGSTOP)
-        await drifted(there.stage)
+        await there.stage.drift()
         _, new = leaders[ORCHESTRATOR]
 
         async def the_other_wrote() -> bool:
@@ -291,7 +283,7 @@ async def test_a_leader_that_was_stopped_writes_nothing_when_it_goes_on(
         for leader, _ in leaders.values():
             await until(f"{leader.account} gives up", _says(lambda one=leader: not one.leads()), there.tails)
         before = len(new.writes(since))
-        await drifted(there.stage)
+        await there.stage.drift()
 
         async def it_wrote_again() -> bool:
             return len(new.writes(since)) > before

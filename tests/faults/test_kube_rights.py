@@ -41,7 +41,6 @@ from phoenix_orch.orchestrator.cluster.person import Access, abort, say, view
 from phoenix_orch.orchestrator.kubernetes import Pace
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.runtime.valkey_server import ValkeyServer
-from phoenix_orch.traffic.kube_record import WEIGHT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -143,9 +142,8 @@ class Actor:
     async def _drift(self) -> None:
         """Somebody's hands on what Phoenix has made: all of it is put back."""
         stage = self.stage
-        resource, name = stage.carrier
-        await stage.edit(resource, name, {"metadata": {"labels": {WEIGHT: "1"}}})
-        await stage.until("the weight is put back", lambda view: view.weight != 1, 120, self.tail)
+        version = await stage.drift()
+        await stage.until("the weight is put back", lambda _: stage.put_back(version), 120, self.tail)
         await stage.edit(SERVICES, CANARY, {"spec": {"sessionAffinity": "ClientIP"}})
         async with asyncio.timeout(120):
             while (await stage.kube.get(SERVICES, CANARY))["spec"]["sessionAffinity"] != "None":
