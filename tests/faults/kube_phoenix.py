@@ -123,6 +123,7 @@ def running(orders: Orders) -> Iterator[Process]:
 
 
 def _main(orders: Orders) -> None:
+    os.setsid()  # the signals of a terminal are for the tests
     out = os.open(orders.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(out, 1)
     os.dup2(out, 2)
