@@ -37,9 +37,9 @@ from phoenix_orch.traffic.kube_record import TRAFFIC
 PACE = Pace(
     settled=0.2,
     lease=LeaseTiming(duration=4, renew_deadline=2.8, retry=0.4),
-    limits=replace(NORMAL, attempt=1.0),
+    limits=replace(NORMAL, attempt=5.0),
 )
-"""A release of seconds. Calls that do not answer are given up after one."""
+"""A release of seconds. Calls that do not answer are given up after five."""
 STARTS_WITHIN = 240.0
 ENDS_WITHIN = 180.0
 """Seconds, on a machine with much else to do."""

@@ -1,20 +1,21 @@
 """The fault matrix of a cluster: which calls a release makes, and what came of each fault at each of them.
 
     python -m tests.faults.kube_matrix calls       # record the calls of releases without a fault
-    python -m tests.faults.kube_matrix run         # play every case that has no outcome yet
+    python -m tests.faults.kube_matrix run [I/N]   # play every case without an outcome, or a part
     python -m tests.faults.kube_matrix page        # write docs/reference/fault-matrix.md
 
-Calls and outcomes are in `kube_calls.json` and `kube_outcomes.json`. One `run` plays several releases side by
-side on one API server.
+Calls and outcomes are in `kube_calls.json` and `kube_outcomes.json`. One `run` plays some releases side by
+side on one API server; several may run at once, each with its part: `run 1/3`, `run 2/3`, `run 3/3`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from phoenix_orch.runtime.valkey_server import ValkeyServer
 
 CALLS = Path(__file__).with_name("kube_calls.json")
 OUTCOMES = Path(__file__).with_name("kube_outcomes.json")
-SIDE_BY_SIDE = 6
+SIDE_BY_SIDE = 3
 RECORDINGS = ((INGRESS, Story.GOOD), (INGRESS, Story.BAD), (HTTP_ROUTE, Story.GOOD), (HTTP_ROUTE, Story.BAD))
 
 
@@ -81,7 +82,15 @@ def by_cell() -> dict[tuple[str, Story, str, Fault], str]:
     return {(one.router, one.story, one.call, one.fault): end for one, end in outcomes().items()}
 
 
-def keep(known: dict[Case, str]) -> None:
+def keep(new: dict[Case, str]) -> None:
+    """Add them to what is kept. Several processes may do so at once."""
+    with OUTCOMES.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = outcomes() | new
+        _write({case: known[case] for case in cases() if case in known})
+
+
+def _write(known: dict[Case, str]) -> None:
     lines = [
         {"router": case.router, "story": case.story, "call": case.call, "fault": case.fault, "end": end}
         for case, end in sorted(known.items())
@@ -121,9 +130,13 @@ async def play_case(cluster: Cluster, store: str, folder: Path, case: Case) -> O
 async def _record(cluster: Cluster, store: str, folder: Path) -> None:
     """Each release twice: what one of them asks for and the other does not is a call of it, too."""
     plays = [(router, story) for router, story in RECORDINGS for _ in range(2)]
-    played = await asyncio.gather(
-        *(play(cluster, store, folder, story=story, router=router) for router, story in plays)
-    )
+    places = asyncio.Semaphore(SIDE_BY_SIDE)
+
+    async def one(router: str, story: Story) -> Outcome:
+        async with places:
+            return await play(cluster, store, folder, story=story, router=router)
+
+    played = await asyncio.gather(*(one(router, story) for router, story in plays))
     found: dict[str, dict[str, dict[str, None]]] = {}
     for (router, story), outcome in zip(plays, played, strict=True):
         assert outcome.end is not None, outcome.told
@@ -133,21 +146,19 @@ async def _record(cluster: Cluster, store: str, folder: Path) -> None:
     CALLS.write_text(json.dumps(listed, indent=1) + "\n", "utf-8")
 
 
-async def _run(cluster: Cluster, store: str, folder: Path) -> None:
-    wanted = list(cases())
-    known = {case: end for case, end in outcomes().items() if case in wanted}
-    waiting = [case for case in wanted if known.get(case) not in allowed(case)]
+async def _run(cluster: Cluster, store: str, folder: Path, part: int, parts: int) -> None:
+    known = outcomes()
+    waiting = [case for case in cases() if known.get(case) not in allowed(case)][part::parts]
     places = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(case: Case) -> None:
         async with places:
             outcome = await play_case(cluster, store, folder, case)
-        known[case] = said(outcome)
-        keep(known)
-        well = known[case] in allowed(case)
-        sys.stdout.write(f"{'' if well else 'WRONG '}{case}: {known[case]}\n")
-        if not well:
-            sys.stdout.write(outcome.told[-8000:] + "\n")
+        end = said(outcome)
+        keep({case: end})
+        well = end in allowed(case)
+        sys.stdout.write(f"{'' if well else 'WRONG '}{case}: {end}\n")
+        sys.stdout.write("" if well else f"{outcome.told[-8000:]}\n")
         sys.stdout.flush()
 
     async with asyncio.TaskGroup() as group:
@@ -155,21 +166,31 @@ async def _run(cluster: Cluster, store: str, folder: Path) -> None:
             group.create_task(one(case))
 
 
-async def _with_a_cluster(what: str) -> None:
+Play = Callable[[Cluster, str, Path], Awaitable[None]]
+
+
+async def _with_a_cluster(work: Play) -> None:
     with tempfile.TemporaryDirectory(prefix="phoenix-matrix-") as name, given.any_cluster() as cluster:
         keeper = ValkeyServer(Path(name) / "valkey")
         try:
-            store = (await keeper.ensure()).url
-            await (_record if what == "calls" else _run)(cluster, store, Path(name))
+            await work(cluster, (await keeper.ensure()).url, Path(name))
         finally:
             await keeper.stop()
+
+
+def _part(words: str) -> Play:
+    """`2/3` is the second of three parts."""
+    part, _, parts = words.partition("/")
+    return lambda *there: _run(*there, part=int(part) - 1, parts=int(parts))
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["page"]:
             PAGE.write_text(render(by_cell(), calls()), "utf-8")
-        case ["calls" | "run" as what]:
-            asyncio.run(_with_a_cluster(what))
+        case ["calls"]:
+            asyncio.run(_with_a_cluster(_record))
+        case ["run", *words]:
+            asyncio.run(_with_a_cluster(_part(words[0] if words else "1/1")))
         case _:
             sys.exit(__doc__)

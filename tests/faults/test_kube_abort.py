@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from tests.cluster.kubectl import Cluster
 from tests.cluster.pods import stamp
+from tests.faults.busy import slowdown
 from tests.faults.kube_phoenix import COMPONENTS, Orders, Process, running
 from tests.faults.kube_stage import CANARY, NAME, ROUTERS, SPEC, Stage, a_stage, kubeconfig_of
 
@@ -85,13 +86,14 @@ async def seconds_until_safe(stage: Stage, began: float) -> float:
 
 
 def report(what: str, stage: Stage, took: Sequence[float]) -> None:
-    """The distribution; and the bar holds for the slowest."""
+    """The distribution; and the bar holds for the slowest, as far as this machine is ours."""
     middle, worst = statistics.median(took), max(took)
     tenth = statistics.quantiles(took, n=10)[-1] if len(took) > 1 else worst
     times = f"median {middle:.2f} s, p90 {tenth:.2f} s, worst {worst:.2f} s"
-    said = f"{what}, {stage.router}: {len(took)} times, {times}"
+    bar = BAR * slowdown()
+    said = f"{what}, {stage.router}: {len(took)} times, {times}; the bar is {bar:.1f} s"
     sys.stdout.write(f"\n{said}\n")
-    assert worst <= BAR, said
+    assert worst <= bar, said
 
 
 async def test_a_persons_word(stage: Stage, tmp_path: Path) -> None:
