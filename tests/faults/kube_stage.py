@@ -267,13 +267,15 @@ async def a_stage(
 
 
 def kubeconfig_of(target: Target, path: Path) -> Path:
-    """A kubeconfig that leads to a proxy, which shows the administrator's certificate itself."""
+    """A kubeconfig that leads to a proxy. A token is shown to it; a certificate it shows itself."""
+    user = target.single.user
+    token = {"token": user.token} if user is not None and user.token else {}
     content = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "proxy", "cluster": {"server": target.server}}],
-        "users": [{"name": "nobody", "user": {}}],
-        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
+        "users": [{"name": "user", "user": token}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "user"}}],
         "current-context": "proxy",
     }
     path.write_text(json.dumps(content), "utf-8")

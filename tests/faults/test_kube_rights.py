@@ -27,9 +27,11 @@ from tests.faults.kube_stage import (
     SPEC,
     Stage,
     a_stage,
+    kubeconfig_of,
 )
 from tests.faults.test_kube_abort import crashes
 
+from phoenix_orch.kube.config import load
 from phoenix_orch.kube.resources import (
     DEPLOYMENTS,
     INGRESSES,
@@ -41,6 +43,8 @@ from phoenix_orch.orchestrator.cluster.person import Access, abort, say, view
 from phoenix_orch.orchestrator.kubernetes import Pace
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.runtime.valkey_server import ValkeyServer
+from phoenix_orch.testing.api_faults import Answer
+from phoenix_orch.testing.faulty_api_server import FaultyApiServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -86,19 +90,23 @@ def role_of_a_person(namespace: str) -> list[dict[str, Any]]:
     ]
 
 
+def accounts_in(cluster: ControlPlane, namespace: str) -> dict[str, Path]:
+    """Kubeconfigs with the rights of the manifests and of the page."""
+    cluster.apply(*rights(namespace), *role_of_a_person(namespace))
+    names = {**ACCOUNTS, PERSON: PERSON}
+    return {name: cluster.service_account(namespace, account) for name, account in names.items()}
+
+
 class Actor:
     """Does everything there is to do, once, on one stage."""
 
-    def __init__(self, cluster: ControlPlane, stage: Stage, store: str, folder: Path) -> None:
+    def __init__(self, stage: Stage, accounts: dict[str, Path], store: str, folder: Path) -> None:
+        """`accounts`: kubeconfigs of the components, and of the person."""
         self.stage = stage
-        self.access = Access(stage.namespace, cluster.service_account(stage.namespace, PERSON))
-        self._orders = Orders(
-            {name: cluster.service_account(stage.namespace, one) for name, one in ACCOUNTS.items()},
-            stage.namespace,
-            store,
-            folder / f"{stage.namespace}.log",
-            pace=Pace(settled=0.5),
-        )
+        self.access = Access(stage.namespace, accounts[PERSON])
+        kubeconfigs = {component: accounts[component] for component in ACCOUNTS}
+        log = folder / f"{stage.namespace}.log"
+        self._orders = Orders(kubeconfigs, stage.namespace, store, log, pace=Pace(settled=0.5))
         self._process: Process | None = None
 
     def start(self) -> None:
@@ -111,7 +119,10 @@ class Actor:
     def tail(self) -> str:
         return self._process.tail() if self._process is not None else ""
 
-    async def everything(self) -> None:
+    async def everything(self, server: FaultyApiServer) -> None:
+        """`server`: in front of the orchestrator's API server."""
+        for resource in ("deployments", "services"):  # who is too late looks again
+            server.inject(Answer(409, "Conflict"), verb="patch", resource=resource)
         stage = self.stage
         await self._reaches("Idle")
         await stage.release("shop:2")
@@ -194,6 +205,8 @@ class Actor:
         await self._next("shop:4")
         await self._weight(20)
         await self._blind()
+        self.end()
+        await asyncio.to_thread(self.start)  # one that knows of no route
         await crashes(self.stage)
         await self._weight(0)
         await self._sighted()
@@ -255,16 +268,17 @@ async def test_each_has_the_rights_that_it_uses_and_no_others(
         for router in ROUTERS:
             stage = await stack.enter_async_context(a_stage(control_plane, router, SLOW_STEPS))
             namespaces.append(stage.namespace)
-            await asyncio.to_thread(
-                control_plane.apply, *rights(stage.namespace), *role_of_a_person(stage.namespace)
-            )
-            actor = await asyncio.to_thread(Actor, control_plane, stage, store, tmp_path)
-            actor.start()
+            accounts = await asyncio.to_thread(accounts_in, control_plane, stage.namespace)
+            target = load(accounts["orchestrator"], namespace=stage.namespace)
+            server = await stack.enter_async_context(FaultyApiServer(target))
+            accounts["orchestrator"] = kubeconfig_of(server.target, tmp_path / stage.namespace)
+            actor = Actor(stage, accounts, store, tmp_path)
             stack.callback(actor.end)
-            actors.append(actor)
+            await asyncio.to_thread(actor.start)
+            actors.append((actor, server))
         async with asyncio.TaskGroup() as group:
-            for actor in actors:
-                group.create_task(actor.everything())
+            for actor, server in actors:
+                group.create_task(actor.everything(server))
     await keeper.stop()
     told = []
     for account, allowed in {
