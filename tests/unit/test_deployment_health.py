@@ -122,6 +122,12 @@ def test_what_cannot_be_started(reason: str) -> None:
     assert found.troubles == ()
 
 
+def test_a_program_that_could_not_be_run_is_said_to_have_ended() -> None:
+    told = ended(128, 9, "StartError")
+    found = look(pod(status=status(waiting("CrashLoopBackOff", restartCount=1, lastState=told))))
+    assert [one.reason for one in found.exits] == ["cannot-start"]
+
+
 def test_an_image_that_does_not_exist_counts_for_every_attempt() -> None:
     pulling = pod(status=status(waiting("ImagePullBackOff", "Back-off pulling image"), phase="Pending"))
     failed = event(pulling, "Failed", 'Failed to pull image "shop:2": not found', count=4)

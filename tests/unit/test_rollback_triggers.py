@@ -110,6 +110,18 @@ def test_exits_before_the_release_or_outside_the_window_do_not_count() -> None:
     assert look(spec=spec, exits=(exit_of("new", ago=59),)) == "crash-loop"
 
 
+def test_what_never_ran_is_no_crash_loop() -> None:
+    missing = exit_of("new", ago=9, code=None, reason="cannot-start").model_copy(
+        update={"detail": "there is no such image"}
+    )
+    assert look(exits=(missing,)) is None
+    trigger = trigger_of(exits=(missing, missing))
+    assert trigger is not None
+    assert trigger.name == "cannot-start"
+    assert trigger.reason == "it cannot start: there is no such image (2 attempts)"
+    assert look(exits=(missing, exit_of("new", ago=2))) == "crash-loop"
+
+
 def test_one_instance_above_its_memory_limit_is_enough() -> None:
     assert look(exits=(exit_of("new", ago=1, reason="oom"),)) == "memory"
     assert look(exits=(exit_of("old", ago=1, reason="oom"),)) is None

@@ -90,7 +90,8 @@ def _other(status: Status) -> str | None:
 
 
 def _exhausted(spec: RolloutSpec, status: Status, revision: str, recent: tuple[Exit, ...]) -> Trigger | None:
-    """Out of memory, or a crash loop: more exits than the variant it is compared with."""
+    """Out of memory, a program that cannot be started, or a crash loop: more exits than the variant it is
+    compared with."""
     rule = spec.policy.crash_loop
     own = [one for one in recent if one.revision == revision]
     if not own:
@@ -101,6 +102,8 @@ def _exhausted(spec: RolloutSpec, status: Status, revision: str, recent: tuple[E
     excess = len(own) - sum(1 for one in recent if one.revision == _other(status))
     if excess < rule.exits:
         return None
+    if all(one.reason == "cannot-start" for one in own):
+        return Trigger("cannot-start", f"it {own[-1].text} ({len(own)} attempts)")
     ends = ", ".join(one.text for one in own[-3:])
     return Trigger(
         "crash-loop",

@@ -64,8 +64,8 @@ class Cause(Model):
 
     revision: str
     trigger: str
-    """verdict, crash-loop, memory, unready, check/<name>, stale-verdict, no-data, deadline, verification,
-    person, latch (found on the traffic object without a word why)."""
+    """verdict, crash-loop, cannot-start, memory, unready, check/<name>, stale-verdict, no-data, deadline,
+    verification, person, latch (found on the traffic object without a word why)."""
     reason: Told
     at: datetime
     actor: str = "phoenix"

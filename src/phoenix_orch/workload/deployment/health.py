@@ -41,6 +41,9 @@ CANNOT_START = frozenset(
 )
 """Why a container waits that was never started."""
 
+_NEVER_RAN = frozenset({"StartError", "ContainerCannotRun"})
+"""Reasons of containers that are said to have ended, and whose program could not be run."""
+
 _THE_CLUSTER = frozenset(
     {
         "Evicted",
@@ -336,7 +339,8 @@ def _how(container: Manifest, terminated: Manifest, events: Sequence[Manifest]) 
     if terminated.get("exitCode") == _SIGKILL:
         return "killed", f"container {name}"
     told = str(terminated.get("message") or terminated.get("reason") or "")
-    return "exited", f"container {name}: {told}".rstrip(": ")
+    how = "cannot-start" if terminated.get("reason") in _NEVER_RAN else "exited"
+    return how, f"container {name}: {told}".rstrip(": ")
 
 
 def _failures_to_start(
