@@ -108,8 +108,12 @@ class Process:
         self._process.join(_SLICE)
         assert not self._process.is_alive()
 
+    def said(self) -> str:
+        """Its whole log, and that of those before it."""
+        return self.orders.log.read_text("utf-8") if self.orders.log.exists() else ""
+
     def tail(self) -> str:
-        return self.orders.log.read_text("utf-8")[-6000:] if self.orders.log.exists() else ""
+        return self.said()[-6000:]
 
 
 @contextmanager

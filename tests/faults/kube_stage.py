@@ -36,7 +36,7 @@ from phoenix_orch.kube.resources import (
     Object,
     Resource,
 )
-from phoenix_orch.kube.watch_events import Lines, event_of
+from phoenix_orch.kube.watch_events import Lines, Unreadable, event_of
 from phoenix_orch.orchestrator.kubernetes import LEASES as LEASE_NAMES
 from phoenix_orch.traffic.kube_record import ROUTE
 
@@ -176,20 +176,29 @@ class Stage:
 
     async def follow(self, resource: Resource) -> None:
         """Note every change of these objects, until cancelled."""
-        version = ""
+        version, there = "", dict[str, Object]()
         while True:
-            with contextlib.suppress(PhoenixError):
+            with contextlib.suppress(PhoenixError, Unreadable):  # of an API server with much else to do
                 if not version:
                     page = await self.kube.list(resource)
+                    listed = {one["metadata"]["name"]: {"kind": resource.kind, **one} for one in page.items}
                     version = page.version
-                    for found in page.items:
-                        self._note(Change(int(version), {"kind": resource.kind, **found}))
+                    for name in there.keys() - listed:
+                        self._note(Change(int(version), there[name], deleted=True))
+                    for found in listed.values():
+                        self._note(Change(int(version), found))
+                    there = listed
                 async for change in self._events(resource, version):
                     version = str(change.version)
                     if change.found["kind"] == resource.kind:
+                        there.pop(change.found["metadata"]["name"], None)
+                        if not change.deleted:
+                            there[change.found["metadata"]["name"]] = change.found
                         self._note(change)
+            await asyncio.sleep(0.05)
 
     async def _events(self, resource: Resource, version: str) -> AsyncIterator[Change]:
+        """Ends, or raises PhoenixError or Unreadable, where the watch does."""
         selection = Selection(resource, self.namespace)
         async with self.kube.watch(selection, version=version, seconds=600) as streamed:
             lines = Lines()

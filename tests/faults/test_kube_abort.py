@@ -161,13 +161,13 @@ async def test_an_instant_event_with_the_rollback_controller_alone(stage: Stage,
                     began = await crashes(stage)
                     took.append(await seconds_until_safe(stage, began))
                     await another_release(stage)
-                assert '"unforeseen"' not in controller.tail()
+                assert '"unforeseen"' not in controller.said()
     report("crash loop", stage, took)
 
 
 async def leads(process: Process) -> None:
     async with asyncio.timeout(60):
-        while '"leads"' not in process.tail():
+        while '"leads"' not in process.said():
             await asyncio.sleep(0.05)
 
 

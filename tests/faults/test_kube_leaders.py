@@ -76,7 +76,7 @@ class Replica:
 
     def leads(self) -> bool:
         """By what it says itself: it has begun to lead and not ended."""
-        said = self.process.tail()
+        said = self.process.said()
         return said.rfind('"leads"') > said.rfind('"no longer leads"')
 
     def writes(self, since: str = "") -> list[dict[str, Any]]:
