@@ -36,12 +36,12 @@ from phoenix_orch.traffic.kube_record import TRAFFIC
 
 PACE = Pace(
     settled=0.2,
-    lease=LeaseTiming(duration=4, renew_deadline=2.8, retry=0.4),
+    lease=LeaseTiming(duration=8, renew_deadline=6.5, retry=0.7),
     limits=replace(NORMAL, attempt=5.0),
 )
 """A release of seconds. Calls that do not answer are given up after five."""
 STARTS_WITHIN = 240.0
-ENDS_WITHIN = 180.0
+ENDS_WITHIN = 240.0
 """Seconds, on a machine with much else to do."""
 OWNER_NOTICES = 1.0
 """Seconds until the owner of what was deleted puts it back."""

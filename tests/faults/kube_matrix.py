@@ -23,9 +23,10 @@ from tests.cluster import given
 from tests.cluster.kubectl import Cluster
 from tests.faults.kube_case import Fault, Outcome, Story, endings, faults_of, play
 from tests.faults.kube_page import PAGE, render
-from tests.faults.kube_stage import HTTP_ROUTE, INGRESS
+from tests.faults.kube_stage import HTTP_ROUTE, INGRESS, ROUTERS
 
 from phoenix_orch.runtime.valkey_server import ValkeyServer
+from phoenix_orch.testing.api_faults import WRITES
 
 CALLS = Path(__file__).with_name("kube_calls.json")
 OUTCOMES = Path(__file__).with_name("kube_outcomes.json")
@@ -75,6 +76,12 @@ def outcomes() -> dict[Case, str]:
         Case(line["router"], Story(line["story"]), line["call"], Fault(line["fault"])): line["end"]
         for line in lines
     }
+
+
+def writes(call: str) -> bool:
+    """The call changes something, and no Lease."""
+    verb, _, rest = call.partition(": ")[2].partition(" ")
+    return verb in WRITES and not rest.startswith("lease")
 
 
 def by_cell() -> dict[tuple[str, Story, str, Fault], str]:
@@ -128,27 +135,28 @@ async def play_case(cluster: Cluster, store: str, folder: Path, case: Case) -> O
 
 
 async def _record(cluster: Cluster, store: str, folder: Path) -> None:
-    """Each release twice: what one of them asks for and the other does not is a call of it, too."""
-    plays = [(router, story) for router, story in RECORDINGS for _ in range(2)]
-    places = asyncio.Semaphore(SIDE_BY_SIDE)
+    """Each release once. What is known already stays: not every run asks for the same."""
+    found = {one: dict.fromkeys(listed) for one, listed in calls().items()} if CALLS.exists() else {}
 
-    async def one(router: str, story: Story) -> Outcome:
-        async with places:
-            return await play(cluster, store, folder, story=story, router=router)
-
-    played = await asyncio.gather(*(one(router, story) for router, story in plays))
-    found: dict[str, dict[str, dict[str, None]]] = {}
-    for (router, story), outcome in zip(plays, played, strict=True):
+    async def one(router: str, story: Story) -> None:
+        outcome = await play(cluster, store, folder, story=story, router=router)
         assert outcome.end is not None, outcome.told
         assert not outcome.broken, outcome
-        found.setdefault(router, {}).setdefault(story, {}).update(dict.fromkeys(outcome.calls))
-    listed = {router: {story: list(calls) for story, calls in of.items()} for router, of in found.items()}
+        found.setdefault((router, story), {}).update(dict.fromkeys(outcome.calls))
+
+    await asyncio.gather(*(one(router, story) for router, story in RECORDINGS))
+    listed = {
+        router: {story: list(found[router, story]) for story in Story if (router, story) in found}
+        for router in ROUTERS
+    }
     CALLS.write_text(json.dumps(listed, indent=1) + "\n", "utf-8")
 
 
 async def _run(cluster: Cluster, store: str, folder: Path, part: int, parts: int) -> None:
     known = outcomes()
-    waiting = [case for case in cases() if known.get(case) not in allowed(case)][part::parts]
+    missing = [case for case in cases() if known.get(case) not in allowed(case)]
+    missing.sort(key=lambda case: not writes(case.call))
+    waiting = missing[part::parts]
     places = asyncio.Semaphore(SIDE_BY_SIDE)
 
     async def one(case: Case) -> None:
@@ -187,7 +195,7 @@ def _part(words: str) -> Play:
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["page"]:
-            PAGE.write_text(render(by_cell(), calls()), "utf-8")
+            PAGE.write_text(render(by_cell(), calls(), of=len(list(cases()))), "utf-8")
         case ["calls"]:
             asyncio.run(_with_a_cluster(_record))
         case ["run", *words]:

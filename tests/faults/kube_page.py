@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.faults.kube_case import Fault, Story
+from tests.faults.kube_case import Fault, Story, faults_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "fault-matrix.md"
 _HEAD = """\
@@ -42,6 +42,7 @@ two Deployments:
   whenever its weight rose, and never more than all requests need;
 - R7: the end is the one without the fault.
 
+{played} of {of} cases have been played; the cells of the others are empty. `-`: no such fault at this call.
 R2 has tests of its own (`tests/faults/test_kube_abort.py`); R6 is about pure functions, and tested there.
 """
 
@@ -49,9 +50,11 @@ R2 has tests of its own (`tests/faults/test_kube_abort.py`); R6 is about pure fu
 def render(
     outcomes: Mapping[tuple[str, Story, str, Fault], str],
     calls: Mapping[tuple[str, Story], tuple[str, ...]],
+    *,
+    of: int,
 ) -> str:
-    """The page: a table for each router and story, a line for each call in its order."""
-    parts = [_HEAD]
+    """The page: a table for each router and story, a line for each call in its order. `of`: all cases."""
+    parts = [_HEAD.format(played=len(outcomes), of=of)]
     for (router, story), listed in calls.items():
         rows = "".join(_row(router, story, call, outcomes) for call in listed)
         if rows:
@@ -62,5 +65,6 @@ def render(
 
 
 def _row(router: str, story: Story, call: str, outcomes: Mapping[tuple[str, Story, str, Fault], str]) -> str:
-    cells = [outcomes.get((router, story, call, fault), "") for fault in Fault]
-    return f"| {call} | {' | '.join(cells)} |\n" if any(cells) else ""
+    found = {fault: outcomes.get((router, story, call, fault), "") for fault in Fault}
+    cells = [found[fault] if fault in faults_of(call) else "-" for fault in Fault]
+    return f"| {call} | {' | '.join(cells)} |\n" if any(found.values()) else ""

@@ -50,10 +50,10 @@ ROUTERS = (INGRESS, HTTP_ROUTE)
 SPEC: dict[str, Any] = {
     "workload": {"name": NAME},
     "phases": [
-        {"name": "initial", "weight": 20, "duration": "1s", "limits": {"errorRate": "1%"}},
-        {"name": "full", "step": 80, "every": "1s", "limits": {"errorRate": "1%"}},
+        {"name": "initial", "weight": 20, "duration": "2s", "limits": {"errorRate": "1%"}},
+        {"name": "full", "step": 80, "every": "2s", "limits": {"errorRate": "1%"}},
     ],
-    "evidence": {"interval": "200ms", "window": "1s"},
+    "evidence": {"interval": "500ms", "window": "2s"},
     "policy": {"bake": "1s"},
 }
 

@@ -214,8 +214,10 @@ class Actor:
         await self._next("shop:5")
         await self._weight(20)
         await self._blind()
+        self.end()
+        await asyncio.to_thread(self.start)
         await asyncio.to_thread(abort, self.access, NAME, reason="a test", dry_run=False)
-        await self._weight(0)
+        await self._reaches("RollingBack")
         await self._sighted()
         await self._reaches("RolledBack")
 

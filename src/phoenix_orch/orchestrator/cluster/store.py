@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 
 from phoenix_orch.kernel.clock import Clock
+from phoenix_orch.kernel.errors import Conflict
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
@@ -20,7 +22,8 @@ minute."""
 
 class WatchedStore(KubernetesStore):
     """A KubernetesStore that reads records where they are watched, and at the API server where the watch is
-    behind what this process wrote. Rollouts for which nothing is wanted yet are not shown."""
+    behind: of what this process wrote, and of what somebody else did when a write came too late. Rollouts for
+    which nothing is wanted yet are not shown."""
 
     def __init__(
         self, client: KubeClient, log: RolloutStore, cache: Cache, *, namespace: str, clock: Clock
@@ -29,21 +32,28 @@ class WatchedStore(KubernetesStore):
         self._cache = cache
         self._shown = Rollouts(cache)
         self._written: dict[str, int] = {}
+        self._late: set[str] = set()
+        """Decided on old knowledge: where the watch is slow the next decision would be as old."""
         self._in = namespace
 
     async def rollouts(self) -> list[Rollout]:
         found = [one.rollout for one in self._shown.all()] if self._current() else await super().rollouts()
+        self._late &= {one.name for one in found}
         self._written = {one.name: at for one in found if (at := self._written.get(one.name)) is not None}
         return [one for one in found if one.target]
 
     async def get(self, name: str) -> Rollout:
         found = self._cache.get(name, self._in) if self._current() else None
+        if name in self._late:
+            self._late.discard(name)
+            return await super().get(name)
         if found is None or int(found["metadata"]["resourceVersion"]) < self._written.get(name, 0):
             return await super().get(name)
         return rollout_of(found)
 
     async def put(self, rollout: Rollout) -> Rollout:
-        return self._wrote_own(await super().put(rollout))
+        with self._noting_conflicts(rollout.name):
+            return self._wrote_own(await super().put(rollout))
 
     async def save(
         self,
@@ -53,7 +63,16 @@ class WatchedStore(KubernetesStore):
         events: Sequence[Event] = (),
         release: Release | None = None,
     ) -> Rollout:
-        return self._wrote_own(await super().save(rollout, status, events=events, release=release))
+        with self._noting_conflicts(rollout.name):
+            return self._wrote_own(await super().save(rollout, status, events=events, release=release))
+
+    @contextlib.contextmanager
+    def _noting_conflicts(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Conflict:
+            self._late.add(name)
+            raise
 
     def _wrote_own(self, rollout: Rollout) -> Rollout:
         self._written[rollout.name] = rollout.version
