@@ -36,7 +36,7 @@ from phoenix_orch.traffic.kube_record import TRAFFIC
 
 PACE = Pace(
     settled=0.2,
-    lease=LeaseTiming(duration=8, renew_deadline=6.5, retry=0.7),
+    lease=LeaseTiming(duration=12, renew_deadline=10, retry=1.5),
     limits=replace(NORMAL, attempt=5.0),
 )
 """A release of seconds. Calls that do not answer are given up after five."""

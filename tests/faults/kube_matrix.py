@@ -1,6 +1,6 @@
 """The fault matrix of a cluster: which calls a release makes, and what came of each fault at each of them.
 
-    python -m tests.faults.kube_matrix calls       # record the calls of releases without a fault
+    python -m tests.faults.kube_matrix calls [I/N] # record the calls of releases without a fault
     python -m tests.faults.kube_matrix run [I/N]   # play every case without an outcome, or a part
     python -m tests.faults.kube_matrix page        # write docs/reference/fault-matrix.md
 
@@ -11,6 +11,7 @@ side on one API server; several may run at once, each with its part: `run 1/3`, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import json
 import sys
@@ -30,7 +31,7 @@ from phoenix_orch.testing.api_faults import WRITES
 
 CALLS = Path(__file__).with_name("kube_calls.json")
 OUTCOMES = Path(__file__).with_name("kube_outcomes.json")
-SIDE_BY_SIDE = 3
+SIDE_BY_SIDE = 2
 RECORDINGS = ((INGRESS, Story.GOOD), (INGRESS, Story.BAD), (HTTP_ROUTE, Story.GOOD), (HTTP_ROUTE, Story.BAD))
 
 
@@ -91,10 +92,17 @@ def by_cell() -> dict[tuple[str, Story, str, Fault], str]:
 
 def keep(new: dict[Case, str]) -> None:
     """Add them to what is kept. Several processes may do so at once."""
-    with OUTCOMES.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _alone(OUTCOMES):
         known = outcomes() | new
         _write({case: known[case] for case in cases() if case in known})
+
+
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Several processes may write it."""
+    with Path(tempfile.gettempdir(), f"phoenix-{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _write(known: dict[Case, str]) -> None:
@@ -134,22 +142,20 @@ async def play_case(cluster: Cluster, store: str, folder: Path, case: Case) -> O
     return outcome
 
 
-async def _record(cluster: Cluster, store: str, folder: Path) -> None:
+async def _record(cluster: Cluster, store: str, folder: Path, part: int, parts: int) -> None:
     """Each release once. What is known already stays: not every run asks for the same."""
-    found = {one: dict.fromkeys(listed) for one, listed in calls().items()} if CALLS.exists() else {}
-
-    async def one(router: str, story: Story) -> None:
+    for router, story in RECORDINGS[part::parts]:
         outcome = await play(cluster, store, folder, story=story, router=router)
         assert outcome.end is not None, outcome.told
         assert not outcome.broken, outcome
-        found.setdefault((router, story), {}).update(dict.fromkeys(outcome.calls))
-
-    await asyncio.gather(*(one(router, story) for router, story in RECORDINGS))
-    listed = {
-        router: {story: list(found[router, story]) for story in Story if (router, story) in found}
-        for router in ROUTERS
-    }
-    CALLS.write_text(json.dumps(listed, indent=1) + "\n", "utf-8")
+        with _alone(CALLS):
+            found = {one: dict.fromkeys(listed) for one, listed in calls().items()} if CALLS.exists() else {}
+            found.setdefault((router, story), {}).update(dict.fromkeys(outcome.calls))
+            listed = {
+                one: {other: list(found[one, other]) for other in Story if (one, other) in found}
+                for one in ROUTERS
+            }
+            CALLS.write_text(json.dumps(listed, indent=1) + "\n", "utf-8")
 
 
 async def _run(cluster: Cluster, store: str, folder: Path, part: int, parts: int) -> None:
@@ -186,19 +192,19 @@ async def _with_a_cluster(work: Play) -> None:
             await keeper.stop()
 
 
-def _part(words: str) -> Play:
-    """`2/3` is the second of three parts."""
-    part, _, parts = words.partition("/")
-    return lambda *there: _run(*there, part=int(part) - 1, parts=int(parts))
+def _part(work: Callable[..., Awaitable[None]], words: list[str]) -> Play:
+    """`2/3` is the second of three parts; nothing is everything."""
+    part, _, parts = (words[0] if words else "1/1").partition("/")
+    return lambda *there: work(*there, part=int(part) - 1, parts=int(parts))
 
 
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["page"]:
             PAGE.write_text(render(by_cell(), calls(), of=len(list(cases()))), "utf-8")
-        case ["calls"]:
-            asyncio.run(_with_a_cluster(_record))
+        case ["calls", *words]:
+            asyncio.run(_with_a_cluster(_part(_record, words)))
         case ["run", *words]:
-            asyncio.run(_with_a_cluster(_part(words[0] if words else "1/1")))
+            asyncio.run(_with_a_cluster(_part(_run, words)))
         case _:
             sys.exit(__doc__)
