@@ -101,12 +101,16 @@ class Phoenix:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *, cluster: ControlPlane, namespace: str, store: str, prometheus: str
+    folder: Path, *, cluster: ControlPlane, namespace: str, store: str, prometheus: str, counted: bool = False
 ) -> Iterator[Phoenix]:
-    """All three in one namespace. They end in order when the block does, and say so with status 0."""
+    """All three in one namespace. They end in order when the block does, and say so with status 0.
+
+    `counted`: the orchestrator knows the Prometheus, too, and waits for its counts."""
     cluster.apply(*rights(namespace))
     common = ["--kubernetes", f"--namespace={namespace}", f"--store={store}"]
     more = {"health-validator": [f"--prometheus={prometheus}"]}
+    if counted:
+        more["orchestrator"] = more["health-validator"]
     phoenix = Phoenix(
         {
             name: Component(

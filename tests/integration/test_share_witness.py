@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -170,6 +171,35 @@ async def test_a_prometheus_that_is_away_delays_nothing(world: World) -> None:
         assert (await witnessed.observe("web")).weight == 20
     finally:
         await endpoints.aclose()
+
+
+async def test_r2_an_answer_that_does_not_come_keeps_nobody_waiting(world: World) -> None:
+    asked, over = asyncio.Event(), asyncio.Event()
+
+    async def hang(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await over.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    endpoints = Endpoints({"default": [url]})
+    witnessed = WitnessedRouter(world.object, Rollouts([OBJECT]), endpoints)
+    await world.put(20)
+    await witnessed.observe("web")
+    looking = asyncio.create_task(witnessed.look())
+    try:
+        await asyncio.wait_for(asked.wait(), 10)
+        async with asyncio.timeout(2):
+            await witnessed.observe("web")
+            await witnessed.abort("web", "new")
+            assert (await witnessed.observe("web")).weight == 0
+        assert not looking.done()
+    finally:
+        over.set()
+        await looking
+        await endpoints.aclose()
+        server.close()
 
 
 async def test_without_a_prometheus_the_object_decides(world: World) -> None:

@@ -124,8 +124,9 @@ def test_what_somebody_has_just_applied_is_left_alone() -> None:
         ({}, None),
         ({"checks": [{"name": "ping", "http": {"url": "http://web/ping"}}]}, None),
         ({"checks": [{"name": "smoke", "job": {"cronJob": "smoke"}}]}, "check smoke is a Job"),
-        ({"checks": [{"name": "ping", "http": {"url": "{canary}/ping"}}]}, "check ping has no whole address"),
-        ({"checks": [{"name": "ping", "http": {"url": "{route}/ping"}}]}, "check ping has no whole address"),
+        ({"checks": [{"name": "ping", "http": {"url": "{canary}/ping"}}]}, None),
+        ({"checks": [{"name": "ping", "http": {"url": "http://web/{{route}}"}}]}, None),
+        ({"checks": [{"name": "ping", "http": {"url": "{route}/ping"}}]}, "check ping calls {route}"),
         ({"evidence": {"source": "pods"}}, None),
         (
             {

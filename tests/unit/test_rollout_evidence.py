@@ -387,6 +387,15 @@ def test_r3_a_higher_weight_applied_under_way_starts_clock_and_deadline_anew() -
     assert turn(status, at, traffic=blind).status.step_clock is None
 
 
+def test_why_the_traffic_object_does_not_say_the_weight_is_in_the_message() -> None:
+    status = status_in(State.PROGRESSING, step=1, weight=20, step_clock=None)
+    behind, why = traffic_for(status, weight=5, seen=5), "no more weight: stable is paused (resume it)"
+    seen = turn(status, traffic=behind, steering=why)
+    assert seen.status.message == f"waiting to see 20 % on the data plane: {why}"
+    again = turn(seen.status, T0 + HOUR, traffic=behind, steering=why)
+    assert "RouterLags" not in reasons(again), "nobody told the router"
+
+
 def test_r3_a_router_that_sends_another_share_for_long_is_told_once_and_the_clock_does_not_start() -> None:
     status = status_in(State.PROGRESSING, step=1, weight=20, step_clock=None)
     told = []

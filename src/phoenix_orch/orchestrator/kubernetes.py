@@ -28,6 +28,7 @@ from phoenix_orch.kube.lanes import NORMAL, Limits
 from phoenix_orch.kube.leader import LeaderElector, Leadership
 from phoenix_orch.kube.lease import LeaseTiming
 from phoenix_orch.kube.resources import ROLLOUTS
+from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
 from phoenix_orch.orchestrator.cluster.following import Following
@@ -43,6 +44,7 @@ from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.up import ending_signals, until
 from phoenix_orch.rollback_controller.service import RollbackController
 from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.rollout.status import Rollout
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks
@@ -52,6 +54,7 @@ from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.kube_router import SETTLED
 from phoenix_orch.workload.kubernetes import KubernetesWorkload
 from phoenix_orch.workload.kubernetes_objects import Watches
+from phoenix_orch.workload.workload import WorkloadState
 
 LEASES = {
     "orchestrator": "master-orchestrator",
@@ -248,4 +251,13 @@ async def validate(parts: ClusterParts, source: EvidenceSource) -> None:
 
 async def roll_back(parts: ClusterParts) -> None:
     """The rollback controller."""
-    await RollbackController(parts.store, parts.router, parts.view, parts.clock, routes={}).run()
+
+    def targets(rollout: Rollout, revision: str, workload: WorkloadState) -> Sequence[str]:
+        one = parts.rollouts.named(rollout.name)
+        services = parts.view.scene(one).around.services if workload.ready(revision) else ()
+        found = check_target(one, rollout.status, revision, services)
+        return () if found is None else (found,)
+
+    await RollbackController(
+        parts.store, parts.router, parts.view, parts.clock, routes={}, targets=targets
+    ).run()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +35,13 @@ PATIENCE = 0.25
 
 Key = tuple[str, str, int]
 """Rollout, revision under judgement, release."""
+Targets = Callable[[Rollout, str, WorkloadState], Sequence[str]]
+"""Addresses that stand for `{canary}` in checks of a revision; none while there is nobody to check."""
+
+
+def on_this_machine(rollout: Rollout, revision: str, workload: WorkloadState) -> tuple[str, ...]:  # noqa: ARG001
+    """Every instance of the revision that is ready."""
+    return tuple(f"http://127.0.0.1:{instance.port}" for instance in workload.ready(revision))
 
 
 class RollbackController:
@@ -48,13 +55,15 @@ class RollbackController:
         clock: Clock,
         *,
         routes: Mapping[str, Route],
+        targets: Targets = on_this_machine,
     ) -> None:
-        """`routes`: how each route is called, for the checks."""
+        """`routes`: how each route is called, for the checks. `targets`: what they call `{canary}`."""
         self._store = store
         self._router = router
         self._workload = workload
         self._clock = clock
         self._routes = routes
+        self._targets_of = targets
         self._rollouts: dict[str, Rollout] = {}
         self._verdicts: dict[str, Verdict] = {}
         self._runners: dict[Key, tuple[tuple[Check, ...], CheckRunner]] = {}
@@ -190,8 +199,7 @@ class RollbackController:
                 self._faults.tell(rollout.name, "workload", error=error)
             return None
         self._faults.mended(rollout.name, "workload")
-        urls = tuple(f"http://127.0.0.1:{instance.port}" for instance in state.ready(revision))
-        self._targets[rollout.name] = urls
+        self._targets[rollout.name] = tuple(self._targets_of(rollout, revision, state))
         return state
 
     # -- checks ------------------------------------------------------------------------------------

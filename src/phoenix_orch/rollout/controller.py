@@ -16,7 +16,7 @@ from typing import TypeVar
 import structlog
 
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import Conflict, Latched, NotFound, PhoenixError
+from phoenix_orch.kernel.errors import BadState, Conflict, Latched, NotFound, PhoenixError
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes, AbortsByHand
 from phoenix_orch.rollout.drift import Drift
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
@@ -238,8 +238,14 @@ class RolloutController:
             verification=verified,
             commands=rollout.commands,
             obstacle=self._hands.obstacle(rollout),
+            steering=self._why_not_steered(name),
         )
         return observed, state, workload
+
+    def _why_not_steered(self, name: str) -> str:
+        """What stands until somebody mends it; what passes by itself is for the log."""
+        fault = self._faults.of(name).get("steering")
+        return str(fault) if isinstance(fault, BadState) else ""
 
     async def _cause(self, rollout: Rollout, judged: str, *, stored: bool) -> Cause | None:
         """Why `judged` was latched, as somebody told the store, or noted while there was nobody to tell."""

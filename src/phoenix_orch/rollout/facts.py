@@ -52,6 +52,8 @@ class Observed:
     commands: tuple[Command, ...] = ()
     obstacle: Obstacle | None = None
     """Why a release may not get any more weight, whatever its health."""
+    steering: str = ""
+    """Why the traffic object could not be written as it was wanted."""
 
     def group(self, revision: str | None) -> GroupFacts:
         if self.workload is None or revision is None:

@@ -30,6 +30,8 @@ def of_a_step(turn: Turn, weight: int) -> str:
     """Why the clock of a step stands; an event where another share is seen for long, once."""
     held, traffic = turn.status.hold_since, turn.seen.traffic
     short = f"waiting to see {weight} % on the data plane"
+    if traffic is not None and traffic.weight != weight and turn.seen.steering:
+        return f"{short}: {turn.seen.steering}"
     if traffic is None or traffic.seen is None or held is None or turn.now - held < SLOW_SHARE:
         return short
     message = f"the data plane does not send {weight} %, and the clock stands"

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import structlog
+
 from phoenix_orch.health_validator.sources.exposition import business_names
 from phoenix_orch.health_validator.sources.prometheus_questions import Questions
 from phoenix_orch.kernel.errors import Invalid, PhoenixError
@@ -20,6 +22,7 @@ from phoenix_orch.orchestrator.cluster.declared import Declared
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.queries import ANY_POD, filled
 from phoenix_orch.rollout.status import Obstacle
+from phoenix_orch.runtime.faults import Faults
 
 PAUSE = 2.0
 """Seconds between two looks."""
@@ -52,6 +55,7 @@ class KnownMetrics:
         self._endpoints = endpoints
         self._clock = clock
         self._looks: dict[str, _Look] = {}
+        self._faults = Faults(structlog.get_logger("phoenix.metrics"))
 
     def obstacle(self, one: Declared) -> Obstacle | None:
         """What keeps a release from starting, as far as is known; asks nobody."""
@@ -74,16 +78,27 @@ class KnownMetrics:
         """Once for every Rollout that is asked about."""
         now = self._clock()
         self._looks = {key: look for key, look in self._looks.items() if now - look.asked < FORGET}
-        await asyncio.gather(*map(self._look, self._looks.values()))
+        await asyncio.gather(*map(self._guarded, self._looks.values()))
 
-    async def _look(self, look: _Look) -> None:
+    async def _guarded(self, look: _Look) -> None:
+        name = look.one.name
         try:
-            questions = self._endpoints.of(look.one).questions
+            look.found = await self._found(look.one)
+        except Exception as error:  # noqa: BLE001 - a defect in one must not end the look at all
+            self._faults.tell(name, "metrics", error=error, unforeseen=True)
+            look.found = Obstacle(
+                reason="MetricUnchecked", message=f"its metrics cannot be looked for: {error}"
+            )
+        else:
+            self._faults.mended(name, "metrics")
+
+    async def _found(self, one: Declared) -> Obstacle | None:
+        try:
+            questions = self._endpoints.of(one).questions
         except Invalid as error:
-            look.found = Obstacle(reason="PrometheusUnknown", message=str(error))
-            return
-        found = await asyncio.gather(*(_missing(probe, questions) for probe in probes(look.one)))
-        look.found = next((one for one in found if one is not None), None)
+            return Obstacle(reason="PrometheusUnknown", message=str(error))
+        found = await asyncio.gather(*(_missing(probe, questions) for probe in probes(one)))
+        return next((obstacle for obstacle in found if obstacle is not None), None)
 
 
 def probes(one: Declared) -> Iterator[Probe]:
