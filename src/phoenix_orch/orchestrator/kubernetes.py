@@ -20,7 +20,7 @@ from phoenix_orch.health_validator.service import HealthValidator
 from phoenix_orch.health_validator.sources.scrape import Scraper
 from phoenix_orch.health_validator.sources.source import EvidenceSource
 from phoenix_orch.kernel.clock import Clock, RealClock
-from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.kube.caches import Caches
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
@@ -253,8 +253,13 @@ async def roll_back(parts: ClusterParts) -> None:
     """The rollback controller."""
 
     def targets(rollout: Rollout, revision: str, workload: WorkloadState) -> Sequence[str]:
-        one = parts.rollouts.named(rollout.name)
-        services = parts.view.scene(one).around.services if workload.ready(revision) else ()
+        if not rollout.spec.checks or not workload.ready(revision):
+            return ()
+        try:
+            one = parts.rollouts.named(rollout.name)
+            services = parts.view.scene(one).around.services
+        except NotFound:  # whatever else speaks against the revision is judged all the same
+            return ()
         found = check_target(one, rollout.status, revision, services)
         return () if found is None else (found,)
 
