@@ -17,8 +17,9 @@ def obstructed(turn: Turn) -> bool:
     before, found = turn.status.obstacle, None if turn.status.fast else turn.seen.obstacle
     if found is None:
         if before is not None:
-            turn.update(obstacle=None, since=turn.now, message=f"{before.reason} is over")
-            turn.note("Unblocked", f"what the release has waited for is there: {before.message}")
+            message = f"{before.reason} is over, and the release goes on"
+            turn.update(obstacle=None, since=turn.now, message=message)
+            turn.note("Unblocked", message)
         return False
     if found != before:
         turn.update(obstacle=found, message=found.message)
