@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import subprocess
@@ -86,7 +87,7 @@ def _library() -> dict[str, File]:
 
 
 def _package(root: Path) -> dict[str, File]:
-    return {f"{_APP}/{root.name}/{name}": root / name for name in _names(root)}
+    return _with_compiled({f"{_APP}/{root.name}/{name}": root / name for name in _names(root)})
 
 
 def _names(root: Path) -> list[Path]:
@@ -101,8 +102,19 @@ def _names(root: Path) -> list[Path]:
 def _distribution(name: str) -> dict[str, File]:
     """Its files, without programs: those are outside of where packages are."""
     found = importlib.metadata.distribution(name)
-    files = {file: Path(str(file.locate())) for file in found.files or [] if ".." not in file.parts}
-    return {f"{_APP}/{file}": path for file, path in files.items() if path.is_file()}
+    files = {str(file): Path(str(file.locate())) for file in found.files or [] if ".." not in file.parts}
+    return _with_compiled({f"{_APP}/{name}": path for name, path in files.items() if path.is_file()})
+
+
+def _with_compiled(sources: Mapping[str, Path]) -> dict[str, File]:
+    """Besides, what Python has made of them here: a container that may not write would compile all that it
+    imports at each start."""
+    files: dict[str, File] = dict(sources)
+    for name, source in sources.items():
+        compiled = Path(importlib.util.cache_from_source(str(source))) if source.suffix == ".py" else source
+        if compiled != source and compiled.is_file():
+            files[f"{Path(name).parent}/__pycache__/{compiled.name}"] = compiled
+    return files
 
 
 def _with_requirements(names: Iterable[str]) -> set[str]:
