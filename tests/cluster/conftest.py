@@ -6,6 +6,7 @@ for one test, which may stop it, kill it, and read its audit log. `node_cluster`
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
@@ -13,15 +14,20 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster import given, programs
+from tests.cluster import deployed, given, programs, serving
 from tests.cluster.helm_program import Helm
 from tests.cluster.kubectl import Cluster
 from tests.cluster.node.cluster import NodeCluster
 from tests.cluster.plane import ControlPlane
+from tests.cluster.serving import Phoenix
+from tests.cluster.stage import INGRESS, Stage
+from tests.integration import real_prometheus
+from tests.integration.real_prometheus import Job, RealPrometheus
 
 from phoenix_orch.kernel.errors import Terminal
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
+from phoenix_orch.runtime.valkey_server import ValkeyServer
 
 _HERE = Path(__file__).parent
 _ROOT = os.geteuid() == 0
@@ -120,3 +126,49 @@ def node_namespace(node_cluster: NodeCluster) -> Iterator[str]:
     """A new one in `node_cluster`; it goes with everything in it."""
     with _new_namespace(node_cluster) as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def router_metrics(node_cluster: NodeCluster) -> Iterator[RealPrometheus]:
+    """A Prometheus that reads Traefik's."""
+    with real_prometheus.running(Job("traefik", node_cluster.metrics_port, {})) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def log_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where Phoenix keeps its log; the address."""
+    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    yield asyncio.run(keeper.ensure()).url
+    asyncio.run(keeper.stop())
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest, node_cluster: NodeCluster, node_namespace: str) -> Stage:
+    """A shop behind a router; the parameter says which."""
+    made = Stage(node_cluster, node_namespace, getattr(request, "param", INGRESS))
+    made.set_up()
+    return made
+
+
+@pytest.fixture
+def phoenix(
+    stage: Stage, router_metrics: RealPrometheus, log_store: str, tmp_path: Path
+) -> Iterator[Phoenix]:
+    """Its three processes, at work on the stage."""
+    with serving.running(
+        tmp_path,
+        cluster=stage.cluster,
+        namespace=stage.namespace,
+        store=log_store,
+        prometheus=router_metrics.url,
+    ) as processes:
+        yield processes
+
+
+@pytest.fixture(scope="module")
+def phoenix_namespace(node_cluster: NodeCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The namespace in which Phoenix itself runs, as its manifests say."""
+    folder = tmp_path_factory.mktemp("deployed")
+    with deployed.running(node_cluster, folder, deployed.TAGS):
+        yield deployed.NAMESPACE
