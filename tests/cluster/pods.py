@@ -17,6 +17,10 @@ _STARTED = timedelta(seconds=30)
 """Pods began so long ago, since the times of the API server are whole seconds."""
 
 
+_ADDRESS = "192.0.2.1"
+"""Of every pod, so that it is an endpoint of its Service; nobody calls it."""
+
+
 def stamp(moment: datetime | None = None) -> str:
     return (moment or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -85,6 +89,8 @@ def _status(pod: Object, *, ready: bool, container: dict[str, Any]) -> dict[str,
     return {
         "phase": "Running" if "running" in said["state"] else "Pending",
         "startTime": began,
+        "podIP": _ADDRESS,
+        "podIPs": [{"ip": _ADDRESS}],
         "conditions": [
             {"type": kind, "status": word, "lastTransitionTime": stamp()}
             for kind in ("Ready", "ContainersReady")

@@ -12,12 +12,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
+from tests.cluster.kubectl import Cluster
 from tests.cluster.plane import ControlPlane
 
 ACCOUNTS = {
@@ -101,9 +102,17 @@ class Phoenix:
 
 @contextlib.contextmanager
 def running(
-    folder: Path, *, cluster: ControlPlane, namespace: str, store: str, prometheus: str, counted: bool = False
+    folder: Path,
+    *,
+    cluster: Cluster,
+    namespace: str,
+    store: str,
+    prometheus: str = "",
+    components: Sequence[str] = COMPONENTS,
+    counted: bool = False,
 ) -> Iterator[Phoenix]:
-    """All three in one namespace. They end in order when the block does, and say so with status 0.
+    """In one namespace; all three, unless told otherwise. They end in order when the block does, and say so
+    with status 0.
 
     `counted`: the orchestrator knows the Prometheus, too, and waits for its counts."""
     cluster.apply(*rights(namespace))
@@ -123,14 +132,15 @@ def running(
                 folder,
             )
             for name, account in ACCOUNTS.items()
+            if name in components
         }
     )
     try:
-        for name in COMPONENTS:
+        for name in components:
             phoenix[name].start()
         yield phoenix
     finally:
-        ends = {name: phoenix[name].end() for name in COMPONENTS}
+        ends = {name: phoenix[name].end() for name in components}
     assert set(ends.values()) <= {0, None}, f"{ends}\n{phoenix.tails()}"
 
 

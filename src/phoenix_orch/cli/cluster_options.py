@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import inspect
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.cluster.access import Access
 
-if TYPE_CHECKING:
-    from phoenix_orch.orchestrator.cluster.person import Access
+R = TypeVar("R")
 
 STORE_VARIABLE = "PHOENIX_STORE"
 PROMETHEUS_VARIABLE = "PHOENIX_PROMETHEUS"
@@ -38,6 +41,15 @@ Kubeconfig = Annotated[
 Context = Annotated[
     str | None, typer.Option("--context", metavar="NAME", help="With --kubernetes: of the kubeconfig.")
 ]
+Log = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="With --kubernetes: the Valkey or Redis with events, history and observations."
+        f" [env: {STORE_VARIABLE}]",
+    ),
+]
 Prometheus = Annotated[
     list[str] | None,
     typer.Option(
@@ -57,17 +69,53 @@ Probes = Annotated[
 ]
 
 
+def or_in_cluster(*, log: bool = False) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Gives a command the options that name a cluster, in place of its parameter `there`: the Access that
+    they make, or None for this machine. `log`: it also reads what is in the log beside the cluster."""
+    options: dict[str, tuple[Any, object]] = {
+        "kubernetes": (Kubernetes, False),
+        "namespace": (Namespace, None),
+        "kubeconfig": (Kubeconfig, None),
+        "context": (Context, None),
+        **({"store": (Log, None)} if log else {}),
+    }
+
+    def extended(command: Callable[..., R]) -> Callable[..., R]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [one for name, one in signature.parameters.items() if name != "there"]
+        named = inspect.Parameter.KEYWORD_ONLY
+        more = [
+            inspect.Parameter(name, named, default=default, annotation=kind)
+            for name, (kind, default) in options.items()
+        ]
+
+        @functools.wraps(command)
+        def wrapper(**given: Any) -> R:
+            there = access(**{name: given.pop(name) for name in options})
+            return command(**given, there=there)
+
+        # What Typer reads the options from.
+        wrapper.__signature__ = signature.replace(parameters=[*own, *more])  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {one.name: one.annotation for one in (*own, *more)}
+        return wrapper
+
+    return extended
+
+
 def access(
-    *, kubernetes: bool, namespace: str | None, kubeconfig: Path | None, context: str | None
+    *,
+    kubernetes: bool,
+    namespace: str | None,
+    kubeconfig: Path | None,
+    context: str | None,
+    store: str | None = None,
 ) -> Access | None:
     """Which cluster is meant; None: this machine. Raises Invalid for options of a cluster without one."""
-    given = {"--namespace": namespace, "--kubeconfig": kubeconfig, "--context": context}
+    given = {"--namespace": namespace, "--kubeconfig": kubeconfig, "--context": context, "--store": store}
     only_in_cluster(given, kubernetes=kubernetes)
     if not kubernetes:
         return None
-    from phoenix_orch.orchestrator.cluster.person import Access  # noqa: PLC0415 - only in a cluster
-
-    return Access(namespace, kubeconfig, context)
+    return Access(namespace, kubeconfig, context, store or os.environ.get(STORE_VARIABLE) or None)
 
 
 def only_in_cluster(given: Mapping[str, object], *, kubernetes: bool) -> None:

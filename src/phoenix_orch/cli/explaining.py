@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import chart_terminal, pages, records
+from phoenix_orch.cli.cluster_options import or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, RolloutName
 from phoenix_orch.cli.output import columns, emit, say, span, width
 from phoenix_orch.cli.progress import working
-from phoenix_orch.client import Client
+from phoenix_orch.cli.reaching import reading
+from phoenix_orch.client.reads import Reads
 from phoenix_orch.health_validator import explain as words
 from phoenix_orch.health_validator.explanation import (
     Explanation,
@@ -22,6 +24,7 @@ from phoenix_orch.health_validator.explanation import (
 from phoenix_orch.health_validator.observation import Slower, Verdict
 from phoenix_orch.health_validator.recording import Header
 from phoenix_orch.kernel.errors import NotFound
+from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import Cause, State
@@ -30,6 +33,7 @@ PLAIN_WIDTH = 100
 """Columns where standard output is no terminal."""
 
 
+@or_in_cluster(log=True)
 def explain(  # noqa: PLR0917 - one parameter for each option
     name: RolloutName,
     release: Annotated[
@@ -51,13 +55,15 @@ def explain(  # noqa: PLR0917 - one parameter for each option
     ] = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Why a release stands where it stands: a sentence, numbers, a picture."""
     if chart is not None:
         from phoenix_orch.cli import chart_file  # noqa: PLC0415 - draws with an extra
 
         chart_file.check(chart)
-    with Client(data_dir) as client, working("judging what was recorded"):
+    with reading(there, data_dir) as client, working("judging what was recorded"):
         view = client.rollout(name)
         try:
             record = records.of_release(client, name, release)
@@ -95,7 +101,7 @@ def _unrecorded(view: RolloutView) -> Explanation:
     return unrecorded(header, view.rollout.spec.policy.gate, view.verdict, status.cause)
 
 
-def _decided(client: Client, view: RolloutView, number: int) -> tuple[Verdict | None, Cause | None]:
+def _decided(client: Reads, view: RolloutView, number: int) -> tuple[Verdict | None, Cause | None]:
     """What was published last of the release, and what took it back."""
     status = view.rollout.status
     if number == status.release and status.state is not State.ROLLED_BACK:

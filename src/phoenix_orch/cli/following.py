@@ -12,7 +12,7 @@ from rich.live import Live
 
 from phoenix_orch.cli import live
 from phoenix_orch.cli.output import compressed, say
-from phoenix_orch.client import Client
+from phoenix_orch.client.reads import Reads
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.kernel.text import plain
 from phoenix_orch.orchestrator.views import RolloutView
@@ -43,7 +43,7 @@ def exit_code(view: RolloutView) -> int:
     return ROLLED_BACK if view.rollout.status.state in (State.ROLLING_BACK, State.ROLLED_BACK) else OK
 
 
-def follow(client: Client, name: str, *, timeout: float | None, quiet: bool = False) -> int:
+def follow(client: Reads, name: str, *, timeout: float | None, quiet: bool = False) -> int:
     """Show the rollout until it rests, and give the exit status. 5 when `timeout` seconds pass before."""
     end = None if timeout is None else time.monotonic() + timeout
     with _screen(quiet=quiet) as show:
@@ -57,7 +57,22 @@ def follow(client: Client, name: str, *, timeout: float | None, quiet: bool = Fa
             time.sleep(INTERVAL if end is None else min(INTERVAL, max(0.0, end - time.monotonic())))
 
 
-def _patiently(client: Client, name: str) -> RolloutView:
+def until_begun(client: Reads, name: str, revision: str) -> None:
+    """Wait until the revision is wanted: in a cluster the orchestrator has to see its Deployment first.
+
+    Raises Retryable when that takes too long.
+    """
+    end = time.monotonic() + PATIENCE
+    while client.rollout(name).rollout.target != revision:
+        if time.monotonic() >= end:
+            raise Retryable(
+                f"the release of {name} is asked for, and has not begun",
+                remedy="look whether the orchestrator runs",
+            )
+        time.sleep(INTERVAL)
+
+
+def _patiently(client: Reads, name: str) -> RolloutView:
     """The view, also across a restart of Phoenix or of its store."""
     end = time.monotonic() + PATIENCE
     while True:

@@ -7,10 +7,14 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import tables
+from phoenix_orch.cli.cluster_options import or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, OptionalName, OptionalService, Output, OutputOption
 from phoenix_orch.cli.output import emit
+from phoenix_orch.cli.reaching import reading
 from phoenix_orch.client import Client
+from phoenix_orch.client.reads import Reads
 from phoenix_orch.kernel.errors import Invalid, NotFound
+from phoenix_orch.orchestrator.cluster.access import Access
 
 app = typer.Typer(
     name="get",
@@ -23,11 +27,16 @@ Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=20_000, h
 
 
 @app.command()
+@or_in_cluster()
 def rollouts(
-    name: OptionalName = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
+    name: OptionalName = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Where every rollout stands."""
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         views = client.rollouts() if name is None else [client.rollout(name)]
     speed = views[0].speed if views else 1.0
     emit(output, views, tables.rollouts(views), speed=speed)
@@ -44,33 +53,41 @@ def services(
 
 
 @app.command()
+@or_in_cluster()
 def revisions(
-    name: OptionalName = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
+    name: OptionalName = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """What has been wanted of a rollout, and can be gone back to.
 
     IS tells the stable one, the canary, the one before while it is kept warm, and those that are latched.
     """
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         name = name or _only(client)
         found, view = client.revisions(name), client.rollout(name)
     emit(output, found, tables.revisions(found, view), speed=view.speed)
 
 
 @app.command()
+@or_in_cluster(log=True)
 def events(
     name: OptionalName = None,
     limit: Limit = 50,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """What happened to a rollout, the newest last."""
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         found, speed = client.events(name or _only(client), limit=limit), client.speed()
     emit(output, found, tables.events(found), speed=speed)
 
 
-def _only(client: Client) -> str:
+def _only(client: Reads) -> str:
     """The name of the one rollout there is."""
     names = [view.rollout.name for view in client.rollouts()]
     if len(names) == 1:

@@ -9,15 +9,17 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import records, tables
+from phoenix_orch.cli.cluster_options import or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, Output, RolloutName
 from phoenix_orch.cli.output import GAVE_UP, columns, emit, without_empty
-from phoenix_orch.client import Client
+from phoenix_orch.cli.reaching import reading
 from phoenix_orch.health_validator import explain, histogram
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality
 from phoenix_orch.health_validator.recording import Header, Recording, lines
 from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.text import escaped
+from phoenix_orch.orchestrator.cluster.access import Access
 
 
 class LogOutput(StrEnum):
@@ -27,6 +29,7 @@ class LogOutput(StrEnum):
     JSONL = "jsonl"
 
 
+@or_in_cluster(log=True)
 def observations(
     name: RolloutName,
     release: Annotated[
@@ -41,11 +44,13 @@ def observations(
         LogOutput, typer.Option("--output", "-o", help="How to print it; jsonl is for `phoenix replay`.")
     ] = LogOutput.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """What both variants did, interval by interval."""
     if release is not None and since is not None:
         raise Invalid("--release and --since exclude each other", remedy="leave one of them out")
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         speed = client.speed()
         if since is None:
             record = records.of_release(client, name, release)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from phoenix_orch.client import Client
+from phoenix_orch.client.reads import Reads
 from phoenix_orch.health_validator.csv_recording import read_csv
 from phoenix_orch.health_validator.history import wanted
 from phoenix_orch.health_validator.observation import Observation
@@ -30,7 +30,7 @@ OWN, GATES = "own", ("statistical", "literal")
 _UNDER_WAY = ACTIVE | {State.BAKING, State.ROLLING_BACK, State.CANCELLING}
 
 
-def of_release(client: Client, name: str, number: int | None = None) -> Recording:
+def of_release(client: Reads, name: str, number: int | None = None) -> Recording:
     """What was observed of one release: the one on its way, the last one, or the one of that number.
 
     Raises NotFound when there is no such release, or nothing of it is kept any more.
@@ -66,7 +66,7 @@ def _past_wanted(view: RolloutView) -> int:
 
 
 def _release(
-    client: Client, view: RolloutView, number: int | None
+    client: Reads, view: RolloutView, number: int | None
 ) -> tuple[Header, datetime | None, datetime | None]:
     """The release's header, when it began and when it ended."""
     status, spec = view.rollout.status, view.rollout.spec
@@ -101,7 +101,7 @@ def _header(name: str, release: Release, spec: RolloutSpec) -> Header:
     )
 
 
-def since(client: Client, name: str, text: str) -> list[Observation]:
+def since(client: Reads, name: str, text: str) -> list[Observation]:
     """All that was observed since a moment, or for so long."""
     now = client.rollout(name).at
     return client.observations(name, since=moment(text, now), limit=LOG)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import aborting, following, obeying, pages, tables
-from phoenix_orch.cli.cluster_options import Context, Kubeconfig, Kubernetes, Namespace, access
+from phoenix_orch.cli import (
+    aborting,
+    cluster,
+    cluster_options,
+    following,
+    obeying,
+    pages,
+    reaching,
+    tables,
+)
+from phoenix_orch.cli.cluster_options import or_in_cluster
 from phoenix_orch.cli.explaining import explain
 from phoenix_orch.cli.observing import observations
 from phoenix_orch.cli.options import (
@@ -24,15 +33,14 @@ from phoenix_orch.cli.options import (
     RolloutName,
 )
 from phoenix_orch.cli.output import changes, emit, say
+from phoenix_orch.cli.reaching import reading
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
 from phoenix_orch.kernel.units import parse_duration
+from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.rollout.commands import typed
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.workload.spec import has_port
-
-if TYPE_CHECKING:
-    from phoenix_orch.orchestrator.cluster.person import Access
 
 app = typer.Typer(
     name="rollout",
@@ -82,6 +90,7 @@ def _command(text: str | None) -> tuple[str, ...] | None:
 
 
 @app.command()
+@or_in_cluster(log=True)
 def start(  # noqa: PLR0917 - one parameter for each option
     name: RolloutName,
     version: Annotated[
@@ -94,17 +103,43 @@ def start(  # noqa: PLR0917 - one parameter for each option
     command: Annotated[
         str | None, typer.Option("--command", metavar="TEXT", help="The program, with {port} for its port.")
     ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            metavar="[CONTAINER=]IMAGE",
+            help="With --kubernetes: the image of a container; its name may be left out where there is one."
+            " May be repeated.",
+        ),
+    ] = None,
     reason: Reason = "",
     dry_run: DryRun = False,
     even_if_unattainable: EvenIfUnattainable = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the release to its end.")] = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> int:
-    """Release another version, environment or command.
+    """Release another version, environment or command; in a cluster, another image.
 
-    Everything else is taken from the stable revision.
+    Everything else is taken from the stable revision. In a cluster the canary is a Deployment that is made
+    from stable; one that is there gets the image.
     """
+    if there is not None:
+        given = {"--version": version, "--env": env, "--command": command}
+        return _start_there(
+            there,
+            name,
+            cluster.images(image or []),
+            given,
+            reason=reason,
+            dry_run=dry_run,
+            even_if_unattainable=even_if_unattainable,
+            watch=watch,
+            output=output,
+        )
+    cluster_options.only_in_cluster({"--image": image}, kubernetes=False)
     if version is None and not env and command is None:
         raise Invalid(
             "nothing to release: neither --version nor --env nor --command is given",
@@ -127,8 +162,39 @@ def start(  # noqa: PLR0917 - one parameter for each option
         return following.follow(client, name, timeout=None, quiet=output is not Output.TABLE)
 
 
+def _start_there(
+    there: Access,
+    name: str,
+    images: dict[str, str],
+    given: Mapping[str, object],
+    *,
+    reason: str,
+    dry_run: bool,
+    even_if_unattainable: bool,
+    watch: bool,
+    output: Output,
+) -> int:
+    if wrong := [option for option, value in given.items() if value]:
+        raise Invalid(f"{wrong[0]} is not for a cluster", remedy="a release there is another --image")
+    if not images:
+        raise Invalid(
+            "nothing to release: --image is not given",
+            remedy=f"for example: phoenix rollout start {name} --kubernetes --image {name}=registry/{name}:2",
+        )
+    with reaching.cluster(there) as client:
+        change = client.start(
+            name, images, reason=reason, dry_run=dry_run, even_if_unattainable=even_if_unattainable
+        )
+        emit(output, change, changes([change], dry_run=dry_run))
+        if not watch or dry_run:
+            return following.OK
+        following.until_begun(client, name, change.revision)
+        return following.follow(client, name, timeout=None, quiet=output is not Output.TABLE)
+
+
 @app.command()
-def status(  # noqa: PLR0917 - one parameter for each option
+@or_in_cluster(log=True)
+def status(
     name: RolloutName,
     wait: Annotated[bool, typer.Option("--wait", help="Until the release has ended.")] = False,
     timeout: Annotated[
@@ -137,25 +203,15 @@ def status(  # noqa: PLR0917 - one parameter for each option
     ] = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
-    kubernetes: Kubernetes = False,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    *,
+    there: Access | None = None,
 ) -> int:
     """Where a rollout stands.
 
     Exit status 0; 4 when the release was rolled back; 5 when --timeout passed.
     """
     limit = _timeout(timeout)
-    there = access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context)
-    if there is not None:
-        if wait:
-            raise Invalid(
-                "--wait is not for a cluster",
-                remedy=f"kubectl wait rollouts.phoenix-orch.io/{name} --for=condition=Promoted --timeout=1h",
-            )
-        return int(_in_cluster().status(there, name, output))
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         quiet = output is not Output.TABLE
         code = following.follow(client, name, timeout=limit, quiet=quiet) if wait else None
         view = client.rollout(name)
@@ -165,25 +221,25 @@ def status(  # noqa: PLR0917 - one parameter for each option
 
 
 @app.command()
-def watch(name: RolloutName, data_dir: DataDir = UNSET) -> int:
+@or_in_cluster(log=True)
+def watch(name: RolloutName, data_dir: DataDir = UNSET, *, there: Access | None = None) -> int:
     """Follow a rollout live until its release has ended.
 
     Ctrl-C ends the watching, not the release. Exit status as of `status`.
     """
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         return following.follow(client, name, timeout=None)
 
 
 @app.command()
-def pause(  # noqa: PLR0917 - one parameter for each option
+@or_in_cluster()
+def pause(
     name: RolloutName,
     reason: Reason = "",
     dry_run: DryRun = False,
     data_dir: DataDir = UNSET,
-    kubernetes: Kubernetes = False,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Keep the weight where it is until `resume`."""
     _say(
@@ -191,22 +247,21 @@ def pause(  # noqa: PLR0917 - one parameter for each option
         name,
         CommandKind.PAUSE,
         reason,
-        there=access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context),
+        there=there,
         dry_run=dry_run,
         done="the weight stays where it is; a fault still takes it back",
     )
 
 
 @app.command()
-def resume(  # noqa: PLR0917 - one parameter for each option
+@or_in_cluster()
+def resume(
     name: RolloutName,
     reason: Reason = "",
     dry_run: DryRun = False,
     data_dir: DataDir = UNSET,
-    kubernetes: Kubernetes = False,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Go on after a pause; the time of the step begins anew."""
     _say(
@@ -214,13 +269,14 @@ def resume(  # noqa: PLR0917 - one parameter for each option
         name,
         CommandKind.RESUME,
         reason,
-        there=access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context),
+        there=there,
         dry_run=dry_run,
         done="the step begins anew",
     )
 
 
 @app.command()
+@or_in_cluster()
 def promote(  # noqa: PLR0917 - one parameter for each option
     name: RolloutName,
     full: Annotated[
@@ -236,10 +292,8 @@ def promote(  # noqa: PLR0917 - one parameter for each option
     reason: Reason = "",
     dry_run: DryRun = False,
     data_dir: DataDir = UNSET,
-    kubernetes: Kubernetes = False,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Skip what is left of this step, of all steps, or of the bake.
 
@@ -257,20 +311,18 @@ def promote(  # noqa: PLR0917 - one parameter for each option
     else:
         kind, done = CommandKind.PROMOTE, "what is left of this step is skipped"
     meant = step - 1 if step is not None else None
-    there = access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context)
     _say(data_dir, name, kind, reason, there=there, dry_run=dry_run, done=done, step=meant)
 
 
 @app.command()
-def retry(  # noqa: PLR0917 - one parameter for each option
+@or_in_cluster()
+def retry(
     name: RolloutName,
     reason: Reason = "",
     dry_run: DryRun = False,
     data_dir: DataDir = UNSET,
-    kubernetes: Kubernetes = False,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Try a rolled back revision again, from the first step.
 
@@ -281,13 +333,14 @@ def retry(  # noqa: PLR0917 - one parameter for each option
         name,
         CommandKind.RETRY,
         reason,
-        there=access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context),
+        there=there,
         dry_run=dry_run,
         done="it is tried again from the first step",
     )
 
 
 @app.command()
+@or_in_cluster()
 def abort(  # noqa: PLR0917 - one parameter for each option
     name: RolloutName,
     reason: Reason = "",
@@ -298,10 +351,8 @@ def abort(  # noqa: PLR0917 - one parameter for each option
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
-    kubernetes: Kubernetes = False,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    context: Context = None,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Take the release back now: all traffic to stable.
 
@@ -310,9 +361,8 @@ def abort(  # noqa: PLR0917 - one parameter for each option
     --kubernetes that is the first that is done, and nothing of Phoenix needs to run.
     """
     within = _timeout(timeout) or 0.0
-    there = access(kubernetes=kubernetes, namespace=namespace, kubeconfig=kubeconfig, context=context)
     if there is not None:
-        _in_cluster().abort(there, name, reason, output, dry_run=dry_run)
+        cluster.abort(there, name, reason, output, dry_run=dry_run)
         return
     if dry_run:
         taken = aborting.tried(data_dir, name)
@@ -325,6 +375,7 @@ def abort(  # noqa: PLR0917 - one parameter for each option
 
 
 @app.command()
+@or_in_cluster()
 def undo(  # noqa: PLR0917 - one parameter for each option
     name: RolloutName,
     to_revision: Annotated[
@@ -335,14 +386,17 @@ def undo(  # noqa: PLR0917 - one parameter for each option
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Go back to the revision before, or to one by its number."""
-    with Client(data_dir) as client:
+    with Client(data_dir) if there is None else reaching.cluster(there) as client:
         change = client.undo(name, to_revision=to_revision, reason=reason, dry_run=dry_run)
     emit(output, change, changes([change], dry_run=dry_run))
 
 
 @app.command()
+@or_in_cluster(log=True)
 def history(
     name: RolloutName,
     limit: Annotated[
@@ -354,9 +408,11 @@ def history(
     ] = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Releases that have ended, the newest first, and how."""
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         found = client.history(name, limit=limit if release is None else 1000)
         speed = client.speed()
     if release is None:
@@ -385,7 +441,7 @@ def _say(
     step: int | None = None,
 ) -> None:
     if there is not None:
-        _in_cluster().say(there, name, kind, reason, done, step=step, dry_run=dry_run)
+        cluster.say(there, name, kind, reason, done, step=step, dry_run=dry_run)
         return
     with Client(data_dir) as client:
         if dry_run:
@@ -395,8 +451,3 @@ def _say(
         command = client.command(name, kind, reason=reason, step=step)
         waits = obeying.until_obeyed(client, name, command)
     say(f"{typed(kind)} {name}: {waits or done}")
-
-
-def _in_cluster() -> Any:
-    """It takes a second to import, and most people's Phoenix is on their machine."""
-    return importlib.import_module("phoenix_orch.cli.cluster")

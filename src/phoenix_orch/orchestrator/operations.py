@@ -13,13 +13,14 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Latched, NotFound, Retryable
+from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, NotFound, Retryable
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.attainable import refuse_unattainable
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.reading import Logs, Reading, or_none
+from phoenix_orch.orchestrator.targets import refuse_target
 from phoenix_orch.orchestrator.views import (
     Change,
     ChangeKind,
@@ -302,23 +303,8 @@ class OrchestratorOperations(Reading):
         )
 
     async def _refuse_target(self, rollout: Rollout, target: str) -> None:
-        """A latched revision is not started again by another name for it (R4)."""
         traffic = await or_none(self._router.read(rollout.route))
-        if traffic is not None and target in traffic.aborted:
-            raise Latched(
-                f"revision {target} of {rollout.name} was rolled back and is latched",
-                remedy=f"phoenix rollout retry {rollout.name}, or give the mended program another version",
-            )
-        if target == rollout.status.stable and rollout.status.state not in ACTIVE:
-            raise BadState(
-                f"revision {target} is what {rollout.name} serves already",
-                remedy=f"phoenix get revisions {rollout.name} lists the others",
-            )
-        if target == rollout.target and rollout.status.state in ACTIVE:
-            raise BadState(
-                f"revision {target} of {rollout.name} is being released already",
-                remedy=f"phoenix rollout watch {rollout.name}",
-            )
+        refuse_target(rollout, traffic.aborted if traffic is not None else (), target)
 
     async def _keep_revision(self, name: str, template: Template, cause: str) -> Revision:
         return await self._store.add_revision(

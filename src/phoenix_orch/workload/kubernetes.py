@@ -18,18 +18,18 @@ from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.resources import DEPLOYMENTS, SERVICES
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment import promotion as promotions
-from phoenix_orch.workload.deployment.canary import canary_service, confusions, derived, with_images
+from phoenix_orch.workload.deployment.canary import canary_service, with_images
 from phoenix_orch.workload.deployment.health import Trouble
 from phoenix_orch.workload.deployment.history import Kept, StableChanged, changed_by_others, history, undo
 from phoenix_orch.workload.deployment.manifest import Manifest, difference, mapping, name_of
 from phoenix_orch.workload.deployment.promotion import Promotion, promote
 from phoenix_orch.workload.deployment.refusal import Refusal, refuse
-from phoenix_orch.workload.deployment.revision import adopted, marked, revision
+from phoenix_orch.workload.deployment.release import made_canary, must_be_anew, turned_into, unfit_canary
+from phoenix_orch.workload.deployment.revision import adopted, revision
 from phoenix_orch.workload.deployment.scene import PodTemplate, Scene, shown
 from phoenix_orch.workload.deployment.size import (
     Size,
     Sizing,
-    autoscaled,
     canary_size,
     full_size,
     keep_size,
@@ -99,7 +99,7 @@ class KubernetesWorkload:
         if (held := holder(scene.stable)) != spec.rollout:
             found.append(_not_held(spec, held))
         if scene.canary is not None:
-            found += _unfit(scene, scene.canary)
+            found += unfit_canary(scene, scene.canary)
         return tuple(found)
 
     async def templates(self, service: str) -> Mapping[str, PodTemplate]:
@@ -184,7 +184,7 @@ class KubernetesWorkload:
 
     async def _resize(self, scene: Scene, canary: Manifest, revision: str, count: int) -> None:
         if count > 0:
-            refuse(_unfit(scene, canary))
+            refuse(unfit_canary(scene, canary))
         changes: dict[str, Any] = {}
         if count > 0 and (kept := keep_size(scene.stable, canary, revision)) is not None:
             changes |= kept
@@ -195,32 +195,16 @@ class KubernetesWorkload:
 
     async def _change(self, spec: DeploymentSpec, scene: Scene, template: PodTemplate, count: int) -> None:
         """Make the canary, or let the one that Phoenix made run another revision."""
-        made = derived(
-            scene.stable,
-            name=spec.canary,
-            rollout=spec.rollout.name,
-            template=marked(template.manifest, template.runs),
-            around=scene.around,
-        )
-        made["spec"]["replicas"] = count
-        kept = keep_size(scene.stable, made, template.revision) or {}
-        made["metadata"]["annotations"] = kept["metadata"]["annotations"]
+        made = made_canary(scene, template, name=spec.canary, rollout=spec.rollout.name, count=count)
         if scene.canary is None:
             await self._writes.create(DEPLOYMENTS, made)
             return
         self._refuse_foreign(scene.canary, spec)
-        if scene.canary["spec"]["selector"] != made["spec"]["selector"]:  # which cannot be changed
+        if must_be_anew(scene.canary, made):
             await self._writes.delete(DEPLOYMENTS, scene.canary)
             raise Conflict(f"Deployment {spec.canary} has to select pods by other labels; it is made anew")
-        refuse(_unfit(scene, scene.canary))
-        changes = {
-            "metadata": {"annotations": made["metadata"]["annotations"]},
-            "spec": {
-                "replicas": count,
-                "template": difference(scene.canary["spec"]["template"], made["spec"]["template"]),
-            },
-        }
-        await self._writes.patch(DEPLOYMENTS, scene.canary, changes)
+        refuse(unfit_canary(scene, scene.canary))
+        await self._writes.patch(DEPLOYMENTS, scene.canary, turned_into(scene.canary, made))
 
     @staticmethod
     def _refuse_foreign(found: Manifest, spec: DeploymentSpec) -> None:
@@ -367,11 +351,6 @@ class KubernetesWorkload:
 def _not_held(spec: DeploymentSpec, held: Holder | None) -> Refusal:
     by = f"is claimed by the Rollout {held.name}" if held is not None else "has lost the claim on it"
     return Refusal("NotClaimed", f"Deployment {spec.stable} {by}", "declare it again")
-
-
-def _unfit(scene: Scene, canary: Manifest) -> list[Refusal]:
-    scaled = autoscaled(canary, scene.autoscalers)
-    return [*confusions(scene.stable, canary, scene.around), *([scaled] if scaled is not None else [])]
 
 
 def _missing(found: Manifest, made: Manifest) -> dict[str, Any]:

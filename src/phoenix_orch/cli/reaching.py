@@ -1,0 +1,26 @@
+"""Whom a command asks: Phoenix on this machine, or the objects of a cluster."""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from phoenix_orch.client import Client
+from phoenix_orch.client.reads import Reads
+from phoenix_orch.orchestrator.cluster.access import Access
+
+if TYPE_CHECKING:
+    from phoenix_orch.client.cluster import ClusterClient
+
+
+def reading(there: Access | None, data_dir: Path) -> AbstractContextManager[Reads]:
+    """For commands that change nothing: they are the same in both places."""
+    return Client(data_dir) if there is None else cluster(there)
+
+
+def cluster(there: Access) -> ClusterClient:
+    """It takes a second to import, and most people's Phoenix is on their machine."""
+    module = importlib.import_module("phoenix_orch.client.cluster")
+    return cast("ClusterClient", module.ClusterClient(there))
