@@ -129,6 +129,7 @@ def canary(namespace: str, image: str = "shop:2") -> dict[str, Any]:
 @contextlib.contextmanager
 def orchestrated(stand: Stand, folder: Path, store: str) -> Iterator[Phoenix]:
     """With a kubelet and the orchestrator, which has the rights of its Deployment."""
+    rollouts.define(stand.cluster)
     with (
         kubelet(stand),
         serving.running(

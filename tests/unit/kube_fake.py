@@ -22,6 +22,7 @@ NAMESPACE = "phoenix-orch"
 
 class FakeApi:
     manager = "phoenix-orch"
+    namespace = NAMESPACE
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Object] = {}
@@ -47,22 +48,34 @@ class FakeApi:
         ]
         return Page(copy.deepcopy(found), str(self._version))
 
-    async def create(self, resource: Resource, body: Object, namespace: str | None = None) -> Object:
+    async def create(
+        self, resource: Resource, body: Object, namespace: str | None = None, *, dry_run: bool = False
+    ) -> Object:
         await asyncio.sleep(0)
         name = body["metadata"]["name"]
         self._about_to("create", name)
         if (resource.plural, name) in self.objects:
             raise AlreadyExists(f"{name} exists")
+        if dry_run:
+            return body
         return self.put(resource, body)
 
     async def patch(
-        self, resource: Resource, name: str, patch: Patch, namespace: str | None = None
+        self,
+        resource: Resource,
+        name: str,
+        patch: Patch,
+        namespace: str | None = None,
+        *,
+        dry_run: bool = False,
     ) -> Object:
         await asyncio.sleep(0)
         self._about_to("patch", name)
         found = self._existing(resource, name)
         if patch.body["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
             raise Conflict(f"{name} has changed")
+        if dry_run:
+            return found
         return self.put(resource, merged(found, patch.body))
 
     async def delete(

@@ -8,8 +8,10 @@ import pytest
 import structlog
 
 from phoenix_orch.cli import main
-from phoenix_orch.cli.cluster_options import endpoints, probes
+from phoenix_orch.cli.cluster import images
+from phoenix_orch.cli.cluster_options import access, endpoints, probes
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.runtime.logs import configure_logs
 
 
@@ -44,7 +46,11 @@ def test_what_is_no_port(text: str) -> None:
         (["rollout", "abort", "web", "-n", "shops"], "--namespace is for a cluster"),
         (["serve", "orchestrator", "--kubernetes"], "no Redis or Valkey"),
         (["serve", "orchestrator", "--kubernetes", "--speed", "2"], "--speed is not for a cluster"),
-        (["rollout", "status", "web", "--kubernetes", "--wait"], "--wait is not for a cluster"),
+        (["rollout", "history", "web", "--store", "redis://x"], "--store is for a cluster"),
+        (["rollout", "start", "web", "--image", "web:2"], "--image is for a cluster"),
+        (["rollout", "start", "web", "--kubernetes", "--version", "2"], "--version is not for a cluster"),
+        (["rollout", "start", "web", "--kubernetes"], "--image is not given"),
+        (["rollout", "start", "web", "--kubernetes", "--image", "web="], "is not CONTAINER=IMAGE"),
     ],
 )
 def test_what_does_not_go_together_is_refused(
@@ -57,6 +63,27 @@ def test_what_does_not_go_together_is_refused(
         monkeypatch.delenv(name, raising=False)
     assert main.run(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_images_by_container() -> None:
+    assert images(["web=shop:2", "side=registry:5000/side@sha256:0a"]) == {
+        "web": "shop:2",
+        "side": "registry:5000/side@sha256:0a",
+    }
+    assert images(["registry:5000/shop:2"]) == {"": "registry:5000/shop:2"}
+    for wrong in (["=shop:2"], ["web=a", "web=b"], [""]):
+        with pytest.raises(Invalid):
+            images(wrong)
+
+
+def test_the_store_is_the_one_that_is_named_or_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where = {"namespace": "shops", "kubeconfig": None, "context": None}
+    monkeypatch.setenv("PHOENIX_STORE", "redis://b")
+    assert access(kubernetes=True, store="redis://a", **where) == Access("shops", store="redis://a")
+    assert access(kubernetes=True, **where) == Access("shops", store="redis://b")
+    assert access(kubernetes=False, namespace=None, kubeconfig=None, context=None) is None
 
 
 def test_a_line_of_the_log_is_an_object_that_begins_with_what_happened(

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.rollout_setting import (
+    HOUR,
     MINUTE,
     NEW,
     NEXT,
@@ -18,9 +19,11 @@ from tests.unit.rollout_setting import (
     status_in,
     traffic_for,
     turn,
+    verdict,
     world,
 )
 
+from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.rollout.facts import GroupFacts, TrafficFacts, TrafficWanted
 from phoenix_orch.rollout.status import CommandKind, Outcome, State
 from phoenix_orch.rollout.walk import canary_size
@@ -293,3 +296,27 @@ def test_r5_nothing_is_made_smaller_while_nobody_knows_what_runs() -> None:
     """A revision that was swapped in is stable for everybody, though its step says one instance."""
     assert turn(status_in(State.PROGRESSING), workload=None).instances == {OLD: 4}
     assert turn(status_in(State.PROMOTING), workload=None).instances == {OLD: 4, NEW: 4}
+
+
+# -- a promotion that somebody else makes ----------------------------------------------------------
+
+
+def test_a_promotion_waits_for_others_without_a_deadline_and_says_so() -> None:
+    status, waiting = status_in(State.PROMOTING), "waiting for Deployment shop to run revision new"
+    first = turn(status, at=T0 + HOUR, awaits=waiting)
+    assert (first.status.state, first.status.message) == (State.PROMOTING, waiting)
+    assert [event.reason for event in first.events] == ["PromotionAwaited"]
+    later = turn(first.status, at=T0 + 50 * HOUR, awaits=waiting)
+    assert (later.status, later.events) == (first.status, ())
+    # from when they have acted on, the new pods have the time that they always have
+    deadline = policy().policy.progress_deadline
+    acted = turn(first.status, at=T0 + 51 * HOUR, workload={OLD: FULL, NEW: GroupFacts(4, 3)})
+    assert (acted.status.state, acted.status.since) == (State.PROMOTING, T0 + 51 * HOUR)
+    late = turn(acted.status, at=T0 + 51 * HOUR + deadline, workload={OLD: FULL, NEW: GroupFacts(4, 3)})
+    assert (late.status.state, late.abort) == (State.ROLLING_BACK, NEW)
+
+
+def test_while_others_are_waited_for_a_bad_verdict_takes_it_back() -> None:
+    bad = verdict(VerdictKind.ROLLBACK, at=T0 + HOUR)
+    found = turn(status_in(State.PROMOTING), at=T0 + HOUR, awaits="waiting", verdict=bad)
+    assert (found.status.state, found.abort) == (State.ROLLING_BACK, NEW)

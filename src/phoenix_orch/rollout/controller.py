@@ -239,6 +239,7 @@ class RolloutController:
             commands=rollout.commands,
             obstacle=self._hands.obstacle(rollout),
             steering=self._why_not_steered(name),
+            awaits=self._hands.awaits(rollout),
         )
         return observed, state, workload
 

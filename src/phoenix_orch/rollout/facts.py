@@ -54,6 +54,8 @@ class Observed:
     """Why a release may not get any more weight, whatever its health."""
     steering: str = ""
     """Why the traffic object could not be written as it was wanted."""
+    awaits: str = ""
+    """What a promotion waits for that somebody else has to do, for people; empty: nothing."""
 
     def group(self, revision: str | None) -> GroupFacts:
         if self.workload is None or revision is None:

@@ -41,6 +41,10 @@ class Hands(Protocol):
         asked for it here, since an abort would wait for the answer (R2)."""
         ...
 
+    def awaits(self, rollout: Rollout) -> str:
+        """What its promotion waits for that somebody else has to do, for people; empty: nothing."""
+        ...
+
     def changes(
         self,
         rollout: Rollout,
@@ -96,6 +100,9 @@ class GroupHands:
 
     def obstacle(self, rollout: Rollout) -> Obstacle | None:  # noqa: ARG002 - the protocol's
         return None
+
+    def awaits(self, rollout: Rollout) -> str:  # noqa: ARG002
+        return ""
 
     def changes(
         self,

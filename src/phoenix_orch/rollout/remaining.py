@@ -26,7 +26,7 @@ def time_left(
             current = own * factor - _spent(status, now)
             return bake + max(timedelta(0), current) + _steps(spec, status.step + 1)
         case State.PROMOTING:
-            return bake
+            return None if status.hold_since is not None else bake  # others have to act
         case State.BAKING:
             return max(timedelta(0), bake * factor - _spent(status, now))
         case _:

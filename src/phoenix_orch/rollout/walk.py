@@ -233,7 +233,8 @@ def _promoting(turn: Turn) -> None:
     if _frozen(turn) or traffic is None:
         return
     if traffic.stable != status.canary:
-        _deadline_passed(turn)
+        if not _awaits_others(turn):
+            _deadline_passed(turn)
     elif traffic.seen is not None and traffic.seen_stable in (None, status.canary):
         turn.go(
             State.BAKING,
@@ -246,6 +247,18 @@ def _promoting(turn: Turn) -> None:
             step_clock=None,
             verification=None,
         )
+
+
+def _awaits_others(turn: Turn) -> bool:
+    """Wait for what somebody else has to do, however long that takes: stable serves, and so does the canary.
+    From then on the new pods have the time that they always have."""
+    awaits, status = turn.seen.awaits, turn.status
+    if awaits and status.message != awaits:
+        turn.update(hold_since=turn.now, message=awaits)
+        turn.note("PromotionAwaited", awaits)
+    elif not awaits and status.hold_since is not None:
+        turn.update(hold_since=None, since=turn.now, message=f"{status.canary} is becoming stable")
+    return bool(awaits)
 
 
 def _baking(turn: Turn) -> None:

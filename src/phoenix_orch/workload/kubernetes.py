@@ -265,9 +265,10 @@ class KubernetesWorkload:
     ) -> Promotion:
         """The next step of making stable run what the canary runs; call until it is `done`.
 
-        `expected`: hash of the template stable had when the release began. `external`: nothing is
-        written, a Git tool changes stable and is waited for. Raises Conflict; BadState where the canary
-        does not run `template` any more.
+        `expected`: hash of the template stable had when the release began. `external`: a Git
+        tool gives stable the template and is waited for; only where it is the same, and what it reads has
+        changed, that is marked on it. Raises Conflict; BadState where the canary does not run `template`
+        any more.
         """
         spec = self._spec(service)
         scene = self._scene(spec)
@@ -287,7 +288,7 @@ class KubernetesWorkload:
         )
         if promotion.patch is None:
             return promotion
-        if external:
+        if external and scene.stable_template().runs.template != found.runs.template:
             return Promotion(wait=f"waiting for Deployment {spec.stable} to be given {template.revision}")
         await self._writes.patch(DEPLOYMENTS, scene.stable, promotion.patch)
         return promotion

@@ -13,6 +13,7 @@ from functools import partial
 from phoenix_orch.kernel.errors import BadState, NotFound
 from phoenix_orch.orchestrator.cluster import picture
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
+from phoenix_orch.orchestrator.cluster.external import awaited
 from phoenix_orch.orchestrator.cluster.unsupported import unsupported
 from phoenix_orch.orchestrator.cluster.view import ClusterView, canary_pods
 from phoenix_orch.rollout.facts import Decision, GroupFacts, TrafficWanted
@@ -69,6 +70,13 @@ class DeploymentHands:
         if (refusal := unsupported(one.spec)) is not None:
             return Obstacle(reason=refusal.reason, message=f"{refusal.message} ({refusal.remedy})")
         return self._metrics(one) if rollout.status.state is State.STARTING else None
+
+    def awaits(self, rollout: Rollout) -> str:
+        try:
+            one = self._rollouts.named(rollout.name)
+            return awaited(one.spec, rollout.status, self._view.scene(one))
+        except NotFound:
+            return ""
 
     async def version(self, rollout: Rollout, revision: str) -> str:
         """The images of its containers, as far as they have been seen."""
@@ -186,7 +194,8 @@ class DeploymentHands:
                 f"Deployment {rollout.service} was changed during the release",
                 remedy="the release is aborted",
             )
-        before = scene.stable_template().runs.template
+        given = stable == status.canary  # by us, or by somebody else who applied the very same
+        before = "" if given else scene.stable_template().runs.template
         external = one.spec.policy.promotion == "external"
         promotion = await self._workload.promote(rollout.service, canary, expected=before, external=external)
         if promotion.refusal is not None:
