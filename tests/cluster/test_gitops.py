@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster import deployments
+from tests.cluster import deployments, rollouts
 from tests.cluster.kubectl import Cluster
 from tests.cluster.serving import Phoenix, until
 from tests.cluster.stand import NAME, PATIENCE, Stand, orchestrated
@@ -125,6 +125,14 @@ def test_an_external_promotion_waits_for_git_and_ends_when_it_comes(stand: Stand
     assert (stand.image(), found["metadata"]["generation"]) == ("shop:2", before + 1)
     assert "annotations" not in found["spec"]["template"]["metadata"]  # no pod was replaced a second time
     until("the canary has gone", lambda: stand.replicas(f"{NAME}-canary") == 0, PATIENCE, phoenix.tails)
+
+    def described() -> str:
+        return stand.cluster.kubectl("describe", rollouts.RESOURCE, NAME, "-n", stand.namespace)
+
+    until(
+        "kubectl tells of it", lambda: "Promoted" in described().partition("Events:")[2], PATIENCE, described
+    )
+    assert "PromotionAwaited" in described()
 
 
 def test_a_third_image_while_git_is_waited_for_aborts_the_release(stand: Stand, begin: Any) -> None:

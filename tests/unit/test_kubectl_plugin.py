@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from phoenix_orch.cli import cluster, kubectl_plugin, root
-from phoenix_orch.orchestrator.cluster.person import Access
+from phoenix_orch.orchestrator.cluster.access import Access
 
 
 def leaves(command, path=()):
@@ -42,8 +42,8 @@ def test_what_stays_on_this_machine_is_no_command_of_it(capsys):
 
 def test_the_cluster_is_meant_without_being_named(monkeypatch):
     asked = []
-    monkeypatch.setattr(cluster, "status", lambda there, name, _: asked.append((there, name)) or 0)
-    assert kubectl_plugin.run(["rollout", "status", "web", "-n", "shops", "--context", "far"]) == 0
+    monkeypatch.setattr(cluster, "say", lambda there, name, *_, **__: asked.append((there, name)))
+    assert kubectl_plugin.run(["rollout", "pause", "web", "-n", "shops", "--context", "far"]) == 0
     assert asked == [(Access("shops", None, "far"), "web")]
 
 

@@ -27,6 +27,7 @@ from phoenix_orch.kube.config import load
 from phoenix_orch.kube.lanes import NORMAL, Limits
 from phoenix_orch.kube.leader import LeaderElector, Leadership
 from phoenix_orch.kube.lease import LeaseTiming
+from phoenix_orch.kube.recorder import Recorder
 from phoenix_orch.kube.resources import ROLLOUTS
 from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
@@ -36,9 +37,11 @@ from phoenix_orch.orchestrator.cluster.hands import DeploymentHands
 from phoenix_orch.orchestrator.cluster.known_metrics import KnownMetrics
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
+from phoenix_orch.orchestrator.cluster.reach import log_prefix
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
 from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
+from phoenix_orch.orchestrator.cluster.telling import Tell, Telling, sending
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.up import ending_signals, until
@@ -52,6 +55,7 @@ from phoenix_orch.runtime.probes import serve_probes
 from phoenix_orch.runtime.stuck_loop import stuck_loop_told
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.kube_router import SETTLED
+from phoenix_orch.workload.deployment.marks import GROUP
 from phoenix_orch.workload.kubernetes import KubernetesWorkload
 from phoenix_orch.workload.kubernetes_objects import Watches
 from phoenix_orch.workload.workload import WorkloadState
@@ -153,13 +157,16 @@ async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pac
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(KubeClient(target, component=component, normal=pace.limits))
         caches = await stack.enter_async_context(Caches(client))
-        log = ValkeyStore(settings.store_url, prefix=f"phoenix:{client.namespace}:")
+        log = ValkeyStore(settings.store_url, prefix=log_prefix(client.namespace))
         stack.push_async_callback(log.close)
         looks = _Looks(caches, client)
         elector = LeaderElector(client, LEASES[component], timing=pace.lease)
 
         async def lead(leadership: Leadership) -> None:
-            await work(_parts(client.fenced(leadership.remaining), looks, log, pace))
+            own = client.fenced(leadership.remaining)
+            recorder = Recorder(own, component=f"{GROUP}/{component}", instance=elector.identity)
+            async with sending(recorder):
+                await work(_parts(own, looks, log, Telling(recorder, looks.rollouts), pace))
 
         async with asyncio.TaskGroup() as group:
             if settings.probes is not None:
@@ -192,14 +199,14 @@ class _Looks:
         return ", ".join(f"{one.selection.resource}: {one.fault or 'not listed yet'}" for one in waiting)
 
 
-def _parts(client: KubeClient, looks: _Looks, log: ValkeyStore, pace: Pace) -> ClusterParts:
+def _parts(client: KubeClient, looks: _Looks, log: ValkeyStore, tell: Tell, pace: Pace) -> ClusterParts:
     """The parts of one term of office."""
     clock, namespace = RealClock(), client.namespace
     return ClusterParts(
         client=client,
         clock=clock,
         rollouts=looks.rollouts,
-        store=WatchedStore(client, log, looks.cache, namespace=namespace, clock=clock),
+        store=WatchedStore(client, log, looks.cache, namespace=namespace, clock=clock, tell=tell),
         router=ClusterRouter(client, namespace, looks.rollouts, cached=looks.cached, settled=pace.settled),
         view=ClusterView(client, looks.watches, looks.rollouts, clock),
         watches=looks.watches,

@@ -7,7 +7,7 @@ import asyncio
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
 from phoenix_orch.kube.resources import ROLLOUTS
-from phoenix_orch.orchestrator.cluster.person import Access
+from phoenix_orch.orchestrator.cluster.access import Access
 
 
 def names(access: Access, *, within: float) -> list[str]:

@@ -10,6 +10,7 @@ from phoenix_orch.kernel.errors import Conflict
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
+from phoenix_orch.orchestrator.cluster.telling import Tell, nobody
 from phoenix_orch.rollout.status import Event, Release, Rollout, Status
 from phoenix_orch.rollout.store.kubernetes import KubernetesStore
 from phoenix_orch.rollout.store.kubernetes_record import rollout_of
@@ -26,8 +27,16 @@ class WatchedStore(KubernetesStore):
     which nothing is wanted yet are not shown."""
 
     def __init__(
-        self, client: KubeClient, log: RolloutStore, cache: Cache, *, namespace: str, clock: Clock
+        self,
+        client: KubeClient,
+        log: RolloutStore,
+        cache: Cache,
+        *,
+        namespace: str,
+        clock: Clock,
+        tell: Tell = nobody,
     ) -> None:
+        """`tell` hears of events that were written."""
         super().__init__(client, log, namespace=namespace, clock=clock)
         self._cache = cache
         self._shown = Rollouts(cache)
@@ -35,6 +44,7 @@ class WatchedStore(KubernetesStore):
         self._late: set[str] = set()
         """Decided on old knowledge: where the watch is slow the next decision would be as old."""
         self._in = namespace
+        self._tell = tell
 
     async def rollouts(self) -> list[Rollout]:
         found = [one.rollout for one in self._shown.all()] if self._current() else await super().rollouts()
@@ -64,7 +74,9 @@ class WatchedStore(KubernetesStore):
         release: Release | None = None,
     ) -> Rollout:
         with self._noting_conflicts(rollout.name):
-            return self._wrote_own(await super().save(rollout, status, events=events, release=release))
+            saved = self._wrote_own(await super().save(rollout, status, events=events, release=release))
+        self._tell(rollout.name, events)
+        return saved
 
     @contextlib.contextmanager
     def _noting_conflicts(self, name: str) -> Iterator[None]:
@@ -73,6 +85,10 @@ class WatchedStore(KubernetesStore):
         except Conflict:
             self._late.add(name)
             raise
+
+    async def append_events(self, name: str, events: Sequence[Event]) -> None:
+        await super().append_events(name, events)
+        self._tell(name, events)
 
     def _wrote_own(self, rollout: Rollout) -> Rollout:
         self._written[rollout.name] = rollout.version
