@@ -10,9 +10,17 @@ from tests.unit.kube_objects import http_route, ingress, path, rule, shop
 
 from phoenix_orch.kernel.errors import BadState
 from phoenix_orch.testing.router_contract import NEW, OLD
-from phoenix_orch.traffic.ingress_plan import STICKINESS, adopted, conflict, emergency, live_share, wanted
+from phoenix_orch.traffic.ingress_plan import (
+    STICKINESS,
+    IngressRecord,
+    adopted,
+    conflict,
+    emergency,
+    live_share,
+    wanted,
+)
 from phoenix_orch.traffic.kube_record import last_hand
-from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic, IngressTraffic, RouteRef
+from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic, IngressTraffic, Owner, RouteRef
 from phoenix_orch.traffic.route_plan import RouteRecord, differences, steered, untaken
 from phoenix_orch.traffic.router import TrafficState
 
@@ -165,3 +173,28 @@ def test_what_cannot_be_chosen_is_refused(chosen: dict[str, str]) -> None:
 def test_what_the_gateway_api_cannot_choose_is_refused(chosen: dict[str, str]) -> None:
     with pytest.raises(ValidationError, match="Gateway API"):
         GatewayTraffic(routes=(RouteRef(name="a"),), service="shop", chosen=Chosen.model_validate(chosen))
+
+
+OWNER = Owner(api_version="phoenix-orch.io/v1alpha1", kind="Rollout", name="shop", uid="2")
+
+
+def owners(record: IngressRecord, *present: dict[str, Any]) -> list[str] | None:
+    """What a patch of a canary Ingress makes of the uids of these owners; None: it leaves them alone."""
+    found = shop("shop-canary")
+    found["metadata"]["ownerReferences"] = list(present)
+    patch = wanted(shop(), found, record).patch(found)
+    references = patch["metadata"].get("ownerReferences")
+    return None if references is None else [one["uid"] for one in references]
+
+
+def test_what_phoenix_made_goes_with_its_rollout_and_what_is_anothers_does_not() -> None:
+    spec = IngressTraffic(ingress="shop", owner=OWNER)
+    state = TrafficState(route="shop", stable=OLD)
+    made = adopted(state, spec, "shop-canary", None)
+    new = wanted(shop(), None, made).new("shops", "shop-canary")
+    assert new["metadata"]["ownerReferences"] == [OWNER.reference()]
+    namesake, other = {**OWNER.reference(), "uid": "1"}, {"kind": "Application", "name": "x", "uid": "3"}
+    assert owners(made) == ["2"]  # it was made by an older Phoenix
+    assert owners(made, other, namesake) == ["3", "2"]
+    assert owners(made, OWNER.reference()) is None
+    assert owners(adopted(state, spec, "shop-canary", shop("shop-canary"))) is None

@@ -33,6 +33,7 @@ from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
 from phoenix_orch.orchestrator.cluster.following import Following
+from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.hands import DeploymentHands
 from phoenix_orch.orchestrator.cluster.known_metrics import KnownMetrics
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
@@ -233,6 +234,7 @@ async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
         workload,
         watches=parts.watches,
         leaving=Leaving(parts.router, workload, clock=time.monotonic),
+        forsaken=Forsaken(parts.router, workload, clock=time.monotonic),
         clock=parts.clock,
         changed=controller.wake,
     )

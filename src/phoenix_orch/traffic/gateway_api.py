@@ -7,6 +7,7 @@ put right by the next write or abort.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from phoenix_orch.traffic.kube_record import (
     labels_of,
     last_hand,
     latches,
+    marked,
     named,
     record_of,
     refusal,
@@ -85,6 +87,14 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         self._specs.pop(route, None)
         self._latches.pop(route, None)
 
+    async def steered(self) -> tuple[str, ...]:
+        """Routes of the objects that carry weights of Phoenix's."""
+        found: list[Object] = []
+        for resource in _RESOURCES.values():
+            with contextlib.suppress(NotFound):  # the cluster does not serve that kind
+                found += (await self._client.list(resource, self._namespace, labels=WEIGHT)).items
+        return marked(found)
+
     async def _look(self, reads: Reads, route: str, *, fully: bool) -> FoundRoutes | None:
         carriers, missing = await self._carriers(reads, route)
         records = {_id(one): record_of(one, RouteRecord, lenient=not fully) for one in carriers}
@@ -140,14 +150,14 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
                 else:
                     carriers.append(found)
             return carriers, tuple(missing)
-        marked: list[Object] = []
+        bearing: list[Object] = []
         for kind, resource in _RESOURCES.items():
             try:
                 page = await reads.list(resource, self._namespace, labels=f"{ROUTE}={route}")
             except NotFound:  # the cluster does not serve that kind
                 continue
-            marked += [{"kind": kind, **one} for one in page.items]
-        return marked, ()
+            bearing += [{"kind": kind, **one} for one in page.items]
+        return bearing, ()
 
     async def _store(
         self, client: KubeClient, found: FoundRoutes | None, state: TrafficState, *, raising: bool
@@ -199,8 +209,7 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
     ) -> dict[str, object]:
         record = record_of(carrier, RouteRecord, lenient=not strict)
         if record is None:
-            marked = ROUTE not in labels_of(carrier)
-            record = RouteRecord(state=state, spec=spec, marked=marked)
+            record = RouteRecord(state=state, spec=spec, marked=ROUTE not in labels_of(carrier))
         record = record.model_copy(update={"state": state, "spec": spec})
         return plan.steered(carrier, record, strict=strict).patch(carrier)
 

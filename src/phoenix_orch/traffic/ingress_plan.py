@@ -80,10 +80,12 @@ class Wanted:
     annotations: Mapping[str, str | None]
     spec: Mapping[str, Any] | None
     """None: left as it is, because the main Ingress is not there to derive it from."""
+    owners: tuple[Mapping[str, Any], ...] | None = None
+    """None: left as they are."""
 
     def patch(self, found: Object) -> dict[str, Any]:
         """The changes to `found`, as a merge patch."""
-        metadata = {"labels": dict(self.labels), "annotations": dict(self.annotations)}
+        metadata = {"labels": dict(self.labels), "annotations": dict(self.annotations), **self._owners()}
         spec = changes(found["spec"], self.spec) if self.spec is not None else {}
         return {"metadata": metadata, **({"spec": spec} if spec else {})}
 
@@ -98,9 +100,13 @@ class Wanted:
                 "namespace": namespace,
                 "labels": labels,
                 "annotations": _present(self.annotations),
+                **self._owners(),
             },
             "spec": deepcopy(dict(self.spec or {})),
         }
+
+    def _owners(self) -> dict[str, Any]:
+        return {} if self.owners is None else {"ownerReferences": [dict(one) for one in self.owners]}
 
 
 def stable_service(main: Object, spec: IngressTraffic) -> str:
@@ -149,7 +155,19 @@ def wanted(main: Object | None, found: Object | None, record: IngressRecord) -> 
     steering[STICKINESS] = "legacy" if share == 0 else copied.get(STICKINESS, record.stickiness)
     dropped = dict.fromkeys(set(before.copied if before else ()) - set(copied))
     rules = _spec(main, stable_service(main, spec), canary) if main is not None else None
-    return Wanted(labels, {**dropped, **copied, **steering, **marked}, rules)
+    return Wanted(labels, {**dropped, **copied, **steering, **marked}, rules, _owned(found, record))
+
+
+def _owned(found: Object | None, record: IngressRecord) -> tuple[Mapping[str, Any], ...] | None:
+    """Its owners with ours, where Phoenix made it; None: they need no change."""
+    owner = record.spec.owner
+    if owner is None or not record.made:
+        return None
+    present = tuple(found["metadata"].get("ownerReferences") or ()) if found is not None else ()
+    if any(one.get("uid") == owner.uid for one in present):
+        return None
+    kept = (one for one in present if one.get("kind") != owner.kind or one.get("name") != owner.name)
+    return (*kept, owner.reference())
 
 
 def emergency(revision: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ All of them and the weight change in the same conditional write.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -89,6 +89,11 @@ def latches(found: Object) -> tuple[str, ...]:
 def bears_sign(found: Object, route: str) -> bool:
     """Phoenix was here, or was asked to come, also where the record is lost."""
     return labels_of(found).get(ROUTE) == route or TRAFFIC in annotations_of(found)
+
+
+def marked(found: Iterable[Object]) -> tuple[str, ...]:
+    """The routes that objects are marked for."""
+    return tuple(sorted({labels_of(one)[ROUTE] for one in found if ROUTE in labels_of(one)}))
 
 
 def marks(record: Record, share: int) -> tuple[dict[str, str | None], dict[str, str | None]]:

@@ -46,6 +46,25 @@ class Chosen(Model):
         return self
 
 
+class Owner(Model):
+    """An object with which what Phoenix made for it goes, by the cluster's garbage collection."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
+
+    def reference(self) -> dict[str, object]:
+        """As it stands among `metadata.ownerReferences`."""
+        return {
+            "apiVersion": self.api_version,
+            "kind": self.kind,
+            "name": self.name,
+            "uid": self.uid,
+            "blockOwnerDeletion": False,
+        }
+
+
 class IngressTraffic(Model):
     """A route behind an Ingress, split by a second Ingress with NGINX's canary annotations."""
 
@@ -62,6 +81,8 @@ class IngressTraffic(Model):
     chosen: Chosen = Chosen()
     claim: bool = False
     """Take over a canary Ingress that bears no mark of Phoenix."""
+    owner: Owner | None = None
+    """A canary Ingress that Phoenix made goes with it, also with Phoenix gone: stable has all traffic then."""
 
     @property
     def carrier(self) -> str:

@@ -6,6 +6,7 @@ change in one write, and removing it leaves everything as it was.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from phoenix_orch.traffic.cached_reads import CachedReads, Reads
 from phoenix_orch.traffic.ingress_plan import IngressRecord
 from phoenix_orch.traffic.kube_record import (
     ROUTE,
+    WEIGHT,
     bears_sign,
     check_route,
     last_hand,
     latches,
+    marked,
     record_of,
     refusal,
 )
@@ -81,15 +84,20 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             if changes is not None:
                 await self._give_back(INGRESSES, carrier, changes)
             else:
-                await self._client.delete(
-                    INGRESSES,
-                    metadata["name"],
-                    self._namespace,
-                    uid=metadata["uid"],
-                    version=metadata["resourceVersion"],
-                )
+                with contextlib.suppress(NotFound):  # it went with its owner meanwhile
+                    await self._client.delete(
+                        INGRESSES,
+                        metadata["name"],
+                        self._namespace,
+                        uid=metadata["uid"],
+                        version=metadata["resourceVersion"],
+                    )
         self._specs.pop(route, None)
         self._latches.pop(route, None)
+
+    async def steered(self) -> tuple[str, ...]:
+        """Routes of the Ingresses that carry a weight of Phoenix's."""
+        return marked((await self._client.list(INGRESSES, self._namespace, labels=WEIGHT)).items)
 
     async def _look(self, reads: Reads, route: str, *, fully: bool) -> FoundIngress | None:
         carrier = await self._carrier(reads, route)
@@ -124,14 +132,14 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             found = await self._get(reads, spec.carrier)
             if found is not None and refusal(found, route, claim=spec.claim) is None:
                 return found
-        marked = await reads.list(INGRESSES, self._namespace, labels=f"{ROUTE}={route}")
-        if len(marked.items) > 1:
-            names = ", ".join(str(one["metadata"]["name"]) for one in marked.items)
+        bearing = await reads.list(INGRESSES, self._namespace, labels=f"{ROUTE}={route}")
+        if len(bearing.items) > 1:
+            names = ", ".join(str(one["metadata"]["name"]) for one in bearing.items)
             raise Invalid(
                 f"several Ingresses bear the mark of route {route!r}: {names}",
                 remedy=f"take the label {ROUTE} from all but one",
             )
-        return {"kind": "Ingress", **marked.items[0]} if marked.items else None
+        return {"kind": "Ingress", **bearing.items[0]} if bearing.items else None
 
     async def _get(self, reads: Reads, name: str) -> Object | None:
         try:

@@ -18,7 +18,7 @@ from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.resources import DEPLOYMENTS, SERVICES
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment import promotion as promotions
-from phoenix_orch.workload.deployment.canary import canary_service, with_images
+from phoenix_orch.workload.deployment.canary import SUFFIX, canary_service, with_images
 from phoenix_orch.workload.deployment.health import Trouble
 from phoenix_orch.workload.deployment.history import Kept, StableChanged, changed_by_others, history, undo
 from phoenix_orch.workload.deployment.manifest import Manifest, difference, mapping, name_of
@@ -314,6 +314,19 @@ class KubernetesWorkload:
         """Whether somebody changed what stable runs. `known`: hashes of the templates that are expected."""
         scene = self._scene(self._spec(service))
         return changed_by_others(scene.stable, scene.replica_sets, known=known)
+
+    def forsaken(self, uids: Collection[str]) -> Mapping[str, DeploymentSpec]:
+        """Deployments that are claimed by Rollouts other than `uids`, by name."""
+        everything = list(self._watches.deployments)
+        found = {}
+        for one in everything:
+            held, namespace = holder(one), one["metadata"]["namespace"]
+            if held is None or held.uid in uids:
+                continue
+            made = [name_of(other) for other in everything if is_ours(other, held.name)]
+            canary = made[0] if made else f"{name_of(one)}{SUFFIX}"
+            found[name_of(one)] = DeploymentSpec(namespace, name_of(one), canary, held)
+        return found
 
     @decided_again
     async def leave(self, service: str) -> None:

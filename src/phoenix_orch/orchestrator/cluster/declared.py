@@ -72,6 +72,11 @@ class Rollouts:
     def uids(self) -> frozenset[str]:
         return frozenset(record.uid_of(one) for one in self._cache)
 
+    def routes(self) -> frozenset[str]:
+        """What carries the weight of any of them, also of those that cannot be read."""
+        traffics = [one.get("spec", {}).get("traffic", {}) for one in self._cache]
+        return frozenset(str(one.get("ingress") or one.get("httpRoute")) for one in traffics)
+
     def _first(self, what: str, fits: Callable[[Declared], bool]) -> Declared:
         found = next((one for one in self.all() if fits(one)), None)
         if found is None:

@@ -15,6 +15,7 @@ import structlog
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Conflict, PhoenixError
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
+from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.cluster.wish import Standing, Wish, wish
@@ -52,6 +53,7 @@ class Following:
         *,
         watches: Watches,
         leaving: Leaving,
+        forsaken: Forsaken,
         clock: Clock,
         changed: Callable[[], None],
     ) -> None:
@@ -61,6 +63,7 @@ class Following:
         self._view = view
         self._workload = workload
         self._leaving = leaving
+        self._forsaken = forsaken
         self._clock = clock
         self._changed = changed
         self._wake = asyncio.Event()
@@ -71,7 +74,10 @@ class Following:
         while True:
             self._wake.clear()
             there = self._rollouts.all()
-            await self._leaving.look(there, self._rollouts.uids())
+            uids = self._rollouts.uids()
+            await self._leaving.look(there, uids)
+            if not self._forsaken.done:
+                await self._forsaken.look(uids, {one.rollout.service for one in there})
             for one in there:
                 await self._guarded(one)
             await asyncio.sleep(BREATH)

@@ -1,7 +1,7 @@
 """What is left of a Rollout that was deleted: traffic first, then what Phoenix made, then its marks.
 
-There is no finalizer: a Rollout can always be deleted, also with Phoenix gone. What was deleted while nobody
-looked stays as it was: the canary with its weight, which `kubectl delete ingress` ends.
+There is no finalizer: a Rollout can always be deleted, also with Phoenix gone. A canary Ingress that Phoenix
+made goes with it then, by the cluster's garbage collection; what else is left is found by `forsaken.py`.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ from collections.abc import Awaitable, Callable
 
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.resources import ROLLOUTS
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.gateway_api import GatewayRouter
 from phoenix_orch.traffic.kube_router import SETTLED
-from phoenix_orch.traffic.kube_spec import GatewayTraffic, IngressTraffic, RouteRef
+from phoenix_orch.traffic.kube_spec import GatewayTraffic, IngressTraffic, Owner, RouteRef
 from phoenix_orch.traffic.nginx_ingress import NginxIngressRouter
 from phoenix_orch.traffic.router import TrafficSeen, TrafficState
 
@@ -49,6 +50,16 @@ class ClusterRouter:
         """Stop steering, by the router that the route had last: all traffic goes to stable. Idempotent."""
         await self._last.get(route, self._ingress).release(route)
         self._last.pop(route, None)
+
+    async def forsaken(self) -> tuple[str, ...]:
+        """Routes that are steered and that no Rollout names."""
+        steered = {*await self._ingress.steered(), *await self._gateway.steered()}
+        return tuple(sorted(steered - self._rollouts.routes()))
+
+    async def forsake(self, route: str) -> None:
+        """Stop steering a route that no Rollout names, whatever carries its weight. Idempotent."""
+        await self._ingress.release(route)
+        await self._gateway.release(route)
 
     async def clear_latch(self, route: str, revision: str) -> TrafficState:
         return await self._wherever(route, lambda router: router.clear_latch(route, revision))
@@ -90,7 +101,10 @@ def ingress_traffic(one: Declared) -> IngressTraffic:
             remedy="put the hosts and paths into one Ingress, or use HTTPRoutes",
         )
     return IngressTraffic(
-        ingress=traffic.ingress or "", service=one.spec.service, canary_service=one.spec.canary_service
+        ingress=traffic.ingress or "",
+        service=one.spec.service,
+        canary_service=one.spec.canary_service,
+        owner=Owner(api_version=ROLLOUTS.api_version, kind=ROLLOUTS.kind, name=one.name, uid=one.uid),
     )
 
 

@@ -1,0 +1,77 @@
+"""Phoenix is taken away in the middle of a release: stable stays, with all traffic."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.cluster import rollouts
+from tests.cluster.plane import ControlPlane
+from tests.cluster.serving import Phoenix, until
+from tests.cluster.stand import NAME, PATIENCE, Stand, orchestrated
+from tests.cluster.test_manifests import NAMESPACE, ROOT, apply_base
+
+from phoenix_orch.runtime.valkey_server import ValkeyServer
+
+REMOVAL = str(ROOT / "k8s/removal")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    yield asyncio.run(keeper.ensure()).url
+    asyncio.run(keeper.stop())
+
+
+def at_twenty_per_cent(stand: Stand, phoenix: Phoenix) -> None:
+    stand.until_state("Idle", phoenix)
+    stand.release()
+    stand.until_state("Progressing", phoenix)
+    until("its share is written", lambda: stand.weight() == "20", PATIENCE, phoenix.tails)
+
+
+@pytest.mark.timeout(900)
+def test_without_phoenix_a_canary_ingress_goes_with_the_definition_and_nothing_else_does(
+    control_plane: ControlPlane, store: str, tmp_path: Path
+) -> None:
+    """All of Phoenix is dead by then: what is left to act is the cluster's garbage collection."""
+    apply_base(control_plane)
+    rollouts.established(control_plane)
+    open_to_all = "pod-security.kubernetes.io/enforce=privileged"
+    control_plane.kubectl("label", "namespace", NAMESPACE, open_to_all, "--overwrite")
+    stand = Stand(control_plane, NAMESPACE)
+    stand.set_up()
+    with orchestrated(stand, tmp_path, store) as phoenix:
+        at_twenty_per_cent(stand, phoenix)
+        phoenix["orchestrator"].end(signal.SIGKILL)
+        control_plane.kubectl("delete", "-k", REMOVAL, timeout=PATIENCE)
+        until("the canary's Ingress goes", lambda: stand.names("ingress") == {NAME}, PATIENCE, phoenix.tails)
+    assert stand.names("deployment") == {NAME, f"{NAME}-canary"}
+    assert (stand.image(), stand.replicas(NAME)) == ("shop:1", 2)
+    assert {NAME, f"{NAME}-canary"} <= stand.names("service")
+    assert "phoenix-orch.io" not in control_plane.kubectl("get", "crd", "-o", "name")
+
+
+@pytest.mark.timeout(900)
+def test_who_leads_next_clears_up_after_a_rollout_that_nobody_saw_go(
+    control_plane: ControlPlane, store: str, tmp_path: Path
+) -> None:
+    stand = Stand(control_plane, "default")
+    stand.set_up()
+    with orchestrated(stand, tmp_path, store) as phoenix:
+        at_twenty_per_cent(stand, phoenix)
+        phoenix["orchestrator"].end(signal.SIGKILL)
+        control_plane.kubectl("delete", rollouts.RESOURCE, NAME, "-n", "default")
+        phoenix["orchestrator"].start()
+
+        def cleared() -> bool:
+            marks = stand.get("deployment")["metadata"].get("annotations", {})
+            claimed = any(mark.startswith("phoenix-orch.io/") for mark in marks)
+            return not claimed and f"{NAME}-canary" not in stand.names("service")
+
+        until("nothing of Phoenix is left", cleared, PATIENCE, phoenix.tails)
+    assert stand.names("ingress") == {NAME}
+    assert (stand.image(), stand.replicas(NAME)) == ("shop:1", 2)
