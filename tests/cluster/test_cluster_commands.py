@@ -35,7 +35,7 @@ def phoenix(stand: Stand, store: str, tmp_path: Path) -> Iterator[Phoenix]:
         yield processes
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_an_image_is_released_from_stable_and_gone_back_to(
     stand: Stand, phoenix: Phoenix, store: str
 ) -> None:
@@ -81,7 +81,7 @@ def test_an_image_is_released_from_stable_and_gone_back_to(
     )
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1500)
 def test_what_was_aborted_is_not_started_again_and_a_canary_of_ones_own_gets_the_image(
     stand: Stand, phoenix: Phoenix
 ) -> None:

@@ -20,7 +20,7 @@ from tests.cluster.stand import NAME, PATIENCE, Stand, orchestrated
 
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +37,7 @@ class Git:
         self._stand = stand
         self.stable = deployments.shop(stand.namespace, replicas=2)
         self.stable["metadata"]["labels"] = {"from": "git"}
+        del self.stable["metadata"]["annotations"]  # the cause of a change is of whoever makes it
         self.image(image)
 
     def image(self, image: str | None) -> None:
@@ -116,10 +117,10 @@ def test_an_external_promotion_waits_for_git_and_ends_when_it_comes(stand: Stand
     until("it says so", lambda: waits in stand.status().get("message", ""), PATIENCE, phoenix.tails)
     assert "shop:2" in stand.phoenix("rollout", "status", NAME)
     before = stand.get("deployment")["metadata"]["generation"]
-    git.apply()  # Git has not moved
+    git.apply(force=True)  # Git has not moved
     assert (stand.state(), stand.image()) == ("Promoting", "shop:1")
     git.image("shop:2")
-    git.apply()
+    git.apply(force=True)
     stand.until_state("Promoted", phoenix)
     found = stand.get("deployment")
     assert (stand.image(), found["metadata"]["generation"]) == ("shop:2", before + 1)

@@ -33,7 +33,7 @@ def at_twenty_per_cent(stand: Stand, phoenix: Phoenix) -> None:
     until("its share is written", lambda: stand.weight() == "20", PATIENCE, phoenix.tails)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_without_phoenix_a_canary_ingress_goes_with_the_definition_and_nothing_else_does(
     control_plane: ControlPlane, store: str, tmp_path: Path
 ) -> None:
@@ -55,7 +55,7 @@ def test_without_phoenix_a_canary_ingress_goes_with_the_definition_and_nothing_e
     assert "phoenix-orch.io" not in control_plane.kubectl("get", "crd", "-o", "name")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_who_leads_next_clears_up_after_a_rollout_that_nobody_saw_go(
     control_plane: ControlPlane, store: str, tmp_path: Path
 ) -> None:

@@ -40,6 +40,13 @@ def test_what_phoenix_scaled_to_zero_is_still_wanted(state: State) -> None:
     assert wish(status(state, **RELEASING), "b", Standing("a", "b")) == Wish("b")
 
 
+@pytest.mark.parametrize("state", [State.ROLLING_BACK, State.ROLLED_BACK])
+def test_what_an_undo_of_stable_took_back_ends_as_a_rollback(state: State) -> None:
+    """In the bake the revision before was wanted; the canary's Deployment is as it was."""
+    assert wish(status(state, **RELEASING), "a", Standing("a", "b")) == Wish("b")
+    assert wish(status(state, **RELEASING), "b", Standing("a")) == Wish("a")  # the canary was deleted
+
+
 def test_after_a_promotion_the_canary_of_before_asks_for_nothing() -> None:
     """Stable was taken back by hand; the canary's Deployment still has the template of the release."""
     found = wish(status(State.PROMOTED, stable="b"), "b", Standing("a", "b"))

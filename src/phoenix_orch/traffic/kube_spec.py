@@ -82,7 +82,7 @@ class IngressTraffic(Model):
     claim: bool = False
     """Take over a canary Ingress that bears no mark of Phoenix."""
     owner: Owner | None = None
-    """A canary Ingress that Phoenix made goes with it, also with Phoenix gone: stable has all traffic then."""
+    """A canary Ingress that Phoenix made goes with it, also with Phoenix gone: stable has all traffic."""
 
     @property
     def carrier(self) -> str:

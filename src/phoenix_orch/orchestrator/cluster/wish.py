@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from phoenix_orch.rollout.status import ACTIVE, RESTING, CommandKind, State, Status
 
+_TAKEN_BACK = frozenset({State.ROLLING_BACK, State.ROLLED_BACK})
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -57,8 +59,12 @@ def wish(status: Status, target: str, found: Standing) -> Wish:
 
 
 def _target(status: Status, target: str, found: Standing) -> str:
-    """The canary's revision while it asks for a release, and while the machine is about it."""
+    """The canary's revision while it asks for a release, and while the machine is about it.
+
+    One that was taken back is still what the release was about, whoever took it back: otherwise it would end
+    as if nothing had been wanted, and who waits for a rollback would see none.
+    """
     if found.canary is None or found.canary == found.stable:
         return found.stable
-    about = target == found.canary == status.canary
+    about = found.canary == status.canary and (target == found.canary or status.state in _TAKEN_BACK)
     return found.canary if about or found.canary_asks else found.stable
