@@ -23,9 +23,11 @@ from tests.faults.busy import slowdown
 from tests.faults.kube_phoenix import COMPONENTS, Orders, Process, running
 from tests.faults.kube_stage import CANARY, NAME, ROUTERS, SPEC, Stage, a_stage, kubeconfig_of
 
+from phoenix_orch.client.cluster import ClusterClient
 from phoenix_orch.kube.resources import PODS, ROLLOUTS
+from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
-from phoenix_orch.orchestrator.cluster.person import Access, abort
+from phoenix_orch.orchestrator.cluster.person import AbortedInCluster
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
 from phoenix_orch.orchestrator.kubernetes import Pace
 from phoenix_orch.runtime.valkey_server import ValkeyServer
@@ -96,6 +98,11 @@ def report(what: str, stage: Stage, took: Sequence[float]) -> None:
     assert worst <= bar, said
 
 
+def abort(access: Access) -> AbortedInCluster:
+    with ClusterClient(access) as client:
+        return client.abort(NAME, reason="a test")
+
+
 async def test_a_persons_word(stage: Stage, tmp_path: Path) -> None:
     """What `phoenix rollout abort --kubernetes` does, over connections of its own each time."""
     took = []
@@ -104,7 +111,7 @@ async def test_a_persons_word(stage: Stage, tmp_path: Path) -> None:
             half_of_all_writes_fail(server)
             access = Access(stage.namespace, kubeconfig_of(server.target, tmp_path / "person"))
             began = time.monotonic()
-            said = asyncio.create_task(asyncio.to_thread(abort, access, NAME, reason="a test", dry_run=False))
+            said = asyncio.create_task(asyncio.to_thread(abort, access))
             took.append(await seconds_until_safe(stage, began))
             assert (await said).weight == 0
         await exposed_again(stage)

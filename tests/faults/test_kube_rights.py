@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from tests.faults.kube_stage import (
 )
 from tests.faults.test_kube_abort import crashes
 
+from phoenix_orch.client.cluster import ClusterClient
 from phoenix_orch.kube.config import load
 from phoenix_orch.kube.resources import (
     DEPLOYMENTS,
@@ -38,8 +39,11 @@ from phoenix_orch.kube.resources import (
     LEASES,
     ROLLOUTS,
     SERVICES,
+    Resource,
 )
-from phoenix_orch.orchestrator.cluster.person import Access, abort, say, view
+from phoenix_orch.orchestrator.cluster.access import Access
+from phoenix_orch.orchestrator.cluster.reach import Reach
+from phoenix_orch.orchestrator.cluster.starting import start
 from phoenix_orch.orchestrator.kubernetes import Pace
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.runtime.valkey_server import ValkeyServer
@@ -59,6 +63,10 @@ SLOW_STEPS: dict[str, Any] = {
     "policy": {"bake": "1s"},
 }
 Right = tuple[str, str, str]
+BY_CHANCE: set[Right] = {
+    ("events.k8s.io", "events", "patch"),  # where the very same thing happens twice within six minutes
+    ("networking.k8s.io", "ingresses", "delete"),  # where the garbage collector was not quicker
+}
 
 
 def of_a_person() -> list[dict[str, Any]]:
@@ -174,18 +182,25 @@ class Actor:
 
     async def _person(self) -> None:
         """Every word of the command line."""
-        await asyncio.to_thread(view, self.access, NAME)
+        await self._ask(lambda client: client.rollout(NAME))
         await self._say(CommandKind.RETRY)
         await self._reaches("Starting", "Progressing")
         await self._say(CommandKind.PAUSE)
         await self._reaches("Paused")
         await self._say(CommandKind.RESUME)
         await self._weight(20)
-        await asyncio.to_thread(abort, self.access, NAME, reason="a test", dry_run=False)
+        await self._ask(lambda client: client.abort(NAME, reason="a test"))
         await self._reaches("RolledBack")
 
     async def _say(self, kind: CommandKind) -> None:
-        await asyncio.to_thread(say, self.access, NAME, kind, reason="", step=None, dry_run=False)
+        await self._ask(lambda client: client.say(NAME, kind))
+
+    async def _ask(self, call: Callable[[ClusterClient], object]) -> None:
+        def ask() -> None:
+            with ClusterClient(self.access) as client:
+                call(client)
+
+        await asyncio.to_thread(ask)
 
     async def _lose_leases(self) -> None:
         for lease in ACCOUNTS.values():
@@ -216,7 +231,7 @@ class Actor:
         await self._blind()
         self.end()
         await asyncio.to_thread(self.start)
-        await asyncio.to_thread(abort, self.access, NAME, reason="a test", dry_run=False)
+        await self._ask(lambda client: client.abort(NAME, reason="a test"))
         await self._reaches("RollingBack")
         await self._sighted()
         await self._reaches("RolledBack")
@@ -230,14 +245,22 @@ class Actor:
         await self.stage.edit(ROLLOUTS, NAME, {"spec": {"traffic": only}})
 
     async def _leave(self) -> None:
-        """The Rollout is deleted: traffic, Service and marks go."""
+        """The Rollout is deleted: traffic, Service, marks, and the canary that Phoenix made of stable."""
+        number = self.stage.view.status["release"]
+        await self.stage.kube.delete(DEPLOYMENTS, CANARY)
+        words = {"reason": "", "dry_run": False, "even_if_unattainable": True}
+        await start(Reach(self.stage.kube, None), NAME, {"": "shop:6"}, **words)
+        await self.stage.until(
+            "another release", lambda view: view.status["release"] > number, 120, self.tail
+        )
+        await self._weight(20)
         await self.stage.kube.delete(ROLLOUTS, NAME)
         async with asyncio.timeout(90):
-            while CANARY in await self._services():
+            while CANARY in await self._names(SERVICES) | await self._names(DEPLOYMENTS):
                 await asyncio.sleep(0.2)
 
-    async def _services(self) -> set[str]:
-        return {one["metadata"]["name"] for one in (await self.stage.kube.list(SERVICES)).items}
+    async def _names(self, resource: Resource) -> set[str]:
+        return {one["metadata"]["name"] for one in (await self.stage.kube.list(resource)).items}
 
 
 def used(events: Iterable[dict[str, Any]]) -> set[Right]:
@@ -295,5 +318,6 @@ async def test_each_has_the_rights_that_it_uses_and_no_others(
         asked = used(events)
         told += [f"{account} was denied: {one}" for one in denied(events)]
         told += [f"{account} uses without a right: {' '.join(one)}" for one in sorted(asked - allowed)]
-        told += [f"{account} has and does not use: {' '.join(one)}" for one in sorted(allowed - asked)]
+        unused = sorted(allowed - asked - BY_CHANCE)
+        told += [f"{account} has and does not use: {' '.join(one)}" for one in unused]
     assert told == [], "\n".join(told)

@@ -78,6 +78,10 @@ class WatchedStore(KubernetesStore):
         self._tell(rollout.name, events)
         return saved
 
+    async def append_events(self, name: str, events: Sequence[Event]) -> None:
+        await super().append_events(name, events)
+        self._tell(name, events)
+
     @contextlib.contextmanager
     def _noting_conflicts(self, name: str) -> Iterator[None]:
         try:
@@ -85,10 +89,6 @@ class WatchedStore(KubernetesStore):
         except Conflict:
             self._late.add(name)
             raise
-
-    async def append_events(self, name: str, events: Sequence[Event]) -> None:
-        await super().append_events(name, events)
-        self._tell(name, events)
 
     def _wrote_own(self, rollout: Rollout) -> Rollout:
         self._written[rollout.name] = rollout.version
