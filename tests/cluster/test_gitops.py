@@ -116,15 +116,15 @@ def test_an_external_promotion_waits_for_git_and_ends_when_it_comes(stand: Stand
     waits = f"waiting for Deployment {NAME} to run revision"
     until("it says so", lambda: waits in stand.status().get("message", ""), PATIENCE, phoenix.tails)
     assert "shop:2" in stand.phoenix("rollout", "status", NAME)
-    before = stand.get("deployment")["metadata"]["generation"]
     git.apply(force=True)  # Git has not moved
     assert (stand.state(), stand.image()) == ("Promoting", "shop:1")
     git.image("shop:2")
     git.apply(force=True)
     stand.until_state("Promoted", phoenix)
     found = stand.get("deployment")
-    assert (stand.image(), found["metadata"]["generation"]) == ("shop:2", before + 1)
-    assert "annotations" not in found["spec"]["template"]["metadata"]  # no pod was replaced a second time
+    replaced = found["metadata"]["annotations"]["deployment.kubernetes.io/revision"]
+    assert (stand.image(), replaced) == ("shop:2", "2")  # no pod was replaced a second time
+    assert "annotations" not in found["spec"]["template"]["metadata"]
     until("the canary has gone", lambda: stand.replicas(f"{NAME}-canary") == 0, PATIENCE, phoenix.tails)
 
     def described() -> str:

@@ -7,6 +7,7 @@ Going back after that is an undo of stable's template.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
@@ -80,6 +81,10 @@ class DeploymentHands:
 
     async def version(self, rollout: Rollout, revision: str) -> str:
         """The images of its containers, as far as they have been seen."""
+        if revision not in self._versions.get(rollout.name, {}):  # another process led until a moment ago
+            with contextlib.suppress(NotFound):
+                scene = self._view.scene(self._rollouts.named(rollout.name))
+                self._learn(rollout.name, scene.stable_template(), scene.canary_template())
         return self._versions.get(rollout.name, {}).get(revision, "")
 
     # -- instances ---------------------------------------------------------------------------------
