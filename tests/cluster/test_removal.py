@@ -12,7 +12,7 @@ from tests.cluster import rollouts
 from tests.cluster.plane import ControlPlane
 from tests.cluster.serving import Phoenix, until
 from tests.cluster.stand import NAME, PATIENCE, Stand, orchestrated
-from tests.cluster.test_manifests import NAMESPACE, ROOT, apply_base
+from tests.cluster.test_manifests import BASE, NAMESPACE, ROOT
 
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
@@ -38,7 +38,7 @@ def test_without_phoenix_a_canary_ingress_goes_with_the_definition_and_nothing_e
     control_plane: ControlPlane, store: str, tmp_path: Path
 ) -> None:
     """All of Phoenix is dead by then: what is left to act is the cluster's garbage collection."""
-    apply_base(control_plane)
+    control_plane.kubectl("apply", "--server-side", "-k", BASE)
     rollouts.established(control_plane)
     open_to_all = "pod-security.kubernetes.io/enforce=privileged"
     control_plane.kubectl("label", "namespace", NAMESPACE, open_to_all, "--overwrite")
