@@ -62,7 +62,7 @@ async def _put_a_service_right(world: World, workload: KubernetesWorkload) -> No
     await world.kubectl("patch", "service", "shop-canary", "-p", '{"spec": {"sessionAffinity": "ClientIP"}}')
 
     async def affinity(wanted: str) -> bool:
-        found = world.watches.services[NAMESPACE]
+        found = world.watches.around[NAMESPACE].services
         return {"shop-canary": wanted}.items() <= {
             one["metadata"]["name"]: one["spec"]["sessionAffinity"] for one in found
         }.items()

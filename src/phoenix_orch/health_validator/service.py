@@ -10,10 +10,11 @@ store is away, judging goes on in memory and everything is published when it is 
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import deque
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeVar
 
 import structlog
@@ -45,6 +46,10 @@ LOOK = timedelta(seconds=1)
 
 START = timedelta(seconds=5)
 """Real time that a source has to say something first, before its silence is told."""
+
+RESTING_MOST = 200
+"""Rollouts at rest that are observed for the sake of their next release: those that were released last. For
+another one the history is what earlier releases have left."""
 
 UNLOGGED = 1000
 """Observations kept while the store is away; the oldest go first."""
@@ -111,6 +116,8 @@ class HealthValidator:
         self._clock = clock
         self._every_verdict = every_verdict
         self._watches: dict[str, _Watch] = {}
+        self._left_alone: frozenset[str] = frozenset()
+        """Those at rest that are too many to be observed."""
         self._wake = asyncio.Event()
         self._lost = False
 
@@ -121,9 +128,9 @@ class HealthValidator:
             group.create_task(self._listen())
             while True:
                 self._wake.clear()
-                for rollout in await self._found():
+                for rollout in self._chosen(await self._found()):
                     task = tasks.get(rollout.name)
-                    if rollout.status.state in _WATCHED and (task is None or task.done()):
+                    if task is None or task.done():
                         tasks[rollout.name] = group.create_task(self._watch(rollout))
                 tasks = {name: task for name, task in tasks.items() if not task.done()}
                 await _at_most(LOOK.total_seconds(), self._wake.wait())
@@ -134,7 +141,7 @@ class HealthValidator:
         watch.rollout = rollout
         try:
             current = await self._current(watch)
-            if current is None or current.status.state not in _WATCHED:
+            if current is None or not self._is_watched(current):
                 await self._publish(watch)
                 return False
             if await self._load(watch):
@@ -171,6 +178,17 @@ class HealthValidator:
             _log.info("rollouts can be read again")
         self._lost = False
         return found
+
+    def _chosen(self, found: list[Rollout]) -> list[Rollout]:
+        """Those to watch: all that are released, and of those at rest not too many."""
+        resting = [one for one in found if one.status.state in RESTING]
+        chosen = heapq.nlargest(RESTING_MOST, resting, key=_last_released)
+        self._left_alone = frozenset({one.name for one in resting} - {one.name for one in chosen})
+        return [one for one in found if self._is_watched(one)]
+
+    def _is_watched(self, rollout: Rollout) -> bool:
+        state = rollout.status.state
+        return state in _WATCHED and not (state in RESTING and rollout.name in self._left_alone)
 
     async def _watch(self, rollout: Rollout) -> None:
         due = self._clock.now()
@@ -397,6 +415,10 @@ class HealthValidator:
     def _mended(self, watch: _Watch, kind: str) -> None:
         if watch.faults.pop(kind, None) is not None:
             _log.info("observing goes on", rollout=watch.rollout.name, after=kind)
+
+
+def _last_released(rollout: Rollout) -> tuple[datetime, str]:
+    return rollout.status.release_started or datetime.min.replace(tzinfo=UTC), rollout.name
 
 
 async def _within(seconds: float, call: Awaitable[T]) -> T:

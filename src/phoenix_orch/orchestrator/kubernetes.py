@@ -12,6 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -72,6 +73,9 @@ LEASE = LeaseTiming(duration=10, renew_deadline=7.5, retry=1.5)
 
 PAGE_PATIENCE = 3.0
 """Seconds for one page of metrics of a pod."""
+
+HINTLESS = timedelta(minutes=1)
+"""Changes are heard of as they come; without one nothing is looked at."""
 
 _log = structlog.get_logger("phoenix")
 
@@ -186,12 +190,13 @@ class _Looks:
 
     def __init__(self, caches: Caches, client: KubeClient) -> None:
         self.cache = caches.of(ROLLOUTS)
-        self.rollouts = Rollouts(self.cache)
+        self.rollouts = Rollouts.watching(self.cache)
         self.watches = Watches.of(caches)
         self.cached = CachedReads(caches, client)
 
     async def synced(self) -> None:
         await self.cache.synced()
+        await self.rollouts.read()
         await self.watches.synced()
 
     def not_ready(self) -> str:
@@ -207,7 +212,9 @@ def _parts(client: KubeClient, looks: _Looks, log: ValkeyStore, tell: Tell, pace
         client=client,
         clock=clock,
         rollouts=looks.rollouts,
-        store=WatchedStore(client, log, looks.cache, namespace=namespace, clock=clock, tell=tell),
+        store=WatchedStore(
+            client, log, looks.cache, looks.rollouts, namespace=namespace, clock=clock, tell=tell
+        ),
         router=ClusterRouter(client, namespace, looks.rollouts, cached=looks.cached, settled=pace.settled),
         view=ClusterView(client, looks.watches, looks.rollouts, clock),
         watches=looks.watches,
@@ -236,11 +243,19 @@ async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
         leaving=Leaving(parts.router, workload, clock=time.monotonic),
         forsaken=Forsaken(parts.router, workload, clock=time.monotonic),
         clock=parts.clock,
-        changed=controller.wake,
+        changed=controller.wake_one,
     )
+
+    async def hear() -> None:
+        async for name in parts.store.watch(timeout=HINTLESS):
+            if name:
+                following.wake(name)
+                controller.wake_one(name)
+
     async with asyncio.TaskGroup() as group:
         group.create_task(metrics.run(), name="metrics that are known")
         group.create_task(router.run(), name="shares that are counted")
+        group.create_task(hear(), name="changes of rollouts")
         group.create_task(following.run(), name="wishes")
         group.create_task(controller.run(), name="rollout controller")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,8 @@ from phoenix_orch.workload.workload import WorkloadState, WorkloadView
 
 TICK = timedelta(milliseconds=200)
 """Longest wait between two looks, in real time."""
+SHARE = timedelta(milliseconds=10)
+"""A look for each rollout under judgement takes about so long: the more there are, the rarer looks are."""
 PATIENCE = 0.25
 """Real seconds that a look waits for what it started; what takes longer goes on beside the next looks."""
 
@@ -65,6 +67,7 @@ class RollbackController:
         self._routes = routes
         self._targets_of = targets
         self._rollouts: dict[str, Rollout] = {}
+        """Those that have a revision under judgement."""
         self._verdicts: dict[str, Verdict] = {}
         self._runners: dict[Key, tuple[tuple[Check, ...], CheckRunner]] = {}
         self._targets: dict[str, tuple[str, ...]] = {}
@@ -88,8 +91,10 @@ class RollbackController:
             while True:
                 self._wake.clear()
                 await self.look()
+                share = len(self._rollouts) * SHARE
+                await asyncio.sleep(share.total_seconds() / 2)
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(TICK.total_seconds()):
+                    async with asyncio.timeout(max(TICK, share).total_seconds()):
                         await self._wake.wait()
         finally:
             listener.cancel()
@@ -118,13 +123,7 @@ class RollbackController:
         """One look at every rollout. Nothing that fails or hangs keeps the next one waiting."""
         await self._run_beside({"store": self._refresh})
         await self._run_beside({"templates": self._learn})
-        judged = []
-        for rollout in self._rollouts.values():
-            if judged_revision(rollout.status) is None:
-                self._faults.mended(rollout.name, "look")
-            else:
-                judged.append(rollout)
-        await self._run_beside({f"look at {one.name}": self._looking(one) for one in judged})
+        await self._run_beside({f"look at {one.name}": self._looking(one) for one in self._rollouts.values()})
         self._forget_the_past()
         if self._untold:
             await self._run_beside({"tell": self._tell})
@@ -142,20 +141,32 @@ class RollbackController:
     async def _refresh(self) -> None:
         """Read what the store has; while it is away the last known rollouts are good enough."""
         try:
-            rollouts = {rollout.name: rollout for rollout in await self._store.rollouts()}
-            self._rollouts = rollouts
-            judged = [name for name, rollout in rollouts.items() if judged_revision(rollout.status)]
-            self._verdicts = {name: kept for name, kept in self._verdicts.items() if name in judged}
+            found = await self._store.rollouts()
+            judged = {one.name: one for one in found if judged_revision(one.status) is not None}
+            self._end_judgement(self._rollouts.keys() - judged.keys(), found)
+            self._rollouts = judged
+            self._verdicts = {name: one for name, one in self._verdicts.items() if name in judged}
             for name in judged:
-                found = await self._store.verdict(name)
-                if found is not None:
-                    self._verdicts[name] = found[0]
+                kept = await self._store.verdict(name)
+                if kept is not None:
+                    self._verdicts[name] = kept[0]
         except PhoenixError as error:
             self._faults.tell("store", error=error)
         except Exception as error:  # noqa: BLE001 - what cannot be read must not end the watch
             self._faults.tell("store", error=error, unforeseen=True)
         else:
             self._faults.mended("store")
+
+    def _end_judgement(self, names: Collection[str], found: Sequence[Rollout]) -> None:
+        """Of these rollouts nothing is under judgement any more."""
+        there = {one.name for one in found} if names else set()
+        for name in names:
+            if name in there:
+                self._faults.mended(name, "look")
+            else:
+                self._faults.forget(name)
+            self._targets.pop(name, None)
+            self._templates.forget(name)
 
     def _looking(self, rollout: Rollout) -> Callable[[], Coroutine[Any, Any, None]]:
         async def look() -> None:
@@ -259,10 +270,6 @@ class RollbackController:
         for key in [key for key in self._runners if key not in judged or key in self._latched]:
             self._end_checks(key)
         self._latched &= judged
-        for gone in set(self._targets) - set(self._rollouts):
-            del self._targets[gone]
-            self._templates.forget(gone)
-            self._faults.forget(gone)
         for name, rollout in self._rollouts.items():
             self._templates.keep(name, [judged_revision(rollout.status)])
 

@@ -74,6 +74,10 @@ class RolloutController:
         self._verifications = Verifications(verifier, self._faults)
         self._latches = Latches(store, router)
 
+    def wake_one(self, name: str) -> None:
+        """Look at one rollout now: it was changed."""
+        self._passes.wake(name)
+
     def wake(self, service: str | None = None) -> None:
         """Look now: something changed, with this service or anywhere."""
         if service is None:

@@ -2,13 +2,15 @@
 
 Every rollout has a task of its own, so that one that hangs keeps no other one waiting. Of those that are
 quiet few are passed over at once, and the more there are, the less often unless something changes: all that
-is due there is to put right what somebody else changed. One that is on its way waits for nobody.
+is due there is to put right what somebody else changed. One that is on its way waits for nobody; without a
+change it is looked at less often where a hundred others are on theirs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 
@@ -16,8 +18,10 @@ AT_ONCE = 8
 """Quiet rollouts that are passed over at the same moment."""
 SHARE = timedelta(milliseconds=25)
 """Shortest time between two passes over quiet rollouts, all of them together, unless they are woken."""
+BUSY_SHARE = timedelta(milliseconds=10)
+"""The same of rollouts that are on their way."""
 TICK = timedelta(milliseconds=250)
-"""Longest wait between two passes over a rollout that is on its way, in real time."""
+"""Longest wait between two passes over one that is on its way, in real time, as long as they are few."""
 RESTING_TICK = timedelta(seconds=1)
 """The same of one that is quiet, as long as they are few; and between two looks which rollouts there are."""
 BREATH = timedelta(milliseconds=10)
@@ -43,6 +47,9 @@ class Passes:
         self._finding = False
         self._find_at = 0.0
         self._due: dict[str, float] = {}
+        self._queue: list[tuple[float, str]] = []
+        """Every time that somebody was due at; only those in `_due` still hold."""
+        self._busy: set[str] = set()
         self._running: set[str] = set()
         self._woken: set[str] = set()
 
@@ -71,21 +78,28 @@ class Passes:
     async def _find(self) -> None:
         """Beside the passes: a store that hangs keeps no rollout waiting that is known."""
         try:
-            names = await self._names()
-            self._due = {name: self._due.get(name, 0.0) for name in names}
-            self._woken &= self._due.keys()
+            names = set(await self._names())
+            for gone in self._due.keys() - names:
+                del self._due[gone]
+                self._busy.discard(gone)
+            for new in names - self._due.keys():
+                self._schedule(new, 0.0)
         finally:
             self._finding = False
             self._changed.set()
 
+    def _schedule(self, name: str, at: float) -> None:
+        self._due[name] = at
+        heapq.heappush(self._queue, (at, name))
+
     def _ready(self, now: float) -> list[str]:
         """Those that are due or woken and not under way; a wake during a pass asks for another one."""
-        ready = [
-            name
-            for name, due in self._due.items()
-            if name not in self._running and (due <= now or name in self._woken)
-        ]
-        self._woken.difference_update(ready)
+        ready = [name for name in self._woken & self._due.keys() if name not in self._running]
+        self._woken &= self._running
+        while self._queue and self._queue[0][0] <= now:
+            at, name = heapq.heappop(self._queue)
+            if self._due.get(name) == at and name not in self._running and name not in ready:
+                ready.append(name)
         return ready
 
     async def _pass(self, name: str) -> None:
@@ -95,17 +109,24 @@ class Passes:
                     wait = await self._one(name)
             else:
                 wait = await self._one(name)
-            if wait >= TICK and self._quiet(name):
-                wait = max(wait, len(self._due) * SHARE)
+            wait = self._stretched(name, wait)
             if name in self._due:
-                self._due[name] = asyncio.get_running_loop().time() + max(wait, BREATH).total_seconds()
+                self._schedule(name, asyncio.get_running_loop().time() + max(wait, BREATH).total_seconds())
         finally:
             self._running.discard(name)
             self._changed.set()
 
+    def _stretched(self, name: str, wait: timedelta) -> timedelta:
+        """`wait`, or longer where it is only a look at whether something has changed unnoticed."""
+        if self._quiet(name):
+            self._busy.discard(name)
+            return max(wait, len(self._due) * SHARE) if wait >= TICK else wait
+        self._busy.add(name)
+        return max(wait, len(self._busy) * BUSY_SHARE) if wait >= TICK else wait
+
     async def _wait(self) -> None:
         """Until something changed, or somebody is due."""
-        idle = (due for name, due in self._due.items() if name not in self._running)
+        due = min(self._find_at, self._queue[0][0]) if self._queue else self._find_at
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(min(self._find_at, min(idle, default=self._find_at))):
+            async with asyncio.timeout_at(due):
                 await self._changed.wait()

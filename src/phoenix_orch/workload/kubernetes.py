@@ -237,18 +237,18 @@ class KubernetesWorkload:
         """
         spec = self._spec(service)
         scene = self._scene(spec)
-        named = {name_of(one): one for one in scene.around.services}
-        if scene.canary is None or stable_service not in named:
+        of_stable = scene.around.service(stable_service)
+        if scene.canary is None or of_stable is None:
             missing = f"Service {stable_service}" if scene.canary is not None else f"Deployment {spec.canary}"
             raise NotFound(f"there is no {missing} in namespace {spec.namespace}", remedy="apply it")
         made = canary_service(
-            named[stable_service],
+            of_stable,
             scene.stable,
             scene.canary,
             rollout=spec.rollout.name,
             around=scene.around,
         )
-        found = named.get(name_of(made))
+        found = scene.around.service(name_of(made))
         if found is None:
             await self._writes.create(SERVICES, made)
         else:

@@ -79,6 +79,30 @@ def _namespace(found: Object) -> str:
     return key_of(found).namespace
 
 
+def _scaled(found: Object) -> str:
+    """Namespace and name of what an autoscaler scales."""
+    return f"{key_of(found).namespace}/{at(found, 'spec', 'scaleTargetRef', 'name')}"
+
+
+class Around:
+    """What selects pods, by namespace: put together anew only after one of those has changed."""
+
+    def __init__(self, services: Cache, budgets: Cache) -> None:
+        self._services = Index(services, _namespace)
+        self._budgets = Index(budgets, _namespace)
+        self._made: dict[str, Surroundings] = {}
+        for cache in (services, budgets):
+            cache.subscribe(self._forget)
+
+    def _forget(self, key: Key) -> None:
+        self._made.pop(key.namespace, None)
+
+    def __getitem__(self, namespace: str) -> Surroundings:
+        if namespace not in self._made:
+            self._made[namespace] = Surroundings(self._services[namespace], self._budgets[namespace])
+        return self._made[namespace]
+
+
 @dataclass(frozen=True, slots=True)
 class Watches:
     """Of each kind that is read, those of one namespace or of all. No value of a Secret is kept in memory."""
@@ -88,9 +112,9 @@ class Watches:
     secrets: Cache
     replica_sets: Index
     pods: Index
-    services: Index
+    around: Around
     autoscalers: Index
-    budgets: Index
+    """By what they scale."""
     caches: tuple[Cache, ...]
 
     @classmethod
@@ -108,9 +132,8 @@ class Watches:
             secrets=cache(SECRETS, _secret),
             replica_sets=Index(cache(REPLICA_SETS), _owner),
             pods=Index(cache(PODS), _owner),
-            services=Index(cache(SERVICES), _namespace),
-            autoscalers=Index(cache(AUTOSCALERS), _namespace),
-            budgets=Index(cache(DISRUPTION_BUDGETS), _namespace),
+            around=Around(cache(SERVICES), cache(DISRUPTION_BUDGETS)),
+            autoscalers=Index(cache(AUTOSCALERS), _scaled),
             caches=tuple(every),
         )
 
@@ -144,8 +167,12 @@ class Watches:
             canary=canary,
             replica_sets=sets,
             pods=[pod for one in sets for pod in self.pods[uid_of(one)]],
-            around=Surroundings(self.services[namespace], self.budgets[namespace]),
-            autoscalers=self.autoscalers[namespace],
+            around=self.around[namespace],
+            autoscalers=[
+                scaler
+                for name in (stable_name, canary_name)
+                for scaler in self.autoscalers[f"{namespace}/{name}"]
+            ],
             contents=self._contents(namespace, needed([*both, *sets])),
         )
 

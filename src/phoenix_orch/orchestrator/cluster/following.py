@@ -6,19 +6,20 @@ follows from what is in `wish.py`; here it is looked at and written down, condit
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable
+from datetime import timedelta
 
 import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Conflict, PhoenixError
+from phoenix_orch.kube.resources import Key
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.cluster.wish import Standing, Wish, wish
+from phoenix_orch.rollout.passes import BREATH, Passes
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.runtime.faults import Faults
@@ -30,10 +31,8 @@ from phoenix_orch.workload.deployment.target import holder, replicas_of
 from phoenix_orch.workload.kubernetes import KubernetesWorkload
 from phoenix_orch.workload.kubernetes_objects import Watches
 
-LOOK = 1.0
-"""Seconds between two looks without a change. They ask the API server nothing."""
-BREATH = 0.1
-"""Shortest time between two looks, however often something changes."""
+LOOK = timedelta(seconds=1)
+"""Between two looks without a change, as long as they are few. They ask the API server nothing."""
 ACTOR = "kubernetes"
 _WHY = {
     CommandKind.ABORT: "stable's pod template was changed during the release",
@@ -55,9 +54,9 @@ class Following:
         leaving: Leaving,
         forsaken: Forsaken,
         clock: Clock,
-        changed: Callable[[], None],
+        changed: Callable[[str], None],
     ) -> None:
-        """`changed` is called when something was written."""
+        """`changed` is called with the name of a Rollout when something was written."""
         self._store = store
         self._rollouts = rollouts
         self._view = view
@@ -66,36 +65,44 @@ class Following:
         self._forsaken = forsaken
         self._clock = clock
         self._changed = changed
-        self._wake = asyncio.Event()
         self._faults = Faults(structlog.get_logger("phoenix.rollouts"))
-        watches.deployments.subscribe(lambda _: self._wake.set())
+        self._passes = Passes(self._names, self._guarded, lambda _: True)
+        self._watches = watches
+
+    def wake(self, name: str) -> None:
+        """Look at this Rollout now: it was changed."""
+        self._passes.wake(name)
+
+    def _deployment_changed(self, key: Key) -> None:
+        for name in self._rollouts.of_deployment(key.name):
+            self._passes.wake(name)
 
     async def run(self) -> None:
-        while True:
-            self._wake.clear()
-            there = self._rollouts.all()
-            uids = self._rollouts.uids()
-            await self._leaving.look(there, uids)
-            if not self._forsaken.done:
-                await self._forsaken.look(uids, {one.rollout.service for one in there})
-            for one in there:
-                await self._guarded(one)
-            await asyncio.sleep(BREATH)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK):
-                    await self._wake.wait()
-
-    async def _guarded(self, one: Declared) -> None:
+        unsubscribe = self._watches.deployments.subscribe(self._deployment_changed)
         try:
-            await self.look(one)
+            await self._passes.run()
+        finally:
+            unsubscribe()
+
+    async def _names(self) -> list[str]:
+        there, uids = self._rollouts.all(), self._rollouts.uids()
+        await self._leaving.look(there, uids)
+        if not self._forsaken.done:
+            await self._forsaken.look(uids, {one.rollout.service for one in there})
+        return [one.name for one in there]
+
+    async def _guarded(self, name: str) -> timedelta:
+        try:
+            await self.look(self._rollouts.named(name))
         except Conflict:
-            self._wake.set()  # decided on old knowledge
+            return BREATH  # decided on old knowledge
         except PhoenixError as error:
-            self._faults.tell(one.name, "following", error=error)
+            self._faults.tell(name, "following", error=error)
         except Exception as error:  # noqa: BLE001 - a defect in one must not keep the others waiting
-            self._faults.tell(one.name, "following", error=error, unforeseen=True)
+            self._faults.tell(name, "following", error=error, unforeseen=True)
         else:
-            self._faults.mended(one.name, "following")
+            self._faults.mended(name, "following")
+        return LOOK
 
     async def look(self, one: Declared) -> None:
         """Look at one Rollout once. Raises PhoenixError."""
@@ -108,7 +115,7 @@ class Following:
             return
         rollout = await self._store.get(one.name)
         await self._write(rollout, wish(rollout.status, rollout.target, found), replicas)
-        self._changed()
+        self._changed(one.name)
 
     async def _replicas(self, one: Declared) -> int:
         return max(1, (await self._workload.size(one.rollout.service, 100)).pods)

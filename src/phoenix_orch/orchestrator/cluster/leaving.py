@@ -57,6 +57,8 @@ class Leaving:
         for uid in self._known.keys() - uids:
             self._gone[uid] = _Gone(self._known.pop(uid))
         self._known |= {one.uid: one for one in present}
+        if not self._gone:
+            return
         taken = {name for one in present for name in (one.rollout.route, one.rollout.service)}
         for uid, gone in list(self._gone.items()):
             if {gone.one.rollout.route, gone.one.rollout.service} & taken or await self._part(gone):

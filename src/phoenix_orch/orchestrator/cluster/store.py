@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import timedelta
 
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import Conflict
+from phoenix_orch.kernel.errors import Conflict, NotFound
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.resources import Object, version_of
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
 from phoenix_orch.orchestrator.cluster.telling import Tell, nobody
 from phoenix_orch.rollout.status import Event, Release, Rollout, Status
 from phoenix_orch.rollout.store.kubernetes import KubernetesStore
-from phoenix_orch.rollout.store.kubernetes_record import rollout_of
 from phoenix_orch.rollout.store.store import RolloutStore
 
 MAX_AGE = 90.0
@@ -31,15 +33,16 @@ class WatchedStore(KubernetesStore):
         client: KubeClient,
         log: RolloutStore,
         cache: Cache,
+        rollouts: Rollouts,
         *,
         namespace: str,
         clock: Clock,
         tell: Tell = nobody,
     ) -> None:
-        """`tell` hears of events that were written."""
+        """`rollouts`: what `cache` shows, read. `tell` hears of events that were written."""
         super().__init__(client, log, namespace=namespace, clock=clock)
         self._cache = cache
-        self._shown = Rollouts(cache)
+        self._shown = rollouts
         self._written: dict[str, int] = {}
         self._late: set[str] = set()
         """Decided on old knowledge: where the watch is slow the next decision would be as old."""
@@ -48,18 +51,19 @@ class WatchedStore(KubernetesStore):
 
     async def rollouts(self) -> list[Rollout]:
         found = [one.rollout for one in self._shown.all()] if self._current() else await super().rollouts()
-        self._late &= {one.name for one in found}
-        self._written = {one.name: at for one in found if (at := self._written.get(one.name)) is not None}
+        if self._late:
+            self._late &= {one.name for one in found}
+        if self._written:
+            self._written = {one.name: at for one in found if (at := self._written.get(one.name)) is not None}
         return [one for one in found if one.target]
 
     async def get(self, name: str) -> Rollout:
-        found = self._cache.get(name, self._in) if self._current() else None
-        if name in self._late:
-            self._late.discard(name)
-            return await super().get(name)
-        if found is None or int(found["metadata"]["resourceVersion"]) < self._written.get(name, 0):
-            return await super().get(name)
-        return rollout_of(found)
+        late = name in self._late
+        self._late.discard(name)
+        if not late and self._watched(name) is not None:
+            with contextlib.suppress(NotFound):  # what cannot be read says why there
+                return self._shown.named(name).rollout
+        return await super().get(name)
 
     async def put(self, rollout: Rollout) -> Rollout:
         with self._noting_conflicts(rollout.name):
@@ -82,6 +86,32 @@ class WatchedStore(KubernetesStore):
         await super().append_events(name, events)
         self._tell(name, events)
 
+    async def watch(self, *, timeout: timedelta) -> AsyncIterator[str]:  # noqa: ASYNC109 - the port's word
+        """Changes of objects, from the watch there is, and of the log."""
+        names: asyncio.Queue[str] = asyncio.Queue()
+        hearing = asyncio.create_task(self._hear_log(names))
+        unsubscribe = self._cache.subscribe(lambda key: names.put_nowait(key.name))
+        try:
+            yield ""
+            while True:
+                name = ""
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout.total_seconds()):
+                        name = await names.get()
+                yield name
+        finally:
+            unsubscribe()
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
+
+    async def _known(self, name: str) -> Object | None:
+        return self._watched(name) or await super()._known(name)
+
+    async def _replace_status(self, body: Object) -> Object:
+        written = await super()._replace_status(body)
+        self._written[written["metadata"]["name"]] = int(version_of(written))
+        return written
+
     @contextlib.contextmanager
     def _noting_conflicts(self, name: str) -> Iterator[None]:
         try:
@@ -93,6 +123,13 @@ class WatchedStore(KubernetesStore):
     def _wrote_own(self, rollout: Rollout) -> Rollout:
         self._written[rollout.name] = rollout.version
         return rollout
+
+    def _watched(self, name: str) -> Object | None:
+        """The object as it is watched; None where the watch may be behind what this process wrote."""
+        found = self._cache.get(name, self._in) if self._current() else None
+        if found is None or int(version_of(found)) < self._written.get(name, 0):
+            return None
+        return found
 
     def _current(self) -> bool:
         age = self._cache.age()

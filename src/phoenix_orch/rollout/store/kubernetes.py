@@ -78,7 +78,7 @@ class KubernetesStore:
 
     async def put(self, rollout: Rollout) -> Rollout:
         name = rollout.name
-        found = await self._found(name)
+        found = await self._found_as(rollout)
         if found is None and rollout.version == 0:
             found = await self._create(rollout)
         elif found is None or rollout.version != record.version_of(found):
@@ -119,7 +119,7 @@ class KubernetesStore:
         events: Sequence[Event] = (),
         release: Release | None = None,
     ) -> Rollout:
-        found = await self._found(rollout.name)
+        found = await self._found_as(rollout)
         if found is None or rollout.version != record.version_of(found):
             raise _changed(rollout.name, found)
         logged = self._logged.get(rollout.name) == record.status_of(found).outbox
@@ -135,6 +135,17 @@ class KubernetesStore:
             return await self._client.get(ROLLOUTS, name, self._namespace)
         except NotFound:
             return None
+
+    async def _found_as(self, rollout: Rollout) -> Object | None:
+        """The object, asked for where it is not known at the version that was decided on."""
+        known = await self._known(rollout.name)
+        if known is not None and record.version_of(known) == rollout.version:
+            return known
+        return await self._found(rollout.name)
+
+    async def _known(self, name: str) -> Object | None:  # noqa: ARG002 - for those who watch
+        """As far as it is known without asking; it may be old, and what is written from it be refused."""
+        return None
 
     async def _object(self, name: str) -> Object:
         found = await self._found(name)
@@ -156,8 +167,9 @@ class KubernetesStore:
 
     async def _change(self, name: str, change: Callable[[KubernetesStatus], KubernetesStatus]) -> None:
         """Write a change of the status that is right whatever else has changed."""
+        found = await self._known(name)
         for _ in range(_ATTEMPTS):
-            found = await self._object(name)
+            found = found or await self._object(name)
             before = record.status_of(found)
             after = change(before)
             if after == before:
@@ -165,6 +177,7 @@ class KubernetesStore:
             with contextlib.suppress(Conflict):
                 await self._replace_status(record.with_status(found, after))
                 return
+            found = None  # somebody else has written
         raise _busy(name)
 
     # -- the log -----------------------------------------------------------------------------------
@@ -244,7 +257,7 @@ class KubernetesStore:
 
     async def _write_log(self, name: str, write: Callable[[], Awaitable[None]]) -> KubernetesStatus:
         """Write to the log of a rollout that is there; gives its status. Raises NotFound, Retryable."""
-        found = await self._object(name)
+        found = await self._known(name) or await self._object(name)
         await self._in_log(found, write)
         return record.status_of(found)
 
