@@ -71,6 +71,11 @@ class Component:
                 env={**os.environ, "NO_PROXY": "*"},
             )
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int | None:
         """Its exit status; None: it does not run."""
         process, self._process = self._process, None
