@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from phoenix_orch.kernel.errors import NotFound, Retryable
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.leaving import SETTLED, Leaving
@@ -89,21 +87,3 @@ async def test_who_comes_after_it_is_left_alone() -> None:
     world.now += SETTLED
     await world.look(declared(uid="2"))
     assert world.said == []
-
-
-def test_of_two_with_the_same_route_the_oldest_counts() -> None:
-    manifests: list[dict[str, Any]] = [
-        {
-            "metadata": {
-                "name": name,
-                "namespace": "shops",
-                "uid": name,
-                "resourceVersion": "1",
-                "creationTimestamp": created,
-            },
-            "spec": {"workload": {"name": "web"}, "traffic": {"ingress": "web"}},
-        }
-        for name, created in (("b", "2026-01-01T00:00:00Z"), ("a", "2026-01-02T00:00:00Z"))
-    ]
-    assert Rollouts(manifests).of_route("web").name == "b"
-    assert Rollouts(manifests).of_service("web").name == "b"

@@ -6,13 +6,14 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import structlog
 
+from phoenix_orch.health_validator import service
 from phoenix_orch.health_validator.history import learn
 from phoenix_orch.health_validator.judge import History, JudgeConfig
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict, VerdictKind
@@ -498,6 +499,24 @@ async def test_the_loop_finds_rollouts_and_keeps_the_interval() -> None:
             return not world.validator._watches
 
         await until(quiet)
+
+
+async def test_of_many_at_rest_those_that_were_released_last_are_observed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "RESTING_MOST", 2)
+    world = compressed()
+    for name, day in (("old", 1), ("newer", 2), ("newest", 3)):
+        began = datetime(2026, 1, day, tzinfo=UTC)
+        await world.rollout(name, State.IDLE, stable="old", canary=None, release_started=began)
+    await world.rollout("released", State.PROGRESSING)
+    async with running(world):
+
+        async def asked_often() -> bool:
+            return len(world.evidence.asked) > 8
+
+        await until(asked_often)
+    assert {one.rollout for one in world.evidence.asked} == {"newer", "newest", "released"}
 
 
 async def test_one_slow_rollout_delays_no_other() -> None:

@@ -10,7 +10,9 @@ from phoenix_orch.kernel.clock import RealClock
 from phoenix_orch.kernel.errors import Conflict
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.errors import Changed
 from phoenix_orch.kube.resources import Object
+from phoenix_orch.orchestrator.cluster.declared import Rollouts
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.rollout.status import State
 from phoenix_orch.rollout.store.memory import MemoryStore
@@ -52,6 +54,9 @@ class ApiServer:
         self.asked += 1
         return rollout(2, State.BAKING)
 
+    async def replace(self, *_: Any, **__: Any) -> Object:
+        raise Changed("it was changed meanwhile")
+
 
 async def test_who_was_too_late_reads_at_the_api_server_and_decides_on_what_is() -> None:
     """Else a watch that is slow, where others write often, would make every decision too late."""
@@ -60,6 +65,7 @@ async def test_who_was_too_late_reads_at_the_api_server_and_decides_on_what_is()
         cast("KubeClient", server),
         MemoryStore(),
         cast("Cache", SlowWatch()),
+        Rollouts([rollout(1, State.IDLE)]),
         namespace="shop",
         clock=RealClock(),
     )
