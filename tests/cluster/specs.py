@@ -147,11 +147,13 @@ def _rising(draw: Draw, schema: Schema) -> Any:
     phases = [_mapping(draw, schema) for _ in weights]
     staircase = draw.chance(30)
     for index, (phase, weight) in enumerate(zip(phases, weights, strict=True)):
-        for word in ("weight", "duration", "step", "every"):
+        for word in ("weight", "duration", "step", "every", "maxWeight"):
             phase.pop(word, None)
         phase["name"] = f"p{index}"
         size, time = ("step", "every") if staircase and index == len(weights) - 1 else ("weight", "duration")
         phase |= {size: weight, time: _value(draw, schema["properties"][time], time)}
+        if size == "step" and draw.chance(30):
+            phase["maxWeight"] = weight
     return phases
 
 
@@ -252,6 +254,7 @@ def _changes(schema: Schema, value: Mapping[str, Any]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     if {"weight", "step"} <= keys:
         found += [{"step": 7}, {"every": "1m"}, {"step": 7, "every": "1m"}, {"duration": "1m"}]
+        found += [{"maxWeight": 50}, {"maxWeight": 1}]
     if {"interval", "window"} <= keys:
         found += [
             {"interval": "1m1s"},

@@ -241,6 +241,14 @@ CROSS_FIELD: dict[str, tuple[dict[str, Any], str]] = {
         {"phases": [STEEP, {**STEEP, "name": "again"}]},
         "spec.phases: Invalid value: the weights have to rise",
     ),
+    "a cap of a single weight": (
+        {"phases": [{**FIXED, "maxWeight": 50}]},
+        "spec.phases[0]: Invalid value: 'maxWeight' is the end of a staircase",
+    ),
+    "a cap below the weight before it": (
+        {"phases": [{**FIXED, "weight": 20}, {**STEEP, "maxWeight": 20}]},
+        "spec.phases: Invalid value: the weights have to rise",
+    ),
     "two phases of one name": (
         {"phases": [FIXED, {**STEEP, "name": "first"}]},
         "spec.phases[1]: Duplicate value",

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from phoenix_orch.health_validator.observation import Category, Verdict, VerdictKind
-from phoenix_orch.rollout.conditions import Condition, conditions
+from phoenix_orch.rollout.conditions import STALLED, Condition, conditions, stalled
 from phoenix_orch.rollout.status import Cause, State, Status, Verification, VerifyStep
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, 999999, tzinfo=UTC)
@@ -62,6 +62,7 @@ def test_every_state_has_its_conditions(
         "Healthy": healthy,
         "Promoted": promoted,
         "RolledBack": rolled_back,
+        "Stalled": "False",
     }
 
 
@@ -112,6 +113,25 @@ def test_time_moves_with_the_status_only() -> None:
     third = {found.type: found for found in conditions(status(State.PROMOTED), LATER, second)}
     assert third["Promoted"].last_transition_time == LATER.replace(microsecond=0)
     assert third["Healthy"].last_transition_time == NOW.replace(microsecond=0)
+
+
+def test_what_is_in_the_way_stays_through_decisions_until_it_is_gone() -> None:
+    first = {c.type: c for c in conditions(status(State.IDLE), NOW, generation=1)}[STALLED]
+    assert stalled("", "", NOW, first, generation=1) is None
+    blocked = stalled("Claimed", "by another", LATER, first, generation=1)
+    assert blocked is not None
+    assert (blocked.status, blocked.reason, blocked.message) == ("True", "Claimed", "by another")
+    assert blocked.last_transition_time == LATER.replace(microsecond=0)
+    assert stalled("Claimed", "by another", LATER, blocked, generation=1) is None
+    later = conditions(status(State.STARTING), LATER, [blocked], generation=2)
+    assert later[-1] == blocked
+    over = stalled("", "", LATER, blocked, generation=2)
+    assert over is not None
+    assert (over.status, over.message) == ("False", "")
+
+
+def test_nothing_is_written_to_say_that_nothing_is_in_the_way() -> None:
+    assert stalled("", "", NOW, None, generation=1) is None
 
 
 def test_why_it_was_taken_back_is_said() -> None:

@@ -43,6 +43,14 @@ def test_the_default_policy_never_passes_on_silence() -> None:
         ([{"name": "a", "weight": 1, "duration": "1m"}], [1]),
         ([{"name": "a", "step": 100, "every": "1m"}], [100]),
         ([{"name": "a", "step": 30, "every": "1m"}], [30, 60, 90, 100]),
+        ([{"name": "a", "step": 30, "every": "1m", "maxWeight": 50}], [30, 50]),
+        (
+            [
+                {"name": "a", "step": 40, "every": "1m", "maxWeight": 40},
+                {"name": "b", "weight": 60, "duration": "1m"},
+            ],
+            [40, 60],
+        ),
         (
             [{"name": "a", "weight": 50, "duration": "0s"}, {"name": "b", "step": 20, "every": "1m"}],
             [50, 70, 90, 100],
@@ -89,6 +97,14 @@ def test_steps_of(phases: list[dict[str, Any]], weights: list[int]) -> None:
         (
             [{"name": "a", "step": 50, "every": "1m"}, {"name": "b", "weight": 100, "duration": "1m"}],
             "not above the 100 before it",
+        ),
+        ([{"name": "a", "weight": 5, "duration": "1m", "maxWeight": 9}], "end of a staircase"),
+        (
+            [
+                {"name": "a", "weight": 50, "duration": "1m"},
+                {"name": "b", "step": 5, "every": "1m", "maxWeight": 50},
+            ],
+            "maxWeight 50 is not above the 50 before it",
         ),
     ],
 )

@@ -42,6 +42,7 @@ from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.reach import log_prefix
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
 from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
+from phoenix_orch.orchestrator.cluster.stalls import Stalls
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.orchestrator.cluster.telling import Tell, Telling, sending
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
@@ -50,6 +51,7 @@ from phoenix_orch.orchestrator.up import ending_signals, until
 from phoenix_orch.rollback_controller.service import RollbackController
 from phoenix_orch.rollout.controller import RolloutController
 from phoenix_orch.rollout.status import Rollout
+from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks
@@ -136,7 +138,7 @@ def _work(component: str, settings: ClusterSettings) -> Work:
         raise Invalid(f"there is no component {component!r}", remedy=f"one of: {', '.join(LEASES)}")
     if component == "rollback-controller":
         return roll_back
-    work = _validate if component == "health-validator" else orchestrate
+    work = validate_by if component == "health-validator" else orchestrate
 
     async def with_endpoints(parts: ClusterParts) -> None:
         endpoints = Endpoints(settings.prometheus)
@@ -164,14 +166,14 @@ async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pac
         caches = await stack.enter_async_context(Caches(client))
         log = ValkeyStore(settings.store_url, prefix=log_prefix(client.namespace))
         stack.push_async_callback(log.close)
-        looks = _Looks(caches, client)
+        looks = Looks(caches, client)
         elector = LeaderElector(client, LEASES[component], timing=pace.lease)
 
         async def lead(leadership: Leadership) -> None:
             own = client.fenced(leadership.remaining)
             recorder = Recorder(own, component=f"{GROUP}/{component}", instance=elector.identity)
             async with sending(recorder):
-                await work(_parts(own, looks, log, Telling(recorder, looks.rollouts), pace))
+                await work(parts_of(own, looks, log, Telling(recorder, looks.rollouts), pace))
 
         async with asyncio.TaskGroup() as group:
             if settings.probes is not None:
@@ -185,7 +187,7 @@ def _listening(port: int) -> None:
     _log.info("answers /livez and /readyz", port=port)
 
 
-class _Looks:
+class Looks:
     """The watches of one process, whether it leads or not: so that who takes over knows everything."""
 
     def __init__(self, caches: Caches, client: KubeClient) -> None:
@@ -205,7 +207,9 @@ class _Looks:
         return ", ".join(f"{one.selection.resource}: {one.fault or 'not listed yet'}" for one in waiting)
 
 
-def _parts(client: KubeClient, looks: _Looks, log: ValkeyStore, tell: Tell, pace: Pace) -> ClusterParts:
+def parts_of(
+    client: KubeClient, looks: Looks, log: RolloutStore, tell: Tell, pace: Pace
+) -> ClusterParts:
     """The parts of one term of office."""
     clock, namespace = RealClock(), client.namespace
     return ClusterParts(
@@ -242,6 +246,7 @@ async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
         watches=parts.watches,
         leaving=Leaving(parts.router, workload, clock=time.monotonic),
         forsaken=Forsaken(parts.router, workload, clock=time.monotonic),
+        stalls=Stalls(parts.store, controller.faults, clock=parts.clock),
         clock=parts.clock,
         changed=controller.wake_one,
     )
@@ -260,7 +265,8 @@ async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
         group.create_task(controller.run(), name="rollout controller")
 
 
-async def _validate(parts: ClusterParts, endpoints: Endpoints) -> None:
+async def validate_by(parts: ClusterParts, endpoints: Endpoints) -> None:
+    """The health validator, with the numbers that each Rollout asks for."""
     async with Scraper(timeout=PAGE_PATIENCE) as scraper:
         evidence = ClusterEvidence(parts.rollouts, endpoints, scraper, lambda one: parts.view.scene(one).pods)
         await validate(parts, evidence)

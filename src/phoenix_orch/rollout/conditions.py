@@ -1,6 +1,6 @@
 """Conditions in Kubernetes' standard form, for `kubectl wait --for=condition=Promoted rollout/NAME`. Pure.
 
-All four are always there, so that waiting for `=False` works, too. A condition's time moves only when its
+All five are always there, so that waiting for `=False` works, too. A condition's time moves only when its
 status does. https://github.com/kubernetes/community/blob/master/contributors/devel/sig-architecture/
 api-conventions.md#typical-status-properties
 """
@@ -20,6 +20,8 @@ from phoenix_orch.rollout.status import State, Status, under_judgement
 
 Truth = Literal["True", "False", "Unknown"]
 ConditionType = Literal["Progressing", "Healthy", "Promoted", "RolledBack"]
+STALLED = "Stalled"
+"""The condition that is not a matter of the machine: what nobody but a person can get out of the way."""
 
 Second = Annotated[datetime, PlainSerializer(lambda at: at.strftime("%Y-%m-%dT%H:%M:%SZ"), when_used="json")]
 """A moment in UTC as Kubernetes writes it: to the second."""
@@ -86,7 +88,7 @@ def conditions(
         "RolledBack": _rolled_back(status),
     }
     at = now.replace(microsecond=0)
-    return tuple(
+    of_the_machine = tuple(
         Condition(
             type=kind,
             status=truth,
@@ -96,6 +98,46 @@ def conditions(
             message=_message(kind, status, verdict),
         )
         for kind, (truth, reason) in said.items()
+    )
+    kept = before.get(STALLED)
+    if kept is None or kept.status != "True":  # which is not this function's to end
+        kept = _going_on(_since(kept, "False", at), generation)
+    return (*of_the_machine, kept)
+
+
+def stalled(
+    reason: str, message: str, now: datetime, before: Condition | None, *, generation: int
+) -> Condition | None:
+    """The condition for what is in the way now, `reason` empty: nothing. None: `before` says so already."""
+    at = now.replace(microsecond=0)
+    if reason:
+        wanted = Condition(
+            type=STALLED,
+            status="True",
+            observed_generation=generation,
+            last_transition_time=_since(before, "True", at),
+            reason=reason,
+            message=message,
+        )
+    else:
+        wanted = _going_on(_since(before, "False", at), generation)
+        if before is None:
+            return None  # it comes with the first decision
+    same = before is not None and (before.status, before.reason, before.message) == (
+        wanted.status,
+        wanted.reason,
+        wanted.message,
+    )
+    return None if same else wanted
+
+
+def _going_on(since: datetime, generation: int) -> Condition:
+    return Condition(
+        type=STALLED,
+        status="False",
+        observed_generation=generation,
+        last_transition_time=since,
+        reason="GoingOn",
     )
 
 

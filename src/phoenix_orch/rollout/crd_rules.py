@@ -33,8 +33,8 @@ from phoenix_orch.rollout.spec import (
     Shares,
 )
 
-_WEIGHT = "(has({0}.weight) ? {0}.weight : 100)"
-"""What a phase ends with: a staircase goes up to 100."""
+_WEIGHT = "(has({0}.weight) ? {0}.weight : has({0}.maxWeight) ? {0}.maxWeight : 100)"
+"""What a phase ends with: a staircase goes up to its cap."""
 _RISING = (
     f"self.map(p, {_WEIGHT.format('p')}).isSorted() && "
     f"self.all(p, self.exists_one(q, {_WEIGHT.format('p')} == {_WEIGHT.format('q')}))"
@@ -57,6 +57,10 @@ MODELS: Mapping[type[BaseModel], tuple[Rule, ...]] = {
             "has(self.weight) == has(self.duration) && has(self.step) == has(self.every) && "
             "has(self.weight) != has(self.step)",
             "a phase has either 'weight' and 'duration', or 'step' and 'every'",
+        ),
+        Rule(
+            "!has(self.maxWeight) || has(self.step)",
+            "'maxWeight' is the end of a staircase; a phase of one weight has none",
         ),
     ),
     BusinessMetric: (
@@ -134,8 +138,8 @@ FIELDS: Mapping[tuple[type[BaseModel], str], tuple[Rule, ...]] = {
     (KubernetesRolloutSpec, "phases"): (
         Rule(
             _RISING,
-            "the weights have to rise from phase to phase, and nothing comes after 100 or a staircase, "
-            "which ends there",
+            "the weights have to rise from phase to phase, and nothing comes after 100, "
+            "where a staircase without 'maxWeight' ends",
         ),
     ),
     (KubernetesRolloutSpec, "workload"): (

@@ -62,7 +62,7 @@ class KubernetesStatus(Status):
     observed_generation: int = 0
     """The generation of the spec that was acted on last."""
     conditions: tuple[Condition, ...] = ()
-    """Progressing, Healthy, Promoted, RolledBack."""
+    """Progressing, Healthy, Promoted, RolledBack, Stalled."""
     phase: str = ""
     """Name of the phase of the present step."""
     weight_seen: int | None = None

@@ -98,9 +98,11 @@ class Phase(Model):
     duration: Duration | None = None
     """How long the share is watched before the next phase."""
     step: Annotated[int, Field(ge=1, le=100)] | None = None
-    """Percentage points added at a time, up to 100."""
+    """Percentage points added at a time, up to `maxWeight`."""
     every: Duration | None = None
     """How long each step of the staircase is watched."""
+    max_weight: Annotated[int, Field(ge=1, le=100)] | None = None
+    """The share that a staircase ends with, also where the steps do not come out even; left out: 100."""
     limits: Limits = Limits()
     """What the canary may do at most in this phase."""
     budget: Annotated[int, Field(ge=0)] | None = None
@@ -115,11 +117,18 @@ class Phase(Model):
         staircase = self.step is not None and self.every is not None
         any_fixed = self.weight is not None or self.duration is not None
         any_staircase = self.step is not None or self.every is not None
+        if self.max_weight is not None and not staircase:
+            raise ValueError("'maxWeight' is the end of a staircase; a phase of one weight has none")
         if fixed and not any_staircase:
             return self
         if staircase and not any_fixed:
             return self
         raise ValueError("a phase has either 'weight' and 'duration', or 'step' and 'every'")
+
+    @property
+    def end(self) -> int:
+        """The share that the phase ends with."""
+        return self.weight if self.weight is not None else self.max_weight or 100
 
 
 class Step(Model):
@@ -517,16 +526,14 @@ class Walk(Model):
         distinct((phase.name for phase in self.phases), "phases")
         weight = 0
         for phase in self.phases:
-            if phase.weight is not None:
-                if phase.weight <= weight:
-                    raise ValueError(
-                        f"phase {phase.name!r}: weight {phase.weight} is not above the {weight} before it"
-                    )
-                weight = phase.weight
-            elif weight == 100:
+            if weight == 100 and phase.weight is None:
                 raise ValueError(f"phase {phase.name!r}: the phase before it already reached 100")
-            else:
-                weight = 100
+            if phase.end <= weight:
+                word = "weight" if phase.weight is not None else "maxWeight"
+                raise ValueError(
+                    f"phase {phase.name!r}: {word} {phase.end} is not above the {weight} before it"
+                )
+            weight = phase.end
         return self
 
     def steps(self) -> tuple[Step, ...]:
@@ -570,6 +577,6 @@ def _walk(phases: tuple[Phase, ...]) -> Iterator[tuple[Phase, int, timedelta]]:
             weight = phase.weight
             yield phase, weight, phase.duration
         elif phase.step is not None and phase.every is not None:
-            while weight < 100:
-                weight = min(100, weight + phase.step)
+            while weight < phase.end:
+                weight = min(phase.end, weight + phase.step)
                 yield phase, weight, phase.every

@@ -42,6 +42,7 @@ person (`Paused`) | |
 verification that failed | the first revision comes up, or there is no evidence |
 | `Promoted` | the last release is through, its bake too | it is not, or not yet | nothing was ever released |
 | `RolledBack` | the last release was taken back and stays latched | it was not, or not yet | |
+| `Stalled` | somebody has to change something first, as the message says | nothing is in the way | |
 
 ```console
 $ kubectl wait --for=condition=Promoted rollout/master-orchestrator -n phoenix-orch --timeout=2h

@@ -209,8 +209,9 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         return plan.canary_service(found.spec, plan.stable_service(found.main, found.spec))
 
     def _vouched(self, found: FoundIngress) -> bool:
-        """An Ingress has no status that tells what the controller obeys; without its main one it is a 404."""
-        return found.main is not None
+        """An Ingress has no status that tells what the controller obeys. Without its main one it is a 404, so
+        that a canary without a share gets nothing for certain."""
+        return found.main is not None or found.live == 0
 
 
 def _no_main(spec: IngressTraffic) -> NotFound:

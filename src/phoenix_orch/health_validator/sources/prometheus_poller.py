@@ -16,6 +16,8 @@ from phoenix_orch.kernel.errors import PhoenixError, Retryable
 
 FORGET = 120.0
 """Seconds after which what nobody asks for any more is left out of the question."""
+FRESH = 4.0
+"""Seconds for which an answer, or a failure, serves everybody."""
 WINDOW = "2m"
 """How far back raw samples are asked for: two scrapes at the slowest usual pace, a minute."""
 
@@ -68,7 +70,7 @@ class Poller:
     """Shared by all rollouts of one Phoenix. Usable from one event loop."""
 
     def __init__(
-        self, api: PrometheusApi, *, fresh: float = 4.0, clock: Callable[[], float] = time.monotonic
+        self, api: PrometheusApi, *, fresh: float = FRESH, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """`fresh`: seconds for which an answer, or a failure, serves everybody."""
         self._api = api

@@ -13,10 +13,12 @@ import structlog
 from phoenix_orch.kernel.errors import NotFound, Terminal
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.resources import Key, Object, key_of
+from phoenix_orch.rollout.conditions import Condition
 from phoenix_orch.rollout.kubernetes_spec import KubernetesRolloutSpec
 from phoenix_orch.rollout.status import Rollout
 from phoenix_orch.rollout.store import kubernetes_record as record
 from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.workload.deployment.refusal import Refusal
 from phoenix_orch.workload.deployment.size import Sizing
 from phoenix_orch.workload.deployment.target import Holder
 from phoenix_orch.workload.kubernetes import DeploymentSpec
@@ -33,6 +35,8 @@ class Declared:
     namespace: str
     spec: KubernetesRolloutSpec
     rollout: Rollout
+    generation: int = 0
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def name(self) -> str:
@@ -97,6 +101,19 @@ class Rollouts:
         self._catch_up()
         return sorted(key.name for key in self._by_word.get(_Word("deployment", name), ()))
 
+    def refusals(self, one: Declared) -> list[Refusal]:
+        """Why nothing is released by `one`: an older Rollout has its route."""
+        older = self.of_route(one.rollout.route)
+        if older.name == one.name:
+            return []
+        return [
+            Refusal(
+                "RouteOfAnother",
+                f"{one.rollout.route} carries the weight of the Rollout {older.name}",
+                f"delete one of the Rollouts {older.name} and {one.name}, or name another route",
+            )
+        ]
+
     def uids(self) -> frozenset[str]:
         """Of all, also of those that cannot be read."""
         if self._uids is None:
@@ -150,7 +167,12 @@ class Rollouts:
     def _parsed(self, found: Object, key: Key) -> Declared | None:
         try:
             one = Declared(
-                record.uid_of(found), key.namespace, record.spec_of(found), record.rollout_of(found)
+                uid=record.uid_of(found),
+                namespace=key.namespace,
+                spec=record.spec_of(found),
+                rollout=record.rollout_of(found),
+                generation=found["metadata"].get("generation", 0),
+                conditions=record.status_of(found).conditions,
             )
         except Terminal as error:
             self._faults.tell(key.name, "reading", error=error)

@@ -6,17 +6,19 @@ follows from what is in `wish.py`; here it is looked at and written down, condit
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
 
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import Conflict, PhoenixError
+from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError
 from phoenix_orch.kube.resources import Key
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
+from phoenix_orch.orchestrator.cluster.stalls import Stalls
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.cluster.wish import Standing, Wish, wish
 from phoenix_orch.rollout.passes import BREATH, Passes
@@ -25,6 +27,7 @@ from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.manifest import annotation
+from phoenix_orch.workload.deployment.refusal import refuse
 from phoenix_orch.workload.deployment.scene import Scene
 from phoenix_orch.workload.deployment.size import kept_size
 from phoenix_orch.workload.deployment.target import holder, replicas_of
@@ -53,6 +56,7 @@ class Following:
         watches: Watches,
         leaving: Leaving,
         forsaken: Forsaken,
+        stalls: Stalls,
         clock: Clock,
         changed: Callable[[str], None],
     ) -> None:
@@ -63,6 +67,7 @@ class Following:
         self._workload = workload
         self._leaving = leaving
         self._forsaken = forsaken
+        self._stalls = stalls
         self._clock = clock
         self._changed = changed
         self._faults = Faults(structlog.get_logger("phoenix.rollouts"))
@@ -92,20 +97,25 @@ class Following:
         return [one.name for one in there]
 
     async def _guarded(self, name: str) -> timedelta:
+        hindered: PhoenixError | None = None
         try:
             await self.look(self._rollouts.named(name))
         except Conflict:
             return BREATH  # decided on old knowledge
         except PhoenixError as error:
             self._faults.tell(name, "following", error=error)
+            hindered = error
         except Exception as error:  # noqa: BLE001 - a defect in one must not keep the others waiting
             self._faults.tell(name, "following", error=error, unforeseen=True)
         else:
             self._faults.mended(name, "following")
+        with contextlib.suppress(NotFound):  # it was deleted meanwhile
+            await self._stalls.tell(self._rollouts.named(name), hindered)
         return LOOK
 
     async def look(self, one: Declared) -> None:
         """Look at one Rollout once. Raises PhoenixError."""
+        refuse(self._rollouts.refusals(one))
         scene = self._view.scene(one)
         held = holder(scene.stable)
         gone = (held.uid,) if held is not None and held.uid not in self._rollouts.uids() else ()

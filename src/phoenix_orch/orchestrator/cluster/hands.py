@@ -24,6 +24,7 @@ from phoenix_orch.traffic.router import TrafficState
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.history import release_of
 from phoenix_orch.workload.deployment.manifest import labels
+from phoenix_orch.workload.deployment.refusal import Refused, refuse
 from phoenix_orch.workload.deployment.scene import PodTemplate
 from phoenix_orch.workload.deployment.target import replicas_of
 from phoenix_orch.workload.kubernetes import KubernetesWorkload
@@ -160,6 +161,7 @@ class DeploymentHands:
         workload: WorkloadState,
     ) -> TrafficState | None:
         one = self._rollouts.named(rollout.name)
+        refuse(self._rollouts.refusals(one))
         if (
             rollout.status.state is State.PROMOTING
             and state is not None
@@ -207,10 +209,10 @@ class DeploymentHands:
         return promotion.done
 
     async def _check(self, one: Declared) -> None:
-        """Raises BadState where users would suffer from more weight."""
+        """Raises Refused where users would suffer from more weight."""
         found = await self._workload.obstacles(one.rollout.service)
         if found:
-            raise BadState(f"no more weight: {found[0].message}", remedy=found[0].remedy)
+            raise Refused(found[0], before="no more weight: ")
 
     # -- memory ------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from phoenix_orch.health_validator.sources.prometheus_api import PrometheusApi
-from phoenix_orch.health_validator.sources.prometheus_poller import Poller
+from phoenix_orch.health_validator.sources.prometheus_poller import FRESH, Poller
 from phoenix_orch.health_validator.sources.prometheus_questions import Questions
 from phoenix_orch.health_validator.sources.router_series import (
     EnvoyGateway,
@@ -35,9 +35,10 @@ class Endpoint:
 class Endpoints:
     """Of one process. Close it."""
 
-    def __init__(self, urls: Mapping[str, Sequence[str]]) -> None:
-        """`urls`: addresses by the name that Rollouts call them, in the order of preference."""
-        self._by_name = {name: _endpoint(addresses) for name, addresses in urls.items()}
+    def __init__(self, urls: Mapping[str, Sequence[str]], *, fresh: float = FRESH) -> None:
+        """`urls`: addresses by the name that Rollouts call them, in the order of preference. `fresh`: seconds
+        for which an answer serves everybody."""
+        self._by_name = {name: _endpoint(addresses, fresh) for name, addresses in urls.items()}
         self._found: dict[str, str] = {}
 
     def __bool__(self) -> bool:
@@ -101,6 +102,6 @@ def target_of(one: Declared) -> Target:
     )
 
 
-def _endpoint(urls: Sequence[str]) -> Endpoint:
+def _endpoint(urls: Sequence[str], fresh: float) -> Endpoint:
     api = PrometheusApi(urls)
-    return Endpoint(api, Poller(api), Questions(api))
+    return Endpoint(api, Poller(api, fresh=fresh), Questions(api))

@@ -25,6 +25,7 @@ from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.errors import Changed
 from phoenix_orch.kube.reflector import Reflector
 from phoenix_orch.kube.resources import ROLLOUTS, Object
+from phoenix_orch.rollout.conditions import Condition
 from phoenix_orch.rollout.kubernetes_status import KubernetesStatus, Outbox, VerdictSummary, summary
 from phoenix_orch.rollout.status import (
     Cause,
@@ -127,6 +128,15 @@ class KubernetesStore:
             found, status, self._clock.now(), events=tuple(events), release=release, logged=logged
         )
         return await self._wrote(await self._replace_status(record.with_status(found, decided)))
+
+    async def tell(self, name: str, condition: Condition) -> None:
+        """Put a condition into the status, in place of the one of its type. Raises NotFound, Retryable."""
+
+        def put(status: KubernetesStatus) -> KubernetesStatus:
+            others = (one for one in status.conditions if one.type != condition.type)
+            return status.model_copy(update={"conditions": (*others, condition)})
+
+        await self._change(name, put)
 
     # -- the object --------------------------------------------------------------------------------
 

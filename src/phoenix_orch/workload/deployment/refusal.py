@@ -18,10 +18,19 @@ class Refusal:
     remedy: str
 
 
-def refuse(refusals: Sequence[Refusal]) -> None:
-    """Raises BadState with all of them, when there are any."""
-    if refusals:
-        raise BadState(
-            "; ".join(one.message for one in refusals),
+class Refused(BadState):
+    """Somebody has to change something first. `reason` is that of the first refusal."""
+
+    def __init__(self, *refusals: Refusal, before: str = "") -> None:
+        """`before`: what cannot be done, said first."""
+        super().__init__(
+            before + "; ".join(one.message for one in refusals),
             remedy="; ".join(dict.fromkeys(one.remedy for one in refusals)),
         )
+        self.reason = refusals[0].reason
+
+
+def refuse(refusals: Sequence[Refusal]) -> None:
+    """Raises Refused with all of them, when there are any."""
+    if refusals:
+        raise Refused(*refusals)
