@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.cluster import deployed, given, programs, serving
+from tests.cluster import deployed, gateway_crds, given, programs, rollouts, serving
 from tests.cluster.helm_program import Helm
 from tests.cluster.kubectl import Cluster
 from tests.cluster.node.cluster import NodeCluster
@@ -23,6 +23,7 @@ from tests.cluster.serving import Phoenix
 from tests.cluster.stage import INGRESS, Stage
 from tests.integration import real_prometheus
 from tests.integration.real_prometheus import Job, RealPrometheus
+from tests.cluster.release_world import World, a_world
 
 from phoenix_orch.kernel.errors import Terminal
 from phoenix_orch.kube.client import KubeClient
@@ -99,6 +100,25 @@ async def kube(cluster: Cluster, namespace: str) -> AsyncIterator[KubeClient]:
     """The administrator's client, in a namespace of its own."""
     async with KubeClient(load(cluster.kubeconfig, namespace=namespace)) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server for the logs of rollouts."""
+    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
+    yield asyncio.run(keeper.ensure()).url
+    asyncio.run(keeper.stop())
+
+
+@pytest.fixture
+async def world(
+    request: pytest.FixtureRequest, cluster: Cluster, namespace: str, valkey: str
+) -> AsyncIterator[World]:
+    """A shop that Phoenix releases, for the kind of router that the test is about."""
+    rollouts.define(cluster)
+    gateway_crds.install(cluster)
+    async with a_world(cluster, namespace, request.param, log=valkey) as made:
+        yield made
 
 
 @pytest.fixture
