@@ -13,11 +13,21 @@ from contextlib import AsyncExitStack
 from phoenix_orch.kube.caches import Caches
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import Target
-from phoenix_orch.orchestrator.kubernetes import Looks, Work, orchestrate, parts_of, roll_back, validate
+from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
+from phoenix_orch.orchestrator.kubernetes import (
+    ClusterParts,
+    Looks,
+    Pace,
+    orchestrate,
+    parts_of,
+    roll_back,
+    validate_by,
+)
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 
-SETTLED = 0.4
+PACE = Pace(settled=0.4)
 FRESH = 0.2
+COMPONENTS = ("orchestrator", "health-validator", "rollback-controller")
 
 
 class InProcess:
@@ -27,11 +37,7 @@ class InProcess:
         """`log`: address of a Valkey."""
         self._target = target
         self._log = log
-        self._works: dict[str, Work] = {
-            "orchestrator": orchestrate,
-            "health-validator": lambda parts: validate(parts, {"default": [prometheus]}, fresh=FRESH),
-            "rollback-controller": roll_back,
-        }
+        self._prometheus = prometheus
         self._running: dict[str, asyncio.Task[None]] = {}
         self._open = AsyncExitStack()
 
@@ -41,11 +47,17 @@ class InProcess:
         caches = await self._open.enter_async_context(Caches(client))
         looks = Looks(caches, client)
         await looks.synced()
-        for component, work in self._works.items():
+        endpoints = Endpoints({"default": [self._prometheus]}, fresh=FRESH)
+        self._open.push_async_callback(endpoints.aclose)
+
+        def parts() -> ClusterParts:
             log = ValkeyStore(self._log, prefix=f"phoenix:{client.namespace}:")
             self._open.push_async_callback(log.close)
-            parts = parts_of(client, looks, log, settled=SETTLED)
-            self._running[component] = asyncio.ensure_future(work(parts))
+            return parts_of(client, looks, log, PACE)
+
+        works = (orchestrate(parts(), endpoints), validate_by(parts(), endpoints), roll_back(parts()))
+        for component, work in zip(COMPONENTS, works, strict=True):
+            self._running[component] = asyncio.ensure_future(work)
 
     async def stop(self) -> None:
         """Wherever they are: what they were about to do is not done."""
