@@ -47,7 +47,7 @@ NAME, CANARY = "shop", "shop-canary"
 HOST = "shop.example.com"
 NGINX = "nginx.ingress.kubernetes.io/"
 CANARY_WEIGHT = f"{NGINX}canary-weight"
-PATIENCE = 90.0
+PATIENCE = 180.0
 """Seconds; the machine may be busy with ten other things."""
 LIMITS = {"errorRate": "1%"}
 WALK: tuple[Mapping[str, Any], ...] = (

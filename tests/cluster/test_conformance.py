@@ -13,7 +13,7 @@ from tests.cluster.release_world import CANARY, NAME, WALK, World, deployment, s
 from phoenix_orch.kube.resources import DEPLOYMENTS, HTTP_ROUTES, INGRESSES
 from phoenix_orch.rollout.status import CommandKind
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 
 @both_routers

@@ -16,7 +16,7 @@ from phoenix_orch.kube.resources import DEPLOYMENTS, INGRESSES, REPLICA_SETS, SE
 from phoenix_orch.testing.api_faults import WRITES, Answer, Reset
 from phoenix_orch.testing.faulty_api_server import FaultyApiServer
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 
 @pytest.fixture
@@ -88,7 +88,6 @@ async def _has_new_pods(world: World) -> bool:
 
 
 @both_routers
-@pytest.mark.timeout(300)
 async def test_25_a_restart_at_every_step_boundary_leads_to_the_same_end(world: World) -> None:
     await world.set_up()
     await world.release("shop:2")
@@ -114,7 +113,6 @@ async def _place(world: World) -> tuple[str, int]:
 
 
 @both_hindered
-@pytest.mark.timeout(300)
 async def test_26_a_conflict_on_every_write(hindered: World, faulty: FaultyApiServer) -> None:
     """The first two writes of each kind are refused, and a third of all later ones."""
     conflict = Answer(409, "Conflict")

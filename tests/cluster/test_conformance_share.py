@@ -16,7 +16,7 @@ from phoenix_orch.kube.resources import ENDPOINT_SLICES, Resource
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.testing.loopback import named_server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 REQUESTS = 300
 THROTTLE = "--providers.providersthrottleduration=100ms"
@@ -52,7 +52,6 @@ async def users_of(world: World, folder: Path) -> AsyncIterator[data_plane.Route
         yield router
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("kind", ROUTERS)
 async def test_29_the_observed_share_is_within_5_percent(
     cluster: Cluster, namespace: str, valkey: str, tmp_path: Path, kind: RouterKind

@@ -32,7 +32,7 @@ from phoenix_orch.kube.resources import (
 )
 from phoenix_orch.rollout.status import CommandKind
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 SLOW: dict[str, Any] = {"phases": [{**WALK[0], "duration": "1h"}]}
 """A release that stays at 20 %."""
