@@ -19,11 +19,11 @@ from tests.cluster.helm_program import Helm
 from tests.cluster.kubectl import Cluster
 from tests.cluster.node.cluster import NodeCluster
 from tests.cluster.plane import ControlPlane
+from tests.cluster.release_world import World, a_world
 from tests.cluster.serving import Phoenix
 from tests.cluster.stage import INGRESS, Stage
 from tests.integration import real_prometheus
 from tests.integration.real_prometheus import Job, RealPrometheus
-from tests.cluster.release_world import World, a_world
 
 from phoenix_orch.kernel.errors import Terminal
 from phoenix_orch.kube.client import KubeClient
@@ -102,22 +102,14 @@ async def kube(cluster: Cluster, namespace: str) -> AsyncIterator[KubeClient]:
         yield client
 
 
-@pytest.fixture(scope="session")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a server for the logs of rollouts."""
-    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    yield asyncio.run(keeper.ensure()).url
-    asyncio.run(keeper.stop())
-
-
 @pytest.fixture
 async def world(
-    request: pytest.FixtureRequest, cluster: Cluster, namespace: str, valkey: str
+    request: pytest.FixtureRequest, cluster: Cluster, namespace: str, log_store: str
 ) -> AsyncIterator[World]:
     """A shop that Phoenix releases, for the kind of router that the test is about."""
     rollouts.define(cluster)
     gateway_crds.install(cluster)
-    async with a_world(cluster, namespace, request.param, log=valkey) as made:
+    async with a_world(cluster, namespace, request.param, log=log_store) as made:
         yield made
 
 

@@ -14,6 +14,7 @@ from phoenix_orch.kube.caches import Caches
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import Target
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
+from phoenix_orch.orchestrator.cluster.telling import nobody
 from phoenix_orch.orchestrator.kubernetes import (
     ClusterParts,
     Looks,
@@ -53,7 +54,7 @@ class InProcess:
         def parts() -> ClusterParts:
             log = ValkeyStore(self._log, prefix=f"phoenix:{client.namespace}:")
             self._open.push_async_callback(log.close)
-            return parts_of(client, looks, log, PACE)
+            return parts_of(client, looks, log, nobody, PACE)
 
         works = (orchestrate(parts(), endpoints), validate_by(parts(), endpoints), roll_back(parts()))
         for component, work in zip(COMPONENTS, works, strict=True):

@@ -38,6 +38,8 @@ from phoenix_orch.kube.resources import (
     Resource,
 )
 from phoenix_orch.orchestrator.cluster import person
+from phoenix_orch.orchestrator.cluster.access import Access
+from phoenix_orch.orchestrator.cluster.reach import reached
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 
@@ -278,15 +280,16 @@ class World:
 
     async def say(self, kind: CommandKind, *, reason: str = "") -> None:
         """What `phoenix rollout KIND shop --kubernetes` does."""
-        access = self._access()
-        await asyncio.to_thread(person.say, access, NAME, kind, reason=reason, step=None, dry_run=False)
+        async with reached(self._access()) as there:
+            await person.say(there, NAME, kind, reason=reason, step=None, dry_run=False)
 
     async def abort(self, reason: str = "by a test") -> person.AbortedInCluster:
         """What `phoenix rollout abort shop --kubernetes` does."""
-        return await asyncio.to_thread(person.abort, self._access(), NAME, reason=reason, dry_run=False)
+        async with reached(self._access()) as there:
+            return await person.abort(there, NAME, reason=reason, dry_run=False)
 
-    def _access(self) -> person.Access:
-        return person.Access(namespace=self.namespace, kubeconfig=self.cluster.kubeconfig)
+    def _access(self) -> Access:
+        return Access(namespace=self.namespace, kubeconfig=self.cluster.kubeconfig)
 
     async def change(self, resource: Resource, name: str, changes: dict[str, Any]) -> Object:
         """Somebody's change, whoever writes beside it."""

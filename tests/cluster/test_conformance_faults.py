@@ -28,7 +28,7 @@ async def faulty(cluster: Cluster, namespace: str) -> AsyncIterator[FaultyApiSer
 
 @pytest.fixture
 async def hindered(
-    request: pytest.FixtureRequest, cluster: Cluster, namespace: str, valkey: str, faulty: FaultyApiServer
+    request: pytest.FixtureRequest, cluster: Cluster, namespace: str, log_store: str, faulty: FaultyApiServer
 ) -> AsyncIterator[World]:
     rollouts.define(cluster)
     gateway_crds.install(cluster)
@@ -36,7 +36,7 @@ async def hindered(
     def through(_: Target) -> Target:
         return faulty.target
 
-    async with a_world(cluster, namespace, request.param, log=valkey, target=through) as made:
+    async with a_world(cluster, namespace, request.param, log=log_store, target=through) as made:
         yield made
 
 

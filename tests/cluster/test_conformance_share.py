@@ -54,13 +54,13 @@ async def users_of(world: World, folder: Path) -> AsyncIterator[data_plane.Route
 
 @pytest.mark.parametrize("kind", ROUTERS)
 async def test_29_the_observed_share_is_within_5_percent(
-    cluster: Cluster, namespace: str, valkey: str, tmp_path: Path, kind: RouterKind
+    cluster: Cluster, namespace: str, log_store: str, tmp_path: Path, kind: RouterKind
 ) -> None:
     """Of every step, and nothing of it is left once the release is aborted."""
     rollouts.define(cluster)
     gateway_crds.install(cluster)
     async with (
-        a_world(cluster, namespace, kind, log=valkey, answers=False, serves=()) as world,
+        a_world(cluster, namespace, kind, log=log_store, answers=False, serves=()) as world,
         users_of(world, tmp_path) as users,
     ):
         await world.set_up(phases=[{**WALK[0], "duration": "1h"}, {**WALK[1], "every": "1h"}])

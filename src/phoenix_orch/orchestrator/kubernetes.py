@@ -207,9 +207,7 @@ class Looks:
         return ", ".join(f"{one.selection.resource}: {one.fault or 'not listed yet'}" for one in waiting)
 
 
-def parts_of(
-    client: KubeClient, looks: Looks, log: RolloutStore, tell: Tell, pace: Pace
-) -> ClusterParts:
+def parts_of(client: KubeClient, looks: Looks, log: RolloutStore, tell: Tell, pace: Pace) -> ClusterParts:
     """The parts of one term of office."""
     clock, namespace = RealClock(), client.namespace
     return ClusterParts(
