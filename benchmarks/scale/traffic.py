@@ -10,8 +10,10 @@ from benchmarks.scale.world import NAMESPACE, name_of
 from tests.integration import real_prometheus
 from tests.integration.real_prometheus import Job
 
-REQUESTS = 40.0
-"""Of stable and of the canary each, a second."""
+REQUESTS = 80.0
+"""Of each service, a second."""
+SHARE = 0.05
+"""The canary's, as its weight says."""
 _FAILING = 0.5
 
 
@@ -35,9 +37,10 @@ class Traffic:
         for number, begun in self._begun.items():
             name = name_of(number)
             service = f"{NAMESPACE}-{name}-{name}-80"
-            served = int((now - begun) * REQUESTS)
-            failed = int((now - self._bad[number]) * REQUESTS * _FAILING) if number in self._bad else 0
-            lines += _counted(f"{service}@kubernetesingressnginx", served, 0)
+            served = int((now - begun) * REQUESTS * SHARE)
+            bad = self._bad.get(number, now)
+            lines += _counted(f"{service}@kubernetesingressnginx", int((now - begun) * REQUESTS) - served, 0)
+            failed = int((now - bad) * REQUESTS * SHARE * _FAILING)
             lines += _counted(f"{service}-canary@kubernetesingressnginx", served, failed)
         return ("\n".join(lines) + "\n").encode()
 

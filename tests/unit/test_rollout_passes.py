@@ -153,3 +153,15 @@ async def test_the_more_quiet_ones_there_are_the_less_often_each_is_passed_over(
         before = world.count["r0"]
         world.passes.wake("r0")  # and none of them sleeps when something happens
         await until(lambda: world.count["r0"] > before)
+
+
+async def test_of_many_on_their_way_none_is_passed_over_at_every_change() -> None:
+    world = World(*(f"web-{number}" for number in range(100)))
+    async with world.running():
+        await until(lambda: len(world.count) == len(world.names))
+        before = world.count["web-0"]
+        end = asyncio.get_running_loop().time() + 1.0
+        while asyncio.get_running_loop().time() < end:
+            world.passes.wake("web-0")
+            await asyncio.sleep(0.005)
+    assert 1 <= world.count["web-0"] - before <= 4

@@ -19,7 +19,7 @@ AT_ONCE = 8
 SHARE = timedelta(milliseconds=25)
 """Shortest time between two passes over quiet rollouts, all of them together, unless they are woken."""
 BUSY_SHARE = timedelta(milliseconds=10)
-"""The same of rollouts that are on their way."""
+"""The same of rollouts that are on their way; half of it where they are woken."""
 TICK = timedelta(milliseconds=250)
 """Longest wait between two passes over one that is on its way, in real time, as long as they are few."""
 RESTING_TICK = timedelta(seconds=1)
@@ -49,7 +49,8 @@ class Passes:
         self._due: dict[str, float] = {}
         self._queue: list[tuple[float, str]] = []
         """Every time that somebody was due at; only those in `_due` still hold."""
-        self._busy: set[str] = set()
+        self._busy: dict[str, float] = {}
+        """Those on their way, and when they may be passed over again."""
         self._running: set[str] = set()
         self._woken: set[str] = set()
 
@@ -81,7 +82,7 @@ class Passes:
             names = set(await self._names())
             for gone in self._due.keys() - names:
                 del self._due[gone]
-                self._busy.discard(gone)
+                self._busy.pop(gone, None)
             for new in names - self._due.keys():
                 self._schedule(new, 0.0)
         finally:
@@ -94,7 +95,12 @@ class Passes:
 
     def _ready(self, now: float) -> list[str]:
         """Those that are due or woken and not under way; a wake during a pass asks for another one."""
-        ready = [name for name in self._woken & self._due.keys() if name not in self._running]
+        ready = []
+        for name in (self._woken & self._due.keys()) - self._running:
+            if (at := self._busy.get(name, 0.0)) <= now:
+                ready.append(name)
+            elif at < self._due[name]:
+                self._schedule(name, at)
         self._woken &= self._running
         while self._queue and self._queue[0][0] <= now:
             at, name = heapq.heappop(self._queue)
@@ -119,9 +125,10 @@ class Passes:
     def _stretched(self, name: str, wait: timedelta) -> timedelta:
         """`wait`, or longer where it is only a look at whether something has changed unnoticed."""
         if self._quiet(name):
-            self._busy.discard(name)
+            self._busy.pop(name, None)
             return max(wait, len(self._due) * SHARE) if wait >= TICK else wait
-        self._busy.add(name)
+        now = asyncio.get_running_loop().time()
+        self._busy[name] = now + len(self._busy) * BUSY_SHARE.total_seconds() / 2
         return max(wait, len(self._busy) * BUSY_SHARE) if wait >= TICK else wait
 
     async def _wait(self) -> None:

@@ -5,12 +5,14 @@ Only for looking: writes and aborts read what the API server has at that moment.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.caches import Caches
 from phoenix_orch.kube.client import KubeClient, Page
+from phoenix_orch.kube.index import Index, Words
 from phoenix_orch.kube.resources import Key, Object, Resource, key_of, version_of
 from phoenix_orch.traffic.kube_record import labels_of
 
@@ -38,6 +40,7 @@ class CachedReads:
         self._caches = caches
         self._client = client
         self._written: dict[tuple[Resource, Key], str] = {}
+        self._indexes: dict[tuple[Cache, Words], Index] = {}
 
     @property
     def manager(self) -> str:
@@ -57,11 +60,21 @@ class CachedReads:
             raise NotFound(f"{resource.kind} {name} does not exist in namespace {key.namespace}")
         return {"kind": resource.kind, **found}
 
+    async def having(
+        self, resource: Resource, wanted: Iterable[str], words: Words, namespace: str | None = None
+    ) -> Sequence[Object]:
+        """Those of which `words` says something that is wanted; all where they have to be asked for."""
+        cache = self._cache(resource, namespace)
+        if not self._shows_all(cache, resource):
+            return (await self._client.list(resource, namespace)).items
+        if (cache, words) not in self._indexes:
+            self._indexes[cache, words] = Index(cache, words)
+        return self._indexes[cache, words].having(wanted)
+
     async def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Page:
         """As `KubeClient.list`, for selectors of one `label=value`."""
         cache = self._cache(resource, namespace)
-        mine = [key for kind, key in self._written if kind == resource]
-        if not _current(cache) or not all(self._shows(cache, resource, key) for key in mine):
+        if not self._shows_all(cache, resource):
             return await self._client.list(resource, namespace, labels=labels)
         name, _, value = labels.partition("=")
         items = [one for one in cache if not name or labels_of(one).get(name) == value]
@@ -69,6 +82,11 @@ class CachedReads:
 
     def _cache(self, resource: Resource, namespace: str | None) -> Cache:
         return self._caches.of(resource, namespace)
+
+    def _shows_all(self, cache: Cache, resource: Resource) -> bool:
+        """It is current, and shows everything of this kind that was written by this process."""
+        mine = [key for kind, key in self._written if kind == resource]
+        return _current(cache) and all(self._shows(cache, resource, key) for key in mine)
 
     def _shows(self, cache: Cache, resource: Resource, key: Key) -> bool:
         """Versions of one kind are ordered as numbers (Kubernetes KEP-5504)."""

@@ -238,6 +238,19 @@ def conflict(
     return None
 
 
+def rivalry(found: Object) -> frozenset[str]:
+    """What an Ingress may be in the way of others with: its hosts and its Services."""
+    hosts = {f"host {host}" for host, _ in _requests(found["spec"])}
+    services = {f"service {one.get('service', {}).get('name')}" for one in _backends(found["spec"])}
+    return frozenset(hosts | services)
+
+
+def rivals(record: IngressRecord, wanted: Wanted) -> frozenset[str]:
+    """The words of `rivalry` of all that `conflict` may name."""
+    hosts = {f"host {host}" for host, _ in _requests(wanted.spec or {})}
+    return frozenset({*hosts, f"service {record.canary_service}"})
+
+
 def removal(found: Object, record: IngressRecord) -> dict[str, Any] | None:
     """The changes that leave a taken-over canary Ingress without a sign of us and without traffic; None:
     Phoenix made it, and it is to be deleted. The main Ingress is as it always was."""

@@ -184,8 +184,12 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
         self, main: Object, expected: plan.Wanted, record: IngressRecord, *, raising: bool
     ) -> None:
         """Raises BadState for what the router would not do, or users would suffer from."""
-        others = await self._client.list(INGRESSES, self._namespace)
-        listed = ({"kind": "Ingress", **one} for one in others.items)
+        rivals = plan.rivals(record, expected)
+        if self._cached is not None:
+            others = await self._cached.having(INGRESSES, rivals, plan.rivalry, self._namespace)
+        else:
+            others = (await self._client.list(INGRESSES, self._namespace)).items
+        listed = ({"kind": "Ingress", **one} for one in others)
         if (refused := plan.conflict(main, record, expected, listed)) is not None:
             raise refused
         if raising:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.caches import Caches
 from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.index import Index
 from phoenix_orch.kube.pruning import Prune, without_bookkeeping
 from phoenix_orch.kube.resources import (
     AUTOSCALERS,
@@ -44,44 +45,18 @@ def _secret(found: Object) -> Object:
     return digested("Secret", found)
 
 
-class Index:
-    """Objects of a cache by something they say, without looking at all of them each time."""
-
-    def __init__(self, cache: Cache, by: Callable[[Object], str]) -> None:
-        self._cache = cache
-        self._by = by
-        self._place: dict[Key, str] = {}
-        self._keys: dict[str, set[Key]] = {}
-        cache.subscribe(self._look)
-
-    def _look(self, key: Key) -> None:
-        before, found = self._place.pop(key, None), self._cache.get(key.name, key.namespace)
-        if before is not None:
-            self._keys[before].discard(key)
-            if not self._keys[before]:
-                del self._keys[before]
-        if found is not None:
-            self._place[key] = now = self._by(found)
-            self._keys.setdefault(now, set()).add(key)
-
-    def __getitem__(self, what: str) -> list[Object]:
-        """In the order of their names."""
-        found = (self._cache.get(key.name, key.namespace) for key in sorted(self._keys.get(what, ())))
-        return [one for one in found if one is not None]
-
-
-def _owner(found: Object) -> str:
+def _owner(found: Object) -> tuple[str]:
     owner = controller(found)
-    return str(owner.get("uid")) if owner is not None else ""
+    return (str(owner.get("uid")) if owner is not None else "",)
 
 
-def _namespace(found: Object) -> str:
-    return key_of(found).namespace
+def _namespace(found: Object) -> tuple[str]:
+    return (key_of(found).namespace,)
 
 
-def _scaled(found: Object) -> str:
+def _scaled(found: Object) -> tuple[str]:
     """Namespace and name of what an autoscaler scales."""
-    return f"{key_of(found).namespace}/{at(found, 'spec', 'scaleTargetRef', 'name')}"
+    return (f"{key_of(found).namespace}/{at(found, 'spec', 'scaleTargetRef', 'name')}",)
 
 
 class Around:

@@ -31,7 +31,8 @@ CONNECT_TIMEOUT = 1.0
 COMMAND_TIMEOUT = 2.0
 CALL_TIMEOUT = CONNECT_TIMEOUT + 2 * COMMAND_TIMEOUT
 """Seconds that one call may take altogether: waiting for a connection, connecting, the answer."""
-_CONNECTIONS = 16
+_CONNECTIONS = 64
+"""As many as are needed at once: a hundred releases do not wait for each other's answers."""
 
 _WRONG_LOGIN = re.compile(r"^(NOAUTH|WRONGPASS|NOPERM)\b")
 _ECHO = re.compile(r",? with args beginning with.*", re.DOTALL)
