@@ -111,10 +111,13 @@ class DeploymentHands:
             return
         present = replicas_of(scene.canary)
         wanted = canary_wanted(rollout.status, canary.revision, decision, present, state)
-        if wanted > 0 and rollout.status.state in ACTIVE:
+        carries = wanted > 0 and rollout.status.state in ACTIVE
+        if carries:
             size = await self._workload.size(rollout.service, max(1, rollout.status.weight))
             wanted = max(wanted, size.pods)
-        if wanted != present:
+        # what it is about is written on a canary that has its size already, too: a second release goes by it
+        unmarked = carries and canary.revision == rollout.status.canary and not scene.kept_size()
+        if wanted != present or unmarked:
             await self._workload.scale(rollout.service, canary, wanted)
 
     async def _ensure_service(self, rollout: Rollout) -> None:
