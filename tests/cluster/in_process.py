@@ -2,7 +2,8 @@
 
 They are put together as `phoenix serve COMPONENT --kubernetes` does it, over one set of watches. Two waits
 are shorter, so that a release takes seconds: until a router is believed to obey, and until Prometheus is
-asked anew. Nobody runs beside them, so that there is no Lease.
+asked anew. The orchestrator believes the traffic objects about the share, and no counters, which takes it ten
+seconds for each step. Nobody runs beside them, so that there is no Lease.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class InProcess:
         caches = await self._open.enter_async_context(Caches(client))
         looks = Looks(caches, client)
         await looks.synced()
-        endpoints = Endpoints({"default": [self._prometheus]}, fresh=FRESH)
+        endpoints, nowhere = Endpoints({"default": [self._prometheus]}, fresh=FRESH), Endpoints({})
         self._open.push_async_callback(endpoints.aclose)
 
         def parts() -> ClusterParts:
@@ -56,7 +57,7 @@ class InProcess:
             self._open.push_async_callback(log.close)
             return parts_of(client, looks, log, nobody, PACE)
 
-        works = (orchestrate(parts(), endpoints), validate_by(parts(), endpoints), roll_back(parts()))
+        works = (orchestrate(parts(), nowhere), validate_by(parts(), endpoints), roll_back(parts()))
         for component, work in zip(COMPONENTS, works, strict=True):
             self._running[component] = asyncio.ensure_future(work)
 

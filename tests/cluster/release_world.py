@@ -383,7 +383,11 @@ class World:
         return str((await self.condition("Stalled", name))["message"])
 
     async def describe(self) -> str:
-        status = await self.status()
+        names = [one["metadata"]["name"] for one in (await self.client.list(ROLLOUTS)).items]
+        return "\n".join([await self._described(name) for name in names])
+
+    async def _described(self, name: str) -> str:
+        status = await self.status(name)
         shown = {key: status.get(key) for key in ("state", "message", "step", "weight", "verdict", "cause")}
         return json.dumps({**shown, "seen": self.plane.weights, "conditions": status.get("conditions")})
 

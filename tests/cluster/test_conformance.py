@@ -173,7 +173,7 @@ async def test_12_a_pause_waits_for_a_person_and_a_duration_does_not(world: Worl
 @both_routers
 async def test_13_an_inconclusive_judgement_pauses(world: World) -> None:
     """Two requests a second are too few to judge by, however long a step is extended."""
-    policy = {"onNoDecision": "pause", "onHoldTimeout": "pause", "holdTimeout": "2s", "minRequests": 500}
+    policy = {"onNoDecision": "pause", "onHoldTimeout": "pause", "holdTimeout": "6s", "minRequests": 500}
     await world.set_up(policy=policy)
     world.prometheus.rate = 10.0
     await world.release("shop:2")
