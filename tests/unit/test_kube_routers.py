@@ -283,6 +283,18 @@ async def test_what_is_deleted_is_made_again_with_its_latches() -> None:
     assert setting.notices[-1].reason == "Recreated"
 
 
+async def test_a_main_ingress_with_the_mark_stays_one() -> None:
+    """Routes need the mark, and somebody gave it to an Ingress as well."""
+    setting = Setting("ingress")
+    setting.api.put(INGRESSES, shop(ROUTE, labels={ROUTE_LABEL: ROUTE}))
+    before = setting.api.see(INGRESSES, ROUTE)
+    await setting.release_at(5)
+    assert setting.share() == 5
+    await setting.another(declared=False).abort(ROUTE, "new")
+    assert setting.share() == 0
+    assert setting.api.see(INGRESSES, ROUTE) == before
+
+
 async def test_release_leaves_no_sign(setting: Setting) -> None:
     before = dict(setting.api.objects)
     await setting.release_at(40)

@@ -18,6 +18,7 @@ from phoenix_orch.traffic.kube_record import (
     MANAGER,
     OURS,
     ROUTE,
+    TRAFFIC,
     Record,
     annotations_of,
     changes,
@@ -132,6 +133,13 @@ def stable_service(main: Object, spec: IngressTraffic) -> str:
             remedy="say which one is released: `service: NAME`",
         )
     return str(found[0])
+
+
+def is_carrier(found: Object) -> bool:
+    """It is a canary Ingress, or was one. The mark alone makes a main Ingress none: with it all requests
+    would be lost."""
+    said = annotations_of(found)
+    return said.get(CANARY) == "true" or TRAFFIC in said
 
 
 def canary_service(spec: IngressTraffic, stable: str) -> str:

@@ -133,13 +133,14 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             if found is not None and refusal(found, route, claim=spec.claim) is None:
                 return found
         bearing = await reads.list(INGRESSES, self._namespace, labels=f"{ROUTE}={route}")
-        if len(bearing.items) > 1:
-            names = ", ".join(str(one["metadata"]["name"]) for one in bearing.items)
+        carriers = [one for one in bearing.items if plan.is_carrier(one)]
+        if len(carriers) > 1:
+            names = ", ".join(str(one["metadata"]["name"]) for one in carriers)
             raise Invalid(
                 f"several Ingresses bear the mark of route {route!r}: {names}",
                 remedy=f"take the label {ROUTE} from all but one",
             )
-        return {"kind": "Ingress", **bearing.items[0]} if bearing.items else None
+        return {"kind": "Ingress", **carriers[0]} if carriers else None
 
     async def _get(self, reads: Reads, name: str) -> Object | None:
         try:
