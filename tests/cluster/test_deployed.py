@@ -39,6 +39,7 @@ def test_its_own_deployments_take_a_bad_version_back(
     )
     cluster.rolled_out(namespace, NAME)
     until("Phoenix knows it", lambda: status().get("state") == "Idle", 120, told)
+    until("the shop is served", lambda: shop.answers(cluster.web_port, host) == "v1", 60, told)
     with Users(cluster.web_port, 40.0, host=host) as users:
         canary = shop.deployment(namespace, f"{NAME}-canary", image=f"{SHOP}:bad-errors")
         cluster.apply(deployed.restricted(canary))

@@ -5,11 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import httpx
 from tests.cluster.node.images import SHOP, SHOP_PORT
 from tests.cluster.node.router import GATEWAY
 
 Manifest = dict[str, Any]
 _CANARY = "nginx.ingress.kubernetes.io/canary"
+
+
+def answers(port: int, host: str) -> str:
+    """The version that a request by this name is answered by; without one the status."""
+    answer = httpx.get(f"http://127.0.0.1:{port}/", headers={"Host": host}, trust_env=False, timeout=10)
+    return str(answer.headers.get("X-Shop-Version", answer.status_code))
 
 
 def deployment(
