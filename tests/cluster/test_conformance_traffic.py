@@ -56,12 +56,14 @@ async def test_17_a_weight_changed_by_hand_is_put_back_and_reported(world: World
             ref["weight"] = 90 if ref["name"] == CANARY else 10
         changes = {"spec": {"rules": rules}}
     await world.change(world.plane.resource, world.plane.carrier, changes)
-    await world.weight(20)
-    assert world.plane.weights == [0, 20, 90, 20]
+
+    async def put_back() -> bool:
+        return world.plane.weights == [0, 20, 90, 20]
 
     async def reported() -> bool:
         return "Drift" in await world.told()
 
+    await world.until("it is put back", put_back)
     await world.until("it is reported", reported)
 
 
