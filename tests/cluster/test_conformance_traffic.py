@@ -197,6 +197,24 @@ async def test_27_two_rollouts_on_one_target_are_refused(world: World, shared: s
     await world.until("the later one goes on", goes_on)
 
 
+@only_ingress
+@pytest.mark.parametrize("tool", ["ArgoRollouts", "Flagger"])
+async def test_a_target_of_another_tool_is_refused_in_the_status(world: World, tool: str) -> None:
+    """As those tools mark a Deployment. Nothing is written on it."""
+    marks = {"rollout.argoproj.io/workload-generation": "1"} if tool == "ArgoRollouts" else {}
+    await world.apply(deployment(NAME, "shop:1", replicas=1, annotations=marks), service(), world.way())
+    if tool == "Flagger":
+        owner = {"apiVersion": "flagger.app/v1beta1", "kind": "Canary", "name": NAME, "uid": "1"}
+        primary = f"{NAME}-primary"
+        owned = deployment(primary, "shop:1", replicas=1, ownerReferences=[{**owner, "controller": True}])
+        await world.apply(owned)
+    await world.apply(world.rollout())
+    assert "is released by" in await world.stalled(f"OwnedBy{tool}")
+    found = await world.get(DEPLOYMENTS, NAME)
+    assert not any("phoenix-orch.io" in key for key in found["metadata"].get("annotations", {}))
+    assert "stable" not in await world.status()
+
+
 @only_route
 async def test_28_other_rules_and_filters_of_a_route_stay_as_they_are(world: World) -> None:
     docs = {
