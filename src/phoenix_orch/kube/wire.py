@@ -24,6 +24,7 @@ from phoenix_orch.kernel.errors import Invalid, PhoenixError
 from phoenix_orch.kube.config import Target
 from phoenix_orch.kube.errors import Call, Unanswered, Unreachable
 from phoenix_orch.kube.exec_login import ExecLogin
+from phoenix_orch.runtime.cancellation import cancellation_kept
 
 CONNECT_TIMEOUT = 3.0
 
@@ -87,7 +88,7 @@ class Wire:
 
         Raises Unreachable when it was not sent, Unanswered when it may have been.
         """
-        with self._translated(call):
+        with self._translated(call), cancellation_kept():
             async with asyncio.timeout(within):
                 response = await self._pools[pool].send(self._built(request, pool, within))
         return Answer(response.status_code, response.headers, response.content)
@@ -95,7 +96,7 @@ class Wire:
     @contextlib.asynccontextmanager
     async def stream(self, request: Request, call: Call, *, within: float) -> AsyncIterator[Streamed]:
         """Send it and give the answer as it comes; `within` seconds are for its head."""
-        with self._translated(call):
+        with self._translated(call), cancellation_kept():
             async with asyncio.timeout(within):
                 client = self._pools[Pool.WATCH]
                 response = await client.send(self._built(request, Pool.WATCH, within), stream=True)

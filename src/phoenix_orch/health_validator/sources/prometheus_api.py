@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import httpx
 
 from phoenix_orch.kernel.errors import Invalid, Retryable
+from phoenix_orch.runtime.cancellation import cancellation_kept
 
 MOST_BYTES = 64 * 1024 * 1024
 """Of one answer: half a million samples and more. A longer one is refused, not kept."""
@@ -86,14 +87,17 @@ class PrometheusApi:
         form = {"query": query, "timeout": f"{self._timeout:g}s"}
         body = bytearray()
         try:
-            async with self._http.stream("POST", f"{url}/api/v1/query", data=form, headers=headers) as answer:
-                async for piece in answer.aiter_bytes():
-                    body += piece
-                    if len(body) > MOST_BYTES:
-                        raise Invalid(
-                            f"{shown} answers {query[:80]} with more than {MOST_BYTES // 1024**2} MiB",
-                            remedy="drop labels without bound (user, full path) where it is scraped",
-                        )
+            with cancellation_kept():
+                async with self._http.stream(
+                    "POST", f"{url}/api/v1/query", data=form, headers=headers
+                ) as answer:
+                    async for piece in answer.aiter_bytes():
+                        body += piece
+                        if len(body) > MOST_BYTES:
+                            raise Invalid(
+                                f"{shown} answers {query[:80]} with more than {MOST_BYTES // 1024**2} MiB",
+                                remedy="drop labels without bound (user, full path) where it is scraped",
+                            )
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise Retryable(f"{shown}: {error or type(error).__name__}") from error
         return _read(shown, query, answer, bytes(body))

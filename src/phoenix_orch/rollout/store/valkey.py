@@ -46,6 +46,7 @@ from phoenix_orch.rollout.status import (
 )
 from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT
 from phoenix_orch.rollout.store.valkey_client import address, answered, connect, translated
+from phoenix_orch.runtime.cancellation import cancellation_kept
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
@@ -378,7 +379,8 @@ async def _heard(client: Redis, pubsub: Any, seconds: float) -> AsyncIterator[st
     heard = time.monotonic()
     pinged = False
     while True:
-        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=seconds)
+        with cancellation_kept():
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=seconds)
         now = time.monotonic()
         if message is not None:
             heard, pinged = now, False

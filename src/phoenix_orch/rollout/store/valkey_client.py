@@ -26,13 +26,13 @@ from redis.exceptions import (
 )
 
 from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Terminal
+from phoenix_orch.runtime.cancellation import cancellation_kept
 
 CONNECT_TIMEOUT = 1.0
 COMMAND_TIMEOUT = 2.0
 CALL_TIMEOUT = CONNECT_TIMEOUT + 2 * COMMAND_TIMEOUT
 """Seconds that one call may take altogether: waiting for a connection, connecting, the answer."""
-_CONNECTIONS = 64
-"""As many as are needed at once: a hundred releases do not wait for each other's answers."""
+_CONNECTIONS = 16
 
 _WRONG_LOGIN = re.compile(r"^(NOAUTH|WRONGPASS|NOPERM)\b")
 _ECHO = re.compile(r",? with args beginning with.*", re.DOTALL)
@@ -88,15 +88,10 @@ async def answered(client: Redis) -> Any:
 
     Raises Retryable, or Terminal when a key holds something that is not ours.
     """
-    task = asyncio.current_task()
-    cancelled_before = task.cancelling() if task is not None else 0
     try:
-        async with asyncio.timeout(CALL_TIMEOUT):
-            yield
-        # redis-py sends through asyncio.wait_for, which before Python 3.12 loses a cancellation that
-        # comes with the result. A control loop that misses its one cancellation never ends.
-        if task is not None and task.cancelling() > cancelled_before:
-            raise asyncio.CancelledError
+        with cancellation_kept():
+            async with asyncio.timeout(CALL_TIMEOUT):
+                yield
     except (RedisError, OSError) as error:  # TimeoutError is an OSError
         raise translated(error, client) from None  # the original may repeat the password
 
