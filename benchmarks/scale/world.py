@@ -187,14 +187,14 @@ async def copies(client: KubeClient, numbers: Iterable[int], progress: Callable[
     """More of the first, at rest as it is."""
     first = {kind: await client.get(kind, FIRST) for kind in (ROLLOUTS, DEPLOYMENTS, SERVICES, INGRESSES)}
     carrier = await client.get(INGRESSES, f"{FIRST}-canary")
-    before = revision(first[DEPLOYMENTS]["spec"]["template"], {}).id
+    before = revision(first[DEPLOYMENTS]["spec"]["template"], {})
     done = 0
 
     async def one(number: int) -> None:
         nonlocal done
         name = name_of(number)
-        after = revision(template(name, "web:1"), {}).id
-        words = [(FIRST, name), (before, after)]
+        after = revision(template(name, "web:1"), {})
+        words = [(FIRST, name), (before.id, after.id), (before.template, after.template)]
         made = await client.create(ROLLOUTS, bare(renamed(first[ROLLOUTS], words)))
         made["status"] = renamed(first[ROLLOUTS]["status"], words)
         await client.replace(ROLLOUTS, made, subresource="status")

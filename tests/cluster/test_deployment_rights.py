@@ -62,10 +62,8 @@ async def _put_a_service_right(world: World, workload: KubernetesWorkload) -> No
     await world.kubectl("patch", "service", "shop-canary", "-p", '{"spec": {"sessionAffinity": "ClientIP"}}')
 
     async def affinity(wanted: str) -> bool:
-        found = world.watches.around[NAMESPACE].services
-        return {"shop-canary": wanted}.items() <= {
-            one["metadata"]["name"]: one["spec"]["sessionAffinity"] for one in found
-        }.items()
+        found = world.watches.around.service(NAMESPACE, "shop-canary")
+        return found is not None and found["spec"]["sessionAffinity"] == wanted
 
     await until(lambda: affinity("ClientIP"), why="the changed Service")
     await step(lambda: workload.ensure_service(SERVICE, "shop"))

@@ -285,7 +285,8 @@ async def roll_back(parts: ClusterParts) -> None:
             return ()
         try:
             one = parts.rollouts.named(rollout.name)
-            services = parts.view.scene(one).around.services
+            named = (one.spec.service, one.spec.canary_service)
+            services = [each for name in named if (each := parts.view.service(one, name)) is not None]
         except NotFound:  # whatever else speaks against the revision is judged all the same
             return ()
         found = check_target(one, rollout.status, revision, services)

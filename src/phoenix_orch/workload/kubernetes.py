@@ -237,7 +237,7 @@ class KubernetesWorkload:
         """
         spec = self._spec(service)
         scene = self._scene(spec)
-        of_stable = scene.around.service(stable_service)
+        of_stable = self._watches.around.service(spec.namespace, stable_service)
         if scene.canary is None or of_stable is None:
             missing = f"Service {stable_service}" if scene.canary is not None else f"Deployment {spec.canary}"
             raise NotFound(f"there is no {missing} in namespace {spec.namespace}", remedy="apply it")
@@ -248,7 +248,7 @@ class KubernetesWorkload:
             rollout=spec.rollout.name,
             around=scene.around,
         )
-        found = scene.around.service(name_of(made))
+        found = self._watches.around.service(spec.namespace, name_of(made))
         if found is None:
             await self._writes.create(SERVICES, made)
         else:
@@ -336,7 +336,7 @@ class KubernetesWorkload:
         """
         spec = self._spec(service)
         scene = self._scene(spec)
-        for found in scene.around.services:
+        for found in self._watches.around.services_for(spec.namespace, spec.rollout.name):
             if is_ours(found, spec.rollout.name):
                 await self._writes.delete(SERVICES, found)
         if scene.canary is not None and is_ours(scene.canary, spec.rollout.name):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from phoenix_orch.kernel.errors import NotFound
@@ -22,16 +22,24 @@ from phoenix_orch.kube.resources import (
     REPLICA_SETS,
     SECRETS,
     SERVICES,
-    Key,
     Object,
     Resource,
     key_of,
 )
+from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.health import CANNOT_START
-from phoenix_orch.workload.deployment.manifest import Manifest, at, controller, items, uid_of
+from phoenix_orch.workload.deployment.manifest import (
+    Manifest,
+    at,
+    controller,
+    items,
+    labels,
+    mapping,
+    uid_of,
+)
 from phoenix_orch.workload.deployment.revision import Reference, digested
 from phoenix_orch.workload.deployment.scene import Scene, needed
-from phoenix_orch.workload.deployment.selectors import Surroundings
+from phoenix_orch.workload.deployment.selectors import Surroundings, service_selector
 
 CATCHING_UP = 5.0
 """Seconds a write waits until the watch shows it. Later reads may be old then; writes stay conditional."""
@@ -59,23 +67,51 @@ def _scaled(found: Object) -> tuple[str]:
     return (f"{key_of(found).namespace}/{at(found, 'spec', 'scaleTargetRef', 'name')}",)
 
 
+def _selected(found: Object, selector: Manifest | None) -> tuple[str, ...]:
+    """One of the labels that selected pods must have, with the namespace; none where there is no selector."""
+    if selector is None:
+        return ()
+    return (_label(key_of(found).namespace, min(mapping(selector, "matchLabels").items(), default=_ANY)),)
+
+
+def _label(namespace: str, pair: tuple[str, str]) -> str:
+    return f"{namespace}/{'='.join(pair)}"
+
+
+_ANY = ("", "")
+"""Of selectors that ask for no label's value."""
+
+
+def _of_service(found: Object) -> tuple[str, ...]:
+    made_for = labels(found).get(marks.ROLLOUT)
+    ours = (f"rollout {key_of(found).namespace}/{made_for}",) if made_for is not None else ()
+    return (*_selected(found, service_selector(found)), *ours)
+
+
+def _of_budget(found: Object) -> tuple[str, ...]:
+    return _selected(found, mapping(found, "spec", "selector"))
+
+
 class Around:
-    """What selects pods, by namespace: put together anew only after one of those has changed."""
+    """What selects pods, found by the labels of those."""
 
     def __init__(self, services: Cache, budgets: Cache) -> None:
-        self._services = Index(services, _namespace)
-        self._budgets = Index(budgets, _namespace)
-        self._made: dict[str, Surroundings] = {}
-        for cache in (services, budgets):
-            cache.subscribe(self._forget)
+        self._named = services
+        self._services = Index(services, _of_service)
+        self._budgets = Index(budgets, _of_budget)
 
-    def _forget(self, key: Key) -> None:
-        self._made.pop(key.namespace, None)
+    def service(self, namespace: str, name: str) -> Object | None:
+        return self._named.get(name, namespace)
 
-    def __getitem__(self, namespace: str) -> Surroundings:
-        if namespace not in self._made:
-            self._made[namespace] = Surroundings(self._services[namespace], self._budgets[namespace])
-        return self._made[namespace]
+    def services_for(self, namespace: str, rollout: str) -> list[Object]:
+        """Those that are marked as made for a Rollout."""
+        return self._services[f"rollout {namespace}/{rollout}"]
+
+    def pods_with(self, namespace: str, *pod_labels: Mapping[str, str]) -> Surroundings:
+        """All that may select pods with these labels, and some that do not."""
+        pairs = {_ANY, *(pair for one in pod_labels for pair in one.items())}
+        words = [_label(namespace, pair) for pair in pairs]
+        return Surroundings(self._services.having(words), self._budgets.having(words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +178,7 @@ class Watches:
             canary=canary,
             replica_sets=sets,
             pods=[pod for one in sets for pod in self.pods[uid_of(one)]],
-            around=self.around[namespace],
+            around=self.around.pods_with(namespace, *(labels(one["spec"]["template"]) for one in both)),
             autoscalers=[
                 scaler
                 for name in (stable_name, canary_name)

@@ -126,7 +126,7 @@ class DeploymentHands:
         scene = self._view.scene(one)
         if scene.canary is None:
             return
-        found = scene.around.service(one.spec.canary_service)
+        found = self._view.service(one, one.spec.canary_service)
         if found is not None and not _made_by_phoenix(found):
             return
         made = await self._workload.ensure_service(rollout.service, one.spec.service)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.resources import Object
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.workload.deployment.manifest import name_of, owned_by
 from phoenix_orch.workload.deployment.scene import Scene
@@ -23,6 +24,10 @@ class ClusterView:
     def scene(self, one: Declared) -> Scene:
         """Everything of one Rollout's Deployments. Raises NotFound where stable is missing."""
         return self._watches.scene(one.namespace, one.spec.workload.name, one.spec.canary_name)
+
+    def service(self, one: Declared, name: str) -> Object | None:
+        """A Service beside the Deployment of a Rollout."""
+        return self._watches.around.service(one.namespace, name)
 
     async def state(self, service: str) -> WorkloadState:
         one = self._rollouts.of_service(service)

@@ -273,7 +273,7 @@ class KubernetesStore:
 
     async def _read_through(self, name: str) -> None:
         """Before reading the log: what is on its way there arrives. Raises Retryable."""
-        found = await self._found(name)
+        found = await self._known(name) or await self._found(name)
         if found is not None:
             await self._flush(found)
 

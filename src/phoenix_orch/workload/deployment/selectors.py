@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.manifest import (
@@ -72,55 +70,27 @@ class Identity:
         return frozenset(self.stable) | frozenset(self.canary)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What else selects pods in the namespace. Made once and asked for thousands of Deployments."""
+    """What else selects pods in the namespace."""
 
     services: Sequence[Manifest] = ()
     budgets: Sequence[Manifest] = ()
 
-    def service(self, name: str) -> Manifest | None:
-        return self._named.get(name)
-
     def selecting(self, pod_labels: Mapping[str, str]) -> Iterator[tuple[str, Manifest]]:
-        """Name and selector of each that selects these pods, Services first.
+        """Name and selector of each that selects these pods.
 
         Services that carry no traffic, as their owner says, are left out.
         """
-        likely = chain(*(self._by_label.get(pair, ()) for pair in (_ANY, *pod_labels.items())))
-        found = (one for one in likely if selects(one.selector, pod_labels))
-        yield from ((one.what, one.selector) for one in sorted(found, key=lambda one: one.place))
-
-    @cached_property
-    def _named(self) -> Mapping[str, Manifest]:
-        return {name_of(one): one for one in self.services}
-
-    @cached_property
-    def _by_label(self) -> Mapping[tuple[str, str], list[_Selecting]]:
-        """Each under one of the labels that its pods must have."""
-        found: dict[tuple[str, str], list[_Selecting]] = {}
-        for place, (what, selector) in enumerate(self._all()):
-            pair = min(mapping(selector, "matchLabels").items(), default=_ANY)
-            found.setdefault(pair, []).append(_Selecting(place, what, selector))
-        return found
-
-    def _all(self) -> Iterator[tuple[str, Manifest]]:
         for service in self.services:
             selector = service_selector(service)
-            if selector is not None and annotation(service, marks.SELECTS_BOTH) != "true":
+            traffic = annotation(service, marks.SELECTS_BOTH) != "true"
+            if selector is not None and traffic and selects(selector, pod_labels):
                 yield f"Service {name_of(service)}", selector
         for budget in self.budgets:
-            yield f"PodDisruptionBudget {name_of(budget)}", mapping(budget, "spec", "selector")
-
-
-class _Selecting(NamedTuple):
-    place: int
-    what: str
-    selector: Manifest
-
-
-_ANY = ("", "")
-"""Under it are those that ask for no label's value."""
+            selector = mapping(budget, "spec", "selector")
+            if selects(selector, pod_labels):
+                yield f"PodDisruptionBudget {name_of(budget)}", selector
 
 
 NOTHING_AROUND = Surroundings()
