@@ -12,6 +12,7 @@ BENCHMARKS = (
     ("-m", "benchmarks.zero_loss"),
     ("-m", "benchmarks.footprint"),
     ("-m", "benchmarks.many_services"),
+    ("-m", "benchmarks.scale_kubernetes"),
     ("-m", "benchmarks.kube_cache", "--json", "benchmarks/results/kube_cache.json"),
     ("benchmarks/demo_outcomes.py",),
     ("-m", "benchmarks.judge"),
