@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, Self
 
-import httpx
 from tests.cluster import programs, rollouts
-from tests.cluster.node import shop
+from tests.cluster.node import router, shop
 from tests.cluster.node.cluster import NodeCluster
 from tests.cluster.node.images import SHOP
 from tests.cluster.serving import until
+from tests.faults.story_users import Account
 
 RATE = 40.0
 START_SECONDS = 240.0
@@ -33,22 +33,24 @@ SPEC: dict[str, Any] = {
     "evidence": {"interval": "5s", "window": "15s"},
     "policy": {"bake": "10s", "earlyAdvance": False},
 }
-_SERVICE = re.compile(r"^traefik_service_requests_total\{(?P<labels>.*)\} (?P<count>\S+)$", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
+NOBODY = "nobody"
+"""Whom the router asks for a Service without a ready pod."""
 
 
 class Stage:
     """One Deployment with a Rollout, served by Traefik."""
 
-    def __init__(self, cluster: NodeCluster, namespace: str, router: str = INGRESS) -> None:
+    def __init__(self, cluster: NodeCluster, namespace: str, kind: str = INGRESS) -> None:
+        """`kind`: of what carries the weight, as a Rollout's spec names it."""
         self.cluster = cluster
         self.namespace = namespace
-        self.router = router
+        self.kind = kind
         self.host = f"web.{namespace}"
+        self._log = router.access_log(cluster.folder)
 
     def set_up(self) -> None:
         rollouts.define(self.cluster)
-        if self.router == INGRESS:
+        if self.kind == INGRESS:
             way = shop.ingress(self.namespace, NAME, host=self.host)
         else:
             way = shop.http_route(self.namespace, NAME, host=self.host, weights={NAME: 1})
@@ -61,10 +63,11 @@ class Stage:
         self.judge_by()
         self.cluster.rolled_out(self.namespace, NAME)
         until("the shop is served", lambda: self.version() == "v1", 120, self.describe)
+        self._set_up_at = self._log.stat().st_size
 
     def judge_by(self, **changes: Any) -> None:
         """Apply the Rollout with these fields of its spec."""
-        spec = {**SPEC, "traffic": {self.router: NAME}, **changes}
+        spec = {**SPEC, "traffic": {self.kind: NAME}, **changes}
         self.cluster.apply(rollouts.manifest(spec, NAME, self.namespace))
 
     def release(self, tag: str, **of_the_shop: Any) -> None:
@@ -86,7 +89,7 @@ class Stage:
 
     def carrier(self) -> Any:
         """The metadata of what carries the weight."""
-        kind, name = ("ingress", CANARY) if self.router == INGRESS else ("httproute", NAME)
+        kind, name = ("ingress", CANARY) if self.kind == INGRESS else ("httproute", NAME)
         return self.get(kind, name)["metadata"]
 
     def weight(self) -> str:
@@ -100,15 +103,27 @@ class Stage:
     def replicas(self, name: str) -> int:
         return int(self.get("deployment", name)["spec"]["replicas"])
 
-    def failures(self) -> Counter[str]:
-        """Requests that the router answered with 5xx, by the Service they were for: who failed them."""
-        url = f"http://127.0.0.1:{self.cluster.metrics_port}/metrics"
-        found: Counter[str] = Counter()
-        for series in _SERVICE.finditer(httpx.get(url, trust_env=False, timeout=10).text):
-            labels = dict(_LABEL.findall(series["labels"]))
-            if self.namespace in labels["service"] and labels["code"].startswith("5"):
-                of = CANARY if CANARY in labels["service"] else NAME
-                found[of] += int(float(series["count"]))
+    def failures(self, account: Account) -> Counter[str]:
+        """Requests that the router answered with 5xx since the stage was set up, by who was to answer them.
+
+        The router's log has every request: that is waited for, by what its users have counted."""
+
+        def complete() -> bool:
+            by = _by_who(self._answers())
+            return by.total() >= account.answered and by[NAME] >= account.by_version["v1"]
+
+        until("the router has logged what users saw", complete, 30, lambda: str(self._answers()))
+        return _by_who({one: count for one, count in self._answers().items() if one[1] >= 500})
+
+    def _answers(self) -> Counter[tuple[str, int]]:
+        """How many the router gave, by who was asked (NAME, CANARY or NOBODY) and the status."""
+        with self._log.open() as log:
+            log.seek(self._set_up_at)
+            lines = log.read().rpartition("\n")[0].splitlines()
+        found = Counter[tuple[str, int]]()
+        for request in map(json.loads, lines):
+            if request["RequestHost"] == self.host:
+                found[_asked(request.get("ServiceName", "")), request["DownstreamStatus"]] += 1
         return found
 
     def phoenix(self, *words: str, status: int = 0) -> str:
@@ -127,6 +142,20 @@ class Stage:
     def describe(self) -> str:
         pods = self.cluster.kubectl("get", "pods", "-n", self.namespace, "-o", "wide")
         return f"{json.dumps(self.status(), indent=1)}\n{pods}"
+
+
+def _by_who(answers: Mapping[tuple[str, int], int]) -> Counter[str]:
+    found = Counter[str]()
+    for (who, _), count in answers.items():
+        found[who] += count
+    return found
+
+
+def _asked(service: str) -> str:
+    """Traefik's names of Services contain those of the cluster, or for an Ingress the canary's suffix."""
+    if not service:
+        return NOBODY
+    return CANARY if "-canary" in service else NAME
 
 
 class Watch:

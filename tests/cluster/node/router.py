@@ -18,6 +18,7 @@ WEB_PORT, METRICS_PORT = 80, 8082
 GATEWAY = {"name": "web", "namespace": "gateway"}
 """The parent that routes of every namespace may name."""
 _THROTTLE = "500ms"
+_ACCESS_FIELDS = ("RequestHost", "ServiceName", "DownstreamStatus")
 
 
 def program() -> Path:
@@ -29,7 +30,14 @@ def program() -> Path:
     return Path(found)
 
 
-def settings() -> dict[str, Any]:
+def access_log(folder: Path) -> Path:
+    """A line of JSON for every request, written when it has been answered.
+
+    Metrics are no account: Traefik drops the series of a Service that is in no route any more."""
+    return folder / "access.log"
+
+
+def settings(folder: Path) -> dict[str, Any]:
     return {
         "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
         "entryPoints": {
@@ -49,12 +57,17 @@ def settings() -> dict[str, Any]:
             "kubernetesGateway": {"throttleDuration": _THROTTLE, "statusAddress": {"ip": ADDRESS}},
         },
         "log": {"level": "INFO", "noColor": True},
+        "accessLog": {
+            "filePath": str(access_log(folder)),
+            "format": "json",
+            "fields": {"defaultMode": "drop", "names": dict.fromkeys(_ACCESS_FIELDS, "keep")},
+        },
     }
 
 
 def write(folder: Path) -> Path:
     path = folder / "traefik.yaml"
-    path.write_text(json.dumps(settings(), indent=1), "utf-8")  # JSON is YAML
+    path.write_text(json.dumps(settings(folder), indent=1), "utf-8")  # JSON is YAML
     return path
 
 
