@@ -9,8 +9,10 @@ import pytest
 from tests.unit.controller_setting import SHOP, World, revision
 
 from phoenix_orch.health_validator.observation import VerdictKind
+from phoenix_orch.kernel.clock import ManualClock
 from phoenix_orch.kernel.errors import Conflict, Unavailable
-from phoenix_orch.rollout.status import CommandKind, Outcome, State
+from phoenix_orch.rollout.controller import asks_nothing
+from phoenix_orch.rollout.status import Command, CommandKind, Outcome, Rollout, State, Status
 from phoenix_orch.workload.workload import InstanceState
 
 pytestmark = pytest.mark.anyio
@@ -44,6 +46,20 @@ async def test_a_bad_verdict_takes_the_release_back_and_the_history_says_why(wor
     (release,) = await world.store.history(SHOP)
     assert (release.outcome, release.version) == (Outcome.ROLLED_BACK, "2")
     assert release.verification is not None
+
+
+def standing(state: State, target: str, canary: str | None = None) -> Rollout:
+    status = Status(state=state, stable=OLD, canary=canary)
+    return Rollout(name=SHOP, service=SHOP, route=SHOP, target=target, status=status)
+
+
+def test_a_rollout_asks_for_something_while_a_release_is_on_its_way_or_wanted() -> None:
+    at_rest, taken_back = standing(State.IDLE, OLD), standing(State.ROLLED_BACK, NEW, NEW)
+    assert all(map(asks_nothing, (at_rest, taken_back, standing(State.INITIALIZING, OLD))))
+    retry = Command(id="retry", kind=CommandKind.RETRY, actor="operator", at=ManualClock().now())
+    told = taken_back.model_copy(update={"commands": (retry,)})
+    wanted, under_way = standing(State.IDLE, NEW), standing(State.PROGRESSING, NEW, NEW)
+    assert not any(map(asks_nothing, (wanted, told, under_way)))
 
 
 async def test_verification_runs_once_for_a_release(world: World) -> None:

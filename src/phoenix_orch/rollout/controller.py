@@ -43,6 +43,16 @@ _QUIET = RESTING | {State.INITIALIZING}
 """No release is on its way."""
 
 
+def asks_nothing(rollout: Rollout) -> bool:
+    """Nothing is on its way, and nobody waits for something to begin. Pure."""
+    status = rollout.status
+    if status.state is State.INITIALIZING:
+        return True
+    return (
+        status.state in RESTING and not rollout.commands and rollout.target in {status.stable, status.canary}
+    )
+
+
 class RolloutController:
     """Drives every rollout of the store. `run` until cancelled, or `reconcile` one by hand."""
 
@@ -64,6 +74,8 @@ class RolloutController:
         self._workload = workload
         self._clock = clock
         self._known: dict[str, Rollout] = {}
+        self._listed: dict[str, Rollout] = {}
+        """As the store had them when it was last asked for all."""
         self._unsaved: dict[str, Unsaved] = {}
         self._hands = hands
         self._drift = Drift()
@@ -104,17 +116,19 @@ class RolloutController:
     async def _names(self) -> list[str]:
         """All rollouts; those known last while the store is away."""
         try:
-            names = [rollout.name for rollout in await self._store.rollouts()]
+            self._listed = {rollout.name: rollout for rollout in await self._store.rollouts()}
         except PhoenixError as error:
             self._faults.tell("store", error=error)
             return list(self._known)
         self._faults.mended("store")
-        for gone in set(self._known) - set(names):
+        for gone in self._known.keys() - self._listed.keys():
             self._forget(self._known.pop(gone))
-        return names
+        return list(self._listed)
 
     def _is_quiet(self, name: str) -> bool:
-        return name not in self._known or self._known[name].status.state in _QUIET
+        if name in self._known:
+            return self._known[name].status.state in _QUIET
+        return name not in self._listed or asks_nothing(self._listed[name])
 
     async def _guarded(self, name: str) -> timedelta:
         """One pass that stops no other one, whatever it meets."""

@@ -22,7 +22,7 @@ from phoenix_orch.orchestrator.cluster.stalls import Stalls
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.cluster.wish import Standing, Wish, wish
 from phoenix_orch.rollout.passes import BREATH, Passes
-from phoenix_orch.rollout.status import Command, CommandKind, Event, Rollout
+from phoenix_orch.rollout.status import RESTING, Command, CommandKind, Event, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.workload.deployment import marks
@@ -71,7 +71,7 @@ class Following:
         self._clock = clock
         self._changed = changed
         self._faults = Faults(structlog.get_logger("phoenix.rollouts"))
-        self._passes = Passes(self._names, self._guarded, lambda _: True)
+        self._passes = Passes(self._names, self._guarded, self._is_quiet)
         self._watches = watches
 
     def wake(self, name: str) -> None:
@@ -95,6 +95,16 @@ class Following:
         if not self._forsaken.done:
             await self._forsaken.look(uids, {one.rollout.service for one in there})
         return [one.name for one in there]
+
+    def _is_quiet(self, name: str) -> bool:
+        """No release is on its way, and the canary wants no pods, which would ask for one."""
+        try:
+            one = self._rollouts.named(name)
+        except NotFound:
+            return True
+        canary = self._watches.deployments.get(one.spec.canary_name, one.namespace)
+        resting = one.rollout.status.state in RESTING | {State.INITIALIZING}
+        return resting and (canary is None or replicas_of(canary) == 0)
 
     async def _guarded(self, name: str) -> timedelta:
         hindered: PhoenixError | None = None
