@@ -1,15 +1,11 @@
-"""`phoenix rollout explain`: one sentence, four numbers, one picture."""
+"""What `phoenix rollout explain` shows: one sentence, four numbers, one picture."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from phoenix_orch.cli import chart_terminal, pages, records
-from phoenix_orch.cli.cluster_options import or_in_cluster
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, RolloutName
+from phoenix_orch.cli.options import Output
 from phoenix_orch.cli.output import columns, emit, say, span, width
 from phoenix_orch.cli.progress import working
 from phoenix_orch.cli.reaching import reading
@@ -33,32 +29,17 @@ PLAIN_WIDTH = 100
 """Columns where standard output is no terminal."""
 
 
-@or_in_cluster(log=True)
-def explain(  # noqa: PLR0917 - one parameter for each option
-    name: RolloutName,
-    release: Annotated[
-        int | None,
-        typer.Option("--release", metavar="N", min=1, help="This release; left out: the last one."),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(
-            "--metric",
-            metavar="M",
-            help="Draw errorRate, latencyP95, latencyP99 or abandonmentRate.",
-            show_default="the one blamed most",
-        ),
-    ] = None,
-    chart: Annotated[
-        Path | None,
-        typer.Option("--chart", metavar="FILE", help="Write the picture as .png or .svg."),
-    ] = None,
-    output: OutputOption = Output.TABLE,
-    data_dir: DataDir = UNSET,
+def show(
+    there: Access | None,
+    data_dir: Path,
+    name: str,
     *,
-    there: Access | None = None,
+    release: int | None,
+    metric: str | None,
+    chart: Path | None,
+    output: Output,
 ) -> None:
-    """Why a release stands where it stands: a sentence, numbers, a picture."""
+    """Of one release, the last where none is named; `chart`: a file to draw the picture in."""
     if chart is not None:
         from phoenix_orch.cli import chart_file  # noqa: PLC0415 - draws with an extra
 

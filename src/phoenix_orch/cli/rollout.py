@@ -5,22 +5,14 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from phoenix_orch.cli import (
-    aborting,
-    cluster,
-    cluster_options,
-    following,
-    obeying,
-    pages,
-    reaching,
-    tables,
-)
+from phoenix_orch.cli import cluster, cluster_options, reaching
 from phoenix_orch.cli.cluster_options import or_in_cluster
-from phoenix_orch.cli.explaining import explain
+from phoenix_orch.cli.explain import explain
+from phoenix_orch.cli.later import Later
 from phoenix_orch.cli.observing import observations
 from phoenix_orch.cli.options import (
     UNSET,
@@ -41,6 +33,13 @@ from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.rollout.commands import typed
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.workload.spec import has_port
+
+if TYPE_CHECKING:
+    from phoenix_orch.cli import aborting, following, obeying, pages, tables
+else:
+    aborting, following, obeying, pages, tables = map(
+        Later, ("aborting", "following", "obeying", "pages", "tables")
+    )
 
 app = typer.Typer(
     name="rollout",

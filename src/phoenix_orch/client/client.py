@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 from pydantic import TypeAdapter, ValidationError
@@ -16,10 +16,12 @@ from phoenix_orch.client.problems import raise_problem
 from phoenix_orch.client.transport import Answer, NobodyListens, NotAllowed, ask
 from phoenix_orch.health_validator.observation import Observation, Verdict
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable, Terminal, Unavailable
-from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.limits import LARGEST_BODY
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
+
+if TYPE_CHECKING:
+    from phoenix_orch.orchestrator.config import PhoenixFile  # half a second
 
 T = TypeVar("T")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from phoenix_orch.kernel.clock import RealClock
 from phoenix_orch.kernel.errors import NotFound, Terminal
@@ -18,9 +19,11 @@ from phoenix_orch.rollout.kubernetes_status import KubernetesStatus
 from phoenix_orch.rollout.store import kubernetes_record as record
 from phoenix_orch.rollout.store.kubernetes import KubernetesStore
 from phoenix_orch.rollout.store.memory import MemoryStore
-from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.workload.deployment.scene import Scene
 from phoenix_orch.workload.kubernetes_once import scene_now
+
+if TYPE_CHECKING:
+    from phoenix_orch.rollout.store.valkey import ValkeyStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +87,18 @@ async def reached(access: Access) -> AsyncIterator[Reach]:
     """Connects at the first question. Raises Invalid for what cannot be the way to a cluster."""
     target = load(access.kubeconfig, context=access.context, namespace=access.namespace)
     async with KubeClient(target, component="person") as client:
-        log = None
-        if access.store is not None:
-            log = ValkeyStore(access.store, prefix=log_prefix(client.namespace))
+        log = _log(access.store, client.namespace) if access.store is not None else None
         try:
             yield Reach(client, log)
         finally:
             if log is not None:
                 await log.close()
+
+
+def _log(url: str, namespace: str) -> ValkeyStore:
+    from phoenix_orch.rollout.store.valkey import ValkeyStore  # noqa: PLC0415 - slow, and an abort needs none
+
+    return ValkeyStore(url, prefix=log_prefix(namespace))
 
 
 def log_prefix(namespace: str) -> str:
