@@ -11,9 +11,7 @@ import typer
 
 from phoenix_orch.cli import cluster, cluster_options, reaching
 from phoenix_orch.cli.cluster_options import or_in_cluster
-from phoenix_orch.cli.explain import explain
 from phoenix_orch.cli.later import Later
-from phoenix_orch.cli.observing import observations
 from phoenix_orch.cli.options import (
     UNSET,
     DataDir,
@@ -26,6 +24,7 @@ from phoenix_orch.cli.options import (
 )
 from phoenix_orch.cli.output import changes, emit, say
 from phoenix_orch.cli.reaching import reading
+from phoenix_orch.cli.recorded import explain, observations
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
 from phoenix_orch.kernel.units import parse_duration
