@@ -96,6 +96,28 @@ async def test_an_object_that_was_lost_with_its_copy_gets_its_latches_back(
     assert [event.revision for event in told] == [NEW]
 
 
+@pytest.mark.parametrize("restarted", [True, False])
+async def test_an_object_that_is_made_again_while_rolling_back_is_born_latched(
+    world: World, monkeypatch: pytest.MonkeyPatch, restarted: bool
+) -> None:
+    await world.progressing()
+    world.router.delete(SHOP)
+    await world.judge(VerdictKind.ROLLBACK)
+    written: list[TrafficState] = []
+    write = world.router.write
+
+    async def noted(state: TrafficState) -> TrafficState:
+        written.append(await write(state))
+        return written[-1]
+
+    monkeypatch.setattr(world.router, "write", noted)
+    if restarted:
+        world.restarted()
+    await world.until(State.ROLLED_BACK)
+    assert [(state.aborted, state.weight) for state in written[:1]] == [((NEW,), 0)]
+    assert (await world.router.read(SHOP)).stable.revision == OLD
+
+
 async def test_an_earlier_latch_comes_back_as_well(world: World) -> None:
     await rolled_back(world)
     await world.want("3")

@@ -182,7 +182,7 @@ class RolloutController:
         if decision.traffic is None:
             self._faults.mended(name, "steering")
         elif workload is not None:
-            steering = self._steer(rollout, decision.traffic, state, workload)
+            steering = self._steer(rollout, decision.traffic, decision.abort, state, workload)
             state = await self._attempt(name, "steering", steering) or state
         if workload is not None and (state is not None or observed.traffic_missing):
             await self._attempt(name, "release", self._hands.release(rollout, state, workload))
@@ -397,11 +397,18 @@ class RolloutController:
         self,
         rollout: Rollout,
         wanted: TrafficWanted,
+        abort: str | None,
         state: TrafficState | None,
         workload: WorkloadState,
     ) -> TrafficState | None:
-        """Write the traffic object if it differs from what is wanted; conditional on what was read."""
+        """Write the traffic object if it differs from what is wanted; conditional on what was read.
+
+        `abort`: there was no object to latch this revision on; the one that is made is born with the latch.
+        """
         following = await self._hands.steered(rollout, wanted, state, workload)
+        if following is not None and abort is not None and abort != wanted.stable:
+            latched = tuple(dict.fromkeys((*following.aborted, abort)))
+            following = following.model_copy(update={"aborted": latched})
         if following is None or following == state:
             if state is not None:
                 self._drift.wrote(state)

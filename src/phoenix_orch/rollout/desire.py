@@ -14,7 +14,7 @@ def desire(turn: Turn) -> Decision:
     """Read the wanted world off the status.
 
     An abort leaves no room for any other traffic write, unless there is no object to latch: then it is
-    made first, without the canary, and latched on the next turn.
+    made, without the canary and with the latch.
     """
     status = turn.status
     abort = _wanted_abort(turn)
