@@ -30,7 +30,7 @@ from phoenix_orch.kube.resources import (
     Resource,
 )
 from phoenix_orch.orchestrator.kubernetes import Pace
-from phoenix_orch.testing.api_faults import WRITES, Answer, Asked, Hang, Meanwhile, Rule
+from phoenix_orch.testing.api_faults import WRITES, Answer, Asked, Hang, Meanwhile, Rule, Slow
 from phoenix_orch.testing.api_faults import Fault as ApiFault
 from phoenix_orch.testing.faulty_api_server import FaultyApiServer
 from phoenix_orch.traffic.kube_record import TRAFFIC
@@ -217,15 +217,19 @@ async def play(
     router: str,
     call: str = "",
     fault: Fault | None = None,
+    slowed: int = 0,
 ) -> Outcome:
-    """One release. Without a `call` nothing goes wrong."""
+    """One release. Without a `call` nothing goes wrong. `slowed`: other than 0, calls take longer at random,
+    each number its own way, so that the processes meet each other at other moments."""
     async with AsyncExitStack() as stack:
         stage = await stack.enter_async_context(a_stage(cluster, router))
         strike = _Strike(stage, call, fault)
         kubeconfigs = {}
         for component in COMPONENTS:
-            server = await stack.enter_async_context(FaultyApiServer(stage.kube.target))
+            server = await stack.enter_async_context(FaultyApiServer(stage.kube.target, seed=slowed))
             strike.arm(server, component)
+            if slowed:
+                slow_down(server)
             path = folder / f"{stage.namespace}-{component}.kubeconfig"
             kubeconfigs[component] = kubeconfig_of(server.target, path)
         orders = Orders(
@@ -239,18 +243,39 @@ async def play(
             await asyncio.wait([killer])
 
 
+def slow_down(server: FaultyApiServer) -> None:
+    """Some calls take half a second more, some a second. Leases are left alone: nobody loses office."""
+    for share, seconds in ((0.25, 0.5), (0.1, 1.0)):
+        server.inject(
+            Slow(seconds),
+            times=10**6,
+            share=share,
+            where=lambda asked: asked.verb != "watch" and asked.resource != LEASES.plural,
+        )
+
+
 async def _life(orders: Orders, strike: _Strike, fault: Fault | None) -> None:
     """A process until cancelled; where the fault says so it is killed at the call, and another begins."""
-    process = await asyncio.to_thread(Process, orders)
+    process = await _begun(orders)
     try:
         if fault in {Fault.KILL_BEFORE, Fault.KILL_AFTER}:
             while not strike.held:
                 await asyncio.sleep(0.005)
             process.kill()
-            process = await asyncio.to_thread(Process, orders)
+            process = await _begun(orders)
         await asyncio.Event().wait()
     finally:
         process.kill()
+
+
+async def _begun(orders: Orders) -> Process:
+    """A process that runs; none when cancelled meanwhile."""
+    beginning = asyncio.create_task(asyncio.to_thread(Process, orders))
+    try:
+        return await asyncio.shield(beginning)
+    except asyncio.CancelledError:
+        (await beginning).kill()
+        raise
 
 
 async def _watched(

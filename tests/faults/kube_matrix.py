@@ -1,15 +1,16 @@
 """The fault matrix of a cluster: which calls a release makes, and what came of each fault at each of them.
 
-    python -m tests.faults.kube_matrix calls [I/N] # record the calls of releases without a fault
-    python -m tests.faults.kube_matrix run [I/N]   # play every case without an outcome, or a part
-    python -m tests.faults.kube_matrix page        # write docs/reference/fault-matrix.md
+    python -m tests.faults.kube_matrix calls [I/N]              # record the calls of releases without faults
+    python -m tests.faults.kube_matrix run [I/N] [--at-once K]  # play every case without an outcome
+    python -m tests.faults.kube_matrix page                     # write docs/reference/fault-matrix.md
 
-Calls and outcomes are in `kube_calls.json` and `kube_outcomes.json`. One `run` plays some releases side by
-side on one API server; several may run at once, each with its part: `run 1/3`, `run 2/3`, `run 3/3`.
+Calls and outcomes are in `kube_calls.json` and `kube_outcomes.json`. One `run` plays K releases side by side
+on one API server; several may run at once, each with its part: `run 1/3`, `run 2/3`, `run 3/3`.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import fcntl
@@ -18,10 +19,12 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.cluster import given
 from tests.cluster.kubectl import Cluster
+from tests.ending import end_in_order
 from tests.faults.kube_case import Fault, Outcome, Story, endings, faults_of, play
 from tests.faults.kube_page import PAGE, render
 from tests.faults.kube_stage import HTTP_ROUTE, INGRESS, ROUTERS
@@ -31,7 +34,8 @@ from phoenix_orch.testing.api_faults import WRITES
 
 CALLS = Path(__file__).with_name("kube_calls.json")
 OUTCOMES = Path(__file__).with_name("kube_outcomes.json")
-SIDE_BY_SIDE = 2
+AT_ONCE = 2
+ATTEMPTS = 6
 RECORDINGS = ((INGRESS, Story.GOOD), (INGRESS, Story.BAD), (HTTP_ROUTE, Story.GOOD), (HTTP_ROUTE, Story.BAD))
 
 
@@ -145,8 +149,8 @@ def allowed(case: Case) -> frozenset[str]:
 
 
 async def play_case(cluster: Cluster, store: str, folder: Path, case: Case) -> Outcome:
-    """A case whose call was not made, which timing may do, is played again."""
-    for _ in range(3):
+    """A case whose call was not made, which timing may do, is played again, with other timing."""
+    for attempt in range(ATTEMPTS):
         outcome = await play(
             cluster,
             store,
@@ -155,6 +159,7 @@ async def play_case(cluster: Cluster, store: str, folder: Path, case: Case) -> O
             router=case.router,
             call=case.call,
             fault=case.fault,
+            slowed=attempt,
         )
         if outcome.struck:
             break
@@ -177,12 +182,12 @@ async def _record(cluster: Cluster, store: str, folder: Path, part: int, parts: 
             CALLS.write_text(json.dumps(listed, indent=1) + "\n", "utf-8")
 
 
-async def _run(cluster: Cluster, store: str, folder: Path, part: int, parts: int) -> None:
+async def _run(cluster: Cluster, store: str, folder: Path, part: int, parts: int, at_once: int) -> None:
     known = outcomes()
     missing = [case for case in cases() if known.get(case) not in allowed(case)]
-    missing.sort(key=lambda case: (case not in CHOSEN, not writes(case.call)))
+    missing.sort(key=lambda case: (case in known, case not in CHOSEN, not writes(case.call)))
     waiting = missing[part::parts]
-    places = asyncio.Semaphore(SIDE_BY_SIDE)
+    places = asyncio.Semaphore(at_once)
 
     async def one(case: Case) -> None:
         async with places:
@@ -211,19 +216,30 @@ async def _with_a_cluster(work: Play) -> None:
             await keeper.stop()
 
 
-def _part(work: Callable[..., Awaitable[None]], words: list[str]) -> Play:
-    """`2/3` is the second of three parts; nothing is everything."""
-    part, _, parts = (words[0] if words else "1/1").partition("/")
-    return lambda *there: work(*there, part=int(part) - 1, parts=int(parts))
+def _part(text: str) -> tuple[int, int]:
+    """`2/3` is the second of three parts: (1, 3)."""
+    part, _, parts = text.partition("/")
+    return int(part) - 1, int(parts)
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["calls", "run", "page"])
+    parser.add_argument("part", nargs="?", type=_part, default="1/1", metavar="I/N")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, metavar="K")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    match sys.argv[1:]:
-        case ["page"]:
+    end_in_order()
+    asked = _asked()
+    part, parts = asked.part
+    match asked.what:
+        case "page":
             PAGE.write_text(render(by_cell(), calls(), of=len(list(cases()))), "utf-8")
-        case ["calls", *words]:
-            asyncio.run(_with_a_cluster(_part(_record, words)))
-        case ["run", *words]:
-            asyncio.run(_with_a_cluster(_part(_run, words)))
-        case _:
-            sys.exit(__doc__)
+        case "calls":
+            asyncio.run(_with_a_cluster(partial(_record, part=part, parts=parts)))
+        case "run":
+            asyncio.run(_with_a_cluster(partial(_run, part=part, parts=parts, at_once=asked.at_once)))

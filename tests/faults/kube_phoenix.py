@@ -11,6 +11,7 @@ import math
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -128,11 +129,20 @@ def running(orders: Orders) -> Iterator[Process]:
 
 def _main(orders: Orders) -> None:
     os.setsid()  # the signals of a terminal are for the tests
+    threading.Thread(target=_end_with_the_tests, daemon=True).start()
     out = os.open(orders.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(out, 1)
     os.dup2(out, 2)
     configure_logs(json=True)
     asyncio.run(_all(orders))
+
+
+def _end_with_the_tests() -> None:
+    """Also where they are killed, and can end nothing themselves. One that is stopped stays."""
+    tests = multiprocessing.parent_process()
+    assert tests is not None
+    tests.join()
+    os._exit(1)
 
 
 async def _all(orders: Orders) -> None:
