@@ -30,6 +30,11 @@ TAGS = (
 """`next` is what k8s/canary/deployment.yaml names."""
 START_SECONDS = 240
 _STORE_PORT, _PROMETHEUS_PORT = 6379, 9090
+PLACES = {
+    "PHOENIX_STORE": f"redis://{settings.ADDRESS}:{_STORE_PORT}/0",
+    "PHOENIX_PROMETHEUS": f"http://{settings.ADDRESS}:{_PROMETHEUS_PORT}",
+}
+"""Of the surroundings, as the ConfigMap tells them."""
 
 
 @contextlib.contextmanager
@@ -39,7 +44,7 @@ def running(cluster: NodeCluster, folder: Path, tags: Sequence[str]) -> Iterator
     The namespace goes with everything in it.
     """
     cluster.import_images(images.python_files("phoenix-orchestrator"), [_image(tag) for tag in tags])
-    with _surroundings(cluster, folder):
+    with surroundings(cluster, folder):
         cluster.apply(*_manifests(cluster, f"{IMAGE}:{tags[0]}"))
         try:
             for name in DEPLOYMENTS:
@@ -79,10 +84,7 @@ def _manifests(cluster: NodeCluster, image: str) -> list[dict[str, Any]]:
     ]
     for one in found:
         if one["kind"] == "ConfigMap":
-            one["data"] = {
-                "PHOENIX_STORE": f"redis://{settings.ADDRESS}:{_STORE_PORT}/0",
-                "PHOENIX_PROMETHEUS": f"http://{settings.ADDRESS}:{_PROMETHEUS_PORT}",
-            }
+            one["data"] = PLACES
         elif one["kind"] == "Deployment":
             one["spec"]["replicas"] = 1
             container = one["spec"]["template"]["spec"]["containers"][0]
@@ -92,7 +94,7 @@ def _manifests(cluster: NodeCluster, image: str) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _surroundings(cluster: NodeCluster, folder: Path) -> Iterator[None]:
+def surroundings(cluster: NodeCluster, folder: Path) -> Iterator[None]:
     """The Redis and the Prometheus that Phoenix needs."""
     config, pace = folder / "prometheus.yml", {"scrape_interval": "1s", "scrape_timeout": "1s"}
     targets = [{"targets": [f"{settings.ADDRESS}:{router.METRICS_PORT}"]}]

@@ -65,6 +65,10 @@ class Builder:
         finally:
             self("rm", container)
 
+    def save(self, image: str, path: Path) -> None:
+        """Write an archive of the image as container runtimes import them; it keeps its name."""
+        self("push", "--quiet", *self._signatures(), image, f"oci-archive:{path}:{image}")
+
     def __call__(self, *words: str) -> str:
         """What buildah prints. Raises Refused."""
         over = f"mount -t overlay overlay -o lowerdir={self._usr}:/usr /usr"

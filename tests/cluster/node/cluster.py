@@ -71,9 +71,10 @@ class NodeCluster(ControlPlane):
         `imagePullPolicy: Never`. Raises Terminal."""
         path = self.folder / f"{secrets.token_hex(4)}.tar"
         archive.write(path, files, wanted)
-        self._import(path)
+        self.import_archive(path)
 
-    def _import(self, path: Path) -> None:
+    def import_archive(self, path: Path) -> None:
+        """Give the node the images of an archive, which is removed. Raises Terminal."""
         done = self._ctr("--namespace", "k8s.io", "images", "import", "--local", str(path), timeout=120.0)
         path.unlink()
         if done.returncode != 0:
@@ -89,7 +90,7 @@ class NodeCluster(ControlPlane):
             self._start_node()
             if controllers:
                 self._start_controllers()
-            self._import(shops.result())
+            self.import_archive(shops.result())
             gateway.result()
         self._start_router()
         self._await("kubelet", self._node_ready)
