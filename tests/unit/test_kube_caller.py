@@ -151,6 +151,13 @@ async def test_a_write_is_bounded_on_the_other_side_too() -> None:
     assert script.asked[1].parameters == {}
 
 
+async def test_a_webhook_that_is_slow_every_time_gets_more_time_each_time() -> None:
+    made, script = caller([LOST, LOST, DOWN, OK], replace(AT_ONCE, attempt=2, patience=15))
+    await made.call(PATCH, REQUEST, repeatable=True)
+    assert script.within == [2, 4, 8, 8]
+    assert [one.parameters["timeout"] for one in script.asked] == ["2000ms", "4000ms", "8000ms", "8000ms"]
+
+
 async def test_the_fence_is_asked_before_every_attempt_of_a_write() -> None:
     left = [5.0, 0.5]
 

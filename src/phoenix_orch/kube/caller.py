@@ -34,10 +34,10 @@ class Caller:
         lane, clock = self.lane, self.lane.clock
         end = clock() + lane.limits.patience
         lane.earn()
-        attempt, unanswered = 0, False
+        attempt, unanswered = 0, 0
         while True:
             await lane.turn(end - clock())
-            within = self._within(call, end - clock())
+            within = self._within(call, end - clock(), unanswered)
             answer = await self._attempt(call, request, within)
             if isinstance(answer, Answer):
                 return answer
@@ -46,7 +46,7 @@ class Caller:
                 error.maybe_ours = True
             if unanswered and isinstance(error, NotFound) and call.verb == "delete":
                 return Answer(200, {}, b"")  # the attempt before has done it
-            unanswered |= isinstance(error, Unanswered)
+            unanswered += isinstance(error, Unanswered)
             wait = lane.limits.backoff.delay(attempt, lane.chance(), asked_wait(error))
             again = may_repeat(error, repeatable=repeatable) and clock() + wait < end
             if not again or not lane.may_repeat():
@@ -54,8 +54,9 @@ class Caller:
             await asyncio.sleep(wait)
             attempt += 1
 
-    def _within(self, call: Call, left: float) -> float:
-        within = max(0.05, min(self.lane.limits.attempt, left))
+    def _within(self, call: Call, left: float, unanswered: int) -> float:
+        """Twice as long after each attempt without an answer: a webhook may take its time over every one."""
+        within = max(0.05, min(self.lane.limits.attempt * 2.0 ** min(unanswered, 8), left))
         if self.fence is None or call.verb in READS:
             return within
         return min(within, self.fence())

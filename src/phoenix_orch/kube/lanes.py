@@ -26,7 +26,8 @@ class Limits:
     """Requests a second, repeats among them."""
     burst: float
     attempt: float
-    """One attempt, from connecting to the last byte of the answer."""
+    """The first attempt, from connecting to the last byte of the answer; twice as long after each one without
+    an answer."""
     patience: float
     """One call, with its repeats and the waits between."""
     backoff: Backoff

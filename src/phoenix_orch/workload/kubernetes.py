@@ -46,8 +46,9 @@ from phoenix_orch.workload.deployment.target import (
     unclaim,
     unfit,
 )
-from phoenix_orch.workload.kubernetes_objects import Watches, needs_events, pod_events
+from phoenix_orch.workload.kubernetes_objects import Watches
 from phoenix_orch.workload.kubernetes_writes import Writes, decided_again
+from phoenix_orch.workload.pod_events import PodEvents
 from phoenix_orch.workload.workload import WorkloadState
 
 
@@ -68,7 +69,7 @@ class KubernetesWorkload:
 
     def __init__(self, client: KubeClient, watches: Watches, *, clock: Clock | None = None) -> None:
         """`client`: fenced, where several processes could write. `watches` have to be synced."""
-        self._client = client
+        self._events = PodEvents(client)
         self._watches = watches
         self._writes = Writes(client, watches)
         self._clock = clock or RealClock()
@@ -359,7 +360,7 @@ class KubernetesWorkload:
     async def _look(self, service: str) -> tuple[Scene, Sequence[Manifest]]:
         spec = self._spec(service)
         scene = self._scene(spec)
-        return scene, await pod_events(self._client, spec.namespace) if needs_events(scene) else ()
+        return scene, await self._events.about(spec.namespace, scene.pods)
 
 
 def _not_held(spec: DeploymentSpec, held: Holder | None) -> Refusal:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.caches import Caches
-from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.index import Index
 from phoenix_orch.kube.pruning import Prune, without_bookkeeping
 from phoenix_orch.kube.resources import (
@@ -17,7 +16,6 @@ from phoenix_orch.kube.resources import (
     CONFIG_MAPS,
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
-    EVENTS,
     PODS,
     REPLICA_SETS,
     SECRETS,
@@ -27,12 +25,10 @@ from phoenix_orch.kube.resources import (
     key_of,
 )
 from phoenix_orch.workload.deployment import marks
-from phoenix_orch.workload.deployment.health import CANNOT_START
 from phoenix_orch.workload.deployment.manifest import (
     Manifest,
     at,
     controller,
-    items,
     labels,
     mapping,
     uid_of,
@@ -190,24 +186,3 @@ class Watches:
     def _contents(self, namespace: str, wanted: Iterable[Reference]) -> dict[Reference, Manifest | None]:
         kinds = {"ConfigMap": self.config_maps, "Secret": self.secrets}
         return {one: kinds[one.kind].get(one.name, namespace) for one in wanted}
-
-
-def needs_events(scene: Scene) -> bool:
-    """Some pod is in a trouble that only events explain. Healthy ones cost no request."""
-    return any(_in_trouble(pod) for pod in scene.pods)
-
-
-def _in_trouble(pod: Manifest) -> bool:
-    containers = [
-        *items(pod, "status", "initContainerStatuses"),
-        *items(pod, "status", "containerStatuses"),
-    ]
-    waiting = {at(one, "state", "waiting", "reason") for one in containers}
-    restarted = any(one.get("restartCount") for one in containers)
-    return restarted or bool(waiting & {*CANNOT_START, "ContainerCreating", "PodInitializing"})
-
-
-async def pod_events(client: KubeClient, namespace: str) -> list[Object]:
-    """The events about pods of a namespace, those of the last hour."""
-    page = await client.list(EVENTS, namespace, fields="regarding.kind=Pod")
-    return page.items

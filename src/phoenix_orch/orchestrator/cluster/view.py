@@ -8,7 +8,8 @@ from phoenix_orch.kube.resources import Object
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.workload.deployment.manifest import name_of, owned_by
 from phoenix_orch.workload.deployment.scene import Scene
-from phoenix_orch.workload.kubernetes_objects import Watches, needs_events, pod_events
+from phoenix_orch.workload.kubernetes_objects import Watches
+from phoenix_orch.workload.pod_events import PodEvents
 from phoenix_orch.workload.workload import WorkloadState
 
 
@@ -16,7 +17,7 @@ class ClusterView:
     """A WorkloadView of the Deployments that Rollouts name. A service is called as its Deployment."""
 
     def __init__(self, client: KubeClient, watches: Watches, rollouts: Rollouts, clock: Clock) -> None:
-        self._client = client
+        self._events = PodEvents(client)
         self._watches = watches
         self._rollouts = rollouts
         self._clock = clock
@@ -32,7 +33,7 @@ class ClusterView:
     async def state(self, service: str) -> WorkloadState:
         one = self._rollouts.of_service(service)
         scene = self.scene(one)
-        events = await pod_events(self._client, one.namespace) if needs_events(scene) else ()
+        events = await self._events.about(one.namespace, scene.pods)
         return scene.state(service, self._clock.now(), events)
 
 
