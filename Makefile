@@ -23,6 +23,7 @@ demo: setup ## release a good version and three bad ones, live (SPEED=20)
 .PHONY: test
 test: setup ## unit, property, integration and fault tests; a few minutes
 	@$(PY) -m pytest -n 2 --dist loadfile -m "not slow and not cluster"
+	echo "left out: tests on a Kubernetes API server (make test-cluster) and slow ones (make test-all)"
 
 .PHONY: test-all
 test-all: setup ## every test, slow ones too
