@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from tests.cluster.kubectl import Cluster
 from tests.cluster.routing import Overtaken, client_of, edit, serving
 from tests.unit.kube_objects import ingress, path, shop
 
-from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, NotFound
+from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, NotFound, PhoenixError, Retryable
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.errors import Forbidden
 from phoenix_orch.kube.resources import INGRESSES
@@ -71,6 +72,107 @@ async def said(client: KubeClient, name: str = CARRIER) -> dict[str, str]:
 @pytest.mark.parametrize("check", CONTRACT + DATA_PLANE, ids=lambda check: check.__name__)
 async def test_contract(check: Check, router: NginxIngressRouter) -> None:
     await check(router)
+
+
+@pytest.fixture
+async def second(client: KubeClient, notices: list[Notice]) -> NginxIngressRouter:
+    """A router of the shop behind two Ingresses."""
+    await client.create(INGRESSES, ingress("mobile", ("m.example.com", path(ROUTE))))
+    return routing_two(client, notices)
+
+
+def routing_two(client: Any, notices: list[Notice]) -> NginxIngressRouter:
+    router = routing(client, notices)
+    router.declare(ROUTE, IngressTraffic(ingress=ROUTE, additional=("mobile",)))
+    return router
+
+
+async def both(client: KubeClient) -> list[str]:
+    return [(await said(client, name))[f"{NGINX}canary-weight"] for name in (CARRIER, "mobile-canary")]
+
+
+@pytest.mark.parametrize("check", CONTRACT + DATA_PLANE, ids=lambda check: check.__name__)
+async def test_contract_with_several_ingresses(check: Check, second: NginxIngressRouter) -> None:
+    await check(second)
+
+
+async def test_several_ingresses_move_together(
+    cluster: Cluster, client: KubeClient, second: NginxIngressRouter, notices: list[Notice]
+) -> None:
+    async with client_of(cluster, client.namespace, "somebody") as other:
+        overtaken = Overtaken(client, other)
+        await release_at(routing_two(overtaken, notices), 40)
+        assert await both(client) == ["40", "40"]
+        assert (await second.observe(ROUTE)).weight == 40
+        after = await routing_two(overtaken, notices).abort(ROUTE, "new")
+        assert (after.weight, after.aborted) == (0, ("new",))
+        assert overtaken.conflicts >= 4
+    assert await both(client) == ["0", "0"]
+    assert [(await said(client, name))[ABORT] for name in (CARRIER, "mobile-canary")] == ["new", "new"]
+    await second.release(ROUTE)
+    names = [one["metadata"]["name"] for one in (await client.list(INGRESSES)).items]
+    assert sorted(names) == ["blog", "mobile", ROUTE]
+
+
+async def test_an_abort_meets_one_ingress_that_refuses_every_write(
+    cluster: Cluster, client: KubeClient, second: NginxIngressRouter
+) -> None:
+    """An admission policy is in the way of one; the other has no weight any more, at once."""
+    await release_at(second, 40)
+    refuse_writes(cluster, client.namespace, CARRIER)
+    while True:  # until the policy is in force
+        try:
+            await second.abort(ROUTE, "new")
+        except PhoenixError:
+            break
+        await second.clear_latch(ROUTE, "new")
+        state = await second.read(ROUTE)
+        await second.write(state.model_copy(update={"weight": 40}))
+    assert await both(client) == ["40", "0"]
+    assert (await second.read(ROUTE)).aborted == ("new",)
+    assert (await second.observe(ROUTE)).weight == 40
+    cluster.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", client.namespace)
+
+
+async def test_two_processes_write_several_ingresses_at_once(
+    client: KubeClient, second: NginxIngressRouter, notices: list[Notice]
+) -> None:
+    other = routing_two(client, notices)
+    state = await release_at(second, 5)
+    for round_ in range(5):
+        wanted = [state.model_copy(update={"weight": weight}) for weight in (20, 40)]
+        calls = [second.write(wanted[0]), other.write(wanted[1]), other.abort(ROUTE, "new")]
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert all(isinstance(result, (TrafficState, Conflict, Retryable)) for result in results), results
+        assert isinstance(results[2], TrafficState)
+        assert (await second.read(ROUTE)).aborted == ("new",)
+        await second.abort(ROUTE, "new")
+        assert await both(client) == ["0", "0"], round_
+        state = await second.clear_latch(ROUTE, "new")
+
+
+def refuse_writes(cluster: Cluster, namespace: str, name: str) -> None:
+    """Every change of one Ingress is refused."""
+    rule = {"apiGroups": ["networking.k8s.io"], "apiVersions": ["v1"], "resources": ["ingresses"]}
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": namespace},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{**rule, "operations": ["UPDATE"]}]},
+            "validations": [
+                {"expression": f"request.namespace != '{namespace}' || request.name != '{name}'"},
+            ],
+        },
+    }
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": namespace},
+        "spec": {"policyName": namespace, "validationActions": ["Deny"]},
+    }
+    for one in (policy, binding):
+        cluster.kubectl("apply", "-f", "-", stdin=json.dumps(one))
 
 
 async def test_kubectl_shows_the_weight_and_the_main_ingress_is_never_written(

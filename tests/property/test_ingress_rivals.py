@@ -37,5 +37,5 @@ def test_those_with_a_word_in_common_are_all_that_can_conflict(
     record = IngressRecord(state=nothing, spec=spec, canary_service="shop-canary", made=True)
     wanted = plan.wanted(main, None, record)
     near = [one for one in others if plan.rivalry(one) & plan.rivals(record, wanted)]
-    told, full = (plan.conflict(main, record, wanted, found) for found in (near, others))
+    told, full = (plan.conflict(main, "shop-canary", record, wanted, found) for found in (near, others))
     assert (told and told.message) == (full and full.message)

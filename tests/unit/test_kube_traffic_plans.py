@@ -136,7 +136,7 @@ def test_what_stands_in_the_way_of_a_canary(other: dict[str, Any], why: str) -> 
     main = {"kind": "Ingress", **shop()}
     state = TrafficState(route="shop", version=1, stable=OLD)
     record = adopted(state, IngressTraffic(ingress="shop"), "shop-canary", None)
-    found = conflict(main, record, wanted(main, None, record), [{"kind": "Ingress", **other}])
+    found = conflict(main, "shop-canary", record, wanted(main, None, record), [{"kind": "Ingress", **other}])
     assert isinstance(found, BadState) == bool(why)
     assert why in str(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -94,3 +95,24 @@ def test_the_question_finds_every_series_of_the_route(
     values = {labels[family.label] for family in router.families if family.label in labels}
     assert variant
     assert any(re.fullmatch(router.pattern(TARGET), value) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("series", "labels"),
+    [
+        (IngressNginx(), {"namespace": "phoenix-orch", "ingress": "mobile", "service": "web"}),
+        (TraefikIngress(), {"service": "phoenix-orch-mobile-web-80@kubernetesingressnginx"}),
+        (
+            TraefikGateway(),
+            {"service": f"{GATEWAY.replace('-web-gw', '-mobile-gw')}-web-0@kubernetesgateway"},
+        ),
+        (EnvoyGateway(), {"envoy_cluster_name": "httproute/phoenix-orch/mobile/rule/0/backend/0"}),
+    ],
+    ids=lambda one: type(one).__name__,
+)
+def test_requests_of_every_object_of_the_route_count(series: RouterSeries, labels: dict[str, str]) -> None:
+    both = replace(TARGET, additional=("mobile",))
+    assert (series.variant(labels, TARGET), series.variant(labels, both)) == (None, "stable")
+    own = labels[next(name for name in ("ingress", "service", "envoy_cluster_name") if name in labels)]
+    assert re.fullmatch(series.pattern(both), own)
+    assert not re.fullmatch(series.pattern(TARGET), own)

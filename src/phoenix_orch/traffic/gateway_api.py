@@ -1,8 +1,6 @@
 """The router of a cluster with the Gateway API: weights of backendRefs in HTTPRoutes and GRPCRoutes.
 
-A route of ours may be spread over several objects. Each carries the whole record, and one of them, the
-lead, decides who of two writers was first; the others follow it. One that lags behind is drift, and is
-put right by the next write or abort.
+A route of ours may be spread over several objects (`several.py`).
 """
 
 from __future__ import annotations
@@ -11,8 +9,9 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, NotFound, PhoenixError, Retryable
+from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.resources import HTTP_ROUTES, Object, Resource
 from phoenix_orch.traffic import route_plan as plan
@@ -27,6 +26,7 @@ from phoenix_orch.traffic.kube_record import (
     last_hand,
     latches,
     marked,
+    moment,
     named,
     record_of,
     refusal,
@@ -36,6 +36,7 @@ from phoenix_orch.traffic.kube_router import ATTEMPTS, SETTLED, Found, Kubernete
 from phoenix_orch.traffic.kube_spec import GatewayTraffic
 from phoenix_orch.traffic.route_plan import RouteRecord
 from phoenix_orch.traffic.router import Group, TrafficState
+from phoenix_orch.traffic.several import at_once, in_turn, merged, overtaken
 
 GRPC_ROUTES = Resource("gateway.networking.k8s.io", "v1", "grpcroutes", "GRPCRoute")
 _RESOURCES: dict[str, Resource] = {"HTTPRoute": HTTP_ROUTES, "GRPCRoute": GRPC_ROUTES}
@@ -104,31 +105,31 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         if spec is None or (not carriers and not fully):
             return None
         known = tuple(dict.fromkeys(latch for one in carriers for latch in latches(one)))
-        live = max([plan.live_share(one, spec) for one in carriers], default=0)
+        shares = [plan.live_share(one, spec) for one in carriers]
+        live, lowest = max(shares, default=0), min(shares, default=0)
         if lead is None:
-            ours = any(bears_sign(one, route) for one in carriers)
             return FoundRoutes(
-                None,
-                live,
-                (),
-                "",
-                spec.canary,
-                known,
-                ours,
+                recorded=None,
+                live=live,
+                lowest=lowest,
+                told=(),
+                hand="",
+                canary_service=spec.canary,
+                latched=known,
+                ours=any(bears_sign(one, route) for one in carriers),
                 spec=spec,
                 carriers=tuple(carriers),
                 missing=missing,
             )
-        aborted = tuple(dict.fromkeys((*lead.state.aborted, *known)))
-        state = lead.state.model_copy(update={"aborted": aborted})
         return FoundRoutes(
-            recorded=state,
+            recorded=merged(lead.state, known),
             live=live,
+            lowest=lowest,
             told=tuple(
                 difference for one in carriers for difference in _differences(one, records[_id(one)], lead)
             ),
             outdated=spec != lead.spec,
-            hand=max((last_hand(one, reads.manager) for one in carriers), key=_moment, default=""),
+            hand=max((last_hand(one, reads.manager) for one in carriers), key=moment, default=""),
             canary_service=spec.canary,
             spec=spec,
             carriers=tuple(carriers),
@@ -162,8 +163,7 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
     async def _store(
         self, client: KubeClient, found: FoundRoutes | None, state: TrafficState, *, raising: bool
     ) -> None:
-        """The lead first: who writes it has the word. Then the others, until they obey it or something
-        newer; what fails there keeps no other from being written."""
+        """The lead has the word, and the others follow until they obey it or something newer."""
         if found is None or found.spec is None:
             raise NotFound(
                 f"nobody has said which routes {state.route!r} is about", remedy="declare them first"
@@ -177,32 +177,40 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
             if share_of_canary_service(state, found.spec.canary) < 100:
                 await self._check_endpoints(found.spec.service)
         strict = raising or found.recorded is None
-        lead, *others = found.carriers
-        await self._patch(client, lead, self._changes(lead, found.spec, state, strict=strict))
-        failed: PhoenixError | None = None
-        for other in others:
-            try:
-                await self._follow(client, other, found.spec, state, strict=strict)
-            except PhoenixError as error:
-                failed = error
-        if failed is not None:
-            raise failed if not isinstance(failed, Conflict) else _lagging(failed)
+        first, *others = found.carriers
+        followers = [partial(self._follow, client, one, found, state, strict=strict) for one in others]
+        if strict:
+            changes = self._changes(first, found.spec, state, strict=True)
+            await in_turn(partial(self._patch, client, first, changes), followers)
+        else:
+            await at_once(partial(self._follow, client, first, found, state, leads=True), followers)
 
     async def _follow(
-        self, client: KubeClient, other: Object, spec: GatewayTraffic, state: TrafficState, *, strict: bool
+        self,
+        client: KubeClient,
+        carrier: Object,
+        found: FoundRoutes,
+        state: TrafficState,
+        *,
+        strict: bool = False,
+        leads: bool = False,
     ) -> None:
+        """Write it whoever touches it meanwhile, as long as nobody writes its traffic."""
+        assert found.spec is not None
+        known = found.recorded.aborted if found.recorded is not None else found.latched
         for _ in range(ATTEMPTS):
-            record = record_of(other, RouteRecord, lenient=not strict)
-            if record is not None and record.state.version > state.version:
-                return  # somebody newer is at it
+            record = record_of(carrier, RouteRecord, lenient=not strict)
+            if record is not None and overtaken(record.state, state, known, leads=leads):
+                return
             try:
-                await self._patch(client, other, self._changes(other, spec, state, strict=strict))
+                changes = self._changes(carrier, found.spec, state, strict=strict)
+                await self._patch(client, carrier, changes)
             except Conflict:
-                metadata = other["metadata"]
-                other = await client.get(_RESOURCES[other["kind"]], metadata["name"], self._namespace)
+                name = carrier["metadata"]["name"]
+                carrier = await client.get(_RESOURCES[carrier["kind"]], name, self._namespace)
             else:
                 return
-        raise Conflict(f"{named(other)} changes all the time")
+        raise Conflict(f"{named(carrier)} changes all the time")
 
     def _changes(
         self, carrier: Object, spec: GatewayTraffic, state: TrafficState, *, strict: bool
@@ -220,11 +228,13 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
         assert found.spec is not None
         known = tuple(dict.fromkeys((*found.latched, revision)))
         nothing = TrafficState(route="lost", stable=Group(revision=""), aborted=known)
+        writes = []
         for carrier in found.carriers:
             record = RouteRecord(state=nothing, spec=found.spec)
             changes = plan.steered(carrier, record, strict=False).patch(carrier)
             changes["metadata"] = {"annotations": {ABORT: " ".join(known)}, "labels": {WEIGHT: "0"}}
-            await self._patch(client, carrier, changes)
+            writes.append(partial(self._patch, client, carrier, changes))
+        await at_once(writes[0], writes[1:])
 
     def _canary(self, found: FoundRoutes | None) -> str:
         return found.spec.canary if found is not None and found.spec is not None else ""
@@ -257,11 +267,3 @@ def _id(carrier: Object) -> tuple[str, str]:
 
 def _version(record: RouteRecord | None) -> int:
     return record.state.version if record is not None else 0
-
-
-def _moment(hand: str) -> str:
-    return hand.rpartition(" ")[2]
-
-
-def _lagging(error: Conflict) -> PhoenixError:
-    return Retryable(error.message, remedy="it is written with the next pass")

@@ -19,6 +19,7 @@ from phoenix_orch.traffic.kube_record import (
     OURS,
     ROUTE,
     TRAFFIC,
+    WEIGHT,
     Record,
     annotations_of,
     changes,
@@ -29,6 +30,7 @@ from phoenix_orch.traffic.kube_record import (
     record_of,
     share_of_canary_service,
     unmarks,
+    wrong_weight,
 )
 from phoenix_orch.traffic.kube_spec import IngressTraffic
 from phoenix_orch.traffic.router import TrafficState
@@ -71,6 +73,8 @@ class IngressRecord(Record):
     spec: IngressTraffic
     canary_service: str
     """So that an abort needs to know nothing else."""
+    left: tuple[str, ...] = ()
+    """Canary Ingresses of main ones that are named no more, which could not be given up yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,19 +217,20 @@ def differences(found: Object, expected: Wanted) -> tuple[str, ...]:
             continue
         name = key.removeprefix(NGINX)
         told.append(f"{name} is {said[key]!r}" if key in said else f"{name} is missing")
+    told += wrong_weight(found, expected.labels.get(WEIGHT))
     if expected.spec is not None and found["spec"] != expected.spec:
         told.append("its rules, class or TLS differ from the main Ingress")
     return tuple(told)
 
 
 def conflict(
-    main: Object, record: IngressRecord, wanted: Wanted, others: Iterable[Object]
+    main: Object, name: str, record: IngressRecord, wanted: Wanted, others: Iterable[Object]
 ) -> BadState | None:
-    """Why the canary Ingress must not carry traffic beside the `others` of the namespace.
+    """Why the canary Ingress `name` must not carry traffic beside the `others` of the namespace.
 
     The router takes one canary for each rule, and a Service that is main somewhere is no canary's.
     """
-    name, canary = record.spec.carrier, record.canary_service
+    canary = record.canary_service
     mine = set(_requests(wanted.spec or {}))
     for other in others:
         if other["metadata"]["name"] in {name, main["metadata"]["name"]} or _class(other) != _class(main):

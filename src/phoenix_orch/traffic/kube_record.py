@@ -106,6 +106,12 @@ def marks(record: Record, share: int) -> tuple[dict[str, str | None], dict[str, 
     }
 
 
+def wrong_weight(found: Object, expected: str | None) -> tuple[str, ...]:
+    """How the label that shows people the weight differs, in words."""
+    said = labels_of(found).get(WEIGHT)
+    return () if said == expected else (f"the label {WEIGHT} is {said!r} instead of {expected!r}",)
+
+
 def unmarks(record: Record) -> tuple[dict[str, str | None], dict[str, str | None]]:
     """Labels and annotations that take every sign of us away, the mark only where it is ours."""
     labels: dict[str, str | None] = {WEIGHT: None}
@@ -181,6 +187,11 @@ def last_hand(found: Object, manager: str) -> str:
         return ""
     last = max(others, key=lambda entry: str(entry.get("time", "")))
     return f"{last.get('manager')} at {last.get('time')}"
+
+
+def moment(hand: str) -> str:
+    """When that was; empty: unknown."""
+    return hand.rpartition(" ")[2]
 
 
 def disowned(found: Object, manager: str) -> dict[str, Any] | None:

@@ -60,7 +60,9 @@ class Found:
     recorded: TrafficState | None
     """What was written last; None: nothing that can be read."""
     live: int
-    """What the canary's Service gets, in per cent."""
+    """What the canary's Service gets, in per cent; of several objects, by the one that gives it most."""
+    lowest: int
+    """The same, by the one that gives it least."""
     told: tuple[str, ...]
     """How the object differs from what was written, in words."""
     hand: str
@@ -83,6 +85,11 @@ class Found:
         if self.told and has_canary:
             update["weight"] = self.live
         return self.recorded.model_copy(update=update)
+
+    def shown(self, wanted: int) -> int:
+        """The share that all objects together show: no more than the least of them, until all have what is
+        wanted, and what is above it at once (rule R3)."""
+        return self.live if self.live > wanted else self.lowest
 
 
 F = TypeVar("F", bound=Found)
@@ -169,16 +176,17 @@ class KubernetesRouter(ABC, Generic[F]):
         for _ in range(ATTEMPTS):
             found = await self._look(self._client, wanted.route, fully=True)
             recorded = found.recorded if found is not None else None
-            if stored is not None and recorded == stored:
+            if stored is not None and recorded == stored and found is not None and not found.told:
                 return stored  # the attempt that seemed to fail was ours
             stored = rules.written(recorded, self._with_latches(found, wanted))
             canary = self._canary(found)
             check_place(stored, canary)
-            more = share_of_canary_service(stored, canary) - (found.live if found else 0)
-            if found is not None and more >= 0 and not _latched(stored):
+            share = share_of_canary_service(stored, canary)
+            if found is not None and share >= found.live and not _latched(stored):
                 self._hold_back(found, recorded, stored)
+            raising = share > (found.lowest if found is not None else 0)
             try:
-                await self._store(self._client, found, stored, raising=more > 0)
+                await self._store(self._client, found, stored, raising=raising)
             except Conflict:
                 continue
             self._wrote(found, stored)
@@ -215,8 +223,8 @@ class KubernetesRouter(ABC, Generic[F]):
         if found is None or found.recorded is None or not self._vouched(found):
             self._since.pop(route, None)
             return TrafficSeen(weight=None)
-        seen = seen_of(found.recorded, found.live, found.canary_service)
-        return self._settle(route, found.live, seen)
+        share = found.shown(share_of_canary_service(found.recorded, found.canary_service))
+        return self._settle(route, share, seen_of(found.recorded, share, found.canary_service))
 
     def _settle(self, route: str, live: int, seen: TrafficSeen) -> TrafficSeen:
         """`seen` once it has stood long enough; until then what was seen before of the same revisions."""
@@ -302,7 +310,8 @@ class KubernetesRouter(ABC, Generic[F]):
                     )
                 )
         self._latches[route] = stored.aborted
-        if found is None or share_of_canary_service(stored, self._canary(found)) != found.live:
+        share = share_of_canary_service(stored, self._canary(found))
+        if found is None or not found.live == found.lowest == share:
             self._since.pop(route, None)
 
     def _contest(self, route: str) -> Contest:

@@ -66,10 +66,12 @@ class Owner(Model):
 
 
 class IngressTraffic(Model):
-    """A route behind an Ingress, split by a second Ingress with NGINX's canary annotations."""
+    """A route behind one or several Ingresses, each split by a second one with NGINX's canary annotations."""
 
     ingress: ObjectName
     """The main Ingress. It is only read."""
+    additional: Annotated[tuple[ObjectName, ...], Field(max_length=30)] = ()
+    """Further main Ingresses of the same Service; `NAME-canary` carries the weight of each."""
     service: Name | None = None
     """Its stable Service; may be left out where the Ingress names only one."""
     canary_service: Name | None = None
@@ -87,6 +89,11 @@ class IngressTraffic(Model):
     @property
     def carrier(self) -> str:
         return self.canary_ingress or f"{self.ingress}-canary"
+
+    @property
+    def mains(self) -> dict[str, str]:
+        """The main Ingress of each canary Ingress, both by name."""
+        return {self.carrier: self.ingress, **{f"{name}-canary": name for name in self.additional}}
 
 
 class RouteRef(Model):

@@ -26,6 +26,7 @@ from phoenix_orch.traffic.kube_record import (
     open_to_chosen,
     share_of_canary_service,
     unmarks,
+    wrong_weight,
 )
 from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic
 
@@ -136,7 +137,7 @@ def differences(found: Object, wanted: Steered) -> tuple[str, ...]:
                 have = _weights(found, is_now.get("backendRefs") or [], spec)
                 want = _weights(found, should.get("backendRefs") or [], spec)
                 told.append(f"rule {number} has weights {have[0]}/{have[1]} instead of {want[0]}/{want[1]}")
-    return tuple(told)
+    return (*told, *wrong_weight(found, str(wanted.share)))
 
 
 def removal(found: Object, record: RouteRecord) -> dict[str, Any]:

@@ -10,7 +10,7 @@ ways is nobody's here: a rollout without requests is held, one with another's wo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, Protocol
@@ -35,6 +35,12 @@ class Target:
     """Names of the Deployments of both."""
     backends: tuple[Variant, ...] = field(default=())
     """Of the HTTPRoute's rules: whose each `backendRefs` entry is."""
+    additional: tuple[str, ...] = ()
+    """Further Ingresses or HTTPRoutes with the same Services."""
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        return (self.route, *self.additional)
 
 
 class RouterSeries(Protocol):
@@ -79,10 +85,10 @@ class IngressNginx:
     unit = 1.0
 
     def pattern(self, target: Target) -> str:
-        return re.escape(target.route)
+        return _any(target.routes)
 
     def variant(self, labels: Mapping[str, str], target: Target) -> Variant | None:
-        if (_own(labels, "namespace"), labels.get("ingress")) != (target.namespace, target.route):
+        if _own(labels, "namespace") != target.namespace or labels.get("ingress") not in target.routes:
             return None
         answered = labels.get("canary", "")
         if not answered:
@@ -123,8 +129,7 @@ class TraefikIngress(_Traefik):
     named after stable's service, with `-canary` at the end."""
 
     def pattern(self, target: Target) -> str:
-        prefix = re.escape(f"{target.namespace}-{target.route}-{target.stable}")
-        return f"{prefix}-{_PORT}(-canary)?@kubernetesingressnginx"
+        return f"{_ingress_prefix(target)}-{_PORT}(-canary)?@kubernetesingressnginx"
 
     def variant(self, labels: Mapping[str, str], target: Target) -> Variant | None:
         return _answered(labels, *_ingress_names(target))
@@ -152,7 +157,7 @@ class EnvoyGateway:
     unit = 0.001
 
     def pattern(self, target: Target) -> str:
-        return f"httproute/{re.escape(f'{target.namespace}/{target.route}')}/rule/[0-9]+/backend/[0-9]+"
+        return f"httproute/{re.escape(target.namespace)}/{_any(target.routes)}/rule/[0-9]+/backend/[0-9]+"
 
     def variant(self, labels: Mapping[str, str], target: Target) -> Variant | None:
         name = labels.get("envoy_cluster_name", "")
@@ -162,9 +167,19 @@ class EnvoyGateway:
         return target.backends[place] if place < len(target.backends) else None
 
 
+def _any(names: Sequence[str]) -> str:
+    """Regular expression of one of them."""
+    told = "|".join(re.escape(name) for name in names)
+    return f"({told})" if len(names) > 1 else told
+
+
+def _ingress_prefix(target: Target) -> str:
+    return f"{re.escape(target.namespace)}-{_any(target.routes)}-{re.escape(target.stable)}"
+
+
 @lru_cache(maxsize=4096)
 def _ingress_names(target: Target) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    prefix = re.escape(f"{target.namespace}-{target.route}-{target.stable}")
+    prefix = _ingress_prefix(target)
     return (
         re.compile(f"{prefix}-{_PORT}-canary@kubernetesingressnginx"),
         re.compile(f"{prefix}-{_PORT}@kubernetesingressnginx"),
@@ -172,7 +187,7 @@ def _ingress_names(target: Target) -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 
 def _gateway_name(target: Target, service: str) -> str:
-    route = re.escape(f"httproute-{target.namespace}-{target.route}")
+    route = f"{re.escape(f'httproute-{target.namespace}')}-{_any(target.routes)}"
     return f"{route}-gw-.+-svc-{re.escape(target.namespace)}-{service}-[0-9]+@kubernetesgateway"
 
 

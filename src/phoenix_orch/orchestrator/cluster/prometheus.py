@@ -95,6 +95,7 @@ def target_of(one: Declared) -> Target:
     return Target(
         namespace=one.namespace,
         route=one.rollout.route,
+        additional=spec.traffic.additional,
         stable=spec.service,
         canary=spec.canary_service,
         workloads=(spec.workload.name, spec.canary_name),

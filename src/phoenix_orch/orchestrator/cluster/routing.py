@@ -82,26 +82,20 @@ class ClusterRouter:
         return self._last[route]
 
     async def _wherever(self, route: str, call: Callable[[Router], Awaitable[TrafficState]]) -> TrafficState:
+        """By the router that the Rollout names; where that finds nothing, by the mark, with the other one."""
+        named = self._of(route)
         try:
-            router = self._of(route)
-        except Invalid:
-            try:
-                return await call(self._ingress)
-            except NotFound:
-                return await call(self._gateway)
-        return await call(router)
+            return await call(named)
+        except NotFound:
+            other: Router = self._gateway if named is self._ingress else self._ingress
+            return await call(other)
 
 
 def ingress_traffic(one: Declared) -> IngressTraffic:
-    """Raises Invalid for several Ingresses, which no router moves together."""
     traffic = one.spec.traffic
-    if traffic.additional:
-        raise Invalid(
-            f"Rollout {one.name} names several Ingresses, and only one can carry its weight",
-            remedy="put the hosts and paths into one Ingress, or use HTTPRoutes",
-        )
     return IngressTraffic(
         ingress=traffic.ingress or "",
+        additional=traffic.additional,
         service=one.spec.service,
         canary_service=one.spec.canary_service,
         owner=Owner(api_version=ROLLOUTS.api_version, kind=ROLLOUTS.kind, name=one.name, uid=one.uid),
