@@ -30,6 +30,7 @@ ONE: dict[str, Any] = {
         "additional": ["shop-internal"],
         "service": "shop",
         "canaryService": "shop-next",
+        "url": "https://shop.example.com",
     },
     "phases": [
         {

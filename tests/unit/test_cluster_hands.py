@@ -126,7 +126,7 @@ def test_what_somebody_has_just_applied_is_left_alone() -> None:
         ({"checks": [{"name": "smoke", "job": {"cronJob": "smoke"}}]}, "check smoke is a Job"),
         ({"checks": [{"name": "ping", "http": {"url": "{canary}/ping"}}]}, None),
         ({"checks": [{"name": "ping", "http": {"url": "http://web/{{route}}"}}]}, None),
-        ({"checks": [{"name": "ping", "http": {"url": "{route}/ping"}}]}, "check ping calls {route}"),
+        ({"checks": [{"name": "ping", "http": {"url": "{route}/ping"}}]}, None),
         ({"evidence": {"source": "pods"}}, None),
         (
             {
@@ -136,7 +136,7 @@ def test_what_somebody_has_just_applied_is_left_alone() -> None:
             "a phase limits CPU or memory",
         ),
         ({"evidence": {"queries": [{"name": "q", "query": "up", "minimum": 1}]}}, None),
-        ({"traffic": {"ingress": "web", "additional": ["b"]}}, "traffic has several Ingresses"),
+        ({"traffic": {"ingress": "web", "additional": ["b"]}}, None),
         ({"traffic": {"httpRoute": "web", "additional": ["b"]}}, None),
     ],
 )

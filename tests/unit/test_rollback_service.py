@@ -56,7 +56,7 @@ class World:
         self.router = FakeRouter()
         self.workload = FakeWorkload()
         self.controller = RollbackController(
-            self.store, self.router, self.workload, self.clock, routes={SHOP: Route("http://127.0.0.1:1")}
+            self.store, self.router, self.workload, self.clock, route=lambda _: Route("http://127.0.0.1:1")
         )
 
     async def prepare(self, *checks: Check, name: str = SHOP, **policy: object) -> None:

@@ -103,12 +103,13 @@ async def run_health_validator(parts: Parts) -> None:
 async def run_rollback_controller(parts: Parts) -> None:
     """Watch for reasons to take a revision back while this process is the one that does."""
     async with leading(parts.layout.lock("rollback-controller"), "rollback-controller"):
+        routes = Routes(parts.layout.config)
         controller = RollbackController(
             parts.store,
             parts.router,
             parts.view,
             parts.clock,
-            routes=Routes(parts.layout.config),
+            route=lambda name: routes.get(name, Route()),
         )
         await controller.run()
 

@@ -29,9 +29,9 @@ from phoenix_orch.kube.lanes import NORMAL, Limits
 from phoenix_orch.kube.leader import LeaderElector, Leadership
 from phoenix_orch.kube.lease import LeaseTiming
 from phoenix_orch.kube.recorder import Recorder
-from phoenix_orch.kube.resources import ROLLOUTS
+from phoenix_orch.kube.resources import INGRESSES, ROLLOUTS, Object
 from phoenix_orch.orchestrator.cluster.check_targets import check_target
-from phoenix_orch.orchestrator.cluster.declared import Rollouts
+from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
 from phoenix_orch.orchestrator.cluster.following import Following
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
@@ -45,9 +45,11 @@ from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
 from phoenix_orch.orchestrator.cluster.stalls import Stalls
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.orchestrator.cluster.telling import Tell, Telling, sending
+from phoenix_orch.orchestrator.cluster.user_calls import call_of, missing
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.up import ending_signals, until
+from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollback_controller.service import RollbackController
 from phoenix_orch.rollout.controller import RolloutController
 from phoenix_orch.rollout.status import Rollout
@@ -109,6 +111,8 @@ class ClusterParts:
     router: ClusterRouter
     view: ClusterView
     watches: Watches
+    main: Callable[[Declared], Object | None]
+    """The first Ingress of a Rollout; it asks nobody."""
 
 
 Work = Callable[[ClusterParts], Awaitable[None]]
@@ -195,11 +199,17 @@ class Looks:
         self.rollouts = Rollouts.watching(self.cache)
         self.watches = Watches.of(caches)
         self.cached = CachedReads(caches, client)
+        self._caches = caches
 
     async def synced(self) -> None:
         await self.cache.synced()
         await self.rollouts.read()
         await self.watches.synced()
+
+    def main(self, one: Declared) -> Object | None:
+        """The first Ingress of a Rollout, as its watch knows it."""
+        name = one.spec.traffic.ingress
+        return self._caches.of(INGRESSES).get(name, one.namespace) if name is not None else None
 
     def not_ready(self) -> str:
         """Which watches have not shown everything once."""
@@ -220,6 +230,7 @@ def parts_of(client: KubeClient, looks: Looks, log: RolloutStore, tell: Tell, pa
         router=ClusterRouter(client, namespace, looks.rollouts, cached=looks.cached, settled=pace.settled),
         view=ClusterView(client, looks.watches, looks.rollouts, clock),
         watches=looks.watches,
+        main=looks.main,
     )
 
 
@@ -233,8 +244,10 @@ async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
         router,
         parts.view,
         parts.clock,
-        ClusterVerifier(parts.store, parts.rollouts, parts.view, parts.clock),
-        DeploymentHands(parts.rollouts, parts.view, workload, metrics.obstacle),
+        ClusterVerifier(parts.store, parts.rollouts, parts.view, parts.clock, parts.main),
+        DeploymentHands(
+            parts.rollouts, parts.view, workload, metrics.obstacle, lambda one: missing(one, parts.main(one))
+        ),
     )
     following = Following(
         parts.store,
@@ -292,6 +305,14 @@ async def roll_back(parts: ClusterParts) -> None:
         found = check_target(one, rollout.status, revision, services)
         return () if found is None else (found,)
 
+    def route(name: str) -> Route:
+        try:
+            one = parts.rollouts.of_route(name)
+        except NotFound:
+            return Route()
+        found = call_of(one, parts.main(one))
+        return found if isinstance(found, Route) else Route()
+
     await RollbackController(
-        parts.store, parts.router, parts.view, parts.clock, routes={}, targets=targets
+        parts.store, parts.router, parts.view, parts.clock, route=route, targets=targets
     ).run()

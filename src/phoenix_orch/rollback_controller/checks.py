@@ -37,7 +37,7 @@ class Route:
     """How a route is called from this machine."""
 
     url: str = ""
-    """Base address with the route's path prefix, without a slash at the end."""
+    """Base address with the route's path prefix, without a slash at the end; empty: not known."""
     host: str | None = None
     """Host header, where the route takes one host only."""
 
@@ -161,6 +161,11 @@ def surroundings(rollout: Rollout, revision: str, template: Template | None) -> 
     return Surroundings({**env, "PHOENIX_VERSION": template.version}, Secrets(known))
 
 
+def _calls_route(check: Check) -> bool:
+    """It needs the address that users call: while that is not known it says nothing at all."""
+    return check.http is not None and "route" in placeholders.words(check.http.url)
+
+
 class CheckRunner:
     """All checks of one revision of one rollout, each in a task of its own, until `stop`."""
 
@@ -193,7 +198,7 @@ class CheckRunner:
         async with httpx.AsyncClient(timeout=check.timeout.total_seconds(), trust_env=False) as client:
             while True:
                 targets = self._targets()
-                if targets:
+                if targets and (self._route().url or not _calls_route(check)):
                     try:
                         failure = await self._failure(check, client, targets)
                     except Exception as error:  # noqa: BLE001 - a check that ended silently would count as passed

@@ -56,15 +56,15 @@ class RollbackController:
         workload: WorkloadView,
         clock: Clock,
         *,
-        routes: Mapping[str, Route],
+        route: Callable[[str], Route],
         targets: Targets = on_this_machine,
     ) -> None:
-        """`routes`: how each route is called, for the checks. `targets`: what they call `{canary}`."""
+        """`route`: how a route is called, for the checks. `targets`: what they call `{canary}`."""
         self._store = store
         self._router = router
         self._workload = workload
         self._clock = clock
-        self._routes = routes
+        self._route = route
         self._targets_of = targets
         self._rollouts: dict[str, Rollout] = {}
         """Those that have a revision under judgement."""
@@ -229,7 +229,7 @@ class RollbackController:
             wanted,
             self._clock,
             targets=lambda: self._targets.get(rollout.name, ()),
-            route=lambda: self._routes.get(rollout.route, Route()),
+            route=lambda: self._route(rollout.route),
             changed=self.wake,
             surroundings=lambda: self._surroundings(rollout, key[1]),
         )

@@ -17,6 +17,7 @@ from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.units import Duration
 from phoenix_orch.rollout.spec import (
     MOST,
+    URL_LENGTH,
     Check,
     Evidence,
     HttpCheck,
@@ -36,6 +37,7 @@ CANARY = "-canary"
 OBJECT_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 ObjectName = Annotated[str, StringConstraints(pattern=OBJECT_PATTERN, max_length=253 - len(CANARY))]
 """A DNS subdomain that leaves room for `-canary`."""
+BASE_PATTERN = r"^https?://[^\s{}?#]+$"
 JOB_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$"
 JobName = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
 """A CronJob's name: Kubernetes allows 52 characters."""
@@ -79,6 +81,9 @@ class TrafficRef(Model):
     """The Service of the stable variant; left out: the workload's name."""
     canary_service: Name | None = None
     """The Service of the canary; left out: the canary's name. Made where there is none."""
+    url: Annotated[str, StringConstraints(pattern=BASE_PATTERN, max_length=URL_LENGTH)] | None = None
+    """Base address that users call, as `{route}` in checks and critical paths; left out: what the Ingress
+    and the address in its status say, where that is plain."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

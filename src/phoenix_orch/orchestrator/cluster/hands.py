@@ -24,7 +24,7 @@ from phoenix_orch.traffic.router import TrafficState
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.history import release_of
 from phoenix_orch.workload.deployment.manifest import labels
-from phoenix_orch.workload.deployment.refusal import Refused, refuse
+from phoenix_orch.workload.deployment.refusal import Refusal, Refused, refuse
 from phoenix_orch.workload.deployment.scene import PodTemplate
 from phoenix_orch.workload.deployment.target import replicas_of
 from phoenix_orch.workload.kubernetes import KubernetesWorkload
@@ -42,12 +42,15 @@ class DeploymentHands:
         view: ClusterView,
         workload: KubernetesWorkload,
         metrics: Callable[[Declared], Obstacle | None],
+        route: Callable[[Declared], Refusal | None],
     ) -> None:
-        """`metrics`: what is missing of those that a Rollout names. It asks nobody."""
+        """`metrics`: what is missing of those that a Rollout names. `route`: why what users call is not known
+        to its checks. They ask nobody."""
         self._rollouts = rollouts
         self._view = view
         self._workload = workload
         self._metrics = metrics
+        self._route = route
         self._versions: dict[str, dict[str, str]] = {}
 
     # -- seeing ------------------------------------------------------------------------------------
@@ -69,7 +72,7 @@ class DeploymentHands:
             one = self._rollouts.named(rollout.name)
         except NotFound:
             return None
-        if (refusal := unsupported(one.spec)) is not None:
+        if (refusal := unsupported(one.spec) or self._route(one)) is not None:
             return Obstacle(reason=refusal.reason, message=f"{refusal.message} ({refusal.remedy})")
         return self._metrics(one) if rollout.status.state is State.STARTING else None
 

@@ -5,11 +5,8 @@ What is not looked at must not pass in silence (R1): such a Rollout gets no weig
 
 from __future__ import annotations
 
-from phoenix_orch.kernel import placeholders
 from phoenix_orch.rollout.kubernetes_spec import KubernetesRolloutSpec
 from phoenix_orch.workload.deployment.refusal import Refusal
-
-_HERE_ONLY = "route"
 
 
 def unsupported(spec: KubernetesRolloutSpec) -> Refusal | None:
@@ -17,12 +14,6 @@ def unsupported(spec: KubernetesRolloutSpec) -> Refusal | None:
     for check in spec.checks:
         if check.job is not None:
             return _refusal(f"check {check.name} is a Job", "make it a request to a whole address")
-        if check.http is not None and _HERE_ONLY in placeholders.words(check.http.url):
-            return _refusal(
-                f"check {check.name} calls {{{_HERE_ONLY}}}", "use {canary}, or write the whole address"
-            )
-    if spec.traffic.ingress is not None and spec.traffic.additional:
-        return _refusal("traffic has several Ingresses", "put hosts and paths into one, or use HTTPRoutes")
     limits = [phase.limits for phase in spec.phases]
     if spec.evidence.source == "pods" and any(
         one.cpu is not None or one.memory is not None for one in limits

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import httpx
 
@@ -14,12 +15,15 @@ from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
 from phoenix_orch.kernel.masking import masked_url
-from phoenix_orch.orchestrator.cluster.declared import Rollouts
+from phoenix_orch.kube.resources import Object
+from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
+from phoenix_orch.orchestrator.cluster.user_calls import ROUTE, call_of
 from phoenix_orch.orchestrator.cluster.view import ClusterView, canary_pods
-from phoenix_orch.rollback_controller.checks import http_failure
+from phoenix_orch.rollback_controller.checks import Route, http_failure
 from phoenix_orch.rollout.status import Rollout, Verification, VerifyStep
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.workload.deployment.promotion import standing
+from phoenix_orch.workload.deployment.refusal import Refusal
 from phoenix_orch.workload.workload import InstanceState
 
 PATIENCE = 10.0
@@ -30,11 +34,20 @@ PAUSE = 0.5
 class ClusterVerifier:
     """Verifies `rollout.status.stable` and publishes the result, however long the store is away."""
 
-    def __init__(self, store: RolloutStore, rollouts: Rollouts, view: ClusterView, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: RolloutStore,
+        rollouts: Rollouts,
+        view: ClusterView,
+        clock: Clock,
+        main: Callable[[Declared], Object | None],
+    ) -> None:
+        """`main`: the first Ingress of a Rollout. It asks nobody."""
         self._store = store
         self._rollouts = rollouts
         self._view = view
         self._clock = clock
+        self._main = main
 
     async def __call__(self, rollout: Rollout, kind: str) -> None:
         result = Verification(
@@ -93,17 +106,30 @@ class ClusterVerifier:
 
     async def _critical_paths(self, rollout: Rollout) -> list[VerifyStep]:
         steps = []
+        call = self._call(rollout)
         async with httpx.AsyncClient(trust_env=False) as client:
             for path in rollout.spec.verify.critical_paths:
-                name = f"critical path {path.name}"
-                if "{route}" in path.http.url:
-                    steps.append(_unseen(name, "in a cluster give the whole address instead of {route}"))
+                name, host = f"critical path {path.name}", None
+                if ROUTE not in placeholders.words(path.http.url):
+                    url = placeholders.fill(path.http.url, {})
+                elif isinstance(call, Route):
+                    url = placeholders.fill(path.http.url, {ROUTE: call.url})
+                    host = call.host if path.http.url.startswith(f"{{{ROUTE}}}") else None
+                else:
+                    steps.append(_unseen(name, f"{call.message}: {call.remedy}"))
                     continue
-                url = placeholders.fill(path.http.url, {})
-                failure = await http_failure(client, path.http, url, limit=path.timeout.total_seconds())
+                limit = path.timeout.total_seconds()
+                failure = await http_failure(client, path.http, url, limit=limit, host=host)
                 detail = failure or f"{masked_url(url)}: {path.http.status}"
                 steps.append(VerifyStep(name=name, ok=failure is None, detail=detail))
         return steps
+
+    def _call(self, rollout: Rollout) -> Route | Refusal:
+        try:
+            one = self._rollouts.named(rollout.name)
+        except NotFound as error:
+            return Refusal("NotFound", error.message, error.remedy or "")
+        return call_of(one, self._main(one))
 
 
 def _unseen(name: str, why: str) -> VerifyStep:
