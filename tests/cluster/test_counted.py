@@ -1,4 +1,5 @@
-"""What a release waits for, told in the Rollout: a metric that nobody knows, a router that does not obey.
+"""What a release waits for, told in the Rollout: a metric that nobody knows, a router that does not obey, an
+address that nobody knows.
 
 Phoenix's processes on a real API server and a real Prometheus; the router is a page of counters.
 """
@@ -130,6 +131,12 @@ class Stage:
         found = self.cluster.get("ingress", f"{NAME}-canary", "-n", self.namespace)
         return str(found["metadata"]["annotations"].get("nginx.ingress.kubernetes.io/canary-weight"))
 
+    def weights(self) -> list[str]:
+        """Of both canary Ingresses, once they are there."""
+        found = self.cluster.get("ingress", "-n", self.namespace, "-l", "phoenix-orch.io/route")
+        canary = "nginx.ingress.kubernetes.io/canary-weight"
+        return [str(one["metadata"]["annotations"].get(canary)) for one in found["items"]]
+
     async def until(self, what: str, holds: Callable[[dict[str, Any]], bool], seconds: float = 120.0) -> None:
         give_up = time.monotonic() + seconds
         while not holds(status := await asyncio.to_thread(self.status)):
@@ -175,3 +182,46 @@ async def test_a_release_waits_visibly_for_a_metric_and_then_for_the_router(
         page.share = 20
         await stage.until("the clock starts", lambda status: "stepClock" in status, 180.0)
     assert "RouterLags" in {line.get("reason") for line in phoenix["orchestrator"].lines()}
+
+
+async def test_a_release_waits_for_what_users_call_and_a_check_of_it_clears_every_ingress(
+    cluster: ControlPlane, namespace: str, kube: KubeClient, phoenix: Phoenix
+) -> None:
+    """`{route}`, and a Rollout with two Ingresses."""
+    stage, answer = Stage(cluster, namespace, phoenix), [b"all is well"]
+    check = {"url": "{route}/ping", "contains": "well"}
+    spec = {
+        **SPEC,
+        "traffic": {"ingress": NAME, "additional": ["mobile"]},
+        "evidence": {"interval": "5s"},
+        "checks": [{"name": "ping", "http": check, "interval": "1s", "threshold": 2}],
+    }
+    mobile = shop.ingress(namespace, NAME, host="m.web.test")
+    mobile["metadata"]["name"] = "mobile"
+    with real_prometheus.page(lambda: answer[0]) as port:
+        async with Kubelet(kube, namespace).running():
+            stage.apply(
+                shop.deployment(namespace, NAME),
+                shop.service(namespace, NAME),
+                shop.ingress(namespace, NAME, host="web.test"),
+                mobile,
+                rollouts.manifest(spec, NAME, namespace),
+            )
+            await routing.serving(kube, NAME, f"{NAME}-canary")
+            await stage.until("stable serves", lambda status: status.get("state") == "Idle", START)
+            stage.apply(shop.deployment(namespace, f"{NAME}-canary", image="shop:v2"))
+            unknown = "RouteUnknown"
+            await stage.until(
+                "it waits", lambda status: status.get("obstacle", {}).get("reason") == unknown, START
+            )
+            assert "Ingress web has no address in its status" in stage.status()["obstacle"]["message"]
+            assert stage.status()["weight"] == 0
+
+            traffic = {**spec["traffic"], "url": f"http://127.0.0.1:{port}"}
+            stage.apply(rollouts.manifest({**spec, "traffic": traffic}, NAME, namespace))
+            await stage.until("it has weight", lambda _: stage.weights() == ["20", "20"], START)
+
+            answer[0] = b"broken"
+            await stage.until("it is taken back", lambda status: "RolledBack" in status["state"], START)
+    assert stage.weights() == ["0", "0"]
+    assert "check ping failed" in json.dumps(stage.status())

@@ -167,6 +167,32 @@ async def test_a_check_through_the_route_is_sent_below_its_prefix_and_to_its_hos
     assert runner.states["login"].failures == 0
 
 
+async def test_while_nobody_knows_what_users_call_their_check_is_neither_passed_nor_failed() -> None:
+    """In a cluster an Ingress may have no address yet. Another check goes on meanwhile."""
+    by_route = Check(name="login", http=HttpCheck(url="{route}/login"), interval=timedelta(milliseconds=10))
+    other = Check(name="cart", http=HttpCheck(url="{canary}/cart"), interval=timedelta(milliseconds=10))
+    known, changed = [Route()], asyncio.Event()
+    runner = CheckRunner(
+        [by_route, other],
+        RealClock(),
+        targets=lambda: ["http://127.0.0.1:1"],
+        route=lambda: known[0],
+        changed=changed.set,
+    )
+    try:
+        async with asyncio.timeout(30):
+            while runner.states["cart"].failures < 3:
+                changed.clear()
+                await changed.wait()
+            assert runner.states["login"].failures == 0
+            known[0] = Route("http://127.0.0.1:1")
+            while not runner.states["login"].failures:
+                changed.clear()
+                await changed.wait()
+    finally:
+        await runner.stop()
+
+
 async def test_a_program_is_given_the_addresses_by_its_arguments_too() -> None:
     script = "import sys; sys.exit(sys.argv[1:] != ['http://canary/x', 'http://route', '{\"a\": 1}'])"
     words = (sys.executable, "-c", script, "{canary}/x", "{route}", '{"a": 1}')
