@@ -190,7 +190,8 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             raise NotFound(
                 f"nobody has said which Ingress route {state.route!r} is about", remedy="declare it first"
             )
-        left = await self._without_strays(client, found, state)
+        urgent = client is not self._client
+        left = tuple(one.name for one in found.strays) if urgent else await self._without_strays(found, state)
         strict = raising or found.recorded is None
         planned = [
             write_of(part, found.spec, state, known=found.known, left=left, strict=strict)
@@ -211,25 +212,23 @@ class NginxIngressRouter(KubernetesRouter[FoundIngress]):
             await in_turn(partial(self._write, client, first), followers)
         else:
             lead = partial(self._follow, client, first, found, state, left, leads=True)
-            await at_once(lead, followers)
+            strays = [
+                partial(self._put, client, INGRESSES, one.carrier, plan.emergency(" ".join(state.aborted)))
+                for one in found.strays
+                if urgent and one.carrier is not None and one.share > 0
+            ]
+            await at_once(lead, [*followers, *strays])
 
-    async def _without_strays(
-        self, client: KubeClient, found: FoundIngress, state: TrafficState
-    ) -> tuple[str, ...]:
-        """Names of those that could not be given up: an abort only takes their traffic."""
+    async def _without_strays(self, found: FoundIngress, state: TrafficState) -> tuple[str, ...]:
+        """Names of those that could not be given up. An abort has no time for that, and only takes their
+        traffic."""
         left = []
         for stray in found.strays:
-            assert stray.carrier is not None
             try:
-                if client is self._client:
-                    await self._give_up(stray, state.route, found.spec)
-                    continue
-                if stray.share > 0:
-                    latched = " ".join(state.aborted)
-                    await self._put(client, INGRESSES, stray.carrier, plan.emergency(latched))
+                await self._give_up(stray, state.route, found.spec)
             except PhoenixError as error:
                 structlog.get_logger("phoenix.traffic").warning(str(error), route=state.route)
-            left.append(stray.name)
+                left.append(stray.name)
         return tuple(left)
 
     async def _check_free(self, one: Write, route: str) -> None:
