@@ -45,7 +45,7 @@ ONE: dict[str, Any] = {
             "budget": 10,
             "earlyAdvance": True,
         },
-        STEEP,
+        {**STEEP, "maxWeight": 85},
     ],
     "evidence": {
         "source": "prometheus",
