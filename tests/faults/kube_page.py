@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
 from tests.faults.kube_case import Fault, Story, faults_of
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "fault-matrix.md"
+NOT_MADE = "not made"
+"""The outcome of a case whose call none of its releases has made."""
 _HEAD = """\
 # Faults of a cluster and what comes of them
 
@@ -42,7 +45,11 @@ two Deployments:
   whenever its weight rose, and never more than all requests need;
 - R7: the end is the one without the fault.
 
-{played} of {of} cases have been played; the cells of the others are empty. `-`: no such fault at this call.
+{played} of {of} cases have been played: {ends}. The cells of the others are empty. `-`: no such fault at this
+call. *not made*: some calls come from time to time only. A process reads at the API server only where its
+watch is behind what it wrote itself, and who writes first decides in which state, and how often, the others
+write. Three to six releases of the case were played, and none made the call.
+
 R2 has tests of its own (`tests/faults/test_kube_abort.py`); R6 is about pure functions, and tested there.
 """
 
@@ -54,7 +61,8 @@ def render(
     of: int,
 ) -> str:
     """The page: a table for each router and story, a line for each call in its order. `of`: all cases."""
-    parts = [_HEAD.format(played=len(outcomes), of=of)]
+    ends = ", ".join(f"{number} {end}" for end, number in Counter(outcomes.values()).most_common())
+    parts = [_HEAD.format(played=len(outcomes), of=of, ends=ends)]
     for (router, story), listed in calls.items():
         rows = "".join(_row(router, story, call, outcomes) for call in listed)
         if rows:
