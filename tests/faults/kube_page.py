@@ -45,10 +45,12 @@ two Deployments:
   whenever its weight rose, and never more than all requests need;
 - R7: the end is the one without the fault.
 
-{played} of {of} cases have been played: {ends}. The cells of the others are empty. `-`: no such fault at this
-call. *not made*: some calls come from time to time only. A process reads at the API server only where its
-watch is behind what it wrote itself, and who writes first decides in which state, and how often, the others
-write. Three to six releases of the case were played, and none made the call.
+{played} of {of} cases have an outcome: {ends}.
+The cells of the others are empty. `-`: no such fault at this call.
+
+*Not made*: some calls come from time to time only. A process reads at the API server only where its watch is
+behind what it wrote itself, and who writes first decides in which state, and how often, the others write.
+Three to six releases of the case were played, and none made the call.
 
 R2 has tests of its own (`tests/faults/test_kube_abort.py`); R6 is about pure functions, and tested there.
 """
