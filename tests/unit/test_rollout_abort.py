@@ -116,6 +116,16 @@ def test_r7_a_crash_between_latch_and_status_does_not_lose_the_reason(
     assert resumed.status.cause.trigger == trigger
 
 
+def test_r7_an_undo_in_the_bake_keeps_its_reason_where_it_ends_the_process_that_obeys_it() -> None:
+    """`kubectl rollout undo` of Phoenix's own Deployment replaces the pod that has just set the latch."""
+    status = status_in(State.BAKING)
+    whole = turn(status, target=OLD)
+    resumed = turn(status, target=OLD, traffic=traffic_for(status, aborted=(NEW,), weight=0))
+    assert resumed.status == whole.status
+    assert resumed.status.cause is not None
+    assert resumed.status.cause.trigger == "person"
+
+
 def test_the_abort_is_repeated_until_latch_and_weight_are_seen_on_the_object() -> None:
     status = status_in(State.ROLLING_BACK)
     for facts in (

@@ -47,7 +47,7 @@ def _own_reason(turn: Turn, walk: Callable[[Turn], None]) -> Cause | None:
     A crash between writing the latch and the status loses the reason; the same facts give it again (R7).
     """
     probe = Turn(turn.spec, turn.status, turn.seen, turn.now)
-    if not condemned(probe):
+    if not condemned(probe) and not _wanted_back(probe):
         walk(probe)
     return probe.status.cause if probe.status.state is State.ROLLING_BACK else None
 
@@ -122,9 +122,7 @@ def retargeted(turn: Turn) -> bool:
         _supersede(turn, target)
         return True
     if status.state is State.BAKING and target != status.stable:
-        if target == status.previous:
-            turn.take_back("person", "the revision before is wanted again")
-        elif status.stable is not None:
+        if not _wanted_back(turn) and status.stable is not None:
             message = f"bake cut short: {target} is wanted"
             turn.end(Outcome.PROMOTED, message, revision=status.stable, replaced=status.previous)
             turn.begin(target, "another revision is wanted")
@@ -133,6 +131,15 @@ def retargeted(turn: Turn) -> bool:
         turn.begin(target, "another revision is wanted")
         return True
     return False
+
+
+def _wanted_back(turn: Turn) -> bool:
+    """The revision before is wanted during the bake: somebody has undone the release."""
+    status = turn.status
+    if status.state is not State.BAKING or turn.seen.target != status.previous:
+        return False
+    turn.take_back("person", "the revision before is wanted again")
+    return True
 
 
 def _leave_rest(turn: Turn, target: str) -> bool:
