@@ -257,10 +257,11 @@ def main() -> int:
     options = parser.parse_args()
     end_in_order()
     result: dict[str, Any] = {"conditions": conditions(), "active": options.active, "sizes": []}
-    for size in sorted(options.sizes):
+    for size in options.sizes:
         say(f"== {size} rollouts")
         result["sizes"].append(asyncio.run(measure(options, size)))
         print(json.dumps(result["sizes"][-1], indent=1))
+    result["sizes"].sort(key=lambda one: one["rollouts"])
     result["compared"] = compared(result["sizes"])
     result["missed"] = [name for name, bar in BARS.items() if result["compared"][name] > bar]
     print(json.dumps(result["compared"], indent=1))
