@@ -17,7 +17,7 @@ from phoenix_orch.kernel.errors import Terminal, Unavailable
 from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollback_controller.service import RollbackController
 from phoenix_orch.rollout.spec import Check, CommandCheck, Policy, RolloutSpec
-from phoenix_orch.rollout.status import Event, Revision, Rollout, State, Status
+from phoenix_orch.rollout.status import Cause, Event, Revision, Rollout, State, Status
 from phoenix_orch.rollout.store.memory import MemoryStore
 from phoenix_orch.testing.fake_router import FakeRouter
 from phoenix_orch.testing.fake_workload import FakeWorkload
@@ -473,3 +473,37 @@ async def test_run_looks_at_once_when_the_store_changes_and_leaves_nothing_runni
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         assert asyncio.all_tasks() == before
+
+
+@pytest.mark.parametrize("fault", [Unavailable("the store is away"), KeyError("cause")])
+async def test_a_cause_that_cannot_be_written_keeps_no_other_waiting(fault: Exception) -> None:
+    class Faulty(MemoryStore):
+        broken = True
+
+        async def put_cause(self, rollout: str, cause: Cause) -> None:
+            if self.broken and rollout == SHOP:
+                raise fault
+            await super().put_cause(rollout, cause)
+
+    w = World()
+    w.store = store = Faulty()
+    w.controller = RollbackController(
+        store, w.router, w.workload, w.clock, route=lambda _: Route("http://127.0.0.1:1")
+    )
+    names = (SHOP, "cart")
+    try:
+        for name in names:
+            await w.prepare(name=name)
+            verdict = Verdict(
+                kind=VerdictKind.ROLLBACK, revision=NEW, step=0, at=w.clock.now(), reason="too many errors"
+            )
+            await store.put_verdict(name, verdict, "")
+        await w.controller.look()
+        assert [await w.latched(name) for name in names] == [True, True]
+        assert [await store.cause(name, NEW) is not None for name in names] == [False, True]
+        store.broken = False
+        await w.controller.look()
+        assert await store.cause(SHOP, NEW) is not None
+        assert len(await w.told()) == 1
+    finally:
+        await w.controller.stop()

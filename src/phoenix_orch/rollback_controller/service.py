@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -72,7 +73,8 @@ class RollbackController:
         self._runners: dict[Key, tuple[tuple[Check, ...], CheckRunner]] = {}
         self._targets: dict[str, tuple[str, ...]] = {}
         self._latched: set[Key] = set()
-        self._untold: list[tuple[Rollout, Cause]] = []
+        self._untold: dict[str, list[tuple[Rollout, Cause]]] = {}
+        """By name of the rollout, the oldest first."""
         self._beside: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._templates = Templates(store)
@@ -125,8 +127,7 @@ class RollbackController:
         await self._run_beside({"templates": self._learn})
         await self._run_beside({f"look at {one.name}": self._looking(one) for one in self._rollouts.values()})
         self._forget_the_past()
-        if self._untold:
-            await self._run_beside({"tell": self._tell})
+        await self._run_beside({f"cause of {name}": partial(self._tell, name) for name in self._untold})
 
     async def _run_beside(self, calls: Mapping[str, Callable[[], Coroutine[Any, Any, None]]]) -> None:
         """Start what does not run yet and wait a little for it."""
@@ -290,27 +291,34 @@ class RollbackController:
             weight=100 if status.canary is None else status.weight,
             evidence=trigger.evidence,
         )
-        self._untold.append((rollout, cause))
+        self._untold.setdefault(rollout.name, []).append((rollout, cause))
 
-    async def _tell(self) -> None:
-        """Write the causes down. Kept until it works."""
-        while self._untold:
-            rollout, cause = self._untold[0]
-            event = Event(
-                at=cause.at,
-                reason="Latched",
-                message=f"{cause.trigger}: {cause.reason}",
-                revision=cause.revision,
-                release=rollout.status.release,
-                actor=cause.actor,
-            )
+    async def _tell(self, name: str) -> None:
+        """Write the causes of one rollout down. Kept until it works."""
+        untold = self._untold[name]
+        while untold:
             try:
-                await self._store.put_cause(rollout.name, cause)
-                await self._store.append_events(rollout.name, [event])
+                await self._write_down(*untold[0])
             except NotFound:
                 pass
             except PhoenixError as error:
-                self._faults.tell(rollout.name, "cause", error=error)
+                self._faults.tell(name, "cause", error=error)
                 return
-            self._faults.mended(rollout.name, "cause")
-            self._untold.pop(0)
+            except Exception as error:  # noqa: BLE001 - what cannot be written is tried again
+                self._faults.tell(name, "cause", error=error, unforeseen=True)
+                return
+            self._faults.mended(name, "cause")
+            untold.pop(0)
+        del self._untold[name]
+
+    async def _write_down(self, rollout: Rollout, cause: Cause) -> None:
+        event = Event(
+            at=cause.at,
+            reason="Latched",
+            message=f"{cause.trigger}: {cause.reason}",
+            revision=cause.revision,
+            release=rollout.status.release,
+            actor=cause.actor,
+        )
+        await self._store.put_cause(rollout.name, cause)
+        await self._store.append_events(rollout.name, [event])
