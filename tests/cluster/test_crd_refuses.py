@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -371,6 +372,42 @@ def test_the_workload_stays(cluster: Cluster, namespace: str) -> None:
     cluster.apply(manifest({**LEAST, "traffic": {"ingress": "other"}}, namespace=namespace))
     with pytest.raises(Refused, match=r"spec\.workload: Invalid value: the workload of a rollout cannot be"):
         cluster.apply(manifest({**LEAST, "workload": {"name": "other"}}, namespace=namespace))
+
+
+CARRIERS: tuple[dict[str, Any], ...] = (
+    {"ingress": "other"},
+    {"httpRoute": "shop"},
+    {"ingress": "shop", "additional": ["other"]},
+    {"ingress": "shop", "service": "other"},
+    {"ingress": "shop", "canaryService": "other"},
+)
+
+
+def test_what_carries_the_weight_stays_while_a_release_is_on_its_way(
+    cluster: Cluster, namespace: str
+) -> None:
+    rollouts.define(cluster)
+
+    def put(traffic: dict[str, Any]) -> None:
+        cluster.apply(manifest({**LEAST, "traffic": traffic}, namespace=namespace))
+
+    def stand(state: str) -> None:
+        status = json.dumps({"status": {"state": state}})
+        words = ("patch", rollouts.RESOURCE, "shop", "-n", namespace, "--subresource=status")
+        cluster.kubectl(*words, "--type=merge", "-p", status)
+
+    put({"ingress": "shop"})
+    stand("Progressing")
+    for traffic in CARRIERS:
+        with pytest.raises(Refused, match="cannot be changed while a release is on its way"):
+            put(traffic)
+    put({"ingress": "shop", "url": "https://shop.example.com"})
+    stand("RollingBack")
+    with pytest.raises(Refused, match="cannot be changed while a release is on its way"):
+        put({"httpRoute": "shop"})
+    for state, traffic in zip(("Initializing", "Idle", "Promoted", "RolledBack"), CARRIERS, strict=False):
+        stand(state)
+        put(traffic)
 
 
 def test_kubectl_refuses_a_misspelt_key(cluster: Cluster, namespace: str) -> None:

@@ -129,21 +129,6 @@ async def test_an_abort_meets_one_ingress_that_refuses_every_write(
     cluster.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", client.namespace)
 
 
-async def test_an_ingress_that_is_named_no_more_loses_its_share_first_and_then_its_canary(
-    client: KubeClient, second: NginxIngressRouter, notices: list[Notice]
-) -> None:
-    await release_at(second, 40)
-    alone = routing(client, notices)
-    await alone.abort(ROUTE, "new")
-    assert await both(client) == ["0", "0"]
-    state = await alone.read(ROUTE)
-    assert (state.drifted, state.aborted) == (True, ("new",))
-    await alone.write(state)
-    with pytest.raises(NotFound):
-        await client.get(INGRESSES, "mobile-canary")
-    assert not (await alone.read(ROUTE)).drifted
-
-
 async def test_two_processes_write_several_ingresses_at_once(
     client: KubeClient, second: NginxIngressRouter, notices: list[Notice]
 ) -> None:

@@ -40,11 +40,15 @@ class FakeApi:
 
     async def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Page:
         await asyncio.sleep(0)
-        key, _, value = labels.partition("=")
+        key, of_value, value = labels.partition("=")
+
+        def selected(found: Mapping[str, str]) -> bool:
+            return not key or (found.get(key) == value if of_value else key in found)
+
         found = [
             {name: part for name, part in one.items() if name not in {"kind", "apiVersion"}}
             for (plural, _), one in sorted(self.objects.items())
-            if plural == resource.plural and (not key or one["metadata"].get("labels", {}).get(key) == value)
+            if plural == resource.plural and selected(one["metadata"].get("labels", {}))
         ]
         return Page(copy.deepcopy(found), str(self._version))
 

@@ -32,6 +32,7 @@ from phoenix_orch.rollout.spec import (
     PlainValue,
     Shares,
 )
+from phoenix_orch.rollout.status import RESTING, State
 
 _WEIGHT = "(has({0}.weight) ? {0}.weight : has({0}.maxWeight) ? {0}.maxWeight : 100)"
 """What a phase ends with: a staircase goes up to its cap."""
@@ -42,9 +43,21 @@ _RISING = (
 _CANARY_NAME = f"(has(self.canary.name) ? self.canary.name : self.workload.name + '{CANARY}')"
 _SERVICE = "(has(self.traffic.service) ? self.traffic.service : self.workload.name)"
 _CANARY_SERVICE = f"(has(self.traffic.canaryService) ? self.traffic.canaryService : {_CANARY_NAME})"
+_CARRIERS = {"ingress": "''", "httpRoute": "''", "additional": "[]", "service": "''", "canaryService": "''"}
+"""Fields of `traffic` that name objects, and what stands for one that is left out."""
+_REST = cel.any_of(sorted(RESTING | {State.INITIALIZING}))
 _NO_ZERO_BYTE = Rule(
     "!self.contains('\\u0000')", "no program can be given a zero byte; write text without it"
 )
+
+
+def _same(field: str, left_out: str) -> str:
+    """Expression: a field of `traffic` is as it was."""
+    now, before = (
+        f"(has({one}.spec.traffic.{field}) ? {one}.spec.traffic.{field} : {left_out})"
+        for one in ("self", "oldSelf")
+    )
+    return f"{now} == {before}"
 
 
 def _one_of(first: str, second: str, message: str) -> Rule:
@@ -180,6 +193,12 @@ ROOT = (
     Rule(
         cel.matches("self.metadata.name", NAME_PATTERN),
         f"metadata.name of a rollout has {FORMS[NAME_PATTERN]}",
+    ),
+    Rule(
+        f"!has(oldSelf.status) || !has(oldSelf.status.state) || oldSelf.status.state in {_REST} || "
+        + " && ".join(_same(*one) for one in _CARRIERS.items()),
+        "the objects that `spec.traffic` names cannot be changed while a release is on its way; "
+        "wait for its end, or abort it",
     ),
 )
 

@@ -25,7 +25,6 @@ from phoenix_orch.traffic.kube_record import (
     labels_of,
     last_hand,
     latches,
-    marked,
     moment,
     named,
     record_of,
@@ -77,24 +76,35 @@ class GatewayRouter(KubernetesRouter[FoundRoutes]):
     async def release(self, route: str) -> None:
         """The routes are as their owner wants them."""
         found = await self._look(self._client, route, fully=False)
-        for carrier in found.carriers if found is not None else ():
-            record = record_of(carrier, RouteRecord, lenient=True)
-            if record is None and found is not None and found.spec is not None and bears_sign(carrier, route):
-                nothing = TrafficState(route=route, stable=Group(revision=""))  # the record was lost
-                record = RouteRecord(state=nothing, spec=found.spec)
-            if record is not None:
-                resource = _RESOURCES[carrier["kind"]]
-                await self._give_back(resource, carrier, plan.removal(carrier, record))
+        if found is not None and found.carriers:
+            first, *others = [partial(self._give_up, one, route, found.spec) for one in found.carriers]
+            await at_once(first, others)
         self._specs.pop(route, None)
         self._latches.pop(route, None)
 
-    async def steered(self) -> tuple[str, ...]:
-        """Routes of the objects that carry weights of Phoenix's."""
+    async def let_go(self, route: str, name: str) -> None:
+        """One HTTPRoute, which `route` is not about any more, is as its owner wants it. Idempotent."""
+        with contextlib.suppress(NotFound):
+            carrier = await self._client.get(HTTP_ROUTES, name, self._namespace)
+            if refusal(carrier, route, claim=False) is None:
+                await self._give_up(carrier, route, self._specs.get(route))
+
+    async def _give_up(self, carrier: Object, route: str, spec: GatewayTraffic | None) -> None:
+        record = record_of(carrier, RouteRecord, lenient=True)
+        if record is None and spec is not None and bears_sign(carrier, route):
+            nothing = TrafficState(route=route, stable=Group(revision=""))  # the record was lost
+            record = RouteRecord(state=nothing, spec=spec)
+        if record is not None:
+            await self._give_back(_RESOURCES[carrier["kind"]], carrier, plan.removal(carrier, record))
+
+    async def steered(self) -> tuple[tuple[str, str], ...]:
+        """The objects that carry weights of Phoenix's: the route each is marked for, and its name."""
         found: list[Object] = []
         for resource in _RESOURCES.values():
             with contextlib.suppress(NotFound):  # the cluster does not serve that kind
                 found += (await self._client.list(resource, self._namespace, labels=WEIGHT)).items
-        return marked(found)
+        marks = ((labels_of(one).get(ROUTE), str(one["metadata"]["name"])) for one in found)
+        return tuple(sorted((route, name) for route, name in marks if route is not None))
 
     async def _look(self, reads: Reads, route: str, *, fully: bool) -> FoundRoutes | None:
         carriers, missing = await self._carriers(reads, route)

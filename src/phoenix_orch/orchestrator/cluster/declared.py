@@ -27,6 +27,15 @@ AT_ONCE = 20
 """Objects that are read in one go, in some ten milliseconds."""
 
 
+class Carrier(NamedTuple):
+    """An object that carries the weight of a route, or beside which another one does."""
+
+    kind: Literal["Ingress", "HTTPRoute"]
+    route: str
+    """The route it is steered for, named as the first of its objects."""
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Declared:
     """One Rollout."""
@@ -41,6 +50,12 @@ class Declared:
     @property
     def name(self) -> str:
         return self.rollout.name
+
+    def carriers(self) -> frozenset[Carrier]:
+        """What carries its weight."""
+        return _carriers(
+            self.spec.traffic.ingress, self.spec.traffic.http_route, self.spec.traffic.additional
+        )
 
     def deployment(self) -> DeploymentSpec:
         """Which Deployment is released, and for whom."""
@@ -120,10 +135,14 @@ class Rollouts:
             self._uids = frozenset(record.uid_of(one) for one in self._objects.values())
         return self._uids
 
-    def routes(self) -> frozenset[str]:
+    def carriers(self) -> frozenset[Carrier]:
         """What carries the weight of any of them, also of those that cannot be read."""
         traffics = [one.get("spec", {}).get("traffic", {}) for one in self._objects.values()]
-        return frozenset(str(one.get("ingress") or one.get("httpRoute")) for one in traffics)
+        return frozenset(
+            carrier
+            for one in traffics
+            for carrier in _carriers(one.get("ingress"), one.get("httpRoute"), one.get("additional") or ())
+        )
 
     async def read(self) -> None:
         """Read what has changed, a few at a time so that nothing else has to wait."""
@@ -179,6 +198,12 @@ class Rollouts:
             return None
         self._faults.mended(key.name, "reading")
         return one
+
+
+def _carriers(ingress: str | None, http_route: str | None, additional: Iterable[str]) -> frozenset[Carrier]:
+    kind: Literal["Ingress", "HTTPRoute"] = "Ingress" if ingress else "HTTPRoute"
+    route = str(ingress or http_route)
+    return frozenset(Carrier(kind, route, name) for name in (route, *additional))
 
 
 class _Word(NamedTuple):

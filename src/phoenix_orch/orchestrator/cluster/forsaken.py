@@ -1,28 +1,29 @@
-"""What is left of Rollouts that were deleted while no orchestrator ran: traffic first, then claims.
+"""What Rollouts left that were deleted or changed while no orchestrator ran: traffic first, then claims.
 
-Looked for once in a term of office, since who leads sees every deletion itself (`leaving.py`).
+Looked for once in a term of office, since who leads sees every change itself (`leaving.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 import structlog
 
 from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.orchestrator.cluster.declared import Carrier
 from phoenix_orch.orchestrator.cluster.leaving import SETTLED
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.workload.kubernetes import DeploymentSpec
 
 
 class Router(Protocol):
-    async def forsaken(self) -> tuple[str, ...]:
-        """Routes that are steered and that no Rollout names."""
+    async def forsaken(self) -> tuple[Carrier, ...]:
+        """What is steered and no Rollout names."""
         ...
 
-    async def forsake(self, route: str) -> None:
-        """Stop steering one of them: all traffic to stable. Idempotent."""
+    async def release(self, carrier: Carrier) -> None:
+        """Stop steering one of them: all its traffic to stable. Idempotent."""
         ...
 
 
@@ -52,24 +53,46 @@ class Forsaken:
         self._faults = Faults(self._log)
 
     async def look(self, uids: Collection[str], services: Collection[str]) -> None:
-        """`uids`: of all Rollouts, readable or not; `services`: what is released by those that are."""
-        try:
-            await self._look(uids, services)
-        except PhoenixError as error:
-            self._faults.tell("forsaken", "leaving", error=error)
-        else:
-            self._faults.mended("forsaken", "leaving")
-
-    async def _look(self, uids: Collection[str], services: Collection[str]) -> None:
-        if self._released_at is None:
-            for route in await self._router.forsaken():
-                await self._router.forsake(route)
-                self._log.info("its Rollout is no more; stable has all traffic", route=route)
+        """`uids`: of all Rollouts, readable or not; `services`: what is released by those that are. Never
+        raises: what fails keeps nothing else waiting, and is tried again."""
+        if self._released_at is None and await self._guarded(self._release(), "routes"):
             self._released_at = self._clock()
-        if self._clock() - self._released_at < SETTLED:
+        if self._released_at is None or self._clock() - self._released_at < SETTLED:
             return
-        for service, spec in self._workload.forsaken(uids).items():
-            if service not in services:
-                await self._workload.declare(service, spec)
-                await self._workload.leave(service)
-        self.done = True
+        self.done = await self._guarded(self._give_up_claims(uids, services), "claims")
+
+    async def _release(self) -> bool:
+        found = await self._router.forsaken()
+        return all([await self._guarded(self._released(one), one.kind, one.name) for one in found])
+
+    async def _released(self, carrier: Carrier) -> bool:
+        await self._router.release(carrier)
+        told = "no Rollout names it any more; stable has all its traffic"
+        self._log.info(told, route=carrier.route, kind=carrier.kind, name=carrier.name)
+        return True
+
+    async def _give_up_claims(self, uids: Collection[str], services: Collection[str]) -> bool:
+        left = {
+            service: spec
+            for service, spec in self._workload.forsaken(uids).items()
+            if service not in services
+        }
+        return all([await self._guarded(self._leave(*one), "Deployment", one[0]) for one in left.items()])
+
+    async def _leave(self, service: str, spec: DeploymentSpec) -> bool:
+        await self._workload.declare(service, spec)
+        await self._workload.leave(service)
+        return True
+
+    async def _guarded(self, step: Awaitable[bool], *what: str) -> bool:
+        place = ("forsaken", *what)
+        try:
+            done = await step
+        except PhoenixError as error:
+            self._faults.tell(*place, error=error)
+            return False
+        except Exception as error:  # noqa: BLE001 - a defect in one must not keep the others waiting
+            self._faults.tell(*place, error=error, unforeseen=True)
+            return False
+        self._faults.mended(*place)
+        return done

@@ -1,19 +1,21 @@
 """What is left of a Rollout that was deleted: traffic first, then what Phoenix made, then its marks.
 
-There is no finalizer: a Rollout can always be deleted, also with Phoenix gone. A canary Ingress that Phoenix
-made goes with it then, by the cluster's garbage collection; what else is left is found by `forsaken.py`.
+What carried the weight of one that names something else now is given back, too. There is no finalizer: a
+Rollout can always be deleted, also with Phoenix gone. A canary Ingress that Phoenix made goes with it then,
+by the cluster's garbage collection; what else is left is found by `forsaken.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
 from phoenix_orch.kernel.errors import NotFound, PhoenixError
-from phoenix_orch.orchestrator.cluster.declared import Declared
+from phoenix_orch.orchestrator.cluster.declared import Carrier, Declared
 from phoenix_orch.runtime.faults import Faults
 
 SETTLED = 10.0
@@ -21,8 +23,8 @@ SETTLED = 10.0
 
 
 class Router(Protocol):
-    async def release(self, route: str) -> None:
-        """Stop steering: all traffic to stable."""
+    async def release(self, carrier: Carrier) -> None:
+        """Stop steering what no Rollout names any more: all its traffic to stable. Idempotent."""
         ...
 
 
@@ -48,38 +50,71 @@ class Leaving:
         self._clock = clock
         self._known: dict[str, Declared] = {}
         self._gone: dict[str, _Gone] = {}
+        self._left: dict[Carrier, str] = {}
+        """What a Rollout named and may not be given back yet, and whose it was."""
         self._log = structlog.get_logger("phoenix.rollouts")
         self._faults = Faults(self._log)
 
     async def look(self, there: Iterable[Declared], uids: frozenset[str]) -> None:
-        """`there`: those that can be read; `uids`: of all, since what cannot be read is not gone."""
-        present = list(there)
+        """`there`: those that can be read; `uids`: of all, since what cannot be read is not gone.
+
+        Never raises: what fails keeps nothing else waiting, and is tried again.
+        """
         for uid in self._known.keys() - uids:
-            self._gone[uid] = _Gone(self._known.pop(uid))
-        self._known |= {one.uid: one for one in present}
-        if not self._gone:
-            return
-        taken = {name for one in present for name in (one.rollout.route, one.rollout.service)}
-        for uid, gone in list(self._gone.items()):
-            if {gone.one.rollout.route, gone.one.rollout.service} & taken or await self._part(gone):
+            gone = self._known.pop(uid)
+            self._gone[uid] = _Gone(gone)
+            self._left |= dict.fromkeys(gone.carriers(), gone.name)
+        for one in there:
+            before = self._known.get(one.uid, one)
+            if before is not one:
+                self._left |= dict.fromkeys(before.carriers() - one.carriers(), one.name)
+            self._known[one.uid] = one
+        if self._left:
+            await self._give_back()
+        for uid, former in list(self._gone.items()):
+            if self._followed(former.one) or await self._guarded(former.one.name, self._part(former)):
                 del self._gone[uid]
+
+    async def _give_back(self) -> None:
+        named = {carrier for one in self._known.values() for carrier in one.carriers()}
+        for carrier, name in list(self._left.items()):
+            if carrier in named or await self._guarded(name, self._release(carrier, name), carrier.name):
+                del self._left[carrier]
+
+    async def _release(self, carrier: Carrier, name: str) -> bool:
+        await self._router.release(carrier)
+        told = "no Rollout names it any more; stable has all its traffic"
+        self._log.info(told, rollout=name, kind=carrier.kind, name=carrier.name)
+        return True
+
+    def _followed(self, gone: Declared) -> bool:
+        """Another Rollout has its Deployment, or its canary behind its route."""
+        return any(
+            one.rollout.service == gone.rollout.service or one.carriers() & gone.carriers()
+            for one in self._known.values()
+        )
 
     async def _part(self, gone: _Gone) -> bool:
         """The next step; True when nothing is left to do."""
-        name, rollout = gone.one.name, gone.one.rollout
-        try:
-            if gone.released_at is None:
-                await self._router.release(rollout.route)
-                gone.released_at = self._clock()
-                self._log.info("the Rollout was deleted; stable has all traffic", rollout=name)
-                return False
-            if self._clock() - gone.released_at < SETTLED:
-                return False
-            await self._workload.leave(rollout.service)
-        except NotFound:  # the Deployment went, too
-            return True
-        except PhoenixError as error:
-            self._faults.tell(name, "leaving", error=error)
+        if gone.one.carriers() & self._left.keys():
             return False
-        self._faults.mended(name, "leaving")
+        if gone.released_at is None:
+            gone.released_at = self._clock()
+        if self._clock() - gone.released_at < SETTLED:
+            return False
+        with contextlib.suppress(NotFound):  # the Deployment went, too
+            await self._workload.leave(gone.one.rollout.service)
         return True
+
+    async def _guarded(self, rollout: str, step: Awaitable[bool], *what: str) -> bool:
+        place = (rollout, "leaving", *what)
+        try:
+            done = await step
+        except PhoenixError as error:
+            self._faults.tell(*place, error=error)
+            return False
+        except Exception as error:  # noqa: BLE001 - a defect in one must not keep the others waiting
+            self._faults.tell(*place, error=error, unforeseen=True)
+            return False
+        self._faults.mended(*place)
+        return done

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.resources import ROLLOUTS
-from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
+from phoenix_orch.orchestrator.cluster.declared import Carrier, Declared, Rollouts
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.gateway_api import GatewayRouter
 from phoenix_orch.traffic.kube_router import SETTLED
@@ -34,7 +34,6 @@ class ClusterRouter:
         self._rollouts = rollouts
         self._ingress = NginxIngressRouter(client, namespace, cached=cached, settled=settled)
         self._gateway = GatewayRouter(client, namespace, cached=cached, settled=settled)
-        self._last: dict[str, Router] = {}
 
     async def read(self, route: str) -> TrafficState:
         return await self._of(route).read(route)
@@ -46,20 +45,24 @@ class ClusterRouter:
         """Needs no Rollout: an object that bears the route's mark is enough (R2)."""
         return await self._wherever(route, lambda router: router.abort(route, revision))
 
-    async def release(self, route: str) -> None:
-        """Stop steering, by the router that the route had last: all traffic goes to stable. Idempotent."""
-        await self._last.get(route, self._ingress).release(route)
-        self._last.pop(route, None)
+    async def release(self, carrier: Carrier) -> None:
+        """Stop steering what no Rollout names any more: all its traffic goes to stable. Idempotent."""
+        if (carrier.kind, carrier.route) in _routes(self._rollouts.carriers()):
+            # The route is steered on. Of an Ingress too many its router lets go by itself, with every write.
+            if carrier.kind == "HTTPRoute":
+                await self._gateway.let_go(carrier.route, carrier.name)
+            return
+        router: Router = self._ingress if carrier.kind == "Ingress" else self._gateway
+        await router.release(carrier.route)
 
-    async def forsaken(self) -> tuple[str, ...]:
-        """Routes that are steered and that no Rollout names."""
-        steered = {*await self._ingress.steered(), *await self._gateway.steered()}
-        return tuple(sorted(steered - self._rollouts.routes()))
-
-    async def forsake(self, route: str) -> None:
-        """Stop steering a route that no Rollout names, whatever carries its weight. Idempotent."""
-        await self._ingress.release(route)
-        await self._gateway.release(route)
+    async def forsaken(self) -> tuple[Carrier, ...]:
+        """What is steered and no Rollout names."""
+        named = self._rollouts.carriers()
+        routes = _routes(named)
+        ingresses = [Carrier("Ingress", route, route) for route in await self._ingress.steered()]
+        http_routes = [Carrier("HTTPRoute", route, name) for route, name in await self._gateway.steered()]
+        left = [one for one in ingresses if (one.kind, one.route) not in routes]
+        return (*left, *(one for one in http_routes if one not in named))
 
     async def clear_latch(self, route: str, revision: str) -> TrafficState:
         return await self._wherever(route, lambda router: router.clear_latch(route, revision))
@@ -75,11 +78,9 @@ class ClusterRouter:
         one = self._rollouts.of_route(route)
         if one.spec.traffic.ingress is not None:
             self._ingress.declare(route, ingress_traffic(one))
-            self._last[route] = self._ingress
-        else:
-            self._gateway.declare(route, gateway_traffic(one))
-            self._last[route] = self._gateway
-        return self._last[route]
+            return self._ingress
+        self._gateway.declare(route, gateway_traffic(one))
+        return self._gateway
 
     async def _wherever(self, route: str, call: Callable[[Router], Awaitable[TrafficState]]) -> TrafficState:
         """By the router that the Rollout names; where that finds nothing, by the mark, with the other one."""
@@ -89,6 +90,11 @@ class ClusterRouter:
         except NotFound:
             other: Router = self._gateway if named is self._ingress else self._ingress
             return await call(other)
+
+
+def _routes(carriers: Iterable[Carrier]) -> set[tuple[str, str]]:
+    """Kind and route of each."""
+    return {(one.kind, one.route) for one in carriers}
 
 
 def ingress_traffic(one: Declared) -> IngressTraffic:
