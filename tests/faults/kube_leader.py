@@ -16,7 +16,6 @@ from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
 from phoenix_orch.kube.errors import Changed
-from phoenix_orch.kube.fencing import annotation, refuse_late
 from phoenix_orch.kube.leader import LeaderElector, Leadership
 from phoenix_orch.kube.lease import LeaseTiming
 from phoenix_orch.kube.patches import merge_patch_of
@@ -28,19 +27,17 @@ LEDGER = "ledger"
 
 
 def entry(ledger: Object, leadership: Leadership, who: str) -> Object:
-    """One more line, and the term of the leader who writes it."""
+    """One more line: the term of the leader who writes it, and its name."""
     lines = ledger.get("data", {}).get("lines", "")
-    line = f"{leadership.term} {who}\n"
-    return {"metadata": {"annotations": annotation(leadership.term)}, "data": {"lines": lines + line}}
+    return {"data": {"lines": f"{lines}{leadership.term} {who}\n"}}
 
 
 async def write(client: KubeClient, leadership: Leadership, who: str) -> None:
-    """Until cancelled or out of office. Raises NotLeading, Superseded."""
+    """Until cancelled or out of office. Raises NotLeading."""
     fenced = client.fenced(leadership.remaining)
     while True:
         try:
             ledger = await fenced.get(CONFIG_MAPS, LEDGER)
-            refuse_late(ledger, leadership.term)
             await fenced.patch(CONFIG_MAPS, LEDGER, merge_patch_of(ledger, entry(ledger, leadership, who)))
         except (Changed, Retryable):
             continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,8 +18,6 @@ from phoenix_orch.kube.aggregation import (
     Reference,
 )
 from phoenix_orch.kube.client import KubeClient
-from phoenix_orch.kube.fencing import TERM, Superseded, annotation, refuse_late
-from phoenix_orch.kube.lease import Term
 from phoenix_orch.kube.patches import Patch
 from phoenix_orch.kube.recorder import QUEUE, Recorder
 from phoenix_orch.kube.resources import Object
@@ -145,20 +142,3 @@ async def test_nothing_waits_and_nothing_fails_while_the_api_server_is_away() ->
     assert made.dropped == 10
     await made.flush()
     assert made.dropped == 10 + BURST
-
-
-def stamped(**annotations: str) -> Object:
-    return {"kind": "Ingress", "metadata": {"name": "web", "annotations": annotations}}
-
-
-def test_what_a_later_leader_wrote_is_not_touched() -> None:
-    old, new = Term("2026-01-01T00:00:00Z", 7), Term("2026-01-02T00:00:00Z", 1)
-    for found in (
-        stamped(),
-        stamped(**annotation(old)),
-        stamped(**{TERM: "by hand"}),
-        {"metadata": {"name": "x"}},
-    ):
-        refuse_late(found, old)
-    with pytest.raises(Superseded, match="term 2026-01-02T00:00:00Z/1"):
-        refuse_late(stamped(**annotation(new)), old)

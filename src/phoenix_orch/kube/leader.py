@@ -5,7 +5,7 @@ writes through `client.fenced(leadership.remaining)` are refused from that momen
 was stopped meanwhile and knows nothing of it yet. What is already under way ends before another may act.
 
 The last gap no clock can close: a request that hangs in a network for longer than all of this. For it every
-write is conditional on a version (`patches.py`), and may carry its term: `fencing.py`.
+write is conditional on a version (`patches.py`).
 """
 
 from __future__ import annotations

@@ -7,17 +7,15 @@ The leader's last moment, by then, comes before the candidate's first:
     leader     sent ──renew_deadline──▶ stops ──slack──▶
     candidate       seen ≥ sent ─────── duration ──────▶ takes
 
-`Term` is the fencing token: it rises with every change of leader, also over a deleted Lease.
+`Term` rises with every change of leader, also over a deleted Lease.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kube.resources import Object
 
 SLACK = 1.0
@@ -55,14 +53,6 @@ class Term:
 
     def __str__(self) -> str:
         return f"{self.created}/{self.transitions}"
-
-    @classmethod
-    def parse(cls, text: str) -> Term:
-        """Raises Invalid."""
-        found = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)/(\d{1,10})", text)
-        if found is None:
-            raise Invalid(f"{text!r} is no term of a leader")
-        return cls(found[1], int(found[2]))
 
 
 @dataclass(frozen=True, slots=True)
