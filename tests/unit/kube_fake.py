@@ -83,11 +83,21 @@ class FakeApi:
         return self.put(resource, merged(found, patch.body))
 
     async def delete(
-        self, resource: Resource, name: str, namespace: str | None = None, *, uid: str, version: str
+        self,
+        resource: Resource,
+        name: str,
+        namespace: str | None = None,
+        *,
+        uid: str,
+        version: str | None = None,
+        dry_run: bool = False,
     ) -> None:
         self._about_to("delete", name)
-        if self._existing(resource, name)["metadata"]["resourceVersion"] != version:
+        found = self._existing(resource, name)["metadata"]
+        if found["uid"] != uid or version not in (None, found["resourceVersion"]):
             raise Conflict(f"{name} has changed")
+        if dry_run:
+            return
         del self.objects[resource.plural, name]
 
     # What tests do to it.

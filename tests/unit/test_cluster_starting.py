@@ -77,6 +77,44 @@ async def test_the_canary_of_the_release_before_is_turned_into_this_one() -> Non
     assert (world.canary()["metadata"]["uid"], world.image("shop-canary")) == (uid, "shop:3")
 
 
+def of_other_labels(world: Shop) -> str:
+    """The uid of a canary of Phoenix that selects its pods by labels which stable has changed since."""
+    labels = {"app": "old-shop-canary", marks.VARIANT: "canary"}
+    changes = {
+        "selector": {"matchLabels": {"app": "old-shop-canary"}},
+        "template": {"metadata": {"labels": labels}},
+    }
+    world.api.edit(DEPLOYMENTS, "shop-canary", {"spec": changes})
+    world.api.writes.clear()
+    return str(world.canary()["metadata"]["uid"])
+
+
+async def test_a_canary_that_has_to_be_made_anew() -> None:
+    world = Shop()
+    await world.start()
+    uid = of_other_labels(world)
+    await world.start({"shop": "shop:3"}, dry_run=True)
+    assert world.canary()["metadata"]["uid"] == uid
+    await world.start({"shop": "shop:3"})
+    assert world.canary()["metadata"]["uid"] != uid
+    assert world.image("shop-canary") == "shop:3"
+
+
+async def test_a_canary_stays_where_no_other_may_be_made() -> None:
+    world = Shop()
+    await world.start()
+    uid = of_other_labels(world)
+
+    def denied(verb: str, name: str) -> None:
+        if verb == "create":
+            raise BadState(f"may not create {name}")
+
+    world.api.before = denied
+    with pytest.raises(BadState, match="may not create shop-canary"):
+        await world.start({"shop": "shop:3"})
+    assert world.canary()["metadata"]["uid"] == uid
+
+
 async def test_a_canary_of_ones_own_gets_the_image_and_keeps_the_rest() -> None:
     world = Shop()
     world.api.put(DEPLOYMENTS, setting.canary("shop:1", hostNetwork=True))

@@ -7,10 +7,12 @@ is seen by the orchestrator as any other change of a Deployment, so that none of
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 from phoenix_orch.kernel.clock import RealClock
 from phoenix_orch.kernel.errors import BadState, Conflict
+from phoenix_orch.kube.errors import AlreadyExists
 from phoenix_orch.kube.patches import merge_patch_of
 from phoenix_orch.kube.resources import DEPLOYMENTS
 from phoenix_orch.orchestrator.attainable import refuse_unattainable
@@ -132,10 +134,22 @@ async def _make(
     if canary is not None and not must_be_anew(canary, made):
         await _patch(there, canary, turned_into(canary, made), dry_run=dry_run)
         return
-    if canary is not None and not dry_run:
-        await there.client.delete(DEPLOYMENTS, name_of(canary), one.namespace, uid=uid_of(canary))
+    if canary is not None:
+        await _may_be_made(there, one, made)
+        await there.client.delete(
+            DEPLOYMENTS, name_of(canary), one.namespace, uid=uid_of(canary), dry_run=dry_run
+        )
     if canary is None or not dry_run:
         await there.client.create(DEPLOYMENTS, made, one.namespace, dry_run=dry_run)
+
+
+async def _may_be_made(there: Reach, one: Declared, made: Manifest) -> None:
+    """Ask before the old one is deleted, so that a refusal leaves it. Raises Forbidden, Invalid.
+
+    The API server looks at rights, admission and fields first, and last whether the name is taken.
+    """
+    with contextlib.suppress(AlreadyExists):
+        await there.client.create(DEPLOYMENTS, {**made}, one.namespace, dry_run=True)
 
 
 async def _patch(there: Reach, found: Manifest, changes: Patch, *, dry_run: bool) -> None:
