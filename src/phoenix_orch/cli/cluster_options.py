@@ -18,6 +18,8 @@ R = TypeVar("R")
 
 STORE_VARIABLE = "PHOENIX_STORE"
 PROMETHEUS_VARIABLE = "PHOENIX_PROMETHEUS"
+APP_VARIABLE = "PHOENIX_APP"
+"""The label `app` of the pod, as the manifests tell it."""
 _DEFAULT = "default"
 
 Kubernetes = Annotated[bool, typer.Option("--kubernetes", help="In a cluster instead of on this machine.")]

@@ -12,6 +12,7 @@ import typer
 
 from phoenix_orch.cli import cluster_options
 from phoenix_orch.cli.cluster_options import (
+    APP_VARIABLE,
     PROMETHEUS_VARIABLE,
     STORE_VARIABLE,
     Context,
@@ -89,7 +90,8 @@ def serve(  # noqa: PLR0917 - options, given by name
 ) -> int:
     """Run one component in a process of its own.
 
-    With --kubernetes it works on the Rollouts of a namespace, as the one of several that holds the Lease.
+    With --kubernetes it works on the Rollouts of a namespace, as the one of several that holds the Lease. In
+    a pod whose label `app`, told as PHOENIX_APP, is not the Lease's name it never leads: it is a canary.
     """
     if kubernetes:
         if speed != 1.0:
@@ -103,6 +105,7 @@ def serve(  # noqa: PLR0917 - options, given by name
             context=context,
             prometheus=cluster_options.endpoints(words),
             probes=cluster_options.probes(probes),
+            app=os.environ.get(APP_VARIABLE),
         )
         return int(module.run_in_cluster(component.value, settings))
     given = {

@@ -43,6 +43,7 @@ from phoenix_orch.orchestrator.cluster.reach import log_prefix
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
 from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
 from phoenix_orch.orchestrator.cluster.stalls import Stalls
+from phoenix_orch.orchestrator.cluster.standing import kept_from_leading
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.orchestrator.cluster.telling import Tell, Telling, sending
 from phoenix_orch.orchestrator.cluster.user_calls import call_of, missing
@@ -98,6 +99,8 @@ class ClusterSettings:
     """Addresses by the name that Rollouts call them."""
     probes: tuple[str, int] | None = None
     """Where /livez and /readyz are answered; None: nowhere."""
+    app: str | None = None
+    """The label `app` of the pod that this runs in; None: in no pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,8 @@ async def _run(component: str, settings: ClusterSettings, work: Work) -> int:
 async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pace = Pace()) -> None:
     """Know the cluster, stand for election, and do `work` in every term of office, until cancelled.
 
+    A canary of the component knows the cluster, answers probes and leaves it at that.
+
     Raises PhoenixError where it cannot start, and what `work` raises.
     """
     target = load(settings.kubeconfig, context=settings.context, namespace=settings.namespace)
@@ -184,6 +189,9 @@ async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pac
                 group.create_task(serve_probes(*settings.probes, looks.not_ready, _listening))
             await looks.synced()
             _log.info("knows the cluster", component=component, namespace=client.namespace)
+            if why := kept_from_leading(settings.app, LEASES[component]):
+                _log.warning("does not stand for election", component=component, reason=why)
+                await asyncio.Event().wait()  # until cancelled
             await elector.run(lead)
 
 
