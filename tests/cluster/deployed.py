@@ -11,6 +11,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from tests import debian
+from tests.cluster.kubectl import Cluster
 from tests.cluster.node import archive, images, router, settings
 from tests.cluster.node.cluster import NodeCluster
 
@@ -45,13 +46,20 @@ def running(cluster: NodeCluster, folder: Path, tags: Sequence[str]) -> Iterator
     """
     cluster.import_images(images.python_files("phoenix-orchestrator"), [_image(tag) for tag in tags])
     with surroundings(cluster, folder):
-        cluster.apply(*_manifests(cluster, f"{IMAGE}:{tags[0]}"))
+        make_namespace(cluster)
         try:
+            cluster.apply(*_manifests(cluster, f"{IMAGE}:{tags[0]}"))
             for name in DEPLOYMENTS:
                 rolled_out(cluster, name)
             yield
         finally:
             cluster.kubectl("delete", "namespace", NAMESPACE, "--timeout=240s", timeout=250)
+
+
+def make_namespace(cluster: Cluster) -> None:
+    """As users make it, with the strictest of the standards for pods, which Phoenix keeps to."""
+    cluster.kubectl("create", "namespace", NAMESPACE)
+    cluster.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
 
 
 def rolled_out(cluster: NodeCluster, name: str) -> None:
@@ -89,8 +97,7 @@ def _manifests(cluster: NodeCluster, image: str) -> list[dict[str, Any]]:
             one["spec"]["replicas"] = 1
             container = one["spec"]["template"]["spec"]["containers"][0]
             container |= {"image": image, "imagePullPolicy": "Never"}
-    order = {"Namespace": 0, "CustomResourceDefinition": 1}
-    return sorted(found, key=lambda one: order.get(one["kind"], 2))
+    return sorted(found, key=lambda one: one["kind"] != "CustomResourceDefinition")
 
 
 @contextlib.contextmanager

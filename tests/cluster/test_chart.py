@@ -34,9 +34,7 @@ def by_name(objects: list[dict[str, Any]]) -> dict[tuple[str, str], dict[str, An
 
 
 def test_it_makes_what_the_base_makes(helm: Helm, cluster: Cluster) -> None:
-    """All but the namespace, which is Helm's to make."""
     based = by_name([one for one in YAML(typ="safe").load_all(cluster.kubectl("kustomize", BASE)) if one])
-    assert based.pop(("Namespace", NAMESPACE))
     assert by_name(helm.objects(NAMESPACE)) == based
 
 
@@ -70,6 +68,20 @@ def test_values_reach_the_pods(helm: Helm) -> None:
     assert made["Deployment", "health-validator"]["spec"]["replicas"] == 2
     (subject,) = made["RoleBinding", "health-validator"]["subjects"]
     assert subject["namespace"] == "release"
+
+
+def test_one_pod_alone_may_be_drained(helm: Helm) -> None:
+    found = helm.objects("release", {"components": {"master-orchestrator": {"replicas": 1}}})
+    budgets = {one["metadata"]["name"] for one in found if one["kind"] == "PodDisruptionBudget"}
+    assert budgets == {"health-validator", "rollback-controller"}
+
+
+def test_who_says_whom_pods_may_call_limits_them_to_that(helm: Helm) -> None:
+    rules = [{"ports": [{"port": 8443, "protocol": "TCP"}]}]
+    for egress, types in (([], ["Ingress"]), (rules, ["Ingress", "Egress"])):
+        found = helm.objects("release", {"networkPolicy": {"egress": egress}})
+        (policy,) = (one["spec"] for one in found if one["kind"] == "NetworkPolicy")
+        assert (policy["policyTypes"], policy.get("egress", [])) == (types, egress)
 
 
 def test_other_settings_are_other_pods(helm: Helm) -> None:

@@ -51,6 +51,7 @@ KUBERC = deployed.ROOT / "k8s/kubectl/kuberc.yaml"
 NAME = deployed.ORCHESTRATOR
 CANARY = f"{NAME}-canary"
 HOST = "phoenix.example"
+"""Of the Ingresses there."""
 RATE = 20.0
 PATIENCE = 300.0
 LIMITS = {"errorRate": "5%"}
@@ -163,18 +164,7 @@ def _numbers(history: str) -> list[int]:
 @pytest.fixture
 def orchestrator(node_cluster: NodeCluster, phoenix_namespace: str) -> Iterator[Orchestrator]:
     """With users, who ask for pages that it has not: those are evidence as well."""
-    node_cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {"name": NAME, "namespace": phoenix_namespace},
-            "spec": {
-                "selector": {"app": NAME},
-                "ports": [{"name": "http", "port": 80, "targetPort": "probes"}],
-            },
-        },
-        shop.ingress(phoenix_namespace, NAME, host=HOST),
-    )
+    node_cluster.kubectl("apply", "-f", str(CANARY_FILES / "ingress.yaml"))
     with Users(node_cluster.web_port, RATE, host=HOST):
         yield Orchestrator(node_cluster)
 

@@ -85,6 +85,7 @@ def test_the_base_runs_it_in_a_cluster(
     write_overlay(tmp_path / "overlay")
     with deployed.surroundings(node_cluster, tmp_path):
         try:
+            deployed.make_namespace(node_cluster)
             node_cluster.kubectl("apply", "-k", str(tmp_path / "overlay"))
             for name in deployed.DEPLOYMENTS:
                 deployed.rolled_out(node_cluster, name)

@@ -12,11 +12,9 @@ from tests.cluster import rollouts
 from tests.cluster.plane import ControlPlane
 from tests.cluster.serving import Phoenix, until
 from tests.cluster.stand import NAME, PATIENCE, Stand, orchestrated
-from tests.cluster.test_manifests import BASE, NAMESPACE, ROOT
+from tests.cluster.test_manifests import BASE, NAMESPACE
 
 from phoenix_orch.runtime.valkey_server import ValkeyServer
-
-REMOVAL = str(ROOT / "k8s/removal")
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +36,17 @@ def test_without_phoenix_a_canary_ingress_goes_with_the_definition_and_nothing_e
     control_plane: ControlPlane, store: str, tmp_path: Path
 ) -> None:
     """All of Phoenix is dead by then: what is left to act is the cluster's garbage collection."""
+    control_plane.kubectl("create", "namespace", NAMESPACE)
     control_plane.kubectl("apply", "--server-side", "-k", BASE)
     rollouts.established(control_plane)
-    open_to_all = "pod-security.kubernetes.io/enforce=privileged"
-    control_plane.kubectl("label", "namespace", NAMESPACE, open_to_all, "--overwrite")
     stand = Stand(control_plane, NAMESPACE)
     stand.set_up()
     with orchestrated(stand, tmp_path, store) as phoenix:
         at_twenty_per_cent(stand, phoenix)
         phoenix["orchestrator"].end(signal.SIGKILL)
-        control_plane.kubectl("delete", "-k", REMOVAL, timeout=PATIENCE)
+        control_plane.kubectl("delete", "-k", BASE, timeout=PATIENCE)
         until("the canary's Ingress goes", lambda: stand.names("ingress") == {NAME}, PATIENCE, phoenix.tails)
+    assert control_plane.get("namespace", NAMESPACE)["status"]["phase"] == "Active"
     assert stand.names("deployment") == {NAME, f"{NAME}-canary"}
     assert (stand.image(), stand.replicas(NAME)) == ("shop:1", 2)
     assert {NAME, f"{NAME}-canary"} <= stand.names("service")
