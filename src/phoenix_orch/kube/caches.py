@@ -6,7 +6,7 @@ import asyncio
 from typing import NoReturn, Self
 
 from phoenix_orch.kube.cache import Cache
-from phoenix_orch.kube.client import KubeClient, Selection
+from phoenix_orch.kube.client import PAGE, KubeClient, Selection
 from phoenix_orch.kube.pruning import Prune, without_bookkeeping
 from phoenix_orch.kube.reflector import Reflector, Timing
 from phoenix_orch.kube.resources import Resource
@@ -43,14 +43,16 @@ class Caches:
         labels: str = "",
         fields: str = "",
         prune: Prune = without_bookkeeping,
+        page: int = PAGE,
     ) -> Cache:
-        """The cache of this selection; `namespace=None` is the client's.
+        """The cache of this selection; `namespace=None` is the client's. `page`: how many objects are
+        listed at a time, which the first who asks says.
 
         Raises ValueError where it is kept already with fields left out by another `prune`.
         """
         selection = self._client.selection(resource, namespace, labels=labels, fields=fields)
         if selection not in self._known:
-            reflector = Reflector(self._client, selection, prune=prune, timing=self._timing)
+            reflector = Reflector(self._client, selection, prune=prune, timing=self._timing, page=page)
             self._known[selection] = reflector, prune
             self._running.append(asyncio.create_task(reflector.run(), name=f"watch {resource}"))
         reflector, kept = self._known[selection]

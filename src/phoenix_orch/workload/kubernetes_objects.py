@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.caches import Caches
+from phoenix_orch.kube.client import PAGE
 from phoenix_orch.kube.index import Index
 from phoenix_orch.kube.pruning import Prune, without_bookkeeping
 from phoenix_orch.kube.resources import (
@@ -36,6 +37,12 @@ from phoenix_orch.workload.deployment.manifest import (
 from phoenix_orch.workload.deployment.revision import Reference, digested
 from phoenix_orch.workload.deployment.scene import Scene, needed
 from phoenix_orch.workload.deployment.selectors import Surroundings, service_selector
+
+OTHER_SECRETS = "type!=helm.sh/release.v1"
+"""Field selector of the Secrets that pods may refer to. Helm keeps every release of a chart in one of up to
+1 MB, which no pod reads."""
+SECRETS_PAGE = 50
+"""Secrets listed at a time: some 75 MB of the largest that etcd takes, where processes have 512 Mi."""
 
 CATCHING_UP = 5.0
 """Seconds a write waits until the watch shows it. Later reads may be old then; writes stay conditional."""
@@ -129,14 +136,16 @@ class Watches:
         """`watched`: a namespace, `ALL_NAMESPACES`, or None for the client's."""
         every: list[Cache] = []
 
-        def cache(resource: Resource, prune: Prune = without_bookkeeping) -> Cache:
-            every.append(caches.of(resource, watched, prune=prune))
+        def cache(
+            resource: Resource, prune: Prune = without_bookkeeping, *, fields: str = "", page: int = PAGE
+        ) -> Cache:
+            every.append(caches.of(resource, watched, fields=fields, prune=prune, page=page))
             return every[-1]
 
         return cls(
             deployments=cache(DEPLOYMENTS),
             config_maps=cache(CONFIG_MAPS, _config_map),
-            secrets=cache(SECRETS, _secret),
+            secrets=cache(SECRETS, _secret, fields=OTHER_SECRETS, page=SECRETS_PAGE),
             replica_sets=Index(cache(REPLICA_SETS), _owner),
             pods=Index(cache(PODS), _owner),
             around=Around(cache(SERVICES), cache(DISRUPTION_BUDGETS)),
