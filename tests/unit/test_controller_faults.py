@@ -11,6 +11,7 @@ from tests.unit.controller_setting import FOREVER, MINUTE, SHOP, World, kept, re
 
 from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.kernel.errors import Conflict, Latched, Terminal, Unavailable
+from phoenix_orch.rollout import controller
 from phoenix_orch.rollout.status import CommandKind, Outcome, State
 from phoenix_orch.rollout.store.memory import MemoryStore
 
@@ -72,6 +73,35 @@ async def test_an_abort_is_made_though_nothing_else_works(
     assert (await world.router.read(SHOP)).aborted == (NEW,)
     assert (await world.router.read(SHOP)).weight == 0
     assert (await world.status()).state is State.PROGRESSING, "the save conflicted"
+
+
+async def test_words_that_hang_are_waited_for_side_by_side_and_not_for_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R2: the store answers and its log hangs, as a Redis does that was stopped."""
+    await world.progressing()
+    waiting: set[str] = set()
+    most: list[int] = []
+
+    def hang(word: str) -> None:
+        async def call(*_: object) -> object:
+            waiting.add(word)
+            most.append(len(waiting))
+            try:
+                await asyncio.Event().wait()
+            finally:
+                waiting.discard(word)
+            raise AssertionError
+
+        monkeypatch.setattr(world.store, word, call)
+
+    for word in ("judged", "cause", "verification"):
+        hang(word)
+    monkeypatch.setattr(controller, "HEARING", 0.05)
+    await world.say(CommandKind.ABORT)
+    await world.passes()
+    assert (await world.router.read(SHOP)).aborted == (NEW,)
+    assert max(most) == 3
 
 
 async def test_an_abort_under_way_goes_on_while_the_store_is_away(world: World) -> None:

@@ -4,7 +4,8 @@ Between releases stable is observed and logged, since the next release is judged
 Each rollout has a task of its own, so that one that is slow or broken delays no other. What a rollout's
 next observation builds on (counters read, the judge's state) is published together with the verdict in
 one write: after a crash at any moment no request is counted twice and none is forgotten. While the
-store is away, judging goes on in memory and everything is published when it is back.
+store is away, judging goes on in memory and everything is published when it is back; what others act on
+is shown to them meanwhile where records can be written without the log (ADR 0033).
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from phoenix_orch.health_validator import history, judge
 from phoenix_orch.health_validator.history import History
 from phoenix_orch.health_validator.judge import JudgeConfig, JudgeState
-from phoenix_orch.health_validator.observation import Observation, Quality, Verdict
+from phoenix_orch.health_validator.observation import Observation, Quality, Verdict, VerdictKind
 from phoenix_orch.health_validator.resting import at_rest, is_continued
 from phoenix_orch.health_validator.seeing import FLOOR, gap, watched, weight
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, Reading, SourceMemory
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
+from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError, Retryable
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import RESTING, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
@@ -50,6 +51,9 @@ START = timedelta(seconds=5)
 RESTING_MOST = 200
 """Rollouts at rest that are observed for the sake of their next release: those that were released last. For
 another one the history is what earlier releases have left."""
+
+WITHOUT = timedelta(seconds=30)
+"""Real time for which the judge waits for what it knew of a release, before it begins anew without."""
 
 UNLOGGED = 1000
 """Observations kept while the store is away; the oldest go first."""
@@ -88,7 +92,12 @@ class _Watch:
     """When it was looked at first."""
     answered: bool = False
     """The source has said something since."""
+    unshown: Verdict | None = None
     unpublished: tuple[Verdict, str] | None = None
+    clock_back: bool = False
+    """What was published last is from a future that the clock no longer knows."""
+    convicted: Verdict | None = None
+    """A rollback that was shown and of which the judge's state that could be read says nothing."""
     unlogged: deque[Observation] = field(default_factory=lambda: deque(maxlen=UNLOGGED))
     faults: dict[str, str] = field(default_factory=dict)
     """What is wrong now, by kind; each is told once."""
@@ -226,12 +235,13 @@ class HealthValidator:
             return True
         try:
             kept = await _within(PATIENCE, self._store.verdict(watch.rollout.name))
+            shown = await _within(PATIENCE, self._store.judged(watch.rollout.name))
         except Retryable as error:
-            self._trouble(watch, "store", error.message)
-            return False
+            self._trouble(watch, "log", error.message)
+            return await self._begin_without(watch)
         watch.loaded = True
+        self._seen_last(watch, shown, kept[0] if kept is not None else None)
         if kept is not None:
-            watch.verdict = kept[0]
             try:
                 watch.memory = Memory.model_validate_json(kept[1])
             except ValidationError:
@@ -239,6 +249,27 @@ class HealthValidator:
                     "the judge begins anew: what was stored cannot be read", rollout=watch.rollout.name
                 )
         return True
+
+    async def _begin_without(self, watch: _Watch) -> bool:
+        """Where the rollout can be read and the judge's state cannot, for long, judge from here on: with no
+        evidence, which is never a pass (R1). False where it is too early for that."""
+        watch.begun = watch.begun or self._clock.now()
+        if "store" in watch.faults or self._clock.real(self._clock.now() - watch.begun) < WITHOUT:
+            return False
+        try:
+            shown = await _within(PATIENCE, self._store.judged(watch.rollout.name))
+        except Retryable:
+            return False
+        _log.warning("the judge begins anew: what it knew cannot be read", rollout=watch.rollout.name)
+        watch.loaded, watch.memory = True, None
+        self._seen_last(watch, shown, None)
+        return True
+
+    def _seen_last(self, watch: _Watch, shown: Verdict | None, kept: Verdict | None) -> None:
+        """`shown`: the last verdict; `kept`: the one that the judge's state goes with."""
+        watch.verdict = shown
+        watch.clock_back = shown is not None and shown.at > self._clock.now()
+        watch.convicted = shown if shown != kept else None
 
     async def _observe(self, watch: _Watch) -> None:
         rollout = watch.rollout
@@ -264,6 +295,7 @@ class HealthValidator:
         self._tell(watch, verdict)
         watch.verdict = verdict
         watch.unlogged.append(reading.observation)
+        watch.unshown = verdict
         watch.unpublished = (verdict, watch.memory.model_dump_json())
 
     def _config(self, watch: _Watch) -> JudgeConfig:
@@ -277,13 +309,27 @@ class HealthValidator:
         kept, release = watch.memory, watch.rollout.status.release
         if kept is None or (kept.release, kept.judge.revision) != (release, revision):
             past = await self._history(watch, config)
-            return Memory(release=release, judge=judge.init(config, revision, release, history=past))
+            begun = judge.init(config, revision, release, history=past)
+            return self._as_shown(watch, config, Memory(release=release, judge=begun))
         if kept.at is not None and kept.at > self._clock.now():
             _log.warning("the judge begins anew: the clock was set back", rollout=watch.rollout.name)
             fresh = judge.init(config, revision, release, history=kept.judge.history)
             anew = fresh.model_copy(update={"rollback": kept.judge.rollback})
+            watch.clock_back = True
             return kept.model_copy(update={"at": self._clock.now(), "judge": anew})
-        return kept
+        return self._as_shown(watch, config, kept)
+
+    def _as_shown(self, watch: _Watch, config: JudgeConfig, memory: Memory) -> Memory:
+        """With the rollback that others were shown: a release is convicted once."""
+        shown, watch.convicted = watch.convicted, None
+        if shown is None or shown.kind is not VerdictKind.ROLLBACK or memory.judge.rollback is not None:
+            return memory
+        began = watch.rollout.status.release_started
+        if shown.revision != memory.judge.revision or began is None or shown.at < began:
+            return memory
+        if not (config.keep_rollback or watch.rollout.status.state is State.BAKING):
+            return memory
+        return memory.model_copy(update={"judge": memory.judge.model_copy(update={"rollback": shown})})
 
     async def _history(self, watch: _Watch, config: JudgeConfig) -> History | None:
         """What was observed of stable before this release; nothing while the log cannot be read."""
@@ -362,20 +408,47 @@ class HealthValidator:
         return not watch.answered and self._clock.real(self._clock.now() - watch.begun) < START
 
     async def _publish(self, watch: _Watch) -> None:
-        """The log first: an observation that overlaps the next one was logged and never judged."""
-        name = watch.rollout.name
+        """First what others act on, which no log delays. Then the log, the observation before the verdict:
+        one that overlaps the next one was logged and never judged."""
+        name, back = watch.rollout.name, watch.clock_back
         try:
+            await self._show(watch)
             while watch.unlogged:
                 await _within(PATIENCE, self._store.append_observation(name, watch.unlogged[0]))
                 watch.unlogged.popleft()
+                self._mended(watch, "log")
             if watch.unpublished is not None:
-                await _within(PATIENCE, self._store.put_verdict(name, *watch.unpublished))
-                watch.unpublished = None
+                put = self._store.put_verdict(name, *watch.unpublished, clock_back=back)
+                await _within(PATIENCE, put)
+                watch.unpublished, watch.clock_back = None, False
+                self._mended(watch, "log")
         except NotFound:
-            watch.unlogged.clear()
-            watch.unpublished = None
+            self._drop(watch)
+        except Conflict as error:
+            _log.warning("going on from what another validator published", rollout=name, by=error.message)
+            self._drop(watch)
+            watch.loaded, watch.memory = False, None
         except Retryable as error:
-            self._trouble(watch, "store", error.message)
+            self._trouble(watch, "log", error.message)
+
+    async def _show(self, watch: _Watch) -> None:
+        """What could not be shown is followed by the next one. Raises NotFound, Conflict."""
+        if watch.unshown is None:
+            return
+        shown = self._store.show_verdict(watch.rollout.name, watch.unshown, clock_back=watch.clock_back)
+        try:
+            await _within(PATIENCE, shown)
+        except (NotFound, Conflict):
+            raise
+        except PhoenixError as error:
+            self._trouble(watch, "verdict", error.message)
+            return
+        self._mended(watch, "verdict")
+        watch.unshown = None
+
+    def _drop(self, watch: _Watch) -> None:
+        watch.unlogged.clear()
+        watch.unshown = watch.unpublished = None
 
     # -- telling -----------------------------------------------------------------------------------
 

@@ -45,6 +45,7 @@ from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
 from phoenix_orch.orchestrator.cluster.stalls import Stalls
 from phoenix_orch.orchestrator.cluster.standing import kept_from_leading
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
+from phoenix_orch.orchestrator.cluster.swept import Swept
 from phoenix_orch.orchestrator.cluster.telling import Tell, Telling, sending
 from phoenix_orch.orchestrator.cluster.user_calls import call_of, missing
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
@@ -265,6 +266,7 @@ async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
         watches=parts.watches,
         leaving=Leaving(parts.router, workload, clock=time.monotonic),
         forsaken=Forsaken(parts.router, workload, clock=time.monotonic),
+        swept=Swept(parts.store),
         stalls=Stalls(parts.store, controller.faults, clock=parts.clock),
         clock=parts.clock,
         changed=controller.wake_one,

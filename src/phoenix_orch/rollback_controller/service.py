@@ -148,9 +148,9 @@ class RollbackController:
             self._rollouts = judged
             self._verdicts = {name: one for name, one in self._verdicts.items() if name in judged}
             for name in judged:
-                kept = await self._store.verdict(name)
-                if kept is not None:
-                    self._verdicts[name] = kept[0]
+                verdict = await self._store.judged(name)
+                if verdict is not None:
+                    self._verdicts[name] = verdict
         except PhoenixError as error:
             self._faults.tell("store", error=error)
         except Exception as error:  # noqa: BLE001 - what cannot be read must not end the watch

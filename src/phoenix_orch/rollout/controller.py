@@ -9,14 +9,14 @@ being tried (R2); what was decided meanwhile is stored in order when the store i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeVar
 
 import structlog
 
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import BadState, Conflict, Latched, NotFound, PhoenixError
+from phoenix_orch.kernel.errors import BadState, Conflict, Latched, NotFound, PhoenixError, Retryable
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes, AbortsByHand
 from phoenix_orch.rollout.drift import Drift
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
@@ -39,6 +39,8 @@ ABORT_RETRY = timedelta(milliseconds=50)
 """Wait before an abort that failed is tried again."""
 PASS_LIMIT = 30.0
 """Real seconds after which a pass that hangs is cut off."""
+HEARING = 2.0
+"""Real seconds for the words of the other processes, which are read side by side."""
 _QUIET = RESTING | {State.INITIALIZING}
 """No release is on its way."""
 
@@ -51,6 +53,10 @@ def asks_nothing(rollout: Rollout) -> bool:
     return (
         status.state in RESTING and not rollout.commands and rollout.target in {status.stable, status.canary}
     )
+
+
+async def _nothing() -> None:
+    """In place of what is not asked for."""
 
 
 class RolloutController:
@@ -241,9 +247,11 @@ class RolloutController:
         seen = await self._router.observe(rollout.route)
         workload = await self._attempt(name, "workload", self._workload.state(rollout.service))
         judged = rollout.status.canary or rollout.status.stable or ""
-        verdict = await self._attempt(name, "verdict", store.verdict(name)) if stored else None
-        cause = await self._attempt(name, "cause", self._cause(rollout, judged, stored=stored))
-        verified = await self._attempt(name, "verification", store.verification(name)) if stored else None
+        verdict, cause, verified = await asyncio.gather(
+            self._heard(name, "verdict", lambda: store.judged(name)) if stored else _nothing(),
+            self._heard(name, "cause", lambda: self._cause(rollout, judged, stored=stored)),
+            self._heard(name, "verification", lambda: store.verification(name)) if stored else _nothing(),
+        )
         observed = Observed(
             target=rollout.target,
             replicas=rollout.replicas,
@@ -251,7 +259,7 @@ class RolloutController:
             workload=self._hands.groups(rollout, workload, state),
             traffic=traffic_facts(state, seen),
             traffic_missing=missing,
-            verdict=verdict[0] if verdict else None,
+            verdict=verdict,
             cause=cause,
             verification=verified,
             commands=rollout.commands,
@@ -300,6 +308,18 @@ class RolloutController:
             return None
         self._faults.mended(name, what)
         return answer
+
+    async def _heard(self, name: str, what: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        """A word of another process, if it can be had soon: nobody waits for it with an abort (R2)."""
+
+        async def soon() -> T:
+            try:
+                async with asyncio.timeout(HEARING):
+                    return await call()
+            except TimeoutError:
+                raise Retryable(f"no answer within {HEARING:g} s") from None
+
+        return await self._attempt(name, what, soon())
 
     # -- acting ------------------------------------------------------------------------------------
 

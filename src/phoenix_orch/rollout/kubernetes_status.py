@@ -84,3 +84,16 @@ class KubernetesStatus(Status):
 def summary(verdict: Verdict) -> VerdictSummary:
     """A verdict without its evidence."""
     return VerdictSummary(**{name: getattr(verdict, name) for name in VerdictSummary.model_fields})
+
+
+def in_short(short: VerdictSummary) -> Verdict:
+    """The verdict again, as far as it is told in short."""
+    return Verdict(
+        kind=short.kind,
+        revision=short.revision,
+        step=short.step,
+        at=short.at,
+        reason=short.reason,
+        category=short.category,
+        tier=short.tier,
+    )

@@ -151,6 +151,7 @@ async def an_empty_store_has_nothing(store: RolloutStore) -> None:
     assert await store.revisions("shop") == []
     assert await store.observations("shop") == []
     assert await store.verdict("shop") is None
+    assert await store.judged("shop") is None
     assert await store.verification("shop") is None
     assert await store.cause("shop", "bbbb000000") is None
     await store.clear_cause("shop", "bbbb000000")
@@ -390,6 +391,23 @@ async def the_verdict_comes_with_its_judge_state(store: RolloutStore) -> None:
         assert await store.verdict("shop") == (verdict, state)
 
 
+async def an_older_verdict_does_not_win(store: RolloutStore) -> None:
+    """Who was stopped for a while is not the one who judges now. Fractions of a second count."""
+    await store.put(SHOP)
+    newer = VERDICT.model_copy(update={"at": NOW.replace(microsecond=500)})
+    older = VERDICT.model_copy(update={"at": NOW.replace(microsecond=0)})
+    await store.put_verdict("shop", newer, "newer")
+    await refused(store.put_verdict("shop", older, "older"), Conflict)
+    assert await store.verdict("shop") == (newer, "newer")
+    await store.put_verdict("shop", newer, "again")
+    assert await store.verdict("shop") == (newer, "again")
+    assert await store.judged("shop") == newer
+    await store.put_verdict("shop", older, "the clock was set back", clock_back=True)
+    assert await store.verdict("shop") == (older, "the clock was set back")
+    await store.put_verdict("shop", newer, "on from there")
+    assert await store.verdict("shop") == (newer, "on from there")
+
+
 async def observations_come_oldest_first(store: RolloutStore) -> None:
     await store.put(SHOP)
     for number in range(10):
@@ -524,6 +542,7 @@ CONTRACT: tuple[Check, ...] = (
     revisions_are_numbered_and_keep_their_number,
     revisions_are_bounded_but_never_those_in_use,
     the_verdict_comes_with_its_judge_state,
+    an_older_verdict_does_not_win,
     observations_come_oldest_first,
     the_first_cause_of_a_release_stays,
     the_last_verification_counts,

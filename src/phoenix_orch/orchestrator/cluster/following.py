@@ -19,6 +19,7 @@ from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
 from phoenix_orch.orchestrator.cluster.stalls import Stalls
+from phoenix_orch.orchestrator.cluster.swept import Swept
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.cluster.wish import Standing, Wish, wish
 from phoenix_orch.rollout.passes import BREATH, Passes
@@ -56,6 +57,7 @@ class Following:
         watches: Watches,
         leaving: Leaving,
         forsaken: Forsaken,
+        swept: Swept,
         stalls: Stalls,
         clock: Clock,
         changed: Callable[[str], None],
@@ -67,6 +69,7 @@ class Following:
         self._workload = workload
         self._leaving = leaving
         self._forsaken = forsaken
+        self._swept = swept
         self._stalls = stalls
         self._clock = clock
         self._changed = changed
@@ -94,6 +97,7 @@ class Following:
         await self._leaving.look(there, uids)
         if not self._forsaken.done:
             await self._forsaken.look(uids, {one.rollout.service for one in there})
+        await self._swept.look(uids)
         return [one.name for one in there]
 
     def _is_quiet(self, name: str) -> bool:

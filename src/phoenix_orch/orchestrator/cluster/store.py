@@ -51,6 +51,7 @@ class WatchedStore(KubernetesStore):
 
     async def rollouts(self) -> list[Rollout]:
         found = [one.rollout for one in self._shown.all()] if self._current() else await super().rollouts()
+        self._forget_others([one.name for one in found])
         if self._late:
             self._late &= {one.name for one in found}
         if self._written:
@@ -106,6 +107,9 @@ class WatchedStore(KubernetesStore):
 
     async def _known(self, name: str) -> Object | None:
         return self._watched(name) or await super()._known(name)
+
+    async def _glimpse(self, name: str) -> Object | None:
+        return self._cache.get(name, self._in)
 
     async def _replace_status(self, body: Object) -> Object:
         written = await super()._replace_status(body)

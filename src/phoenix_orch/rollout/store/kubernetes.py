@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -38,12 +40,18 @@ from phoenix_orch.rollout.status import (
     Verification,
 )
 from phoenix_orch.rollout.store import kubernetes_record as record
-from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.rollout.store.patience import Patience
+from phoenix_orch.rollout.store.store import RolloutStore, outdated
+from phoenix_orch.runtime.faults import Faults
+
+T = TypeVar("T")
 
 _ATTEMPTS = 20
 """Of a change that does not depend on what was read, such as a further command."""
-_PATIENCE = 1.0
-"""Seconds that a decision, which is written by then, is kept from its caller by a log that hangs."""
+_SHORT = 1.0
+"""Seconds that a pass waits for a log that hangs, before it decides and after that is written."""
+_PATIENCE = 2.0
+"""Seconds for other writes to the log."""
 _PAUSE = 1.0
 """Seconds before a log that ended a watch is listened to again."""
 _SUMMARY_AGE = timedelta(seconds=30)
@@ -61,6 +69,8 @@ class KubernetesStore:
         self._log = log
         self._namespace = namespace
         self._clock = clock
+        self._patience = Patience()
+        self._faults = Faults(_log)
         self._copied: dict[str, Rollout] = {}
         """The copy of each record that the log has."""
         self._logged: dict[str, Outbox] = {}
@@ -71,6 +81,7 @@ class KubernetesStore:
     async def rollouts(self) -> list[Rollout]:
         """All that can be read: one person's object of another version stops nobody else's release."""
         page = await self._client.list(ROLLOUTS, self._namespace)
+        self._forget_others([item["metadata"]["name"] for item in page.items])
         found = (_readable(item) for item in page.items)
         return sorted((rollout for rollout in found if rollout is not None), key=lambda r: r.name)
 
@@ -100,9 +111,35 @@ class KubernetesStore:
         if found is not None:
             with contextlib.suppress(NotFound):
                 await self._client.delete(ROLLOUTS, name, self._namespace, uid=record.uid_of(found))
+        self._forget(name)
+        await self._log.remove(name)
+
+    def _forget(self, name: str) -> None:
         self._copied.pop(name, None)
         self._logged.pop(name, None)
-        await self._log.remove(name)
+        self._faults.forget(name)
+
+    async def sweep(self, uids: Collection[str]) -> tuple[str, ...]:
+        """Remove from the log what belongs to no object any more; gives the names. `uids`: of the objects
+        there are, as far as is known: each other one is asked for before. Raises Retryable."""
+        copies = await self._patience.within(_PATIENCE, self._log.rollouts)
+        gone = []
+        for copy in copies:
+            if copy.service in uids or await self._is_there(copy):
+                continue
+            await self._patience.within(_PATIENCE, functools.partial(self._log.remove, copy.name))
+            self._forget(copy.name)
+            gone.append(copy.name)
+        return tuple(gone)
+
+    async def _is_there(self, copy: Rollout) -> bool:
+        found = await self._found(copy.name)
+        return found is not None and record.uid_of(found) == copy.service
+
+    def _forget_others(self, names: Collection[str]) -> None:
+        """Objects that are there no more take no memory."""
+        for gone in {*self._copied, *self._logged} - set(names):
+            self._forget(gone)
 
     async def command(self, name: str, command: Command) -> None:
         def add(status: KubernetesStatus) -> KubernetesStatus:
@@ -157,6 +194,10 @@ class KubernetesStore:
         """As far as it is known without asking; it may be old, and what is written from it be refused."""
         return None
 
+    async def _glimpse(self, name: str) -> Object | None:
+        """As it was a moment ago, for what needs no version."""
+        return await self._found(name)
+
     async def _object(self, name: str) -> Object:
         found = await self._found(name)
         if found is None:
@@ -195,13 +236,12 @@ class KubernetesStore:
     async def _wrote(self, found: Object) -> Rollout:
         """What was written; the log is told if it is there."""
         try:
-            async with asyncio.timeout(_PATIENCE):
-                await self._flush(found)
-        except (PhoenixError, TimeoutError) as error:
+            await self._flush(found, within=_SHORT)
+        except PhoenixError as error:
             _log.warning("the log is behind", rollout=found["metadata"]["name"], error=str(error))
         return record.rollout_of(found)
 
-    async def _flush(self, found: Object) -> None:
+    async def _flush(self, found: Object, within: float = _PATIENCE) -> None:
         """Bring what is in the outbox to the log; what is there already is not added again."""
         name, outbox = found["metadata"]["name"], record.status_of(found).outbox
 
@@ -212,7 +252,7 @@ class KubernetesStore:
                 await self._release(name, release)
 
         if self._logged.get(name) != outbox:
-            await self._in_log(found, write)
+            await self._in_log(found, write, within)
             self._logged[name] = outbox
 
     async def _release(self, name: str, release: Release) -> None:
@@ -223,15 +263,21 @@ class KubernetesStore:
                 return
         raise _busy(name)
 
-    async def _in_log(self, found: Object, write: Callable[[], Awaitable[None]]) -> None:
-        """Write to the log of a rollout that it knows as it is now."""
-        await self._copy(found)
-        try:
-            await write()
-        except NotFound:  # the log has lost everything since
-            self._copied.pop(found["metadata"]["name"])
+    async def _in_log(
+        self, found: Object, write: Callable[[], Awaitable[None]], within: float = _PATIENCE
+    ) -> None:
+        """Write to the log of a rollout that it knows as it is now. `within`: seconds."""
+
+        async def both() -> None:
             await self._copy(found)
-            await write()
+            try:
+                await write()
+            except NotFound:  # the log has lost everything since
+                self._copied.pop(found["metadata"]["name"], None)
+                await self._copy(found)
+                await write()
+
+        await self._patience.within(within, both)
 
     async def _copy(self, found: Object) -> None:
         """The log keeps what belongs to a rollout that it knows, and the templates that this refers to. The
@@ -294,15 +340,46 @@ class KubernetesStore:
     async def revisions(self, name: str) -> list[Revision]:
         return await self._log.revisions(name)
 
-    async def put_verdict(self, name: str, verdict: Verdict, judge_state: str) -> None:
-        """The log first: what the object says in short can then be read in full."""
-        before = await self._write_log(name, lambda: self._log.put_verdict(name, verdict, judge_state))
+    async def put_verdict(
+        self, name: str, verdict: Verdict, judge_state: str, *, clock_back: bool = False
+    ) -> None:
+        """Into the log; `show_verdict` puts it into the object."""
+
+        async def write() -> None:
+            await self._log.put_verdict(name, verdict, judge_state, clock_back=clock_back)
+
+        await self._write_log(name, write)
+
+    async def show_verdict(self, name: str, verdict: Verdict, *, clock_back: bool = False) -> None:
+        """Into the object, in short: who acts on it needs no log."""
         short = summary(verdict)
-        if not _says_the_same(before.verdict, short):
-            await self._change(name, lambda status: status.model_copy(update={"verdict": short}))
+
+        def put(status: KubernetesStatus) -> KubernetesStatus:
+            before = status.verdict
+            if before is not None and before.at > short.at and not clock_back:
+                raise outdated(name)
+            if _says_the_same(before, short):
+                return status
+            return status.model_copy(update={"verdict": short})
+
+        await self._change(name, put)
 
     async def verdict(self, name: str) -> tuple[Verdict, str] | None:
-        return await self._log.verdict(name)
+        return await self._asked(lambda: self._log.verdict(name))
+
+    async def judged(self, name: str) -> Verdict | None:
+        """The newer one of what the object says and what the log has, which may be away."""
+        found = await self._glimpse(name)
+        said = record.verdict_of(found) if found is not None else None
+        try:
+            kept = await self.verdict(name)
+        except PhoenixError as error:
+            self._faults.tell(name, "verdict", error=error)
+            return said
+        self._faults.mended(name, "verdict")
+        if kept is None or (said is not None and said.at > kept[0].at):
+            return said
+        return kept[0]
 
     async def append_observation(self, name: str, observation: Observation) -> None:
         before = await self._write_log(name, lambda: self._log.append_observation(name, observation))
@@ -319,7 +396,7 @@ class KubernetesStore:
         await self._write_log(name, lambda: self._log.put_cause(name, cause))
 
     async def cause(self, name: str, revision: str) -> Cause | None:
-        return await self._log.cause(name, revision)
+        return await self._asked(lambda: self._log.cause(name, revision))
 
     async def clear_cause(self, name: str, revision: str) -> None:
         await self._log.clear_cause(name, revision)
@@ -328,7 +405,11 @@ class KubernetesStore:
         await self._write_log(name, lambda: self._log.put_verification(name, verification))
 
     async def verification(self, name: str) -> Verification | None:
-        return await self._log.verification(name)
+        return await self._asked(lambda: self._log.verification(name))
+
+    async def _asked(self, read: Callable[[], Awaitable[T]]) -> T:
+        """What a pass reads before it decides: never for long (R2). Raises Retryable."""
+        return await self._patience.within(_SHORT, read)
 
     # -- watching ----------------------------------------------------------------------------------
 
@@ -374,7 +455,7 @@ def _readable(found: Object) -> Rollout | None:
 
 def _says_the_same(before: VerdictSummary | None, now: VerdictSummary) -> bool:
     """But for figures in its reason, and lately."""
-    if before is None or now.at - before.at >= _SUMMARY_AGE:
+    if before is None or not timedelta(0) <= now.at - before.at < _SUMMARY_AGE:
         return False
     return before.model_copy(update={"at": now.at, "reason": now.reason}) == now
 

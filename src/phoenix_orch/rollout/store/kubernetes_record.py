@@ -13,10 +13,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from phoenix_orch.health_validator.observation import Verdict
 from phoenix_orch.kernel.errors import Invalid, Terminal
 from phoenix_orch.rollout.conditions import conditions
 from phoenix_orch.rollout.kubernetes_spec import QUERIED, KubernetesRolloutSpec
-from phoenix_orch.rollout.kubernetes_status import KubernetesStatus, Outbox, Wanted
+from phoenix_orch.rollout.kubernetes_status import (
+    KubernetesStatus,
+    Outbox,
+    VerdictSummary,
+    Wanted,
+    in_short,
+)
 from phoenix_orch.rollout.spec import Readings, RolloutSpec
 from phoenix_orch.rollout.status import ACTIVE, Event, Release, Rollout, Status
 
@@ -60,6 +67,17 @@ def _unreadable(found: Object, part: str, error: ValidationError) -> Terminal:
         f"rollout {found['metadata']['name']} cannot be read: {place}: {first['msg']}",
         remedy="upgrade Phoenix and its definition, or repair the object",
     )
+
+
+def verdict_of(found: Object) -> Verdict | None:
+    """The last verdict, without its evidence. Raises Terminal where it cannot be read."""
+    kept = found.get("status", {}).get("verdict")
+    if kept is None:
+        return None
+    try:
+        return in_short(VerdictSummary.model_validate(kept))
+    except ValidationError as error:
+        raise _unreadable(found, "status.verdict", error) from error
 
 
 def rollout_of(found: Object) -> Rollout:

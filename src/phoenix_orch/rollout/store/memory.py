@@ -25,7 +25,7 @@ from phoenix_orch.rollout.status import (
     Status,
     Verification,
 )
-from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT
+from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT, outdated
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -233,15 +233,26 @@ class MemoryStore:
 
     # -- words of the other processes ----------------------------------------------------------------
 
-    async def put_verdict(self, name: str, verdict: Verdict, judge_state: str) -> None:
+    async def put_verdict(
+        self, name: str, verdict: Verdict, judge_state: str, *, clock_back: bool = False
+    ) -> None:
         self._called()
         kept, _ = self._existing(name)
+        if kept.verdict is not None and kept.verdict[0].at > verdict.at and not clock_back:
+            raise outdated(name)
         kept.verdict = (_through_json(verdict), judge_state)
         self._wrote(name)
 
     async def verdict(self, name: str) -> tuple[Verdict, str] | None:
         self._called()
         return self._kept.get(name, _Kept()).verdict
+
+    async def show_verdict(self, name: str, verdict: Verdict, *, clock_back: bool = False) -> None:
+        """It is known as soon as it is put."""
+
+    async def judged(self, name: str) -> Verdict | None:
+        kept = await self.verdict(name)
+        return kept[0] if kept is not None else None
 
     async def put_verification(self, name: str, verification: Verification) -> None:
         self._called()

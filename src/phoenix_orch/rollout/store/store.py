@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from phoenix_orch.health_validator.observation import Observation, Verdict
+from phoenix_orch.kernel.errors import Conflict
 from phoenix_orch.rollout.status import (
     Cause,
     Command,
@@ -104,8 +105,24 @@ class RolloutStore(Protocol):
         """All kept revisions by number."""
         ...
 
-    async def put_verdict(self, name: str, verdict: Verdict, judge_state: str) -> None:
-        """Publish the verdict with the judge state it came from, in one step."""
+    async def put_verdict(
+        self, name: str, verdict: Verdict, judge_state: str, *, clock_back: bool = False
+    ) -> None:
+        """Publish the verdict with the judge state it came from, in one step.
+
+        Raises Conflict where a newer one is there, by its time: somebody else has judged since.
+        `clock_back`: the clock was set back, and what it left in its future gives way.
+        """
+        ...
+
+    async def show_verdict(self, name: str, verdict: Verdict, *, clock_back: bool = False) -> None:
+        """Make a verdict known without its evidence, where the record is kept apart from what only grows;
+        elsewhere this does nothing. Raises what `put_verdict` raises."""
+        ...
+
+    async def judged(self, name: str) -> Verdict | None:
+        """The last verdict, or None: as put, or without its evidence where no more than the record can be
+        read."""
         ...
 
     async def verdict(self, name: str) -> tuple[Verdict, str] | None:
@@ -153,3 +170,11 @@ class RolloutStore(Protocol):
         A hint to look now instead of later: a missed one costs time, never correctness.
         """
         ...
+
+
+def outdated(name: str) -> Conflict:
+    """A newer verdict is there than the one to be written."""
+    return Conflict(
+        f"a newer verdict on rollout {name} is there: another validator has judged since",
+        remedy="read it again and go on from there",
+    )

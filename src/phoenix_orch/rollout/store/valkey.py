@@ -6,7 +6,7 @@ Keys, all under one prefix (`phoenix:` unless told otherwise):
     removed             hash: name → last version  commands:<name>   list, in order of arrival
     events:<name>       stream, ~10,000 newest     history:<name>    hash: number → release, 200 newest
     observations:<name> stream, ~20,000 newest     templates:<name>  hash: revision → template
-    verdict:<name>      hash: verdict, state,      numbers:<name>    sorted set: revision by number
+    verdict:<name>      hash: verdict, at, state,  numbers:<name>    sorted set: revision by number
                         verification               causes:<name>     hash: revision → release, cause
     changes             pub/sub channel of names
 
@@ -22,7 +22,7 @@ import contextlib
 import importlib.resources
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
@@ -44,7 +44,7 @@ from phoenix_orch.rollout.status import (
     Status,
     Verification,
 )
-from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT
+from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT, outdated
 from phoenix_orch.rollout.store.valkey_client import address, answered, connect, translated
 from phoenix_orch.runtime.cancellation import cancellation_kept
 
@@ -79,7 +79,11 @@ _SCRIPTS = (
     "revision",
     "revisions",
     "history",
+    "verdict",
 )
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEWER_THERE = 2
+"""Answer of the script that keeps a verdict."""
 
 _log = structlog.get_logger("phoenix.store")
 
@@ -261,8 +265,32 @@ class ValkeyStore:
 
     # -- words of the other processes ----------------------------------------------------------------
 
-    async def put_verdict(self, name: str, verdict: Verdict, judge_state: str) -> None:
-        await self._set_fields(name, {"verdict": verdict.model_dump_json(), "state": judge_state})
+    async def put_verdict(
+        self, name: str, verdict: Verdict, judge_state: str, *, clock_back: bool = False
+    ) -> None:
+        written = await self._run(
+            "verdict",
+            [self._key("record", name), self._key("verdict", name)],
+            [
+                self._changes,
+                name,
+                (verdict.at - _EPOCH) // timedelta(microseconds=1),
+                "1" if clock_back else "",
+                verdict.model_dump_json(),
+                judge_state,
+            ],
+        )
+        if not written:
+            raise _no_such(name)
+        if written == _NEWER_THERE:
+            raise outdated(name)
+
+    async def show_verdict(self, name: str, verdict: Verdict, *, clock_back: bool = False) -> None:
+        """It is known as soon as it is put."""
+
+    async def judged(self, name: str) -> Verdict | None:
+        kept = await self.verdict(name)
+        return kept[0] if kept is not None else None
 
     async def verdict(self, name: str) -> tuple[Verdict, str] | None:
         verdict, state = await self._fields(name, "verdict", "state")
