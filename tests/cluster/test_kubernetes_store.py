@@ -104,6 +104,7 @@ async def test_what_people_look_at_is_in_the_object(
         "Healthy": "False",
         "Promoted": "False",
         "RolledBack": "False",
+        "Stalled": "False",
     }
     assert said["Healthy"]["lastTransitionTime"] == "2026-01-01T12:00:00Z"
     assert found["observedGeneration"] == resource(cluster, namespace)["metadata"]["generation"]
