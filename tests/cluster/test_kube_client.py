@@ -6,6 +6,7 @@ import asyncio
 import copy
 
 import pytest
+from tests.cluster import deployments
 from tests.cluster.kubectl import Cluster, Refused
 from tests.cluster.test_objects import PROBE
 
@@ -136,6 +137,22 @@ async def test_a_trial_changes_nothing(kube: KubeClient) -> None:
     await kube.replace(CONFIG_MAPS, {**made, "data": {}}, dry_run=True)
     await kube.delete(CONFIG_MAPS, "a", dry_run=True)
     assert await kube.get(CONFIG_MAPS, "a") == made
+
+
+async def test_a_trial_under_a_taken_name_tells_everything_else_first(
+    cluster: Cluster, kube: KubeClient
+) -> None:
+    """So that who makes an object anew knows that it can, before the old one is gone."""
+    good = deployments.shop(kube.namespace)
+    bad = {**good, "spec": {**good["spec"], "replicas": -1}}
+    await kube.create(DEPLOYMENTS, good)
+    with pytest.raises(AlreadyExists):
+        await kube.create(DEPLOYMENTS, good, dry_run=True)
+    with pytest.raises(Invalid, match=r"spec\.replicas"):
+        await kube.create(DEPLOYMENTS, bad, dry_run=True)
+    async with KubeClient(load(cluster.service_account(kube.namespace, "nobody"))) as nobody:
+        with pytest.raises(Forbidden, match="may not create deployments"):
+            await nobody.create(DEPLOYMENTS, good, kube.namespace, dry_run=True)
 
 
 async def test_a_list_comes_in_pages_of_one_moment(kube: KubeClient) -> None:
