@@ -23,6 +23,7 @@ from tests.unit.kube_objects import shop as ingress
 from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError
 from phoenix_orch.kube.client import KubeClient, Selection
 from phoenix_orch.kube.config import Target, load
+from phoenix_orch.kube.errors import Gone
 from phoenix_orch.kube.patches import merge_patch_of
 from phoenix_orch.kube.resources import (
     DEPLOYMENTS,
@@ -178,7 +179,7 @@ class Stage:
         """Note every change of these objects, until cancelled."""
         version, there = "", dict[str, Object]()
         while True:
-            with contextlib.suppress(PhoenixError, Unreadable):  # of an API server with much else to do
+            try:
                 if not version:
                     page = await self.kube.list(resource)
                     listed = {one["metadata"]["name"]: {"kind": resource.kind, **one} for one in page.items}
@@ -195,15 +196,21 @@ class Stage:
                         if not change.deleted:
                             there[change.found["metadata"]["name"]] = change.found
                         self._note(change)
+            except Gone:
+                version = ""  # the API server does not know any more what came after it
+            except (PhoenixError, Unreadable):
+                pass  # of an API server with much else to do: go on where we were
             await asyncio.sleep(0.05)
 
     async def _events(self, resource: Resource, version: str) -> AsyncIterator[Change]:
-        """Ends, or raises PhoenixError or Unreadable, where the watch does."""
+        """Ends, or raises PhoenixError or Unreadable, where the watch does; Gone: list anew."""
         selection = Selection(resource, self.namespace)
         async with self.kube.watch(selection, version=version, seconds=600) as streamed:
             lines = Lines()
             async for piece in streamed.pieces(600):
                 for event in map(event_of, lines.feed(piece)):
+                    if event.type == "ERROR":
+                        raise Gone(f"the watch of {resource.plural} cannot go on")
                     kind = "" if event.type == "BOOKMARK" else resource.kind
                     found = {**event.object, "kind": kind}
                     yield Change(int(event.version), found, deleted=event.type == "DELETED")
