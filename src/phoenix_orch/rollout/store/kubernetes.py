@@ -52,6 +52,8 @@ _SHORT = 1.0
 """Seconds that a pass waits for a log that hangs, before it decides and after that is written."""
 _PATIENCE = 2.0
 """Seconds for other writes to the log."""
+_LONG = 10.0
+"""Seconds for what may be much. Clients of the log have shorter ones for each call."""
 _PAUSE = 1.0
 """Seconds before a log that ended a watch is listened to again."""
 _SUMMARY_AGE = timedelta(seconds=30)
@@ -325,20 +327,20 @@ class KubernetesStore:
 
     async def events(self, name: str, *, limit: int = 100) -> list[Event]:
         await self._read_through(name)
-        return await self._log.events(name, limit=limit)
+        return await self._looked_up(lambda: self._log.events(name, limit=limit))
 
     async def append_events(self, name: str, events: Sequence[Event]) -> None:
         await self._write_log(name, lambda: self._log.append_events(name, events))
 
     async def history(self, name: str, *, limit: int = 50) -> list[Release]:
         await self._read_through(name)
-        return await self._log.history(name, limit=limit)
+        return await self._looked_up(lambda: self._log.history(name, limit=limit))
 
     async def add_revision(self, name: str, revision: Revision) -> Revision:
-        return await self._log.add_revision(name, revision)
+        return await self._looked_up(lambda: self._log.add_revision(name, revision))
 
     async def revisions(self, name: str) -> list[Revision]:
-        return await self._log.revisions(name)
+        return await self._looked_up(lambda: self._log.revisions(name))
 
     async def put_verdict(
         self, name: str, verdict: Verdict, judge_state: str, *, clock_back: bool = False
@@ -390,7 +392,7 @@ class KubernetesStore:
     async def observations(
         self, name: str, *, since: datetime | None = None, limit: int = 1000
     ) -> list[Observation]:
-        return await self._log.observations(name, since=since, limit=limit)
+        return await self._looked_up(lambda: self._log.observations(name, since=since, limit=limit))
 
     async def put_cause(self, name: str, cause: Cause) -> None:
         await self._write_log(name, lambda: self._log.put_cause(name, cause))
@@ -399,7 +401,7 @@ class KubernetesStore:
         return await self._asked(lambda: self._log.cause(name, revision))
 
     async def clear_cause(self, name: str, revision: str) -> None:
-        await self._log.clear_cause(name, revision)
+        await self._looked_up(lambda: self._log.clear_cause(name, revision))
 
     async def put_verification(self, name: str, verification: Verification) -> None:
         await self._write_log(name, lambda: self._log.put_verification(name, verification))
@@ -410,6 +412,10 @@ class KubernetesStore:
     async def _asked(self, read: Callable[[], Awaitable[T]]) -> T:
         """What a pass reads before it decides: never for long (R2). Raises Retryable."""
         return await self._patience.within(_SHORT, read)
+
+    async def _looked_up(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What no decision waits for, and may be much. Raises Retryable."""
+        return await self._patience.within(_LONG, call)
 
     # -- watching ----------------------------------------------------------------------------------
 
