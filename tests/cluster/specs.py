@@ -15,7 +15,12 @@ from phoenix_orch.kernel.units import (
     format_duration,
     parse_duration,
 )
-from phoenix_orch.rollout.kubernetes_spec import JOB_PATTERN, OBJECT_PATTERN
+from phoenix_orch.rollout.kubernetes_spec import (
+    HEADER_PATTERN,
+    JOB_PATTERN,
+    OBJECT_PATTERN,
+    PRINTABLE_PATTERN,
+)
 from phoenix_orch.rollout.spec import METRIC_PATTERN, NAME_PATTERN
 
 Schema = Mapping[str, Any]
@@ -33,6 +38,8 @@ RIGHT: Mapping[str, list[Any]] = {
     JOB_PATTERN: ["a", "smoke-test", "x" * 52],
     OBJECT_PATTERN: ["a", "b", "c", "d", "e", "f.g", "shop", "api.example.com", "x" * 246],
     METRIC_PATTERN: ["orders_total", "a:b", "_x"],
+    HEADER_PATTERN: ["X-Canary", "a_b", "x" * 128],
+    PRINTABLE_PATTERN: ["always", "^eu-.*$", "it's ~", "x" * 1024],
 }
 FALSE: Mapping[str, list[Any]] = {
     DURATION_PATTERN: [
@@ -45,6 +52,8 @@ FALSE: Mapping[str, list[Any]] = {
     JOB_PATTERN: ["", "A", "x" * 53],
     OBJECT_PATTERN: ["", "A", ".a", "a..b", "a-.b", "x" * 247],
     METRIC_PATTERN: ["", "1a", "a-b", "x" * 201],
+    HEADER_PATTERN: ["", "a b", "a:b", "é", "a\n", "x" * 129],
+    PRINTABLE_PATTERN: ["", "a\n", "\t", "é", "x" * 1025],
 }
 TEXTS: Mapping[str, list[str]] = {
     "url": ["{canary}/x", "{route}", "http://x/{route}", "https://x", "http://x/{{y}}", "http://x/${y}"],
@@ -124,6 +133,12 @@ def _mapping(draw: Draw, schema: Schema) -> Any:
             only, other = draw(st.permutations(pair))
             found.pop(other, None)
             found.setdefault(only, _value(draw, schema["properties"][only], only))
+    if {"header", "cookie"} <= schema["properties"].keys():
+        found.setdefault("header", _value(draw, schema["properties"]["header"], "header"))
+        found.pop(draw.pick(["value", "pattern"]), None)
+    if "httpRoute" in found:
+        for key in ("canaryBy", "weightTotal"):
+            found.pop(key, None)
     return found
 
 
@@ -168,7 +183,9 @@ def _scalar(draw: Draw, schema: Schema, key: str) -> Any:
         case "boolean":
             return draw(st.booleans())
         case "integer":
-            return draw(st.integers(schema.get("minimum", -1000), schema.get("maximum", 1000)))
+            unit = schema.get("multipleOf", 1)
+            least, most = schema.get("minimum", -1000), schema.get("maximum", 1000)
+            return draw(st.integers(least // unit, most // unit)) * unit
         case "number":
             return draw(_numbers(schema))
     if key in TEXTS:
@@ -224,7 +241,7 @@ def _wrong(draw: Draw, schema: Schema, value: Any, key: str) -> Any:
     if key in FALSE_TEXTS and schema.get("type") == "string":
         choices += [st.sampled_from(FALSE_TEXTS[key]), BRACES.map(lambda text: "http://" + text)] * 3
     if "minimum" in schema:
-        edges = [schema["minimum"], schema["minimum"] - 1]
+        edges = [schema["minimum"], schema["minimum"] - 1, schema["minimum"] + 1]
         choices.append(st.sampled_from([*edges, *([schema["maximum"] + 1] if "maximum" in schema else [])]))
     if "enum" in schema:
         choices.append(st.sampled_from(["other", "", schema["enum"][0].upper()]))
@@ -272,6 +289,9 @@ def _changes(schema: Schema, value: Mapping[str, Any]) -> list[dict[str, Any]]:
         found += [none, {**none, "latencyAgainstLimit": 0.1}, {"errorsAgainstLimit": 0}]
     if {"ingress", "httpRoute"} <= keys:
         found += [{"additional": [value.get("ingress") or value.get("httpRoute") or "a"]}]
+        found += [{"canaryBy": {"header": "a"}}, {"canaryBy": {}}, {"weightTotal": 1000}]
+    if {"header", "cookie"} <= keys:
+        found += [{"value": "a"}, {"pattern": "a"}, {"value": "a", "pattern": "a"}]
     if {"workload", "canary", "traffic"} <= keys:
         found += [{"workload": {"name": "w" * length}, "canary": {}} for length in (56, 57)]
         found += [{"workload": {"name": "a"}, "canary": {"name": name}} for name in ("a", "b")]

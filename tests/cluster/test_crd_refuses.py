@@ -32,6 +32,8 @@ ONE: dict[str, Any] = {
         "service": "shop",
         "canaryService": "shop-next",
         "url": "https://shop.example.com",
+        "canaryBy": {"header": "X-Canary", "value": "tester", "cookie": "canary"},
+        "weightTotal": 1000,
     },
     "phases": [
         {
@@ -111,6 +113,10 @@ ONE: dict[str, Any] = {
     },
 }
 OTHER: dict[str, Any] = {**ONE, "traffic": {"httpRoute": "shop"}}
+CHOSEN: dict[str, Any] = {
+    **ONE,
+    "traffic": {"ingress": "shop", "canaryBy": {"header": "X-Region", "pattern": "^eu-.*$"}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +185,7 @@ def faults(path: Path, schema: dict[str, Any], value: Any) -> Iterator[tuple[Any
 
 def _cases() -> list[tuple[str, dict[str, Any], str]]:
     cases = []
-    for spec in (ONE, OTHER):
+    for spec in (ONE, OTHER, CHOSEN):
         for path, schema, value in leaves(SCHEMA, spec):
             if path and (spec is ONE or path[0] == "traffic"):
                 cases += [
@@ -191,7 +197,7 @@ def _cases() -> list[tuple[str, dict[str, Any], str]]:
 
 def test_the_table_has_every_field() -> None:
     """But the parameters of the statistics that differ from others in their name only."""
-    have = {named(path) for spec in (ONE, OTHER) for path, _, _ in leaves(SCHEMA, spec)}
+    have = {named(path) for spec in (ONE, OTHER, CHOSEN) for path, _, _ in leaves(SCHEMA, spec)}
     have = {re.sub(r"\[\d+\]", "[]", place) for place in have}
     wanted = set(_places(SCHEMA, "spec"))
     assert {place for place in wanted - have if ".statistical." not in place} == set()
@@ -205,7 +211,7 @@ def _places(schema: dict[str, Any], place: str) -> Iterator[str]:
         yield from _places(schema["items"], f"{place}[]")
 
 
-@pytest.mark.parametrize("spec", [ONE, OTHER, LEAST], ids=["ingress", "httpRoute", "least"])
+@pytest.mark.parametrize("spec", [ONE, OTHER, CHOSEN, LEAST], ids=["ingress", "httpRoute", "chosen", "least"])
 def test_what_is_right_is_taken(door: Door, spec: dict[str, Any]) -> None:
     assert door.refusal(spec) == ""
     read(manifest(spec))
@@ -264,6 +270,26 @@ CROSS_FIELD: dict[str, tuple[dict[str, Any], str]] = {
     "two kinds of traffic": (
         {"traffic": {"ingress": "shop", "httpRoute": "shop"}},
         "spec.traffic: Invalid value: traffic has exactly one of 'ingress' and 'httpRoute'",
+    ),
+    "chosen requests of an HTTPRoute": (
+        {"traffic": {"httpRoute": "shop", "canaryBy": {"header": "X-Canary"}}},
+        "spec.traffic: Invalid value: 'canaryBy' and 'weightTotal' need an 'ingress'",
+    ),
+    "a total of an HTTPRoute": (
+        {"traffic": {"httpRoute": "shop", "weightTotal": 1000}},
+        "spec.traffic: Invalid value: 'canaryBy' and 'weightTotal' need an 'ingress'",
+    ),
+    "nothing that chooses": (
+        {"traffic": {"ingress": "shop", "canaryBy": {}}},
+        "spec.traffic.canaryBy: Invalid value: 'canaryBy' needs 'header' or 'cookie'",
+    ),
+    "a value of no header": (
+        {"traffic": {"ingress": "shop", "canaryBy": {"cookie": "canary", "value": "a"}}},
+        "'value' and 'pattern' say what a header has to be; name the 'header'",
+    ),
+    "a value and a pattern": (
+        {"traffic": {"ingress": "shop", "canaryBy": {"header": "a", "value": "a", "pattern": "a"}}},
+        "'canaryBy' has at most one of 'value' and 'pattern'",
     ),
     "no traffic": ({"traffic": {}}, "spec.traffic: Invalid value: traffic has exactly one of"),
     "the same object twice": (

@@ -1,4 +1,4 @@
-"""What becomes of an object that carried the weight of a Rollout that names another one now."""
+"""What a Rollout says of its traffic reaches the objects, and leaves those that it names no more."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from phoenix_orch.kube.resources import ROLLOUTS, Object, Resource
 from phoenix_orch.orchestrator.cluster.declared import Carrier, Rollouts
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
+from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
+from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 
 pytestmark = pytest.mark.anyio
@@ -159,3 +161,52 @@ async def test_what_bears_the_mark_of_another_route_is_let_be() -> None:
     await world.router.release(Carrier("HTTPRoute", "shop", "api"))
     await world.router.release(Carrier("HTTPRoute", "shop", "gone"))
     assert world.api.see(HTTP_ROUTES, "api") == before
+
+
+NGINX = "nginx.ingress.kubernetes.io/"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "written"),
+    [
+        (
+            {"header": "X-Canary", "value": "tester", "cookie": "canary"},
+            {"by-header": "X-Canary", "by-header-value": "tester", "by-cookie": "canary"},
+        ),
+        ({"header": "X-Region", "pattern": "^eu-"}, {"by-header": "X-Region", "by-header-pattern": "^eu-"}),
+    ],
+)
+async def test_requests_that_are_chosen_and_the_total_reach_every_ingress(
+    chosen: dict[str, str], written: dict[str, str]
+) -> None:
+    world = World(ingress="shop", additional=["api"], canaryBy=chosen, weightTotal=1000)
+    await world.carries_20("shop")
+    wanted = {"weight": "200", "weight-total": "1000", **written}
+    for name in ("shop-canary", "api-canary"):
+        annotations = world.api.see(INGRESSES, name)["metadata"]["annotations"]
+        start = f"{NGINX}canary-"
+        assert {
+            key.removeprefix(start): annotations[key] for key in annotations if key.startswith(start)
+        } == wanted
+    await world.router.abort("shop", "new")
+    for name in ("shop-canary", "api-canary"):
+        annotations = world.api.see(INGRESSES, name)["metadata"]["annotations"]
+        assert annotations[f"{NGINX}canary-weight"] == "0"
+        assert not any("by-header" in key or "by-cookie" in key for key in annotations)
+
+
+@pytest.mark.parametrize(("chosen", "share"), [({}, None), ({"canaryBy": {"header": "X-Canary"}}, 20)])
+async def test_where_requests_are_chosen_past_the_weight_their_number_is_no_share(
+    chosen: dict[str, Any], share: int | None
+) -> None:
+    world = World(ingress="shop", **chosen)
+    endpoints = Endpoints({"default": ["http://127.0.0.1:1"]})
+    witnessed = WitnessedRouter(world.router, world.rollouts, endpoints)
+    try:
+        await world.router.write(TrafficState(route="shop", stable=OLD))
+        await witnessed.observe("shop")
+        state = await world.router.read("shop")
+        await world.router.write(state.model_copy(update={"canary": NEW, "weight": 20}))
+        assert (await witnessed.observe("shop")).weight == share
+    finally:
+        await endpoints.aclose()

@@ -23,6 +23,8 @@ FORMS = {
         "a-z, 0-9, '-' and '.', first and last of each part a letter or digit"
     ),
     r"^/": "a path that begins with '/'",
+    r"^[A-Za-z0-9_-]+$": "letters, digits, '_' and '-'",
+    r"^[ -~]+$": "printable characters of ASCII",
     r"^[A-Za-z0-9][A-Za-z0-9._+-]*$": "letters, digits and . _ + -, first a letter or digit",
     r"^[a-zA-Z_:][a-zA-Z0-9_:]*$": "a Prometheus metric name: letters, digits, '_' and ':', first no digit",
 }

@@ -15,6 +15,7 @@ from phoenix_orch.rollout.kubernetes_spec import (
     CANARY,
     JOB_PATTERN,
     QUERY_WORDS,
+    CanaryBy,
     ClusterCheck,
     ClusterEvidence,
     KubernetesRolloutSpec,
@@ -131,6 +132,21 @@ MODELS: Mapping[type[BaseModel], tuple[Rule, ...]] = {
             "(!has(self.ingress) || name != self.ingress) && "
             "(!has(self.httpRoute) || name != self.httpRoute))",
             "'additional' has an object that is named already",
+        ),
+        Rule(
+            "has(self.ingress) || !has(self.canaryBy) && !has(self.weightTotal)",
+            "'canaryBy' and 'weightTotal' need an 'ingress'",
+        ),
+    ),
+    CanaryBy: (
+        Rule("has(self.header) || has(self.cookie)", "'canaryBy' needs 'header' or 'cookie'"),
+        Rule(
+            "has(self.header) || !has(self.value) && !has(self.pattern)",
+            "'value' and 'pattern' say what a header has to be; name the 'header'",
+        ),
+        Rule(
+            "!has(self.value) || !has(self.pattern)",
+            "'canaryBy' has at most one of 'value' and 'pattern'",
         ),
     ),
     KubernetesRolloutSpec: (

@@ -37,7 +37,13 @@ CANARY = "-canary"
 OBJECT_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 ObjectName = Annotated[str, StringConstraints(pattern=OBJECT_PATTERN, max_length=253 - len(CANARY))]
 """A DNS subdomain that leaves room for `-canary`."""
-BASE_PATTERN = r"^https?://[^\s{}?#]+$"
+BASE_PATTERN = r"^https?://[^\s\x00-\x1f{}?#]+$"
+HEADER_PATTERN = r"^[A-Za-z0-9_-]+$"
+HeaderName = Annotated[str, StringConstraints(pattern=HEADER_PATTERN, max_length=128)]
+"""The name of a header or a cookie."""
+PRINTABLE_PATTERN = r"^[ -~]+$"
+HeaderValue = Annotated[str, StringConstraints(pattern=PRINTABLE_PATTERN, max_length=1024)]
+"""What a header may be."""
 JOB_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$"
 JobName = Annotated[str, StringConstraints(pattern=JOB_PATTERN)]
 """A CronJob's name: Kubernetes allows 52 characters."""
@@ -68,6 +74,29 @@ class CanaryRef(Model):
     """Replicas at the least while the canary carries traffic; above it they follow the weight."""
 
 
+class CanaryBy(Model):
+    """Requests that go to the canary whatever its weight is, as long as it serves and is not latched."""
+
+    header: HeaderName | None = None
+    """Name of a header. Without `value` and `pattern`, `always` is canary and `never` stable."""
+    value: HeaderValue | None = None
+    """The header has to be this."""
+    pattern: HeaderValue | None = None
+    """The header has to match this regular expression, in the ingress controller's dialect."""
+    cookie: HeaderName | None = None
+    """Name of a cookie: `always` is canary, `never` stable, anything else goes by weight."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.header is None and self.cookie is None:
+            raise ValueError("'canaryBy' needs 'header' or 'cookie'")
+        if self.header is None and (self.value is not None or self.pattern is not None):
+            raise ValueError("'value' and 'pattern' say what a header has to be; name the 'header'")
+        if self.value is not None and self.pattern is not None:
+            raise ValueError("'canaryBy' has at most one of 'value' and 'pattern'")
+        return self
+
+
 class TrafficRef(Model):
     """The object that carries the weight. Exactly one kind of router."""
 
@@ -84,6 +113,10 @@ class TrafficRef(Model):
     url: Annotated[str, StringConstraints(pattern=BASE_PATTERN, max_length=URL_LENGTH)] | None = None
     """Base address that users call, as `{route}` in checks and critical paths; left out: what the Ingress
     and the address in its status say, where that is plain."""
+    canary_by: CanaryBy | None = None
+    """Requests of testers, one tenant or one region that go to the canary. Only with an Ingress."""
+    weight_total: Annotated[int, Field(ge=100, le=1_000_000, multiple_of=100)] | None = None
+    """What the canary's weight is counted in, a multiple of 100; left out: 100. Only with an Ingress."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -92,6 +125,8 @@ class TrafficRef(Model):
         names = [name for name in (self.ingress, self.http_route, *self.additional) if name is not None]
         if len(set(names)) != len(names):
             raise ValueError("'additional' has an object that is named already")
+        if self.ingress is None and (self.canary_by is not None or self.weight_total is not None):
+            raise ValueError("'canaryBy' and 'weightTotal' need an 'ingress'")
         return self
 
 

@@ -21,7 +21,7 @@ from phoenix_orch.rollout.cel import Rule
 Schema = dict[str, Any]
 
 _SIZES = ("minLength", "maxLength", "minItems", "maxItems", "maxProperties")
-_COPIED = ("type", "format", "enum", "pattern", "minimum", "maximum", *_SIZES)
+_COPIED = ("type", "format", "enum", "pattern", "minimum", "maximum", "multipleOf", *_SIZES)
 _BOUNDS = frozenset(
     {*_COPIED, "required", "default", "exclusiveMinimum", "exclusiveMaximum", "x-kubernetes-validations"}
     | {"x-kubernetes-list-map-keys"}

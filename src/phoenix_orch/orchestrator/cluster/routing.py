@@ -11,7 +11,7 @@ from phoenix_orch.orchestrator.cluster.declared import Carrier, Declared, Rollou
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.gateway_api import GatewayRouter
 from phoenix_orch.traffic.kube_router import SETTLED
-from phoenix_orch.traffic.kube_spec import GatewayTraffic, IngressTraffic, Owner, RouteRef
+from phoenix_orch.traffic.kube_spec import Chosen, GatewayTraffic, IngressTraffic, Owner, RouteRef
 from phoenix_orch.traffic.nginx_ingress import NginxIngressRouter
 from phoenix_orch.traffic.router import TrafficSeen, TrafficState
 
@@ -104,6 +104,8 @@ def ingress_traffic(one: Declared) -> IngressTraffic:
         additional=traffic.additional,
         service=one.spec.service,
         canary_service=one.spec.canary_service,
+        weight_total=traffic.weight_total or 100,
+        chosen=Chosen.model_validate(traffic.canary_by.model_dump()) if traffic.canary_by else Chosen(),
         owner=Owner(api_version=ROLLOUTS.api_version, kind=ROLLOUTS.kind, name=one.name, uid=one.uid),
     )
 

@@ -17,7 +17,7 @@ from phoenix_orch.health_validator.counters import TrackerState
 from phoenix_orch.health_validator.sources import prometheus_routed
 from phoenix_orch.health_validator.sources.exposition import split
 from phoenix_orch.health_validator.sources.prometheus_samples import Counted, scrapes
-from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.kernel.errors import NotFound, PhoenixError
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints, target_of
 from phoenix_orch.runtime.faults import Faults
@@ -92,7 +92,7 @@ class WitnessedRouter:
     async def observe(self, route: str) -> TrafficSeen:
         """As the object and its status say, unless its router's counters know better."""
         by_object = await self._router.observe(route)
-        if not self._endpoints:
+        if not self._endpoints or self._has_chosen(route):
             return by_object
         try:
             state = await self._router.read(route)
@@ -104,6 +104,13 @@ class WitnessedRouter:
             return by_object
         share = share_watch.seen(watch, by_object.weight, now).share
         return by_object.model_copy(update={"weight": share})
+
+    def _has_chosen(self, route: str) -> bool:
+        """Requests of the route go to the canary past its weight: what was counted is no share then."""
+        try:
+            return self._rollouts.of_route(route).spec.traffic.canary_by is not None
+        except NotFound:
+            return False
 
     def _followed(self, route: str, wanted: int, now: float) -> Watch:
         known = self._routes.get(route)
