@@ -31,6 +31,22 @@ def at_twenty_per_cent(stand: Stand, phoenix: Phoenix) -> None:
     until("its share is written", lambda: stand.weight() == "20", PATIENCE, phoenix.tails)
 
 
+def known_to_the_collector(cluster: ControlPlane) -> None:
+    """Wait until the garbage collector has heard of Rollouts.
+
+    It asks every 30 s which kinds there are. What became of an owner before that it never learns.
+    """
+    owner = {"apiVersion": "phoenix-orch.io/v1alpha1", "kind": "Rollout", "name": "never", "uid": "never"}
+    metadata = {"name": "orphan", "namespace": NAMESPACE, "ownerReferences": [owner]}
+    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+
+    def names() -> set[str]:
+        found = cluster.get("configmaps", "-n", NAMESPACE)["items"]
+        return {one["metadata"]["name"] for one in found}
+
+    until("what has no owner goes", lambda: "orphan" not in names(), PATIENCE, lambda: str(names()))
+
+
 @pytest.mark.timeout(1500)
 def test_without_phoenix_a_canary_ingress_goes_with_the_definition_and_nothing_else_does(
     control_plane: ControlPlane, store: str, tmp_path: Path
@@ -39,6 +55,7 @@ def test_without_phoenix_a_canary_ingress_goes_with_the_definition_and_nothing_e
     control_plane.kubectl("create", "namespace", NAMESPACE)
     control_plane.kubectl("apply", "--server-side", "-k", BASE)
     rollouts.established(control_plane)
+    known_to_the_collector(control_plane)
     stand = Stand(control_plane, NAMESPACE)
     stand.set_up()
     with orchestrated(stand, tmp_path, store) as phoenix:
