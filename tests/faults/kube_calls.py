@@ -23,6 +23,7 @@ _SINGLE = {
     "services": "service",
     "rollouts": "rollout",
     "leases": "lease",
+    "events": "event",
 }
 _NAMED = frozenset({"get", "update", "patch", "delete"})
 
@@ -68,6 +69,8 @@ def _read(body: bytes) -> Object:
 def _object(asked: Asked, body: Object) -> str:
     if asked.verb not in _NAMED | {"create"}:
         return asked.resource
+    if asked.resource == "events":
+        return _SINGLE[asked.resource]  # each has a name of its own, and none decides anything
     name = asked.name or str(body.get("metadata", {}).get("name", ""))
     kind = (
         f"{_SINGLE.get(asked.resource, asked.resource)}{'/' if asked.subresource else ''}{asked.subresource}"
