@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.cluster.test_deployment_rights import single
 from tests.faults.kube_phoenix import Orders, Process
 from tests.faults.kube_stage import (
     CANARY,
+    HTTP_ROUTE,
     INGRESS,
     NAME,
     ROUTERS,
@@ -45,6 +47,7 @@ from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.cluster.reach import Reach
 from phoenix_orch.orchestrator.cluster.starting import start
 from phoenix_orch.orchestrator.kubernetes import Pace
+from phoenix_orch.rollout import crd
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.testing.api_faults import Answer
@@ -106,6 +109,14 @@ def accounts_in(cluster: ControlPlane, namespace: str) -> dict[str, Path]:
     return {name: cluster.service_account(namespace, account) for name, account in names.items()}
 
 
+def without_rules_between_versions(cluster: ControlPlane) -> None:
+    """The definition as it was before it kept a release from naming something else."""
+    older = crd.definition()
+    for version in older["spec"]["versions"]:
+        version["schema"]["openAPIV3Schema"].pop("x-kubernetes-validations")
+    cluster.apply(older)
+
+
 class Actor:
     """Does everything there is to do, once, on one stage."""
 
@@ -118,8 +129,11 @@ class Actor:
         self._orders = Orders(kubeconfigs, stage.namespace, store, log, pace=Pace(settled=0.5))
         self._process: Process | None = None
 
-    def start(self) -> None:
-        self._process = Process(self._orders)
+    def start(self, *components: str) -> None:
+        """All of them, where none is named."""
+        wanted = components or tuple(self._orders.kubeconfigs)
+        kubeconfigs = {one: self._orders.kubeconfigs[one] for one in wanted}
+        self._process = Process(replace(self._orders, kubeconfigs=kubeconfigs))
 
     def end(self) -> None:
         if self._process is not None:
@@ -216,34 +230,31 @@ class Actor:
         return bool(specs.get(lease, {}).get("holderIdentity"))
 
     async def _lose_the_router(self) -> None:
-        """In the middle of a release the Rollout names what no router can steer: what bears the mark is
-        found all the same, by the rollback controller, by the orchestrator and by a person."""
-        await self._next("shop:4")
-        await self._weight(20)
-        await self._blind()
-        self.end()
-        await asyncio.to_thread(self.start)  # one that knows of no route
+        """While nothing of Phoenix runs the Rollout is made to name what is not there, which only an older
+        definition lets happen: what bears the mark is found all the same, by the rollback controller and by
+        a person."""
+        for image, abort in (("shop:4", self._crash_blindly), ("shop:5", self._abort_blindly)):
+            await self._next(image)
+            await self._weight(20)
+            self.end()
+            other = HTTP_ROUTE if self.stage.router == INGRESS else INGRESS
+            await self._name({"ingress": None, "httpRoute": None, other: NAME})
+            await abort()
+            await self._weight(0)
+            self.end()
+            await self._name({"ingress": None, "httpRoute": None, self.stage.router: NAME})
+            await asyncio.to_thread(self.start)
+            await self._reaches("RolledBack")
+
+    async def _crash_blindly(self) -> None:
+        await asyncio.to_thread(self.start, "rollback-controller")
         await crashes(self.stage)
-        await self._weight(0)
-        await self._sighted()
-        await self._reaches("RolledBack")
-        await self._next("shop:5")
-        await self._weight(20)
-        await self._blind()
-        self.end()
-        await asyncio.to_thread(self.start)
+
+    async def _abort_blindly(self) -> None:
         await self._ask(lambda client: client.abort(NAME, reason="a test"))
-        await self._reaches("RollingBack")
-        await self._sighted()
-        await self._reaches("RolledBack")
 
-    async def _blind(self) -> None:
-        several: dict[str, Any] = {"ingress": NAME, "httpRoute": None, "additional": ["another"]}
-        await self.stage.edit(ROLLOUTS, NAME, {"spec": {"traffic": several}})
-
-    async def _sighted(self) -> None:
-        only = {"ingress": None, "httpRoute": None, "additional": None, self.stage.router: NAME}
-        await self.stage.edit(ROLLOUTS, NAME, {"spec": {"traffic": only}})
+    async def _name(self, traffic: dict[str, Any]) -> None:
+        await self.stage.edit(ROLLOUTS, NAME, {"spec": {"traffic": traffic}})
 
     async def _leave(self) -> None:
         """The Rollout is deleted: traffic, Service, marks, and the canary that Phoenix made of stable."""
@@ -294,6 +305,7 @@ async def test_each_has_the_rights_that_it_uses_and_no_others(
         for router in ROUTERS:
             stage = await stack.enter_async_context(a_stage(control_plane, router, SLOW_STEPS))
             namespaces.append(stage.namespace)
+            without_rules_between_versions(control_plane)
             accounts = await asyncio.to_thread(accounts_in, control_plane, stage.namespace)
             target = load(accounts["orchestrator"], namespace=stage.namespace)
             server = await stack.enter_async_context(FaultyApiServer(target))

@@ -103,6 +103,18 @@ async def test_an_ingress_is_given_back_when_a_route_of_the_same_name_is_named()
     assert world.share("shop") == 20
 
 
+@pytest.mark.parametrize("kind", ["ingress", "httpRoute"])
+async def test_r2_an_abort_needs_no_rollout(kind: str) -> None:
+    world = World(**{kind: "shop"})
+    await world.carries_20("shop")
+    found = world.cache.get("shop", NAMESPACE)
+    assert found is not None
+    world.cache.removed(found)
+    world.starts()
+    state = await world.router.abort("shop", "new")
+    assert (state.weight, state.aborted) == (0, ("new",))
+
+
 async def test_a_route_is_given_back_when_an_ingress_of_the_same_name_is_named() -> None:
     world = World(httpRoute="shop")
     first = world.api.see(HTTP_ROUTES, "shop")

@@ -51,6 +51,7 @@ def trigger_of(
     exits: tuple[Exit, ...] = (),
     running: tuple[Instance, ...] = (),
     checks: dict[str, CheckState] | None = None,
+    started: datetime | None = START,
 ) -> Trigger | None:
     return evaluate(
         spec or RolloutSpec(),
@@ -60,7 +61,7 @@ def trigger_of(
         checks=checks or {},
         now=NOW,
         wall_now=NOW,
-        wall_started=START,
+        wall_started=started,
     )
 
 
@@ -94,6 +95,15 @@ def test_on_failure_pause_leaves_a_bad_verdict_to_the_machine_but_not_while_baki
     spec = RolloutSpec(policy=Policy(on_failure="pause"))
     assert look(spec=spec, found=verdict(VerdictKind.ROLLBACK)) is None
     assert look(BAKING, spec=spec, found=verdict(VerdictKind.ROLLBACK)) == "verdict"
+
+
+def test_an_exit_in_the_second_in_which_the_release_began_is_one_of_it() -> None:
+    """A cluster tells no more of its time than that second."""
+    began = PROGRESSING.model_copy(update={"release_started": START + timedelta(milliseconds=300)})
+    crashes = (exit_of("new", ago=240),) * 2
+    assert look(began, exits=crashes, started=began.release_started) == "crash-loop"
+    earlier = (exit_of("new", ago=241),) * 2
+    assert look(began, exits=earlier, started=began.release_started) is None
 
 
 def test_two_exits_more_than_stable_are_a_crash_loop() -> None:

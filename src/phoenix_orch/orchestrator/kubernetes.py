@@ -295,8 +295,9 @@ async def validate_by(parts: ClusterParts, endpoints: Endpoints) -> None:
 
 async def validate(parts: ClusterParts, source: EvidenceSource) -> None:
     """The health validator, with numbers from `source`."""
+    ready = parts.view.of_the_ready()
     await HealthValidator(
-        parts.store, parts.router, parts.view, OneSource(source), parts.clock, every_verdict=True
+        parts.store, parts.router, ready, OneSource(source), parts.clock, every_verdict=True
     ).run()
 
 

@@ -77,10 +77,13 @@ def evaluate(
 def _recent(
     spec: RolloutSpec, workload: WorkloadState | None, *, now: datetime, started: datetime | None
 ) -> tuple[Exit, ...]:
-    """Unexpected exits of this release that are not too long ago to count."""
+    """Unexpected exits of this release that are not too long ago to count.
+
+    A cluster tells the second in which a container ended: one that ended in that of the start counts.
+    """
     begin = now - spec.policy.crash_loop.within
     if started is not None:
-        begin = max(started, begin)
+        begin = max(started.replace(microsecond=0), begin)
     return tuple(one for one in workload.exits if one.at >= begin) if workload is not None else ()
 
 

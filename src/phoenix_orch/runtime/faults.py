@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable
 from typing import Any
+
+from phoenix_orch.kernel.errors import PhoenixError
 
 _DIGITS = re.compile(r"\d+")
 
@@ -30,6 +33,19 @@ class Faults:
         """Say that it works again, if it did not."""
         if self._present.pop(place, None) is not None:
             self._log.info("works again", at="/".join(place))
+
+    async def guard(self, step: Awaitable[bool], *place: str) -> bool:
+        """What `step` gives; False where it fails, whatever it meets, so that other steps go on."""
+        try:
+            done = await step
+        except PhoenixError as error:
+            self.tell(*place, error=error)
+            return False
+        except Exception as error:  # noqa: BLE001 - a defect in one must not keep the others waiting
+            self.tell(*place, error=error, unforeseen=True)
+            return False
+        self.mended(*place)
+        return done
 
     def forget(self, owner: str) -> None:
         """The owner is gone, and its faults with it."""

@@ -10,7 +10,6 @@ from typing import Protocol
 
 import structlog
 
-from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.cluster.declared import Carrier
 from phoenix_orch.orchestrator.cluster.leaving import SETTLED
 from phoenix_orch.runtime.faults import Faults
@@ -55,15 +54,15 @@ class Forsaken:
     async def look(self, uids: Collection[str], services: Collection[str]) -> None:
         """`uids`: of all Rollouts, readable or not; `services`: what is released by those that are. Never
         raises: what fails keeps nothing else waiting, and is tried again."""
-        if self._released_at is None and await self._guarded(self._release(), "routes"):
+        if self._released_at is None and await self._guard(self._release(), "routes"):
             self._released_at = self._clock()
         if self._released_at is None or self._clock() - self._released_at < SETTLED:
             return
-        self.done = await self._guarded(self._give_up_claims(uids, services), "claims")
+        self.done = await self._guard(self._give_up_claims(uids, services), "claims")
 
     async def _release(self) -> bool:
         found = await self._router.forsaken()
-        return all([await self._guarded(self._released(one), one.kind, one.name) for one in found])
+        return all([await self._guard(self._released(one), one.kind, one.name) for one in found])
 
     async def _released(self, carrier: Carrier) -> bool:
         await self._router.release(carrier)
@@ -77,22 +76,12 @@ class Forsaken:
             for service, spec in self._workload.forsaken(uids).items()
             if service not in services
         }
-        return all([await self._guarded(self._leave(*one), "Deployment", one[0]) for one in left.items()])
+        return all([await self._guard(self._leave(*one), "Deployment", one[0]) for one in left.items()])
 
     async def _leave(self, service: str, spec: DeploymentSpec) -> bool:
         await self._workload.declare(service, spec)
         await self._workload.leave(service)
         return True
 
-    async def _guarded(self, step: Awaitable[bool], *what: str) -> bool:
-        place = ("forsaken", *what)
-        try:
-            done = await step
-        except PhoenixError as error:
-            self._faults.tell(*place, error=error)
-            return False
-        except Exception as error:  # noqa: BLE001 - a defect in one must not keep the others waiting
-            self._faults.tell(*place, error=error, unforeseen=True)
-            return False
-        self._faults.mended(*place)
-        return done
+    async def _guard(self, step: Awaitable[bool], *what: str) -> bool:
+        return await self._faults.guard(step, "forsaken", *what)

@@ -8,13 +8,13 @@ by the cluster's garbage collection; what else is left is found by `forsaken.py`
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
 
-from phoenix_orch.kernel.errors import NotFound, PhoenixError
+from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.orchestrator.cluster.declared import Carrier, Declared
 from phoenix_orch.runtime.faults import Faults
 
@@ -72,13 +72,17 @@ class Leaving:
         if self._left:
             await self._give_back()
         for uid, former in list(self._gone.items()):
-            if self._followed(former.one) or await self._guarded(former.one.name, self._part(former)):
+            if self._followed(former.one) or await self._faults.guard(
+                self._part(former), former.one.name, "leaving"
+            ):
                 del self._gone[uid]
 
     async def _give_back(self) -> None:
         named = {carrier for one in self._known.values() for carrier in one.carriers()}
         for carrier, name in list(self._left.items()):
-            if carrier in named or await self._guarded(name, self._release(carrier, name), carrier.name):
+            if carrier in named or await self._faults.guard(
+                self._release(carrier, name), name, "leaving", carrier.name
+            ):
                 del self._left[carrier]
 
     async def _release(self, carrier: Carrier, name: str) -> bool:
@@ -105,16 +109,3 @@ class Leaving:
         with contextlib.suppress(NotFound):  # the Deployment went, too
             await self._workload.leave(gone.one.rollout.service)
         return True
-
-    async def _guarded(self, rollout: str, step: Awaitable[bool], *what: str) -> bool:
-        place = (rollout, "leaving", *what)
-        try:
-            done = await step
-        except PhoenixError as error:
-            self._faults.tell(*place, error=error)
-            return False
-        except Exception as error:  # noqa: BLE001 - a defect in one must not keep the others waiting
-            self._faults.tell(*place, error=error, unforeseen=True)
-            return False
-        self._faults.mended(*place)
-        return done

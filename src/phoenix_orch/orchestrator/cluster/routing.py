@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 
 from phoenix_orch.kernel.errors import Invalid, NotFound
@@ -84,11 +85,13 @@ class ClusterRouter:
 
     async def _wherever(self, route: str, call: Callable[[Router], Awaitable[TrafficState]]) -> TrafficState:
         """By the router that the Rollout names; where that finds nothing, by the mark, with the other one."""
-        named = self._of(route)
+        first: Router = self._ingress
+        with contextlib.suppress(NotFound):  # no Rollout names the route
+            first = self._of(route)
         try:
-            return await call(named)
+            return await call(first)
         except NotFound:
-            other: Router = self._gateway if named is self._ingress else self._ingress
+            other: Router = self._gateway if first is self._ingress else self._ingress
             return await call(other)
 
 

@@ -16,8 +16,9 @@ from phoenix_orch.workload.workload import WorkloadState
 class ClusterView:
     """A WorkloadView of the Deployments that Rollouts name. A service is called as its Deployment."""
 
-    def __init__(self, client: KubeClient, watches: Watches, rollouts: Rollouts, clock: Clock) -> None:
-        self._events = PodEvents(client)
+    def __init__(self, client: KubeClient | None, watches: Watches, rollouts: Rollouts, clock: Clock) -> None:
+        """`client`: asked for events about pods in trouble; None: for who asks only which pods are ready."""
+        self._events = PodEvents(client) if client is not None else None
         self._watches = watches
         self._rollouts = rollouts
         self._clock = clock
@@ -30,10 +31,14 @@ class ClusterView:
         """A Service beside the Deployment of a Rollout."""
         return self._watches.around.service(one.namespace, name)
 
+    def of_the_ready(self) -> ClusterView:
+        """The same without events: nothing of it asks the API server."""
+        return ClusterView(None, self._watches, self._rollouts, self._clock)
+
     async def state(self, service: str) -> WorkloadState:
         one = self._rollouts.of_service(service)
         scene = self.scene(one)
-        events = await self._events.about(one.namespace, scene.pods)
+        events = await self._events.about(one.namespace, scene.pods) if self._events is not None else ()
         return scene.state(service, self._clock.now(), events)
 
 
