@@ -26,6 +26,8 @@ _BEHIND_ROUTE: Mapping[str, RouterSeries] = {"traefik": TraefikGateway(), "envoy
 
 AGAIN = 60.0
 """Seconds after which a router that was found is looked for again: it may have been replaced."""
+MOST = 10_000
+"""Rollouts whose routers are remembered, those that were looked for last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,10 @@ class Endpoints:
         first = known.name if known is not None else next(iter(routers))
         found = await self._counting(one, {first: routers[first], **routers})
         if found is not None or known is not None:
+            self._found.pop(one.uid, None)
             self._found[one.uid] = _Found(found or first, traffic, prometheus, now)
+            if len(self._found) > MOST:  # of Rollouts that are gone nobody says so
+                del self._found[next(iter(self._found))]
         return found or first
 
     async def _counting(self, one: Declared, routers: Mapping[str, RouterSeries]) -> str | None:
