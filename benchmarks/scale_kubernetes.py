@@ -93,7 +93,9 @@ async def measure(options: argparse.Namespace, size: int) -> dict[str, Any]:
 async def settle_first(client: KubeClient, folder: Path, there: dict[str, Any]) -> None:
     """Phoenix brings the first one to rest, and is ended."""
     await world.make_first(client)
-    with serving.running(folder, **there) as phoenix:
+    first = folder / "first"  # its logs are not those of what is measured
+    first.mkdir()
+    with serving.running(first, **there) as phoenix:
         await until("the first is at rest", lambda: at_rest(client, FIRST), phoenix.tails)
 
 

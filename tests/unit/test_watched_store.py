@@ -9,9 +9,9 @@ import pytest
 from phoenix_orch.kernel.clock import RealClock
 from phoenix_orch.kernel.errors import Conflict
 from phoenix_orch.kube.cache import Cache
-from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.client import KubeClient, Selection
 from phoenix_orch.kube.errors import Changed
-from phoenix_orch.kube.resources import Object
+from phoenix_orch.kube.resources import ROLLOUTS, Object
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.rollout.status import State
@@ -78,3 +78,22 @@ async def test_who_was_too_late_reads_at_the_api_server_and_decides_on_what_is()
     asked = server.asked
     assert (await store.get("web")).version == 1
     assert server.asked == asked
+
+
+async def test_the_list_is_the_very_same_until_something_changes() -> None:
+    """Of ten thousand at rest nobody who looks every moment makes anything anew."""
+    cache = Cache(Selection(ROLLOUTS, "shop"))
+    rollouts = Rollouts.watching(cache)
+    store = WatchedStore(
+        cast("KubeClient", ApiServer()),
+        MemoryStore(),
+        cast("Cache", SlowWatch()),
+        rollouts,
+        namespace="shop",
+        clock=RealClock(),
+    )
+    cache.put(rollout(1, State.IDLE))
+    first = await store.rollouts()
+    assert await store.rollouts() is first
+    cache.put(rollout(2, State.BAKING))
+    assert [one.status.state for one in await store.rollouts()] == [State.BAKING]

@@ -127,6 +127,9 @@ class HealthValidator:
         self._watches: dict[str, _Watch] = {}
         self._left_alone: frozenset[str] = frozenset()
         """Those at rest that are too many to be observed."""
+        self._listed: list[Rollout] = []
+        """As the store listed them last."""
+        self._to_watch: list[Rollout] = []
         self._wake = asyncio.Event()
         self._lost = False
 
@@ -189,11 +192,15 @@ class HealthValidator:
         return found
 
     def _chosen(self, found: list[Rollout]) -> list[Rollout]:
-        """Those to watch: all that are released, and of those at rest not too many."""
+        """Those to watch: all that are released, and of those at rest not too many. Of the very same list
+        they are the same."""
+        if found is self._listed:
+            return self._to_watch
         resting = [one for one in found if one.status.state in RESTING]
         chosen = heapq.nlargest(RESTING_MOST, resting, key=_last_released)
         self._left_alone = frozenset({one.name for one in resting} - {one.name for one in chosen})
-        return [one for one in found if self._is_watched(one)]
+        self._listed, self._to_watch = found, [one for one in found if self._is_watched(one)]
+        return self._to_watch
 
     def _is_watched(self, rollout: Rollout) -> bool:
         state = rollout.status.state

@@ -67,6 +67,8 @@ class RollbackController:
         self._clock = clock
         self._route = route
         self._targets_of = targets
+        self._found: list[Rollout] = []
+        """As the store listed them last."""
         self._rollouts: dict[str, Rollout] = {}
         """Those that have a revision under judgement."""
         self._verdicts: dict[str, Verdict] = {}
@@ -143,11 +145,12 @@ class RollbackController:
         """Read what the store has; while it is away the last known rollouts are good enough."""
         try:
             found = await self._store.rollouts()
-            judged = {one.name: one for one in found if judged_revision(one.status) is not None}
-            self._end_judgement(self._rollouts.keys() - judged.keys(), found)
-            self._rollouts = judged
-            self._verdicts = {name: one for name, one in self._verdicts.items() if name in judged}
-            for name in judged:
+            if found is not self._found:  # of the very same list everything is known
+                judged = {one.name: one for one in found if judged_revision(one.status) is not None}
+                self._end_judgement(self._rollouts.keys() - judged.keys(), found)
+                self._found, self._rollouts = found, judged
+                self._verdicts = {name: one for name, one in self._verdicts.items() if name in judged}
+            for name in self._rollouts:
                 verdict = await self._store.judged(name)
                 if verdict is not None:
                     self._verdicts[name] = verdict

@@ -77,14 +77,17 @@ def evaluate(
 def _recent(
     spec: RolloutSpec, workload: WorkloadState | None, *, now: datetime, started: datetime | None
 ) -> tuple[Exit, ...]:
-    """Unexpected exits of this release that are not too long ago to count.
-
-    A cluster tells the second in which a container ended: one that ended in that of the start counts.
-    """
+    """Unexpected exits of this release that are not too long ago to count."""
     begin = now - spec.policy.crash_loop.within
     if started is not None:
-        begin = max(started.replace(microsecond=0), begin)
-    return tuple(one for one in workload.exits if one.at >= begin) if workload is not None else ()
+        begin = max(started, begin)
+    return tuple(one for one in workload.exits if _not_before(begin, one.at)) if workload is not None else ()
+
+
+def _not_before(begin: datetime, at: datetime) -> bool:
+    """A cluster tells whole seconds: an end in the second of `begin` may have come after it."""
+    whole = at.microsecond == 0
+    return at >= (begin.replace(microsecond=0) if whole else begin)
 
 
 def _other(status: Status) -> str | None:

@@ -9,7 +9,7 @@ being tried (R2); what was decided meanwhile is stored in order when the store i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
 from typing import TypeVar
 
@@ -80,6 +80,7 @@ class RolloutController:
         self._workload = workload
         self._clock = clock
         self._known: dict[str, Rollout] = {}
+        self._found: list[Rollout] = []
         self._listed: dict[str, Rollout] = {}
         """As the store had them when it was last asked for all."""
         self._unsaved: dict[str, Unsaved] = {}
@@ -119,17 +120,19 @@ class RolloutController:
         waits = await asyncio.gather(*(self._guarded(name) for name in await self._names()))
         return min((RESTING_TICK, *waits))
 
-    async def _names(self) -> list[str]:
+    async def _names(self) -> Collection[str]:
         """All rollouts; those known last while the store is away."""
         try:
-            self._listed = {rollout.name: rollout for rollout in await self._store.rollouts()}
+            found = await self._store.rollouts()
         except PhoenixError as error:
             self._faults.tell("store", error=error)
             return list(self._known)
         self._faults.mended("store")
+        if found is not self._found:  # of the very same list everything is known
+            self._found, self._listed = found, {rollout.name: rollout for rollout in found}
         for gone in self._known.keys() - self._listed.keys():
             self._forget(self._known.pop(gone))
-        return list(self._listed)
+        return self._listed
 
     def _is_quiet(self, name: str) -> bool:
         if name in self._known:

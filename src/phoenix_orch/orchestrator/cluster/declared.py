@@ -92,12 +92,12 @@ class Rollouts:
         return rollouts
 
     def all(self) -> list[Declared]:
-        """Those that can be read, the oldest first."""
+        """Those that can be read, the oldest first; the very same list until one of them changes."""
         self._catch_up()
         if self._in_order is None:
             readable = [one for one in self._known.values() if one.declared is not None]
             self._in_order = [one.declared for one in sorted(readable, key=_Read.age) if one.declared]
-        return list(self._in_order)
+        return self._in_order
 
     def named(self, name: str) -> Declared:
         """Raises NotFound."""

@@ -50,6 +50,7 @@ class Leaving:
         self._clock = clock
         self._known: dict[str, Declared] = {}
         self._gone: dict[str, _Gone] = {}
+        self._there: Iterable[Declared] = ()
         self._left: dict[Carrier, str] = {}
         """What a Rollout named and may not be given back yet, and whose it was."""
         self._log = structlog.get_logger("phoenix.rollouts")
@@ -64,11 +65,13 @@ class Leaving:
             gone = self._known.pop(uid)
             self._gone[uid] = _Gone(gone)
             self._left |= dict.fromkeys(gone.carriers(), gone.name)
-        for one in there:
-            before = self._known.get(one.uid, one)
-            if before is not one:
-                self._left |= dict.fromkeys(before.carriers() - one.carriers(), one.name)
-            self._known[one.uid] = one
+        if there is not self._there:  # of the very same list everything is known
+            self._there = there
+            for one in there:
+                before = self._known.get(one.uid, one)
+                if before is not one:
+                    self._left |= dict.fromkeys(before.carriers() - one.carriers(), one.name)
+                self._known[one.uid] = one
         if self._left:
             await self._give_back()
         for uid, former in list(self._gone.items()):

@@ -12,7 +12,7 @@ from phoenix_orch.kernel.errors import Conflict, NotFound
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.resources import Object, version_of
-from phoenix_orch.orchestrator.cluster.declared import Rollouts
+from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.telling import Tell, nobody
 from phoenix_orch.rollout.status import Event, Release, Rollout, Status
 from phoenix_orch.rollout.store.kubernetes import KubernetesStore
@@ -48,14 +48,24 @@ class WatchedStore(KubernetesStore):
         """Decided on old knowledge: where the watch is slow the next decision would be as old."""
         self._in = namespace
         self._tell = tell
+        self._wanted: tuple[list[Declared], list[Rollout]] = ([], [])
+        """Those that were listed last, and of them those that are shown."""
 
     async def rollouts(self) -> list[Rollout]:
-        found = [one.rollout for one in self._shown.all()] if self._current() else await super().rollouts()
-        self._forget_others([one.name for one in found])
-        if self._late:
-            self._late &= {one.name for one in found}
-        if self._written:
-            self._written = {one.name: at for one in found if (at := self._written.get(one.name)) is not None}
+        """The very same list until one of them changes: who looks every moment has nothing to do then."""
+        if not self._current():
+            return self._of_those(await super().rollouts())
+        there = self._shown.all()
+        if there is not self._wanted[0]:
+            self._wanted = there, self._of_those([one.rollout for one in there])
+        return self._wanted[1]
+
+    def _of_those(self, found: list[Rollout]) -> list[Rollout]:
+        """Those that are shown; what is known of others is forgotten."""
+        names = {one.name for one in found}
+        self._forget_others(names)
+        self._late &= names
+        self._written = {name: at for name, at in self._written.items() if name in names}
         return [one for one in found if one.target]
 
     async def get(self, name: str) -> Rollout:
