@@ -25,6 +25,8 @@ _SINGLE = {
     "leases": "lease",
     "events": "event",
 }
+AGAIN = " (again)"
+"""Ends the purpose of a write that was made before."""
 _NAMED = frozenset({"get", "update", "patch", "delete"})
 
 
@@ -44,7 +46,7 @@ class Purposes:
         who = component if asked.verb not in {"list", "watch"} else "each process"
         purpose = f"{who}: {asked.verb} {_object(asked, body)}{self._what_for(asked, body)}"
         if purpose in self._met and asked.verb in WRITES:
-            purpose = f"{purpose} (again)"
+            purpose = f"{purpose}{AGAIN}"
         self._met.add(purpose)
         return purpose
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.kubectl import Cluster
 from tests.faults import kube_matrix
+from tests.faults.kube_calls import AGAIN
 from tests.faults.kube_case import Story, play
 from tests.faults.kube_matrix import CHOSEN, Case, allowed, cases, outcomes, play_case, said
 from tests.faults.kube_page import NOT_MADE, PAGE, render
@@ -48,7 +49,8 @@ async def test_a_release_makes_no_call_that_the_matrix_leaves_out(
 ) -> None:
     outcome = await play(cluster, store, tmp_path, story=story, router=INGRESS)
     known = {call for calls in kube_matrix.calls().values() for call in calls}
-    assert set(outcome.calls) - known == set()
+    new = {call for call in outcome.calls if call.removesuffix(AGAIN) not in known}  # timing repeats any
+    assert new - known == set()
     assert outcome.broken == []
     assert len(outcome.calls) > len(known) / 4
 
