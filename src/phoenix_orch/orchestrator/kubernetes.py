@@ -58,7 +58,7 @@ from phoenix_orch.rollout.status import Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.logs import configure_logs
-from phoenix_orch.runtime.memory import return_large_blocks
+from phoenix_orch.runtime.memory import return_large_blocks, set_aside_what_stays
 from phoenix_orch.runtime.probes import serve_probes
 from phoenix_orch.runtime.stuck_loop import stuck_loop_told
 from phoenix_orch.traffic.cached_reads import CachedReads
@@ -189,6 +189,7 @@ async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pac
             if settings.probes is not None:
                 group.create_task(serve_probes(*settings.probes, looks.not_ready, _listening))
             await looks.synced()
+            set_aside_what_stays()
             _log.info("knows the cluster", component=component, namespace=client.namespace)
             if why := kept_from_leading(settings.app, LEASES[component]):
                 _log.warning("does not stand for election", component=component, reason=why)
