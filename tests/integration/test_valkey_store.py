@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Terminal
 from phoenix_orch.rollout.status import Status
 from phoenix_orch.rollout.store.valkey import ValkeyStore
-from phoenix_orch.rollout.store.valkey_client import CALL_TIMEOUT
+from phoenix_orch.runtime.valkey_client import CALL_TIMEOUT
 from phoenix_orch.runtime.valkey_program import find_binary
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
 from phoenix_orch.testing.store_contract import (

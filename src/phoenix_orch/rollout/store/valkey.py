@@ -45,8 +45,8 @@ from phoenix_orch.rollout.status import (
     Verification,
 )
 from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT, outdated
-from phoenix_orch.rollout.store.valkey_client import address, answered, connect, translated
 from phoenix_orch.runtime.cancellation import cancellation_kept
+from phoenix_orch.runtime.valkey_client import address, answered, connect, translated
 
 M = TypeVar("M", bound=BaseModel)
 T = TypeVar("T")
