@@ -9,7 +9,7 @@ import structlog
 
 from phoenix_orch.cli import main
 from phoenix_orch.cli.cluster import images
-from phoenix_orch.cli.cluster_options import access, endpoints, probes
+from phoenix_orch.cli.cluster_options import access, endpoints, listener
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.runtime.logs import configure_logs
@@ -30,13 +30,13 @@ def test_endpoints_by_name() -> None:
     [("8081", ("0.0.0.0", 8081)), ("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:80", ("::1", 80)), (None, None)],
 )
 def test_where_probes_are_answered(text: str | None, found: tuple[str, int] | None) -> None:
-    assert probes(text) == found
+    assert listener("--probes", text) == found
 
 
 @pytest.mark.parametrize("text", ["", "x", "localhost:", "1:70000"])
 def test_what_is_no_port(text: str) -> None:
     with pytest.raises(Invalid, match="is no port"):
-        probes(text)
+        listener("--probes", text)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator, Memory
 from phoenix_orch.kernel.clock import Clock, ManualClock, ScaledClock
 from phoenix_orch.kernel.errors import NotFound, Retryable
+from phoenix_orch.observability import metrics
 from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec
 from phoenix_orch.rollout.status import Rollout, State, Status
 from phoenix_orch.rollout.store.memory import MemoryStore
@@ -132,6 +133,15 @@ async def test_a_good_canary_is_observed_logged_and_judged(world: World) -> None
     assert all(a.t1 == b.t0 for a, b in pairwise(observations))
     context = world.evidence.asked[-1]
     assert (context.route, context.revision, context.stable, context.weight) == ("web", "new", "old", 20)
+
+
+async def test_verdicts_are_counted_and_the_last_one_is_shown(world: World) -> None:
+    labels = {"verdict": VerdictKind.CONTINUE.value}
+    before = metrics.REGISTRY.get_sample_value("phoenix_verdicts_total", labels) or 0
+    await world.ticks(await world.rollout("counted"), 4)
+    assert metrics.REGISTRY.get_sample_value("phoenix_verdicts_total", labels) == before + 3
+    when = metrics.REGISTRY.get_sample_value("phoenix_verdict_timestamp_seconds", {"rollout": "counted"})
+    assert when == (await world.verdict("counted")).at.timestamp()
 
 
 async def test_a_bad_canary_is_told(world: World) -> None:

@@ -43,7 +43,8 @@ def test_the_way_to_the_orchestrator_and_to_its_canary_ends_at_a_port_that_is_op
     (container,) = stable["spec"]["template"]["spec"]["containers"]
     numbers = {one["name"]: one["containerPort"] for one in container["ports"]}
     policy = one_of("NetworkPolicy", BASE / "network.yaml")["spec"]
-    assert policy["ingress"] == [{"ports": [{"port": numbers[port["targetPort"]], "protocol": "TCP"}]}]
+    let_in = [numbers[port["targetPort"]], numbers["metrics"]]
+    assert policy["ingress"] == [{"ports": [{"port": each, "protocol": "TCP"} for each in let_in]}]
 
 
 def test_the_canary_differs_from_stable_in_its_labels_and_its_image_alone() -> None:

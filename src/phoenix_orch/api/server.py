@@ -15,7 +15,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from phoenix_orch.api import problems, rollouts, services
+from phoenix_orch.api import measured, problems, rollouts, services
 from phoenix_orch.api.answers import masked_by
 from phoenix_orch.api.limits import BodyLimit
 from phoenix_orch.api.peer import PeerProtocol
@@ -43,9 +43,11 @@ def create_app(operations: Operations, masker: Masker | None = None) -> FastAPI:
         docs_url=None,  # both load scripts from elsewhere
         redoc_url=None,
         default_response_class=masked_by(masker or Masker()),
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # it tells whole addresses: ADR 0045
     )
     app.add_middleware(BodyLimit)
     problems.install(app)
+    app.add_middleware(measured.Measured, prefix=PREFIX)
 
     @app.get(f"{PREFIX}/version", tags=["phoenix"])
     async def get_version() -> dict[str, str]:
@@ -57,6 +59,7 @@ def create_app(operations: Operations, masker: Masker | None = None) -> FastAPI:
         """Process, data directory, speed, and each component with its state."""
         return await operations.info()
 
+    app.include_router(measured.routes())
     app.include_router(rollouts.routes(operations), prefix=PREFIX)
     app.include_router(services.routes(operations), prefix=PREFIX)
     return app

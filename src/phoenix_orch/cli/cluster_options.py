@@ -69,6 +69,14 @@ Probes = Annotated[
         help="With --kubernetes: answer /livez and /readyz there.",
     ),
 ]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="[HOST:]PORT",
+        help="With --kubernetes: answer /metrics there.",
+    ),
+]
 
 
 def or_in_cluster(*, log: bool = False) -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -143,11 +151,11 @@ def endpoints(words: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def probes(text: str | None) -> tuple[str, int] | None:
+def listener(option: str, text: str | None) -> tuple[str, int] | None:
     """Where to answer; all addresses where only a port is given. Raises Invalid."""
     if text is None:
         return None
     host, _, port = text.rpartition(":")
     if not port.isdecimal() or int(port) > 65535:
-        raise Invalid(f"--probes {text}: {port!r} is no port", remedy="for example --probes 8081")
-    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - kubelet asks from outside the pod
+        raise Invalid(f"{option} {text}: {port!r} is no port", remedy=f"for example {option} 8081")
+    return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - who asks is outside the pod

@@ -18,6 +18,7 @@ from phoenix_orch.cli.cluster_options import (
     Context,
     Kubeconfig,
     Kubernetes,
+    Metrics,
     Namespace,
     Probes,
     Prometheus,
@@ -87,6 +88,7 @@ def serve(  # noqa: PLR0917 - options, given by name
     context: Context = None,
     prometheus: Prometheus = None,
     probes: Probes = None,
+    metrics: Metrics = None,
 ) -> int:
     """Run one component in a process of its own.
 
@@ -104,7 +106,8 @@ def serve(  # noqa: PLR0917 - options, given by name
             kubeconfig=kubeconfig,
             context=context,
             prometheus=cluster_options.endpoints(words),
-            probes=cluster_options.probes(probes),
+            probes=cluster_options.listener("--probes", probes),
+            metrics=cluster_options.listener("--metrics", metrics),
             app=os.environ.get(APP_VARIABLE),
         )
         return int(module.run_in_cluster(component.value, settings))
@@ -114,6 +117,7 @@ def serve(  # noqa: PLR0917 - options, given by name
         "--context": context,
         "--prometheus": prometheus,
         "--probes": probes,
+        "--metrics": metrics,
     }
     cluster_options.only_in_cluster(given, kubernetes=False)
     serve_api = _later("phoenix_orch.api.server").serve_operations

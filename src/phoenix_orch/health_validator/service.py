@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import time
 from collections import deque
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ from phoenix_orch.health_validator.seeing import FLOOR, gap, watched, weight
 from phoenix_orch.health_validator.sources.source import Context, EvidenceSource, Reading, SourceMemory
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError, Retryable
+from phoenix_orch.observability import metrics, tracing
+from phoenix_orch.observability.rollouts import VerdictFacts
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import RESTING, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
@@ -215,6 +218,7 @@ class HealthValidator:
                 await self._clock.sleep(due - self._clock.now())
         finally:
             self._watches.pop(rollout.name, None)
+            metrics.ROLLOUTS.forget_verdict(rollout.name)
 
     def _interval(self, rollout: Rollout) -> timedelta:
         """The rollout's own interval, or what the floor of real time is on its clock."""
@@ -289,6 +293,7 @@ class HealthValidator:
         if resting and memory.at and not is_continued(memory.at, self._clock.now(), config.interval):
             memory = Memory(release=memory.release, judge=memory.judge)
         first = memory.at is None
+        begun, begun_at = time.perf_counter(), time.time_ns()
         context = await self._context(watch, revision, config.interval, memory.at)
         reading = await self._read(watch, context, memory.source)
         memory = memory.model_copy(update={"at": context.t1, "source": reading.memory})
@@ -297,9 +302,13 @@ class HealthValidator:
             if resting and not first:
                 watch.unlogged.append(at_rest(reading.observation))
             return
-        state, verdict = judge.step(config, memory.judge, reading.observation)
+        with tracing.span("verdict", started=begun_at, phoenix_rollout=rollout.name) as span:
+            state, verdict = judge.step(config, memory.judge, reading.observation)
+            span.set("phoenix.verdict", verdict.kind.value)
+            span.set("phoenix.reason", verdict.category.value)
+            self._count(watch, verdict, time.perf_counter() - begun)
+            self._tell(watch, verdict)
         watch.memory = memory.model_copy(update={"judge": state})
-        self._tell(watch, verdict)
         watch.verdict = verdict
         watch.unlogged.append(reading.observation)
         watch.unshown = verdict
@@ -458,6 +467,13 @@ class HealthValidator:
         watch.unshown = watch.unpublished = None
 
     # -- telling -----------------------------------------------------------------------------------
+
+    def _count(self, watch: _Watch, verdict: Verdict, seconds: float) -> None:
+        kind = verdict.kind.value
+        metrics.VERDICTS.labels(kind).inc()
+        metrics.OBSERVATION_DURATION.observe(seconds, exemplar=tracing.exemplar())
+        told = VerdictFacts(watch.rollout.name, kind, verdict.category.value, verdict.at.timestamp())
+        metrics.ROLLOUTS.judged(told)
 
     def _tell(self, watch: _Watch, verdict: Verdict) -> None:
         before = watch.verdict

@@ -30,6 +30,9 @@ from phoenix_orch.kube.leader import LeaderElector, Leadership
 from phoenix_orch.kube.lease import LeaseTiming
 from phoenix_orch.kube.recorder import Recorder
 from phoenix_orch.kube.resources import INGRESSES, ROLLOUTS, Object
+from phoenix_orch.observability import metrics as counted
+from phoenix_orch.observability.listener import serve_metrics
+from phoenix_orch.observability.tracing_exporter import exported
 from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
@@ -100,6 +103,8 @@ class ClusterSettings:
     """Addresses by the name that Rollouts call them."""
     probes: tuple[str, int] | None = None
     """Where /livez and /readyz are answered; None: nowhere."""
+    metrics: tuple[str, int] | None = None
+    """Where /metrics is answered; None: nowhere."""
     app: str | None = None
     """The label `app` of the pod that this runs in; None: in no pod."""
 
@@ -138,7 +143,8 @@ def run_in_cluster(component: str, settings: ClusterSettings) -> int:
     configure_logs(json=True)
     return_large_blocks()
     work = _work(component, settings)
-    return asyncio.run(_run(component, settings, work))
+    with exported(LEASES[component]):
+        return asyncio.run(_run(component, settings, work))
 
 
 def _work(component: str, settings: ClusterSettings) -> Work:
@@ -183,11 +189,17 @@ async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pac
             own = client.fenced(leadership.remaining)
             recorder = Recorder(own, component=f"{GROUP}/{component}", instance=elector.identity)
             async with sending(recorder):
-                await work(parts_of(own, looks, log, Telling(recorder, looks.rollouts), pace))
+                with counted.leading(component):
+                    await work(parts_of(own, looks, log, Telling(recorder, looks.rollouts), pace))
 
         async with asyncio.TaskGroup() as group:
             if settings.probes is not None:
-                group.create_task(serve_probes(*settings.probes, looks.not_ready, _listening))
+                probes = serve_probes(
+                    *settings.probes, looks.not_ready, _listening, answered=counted.request_answered
+                )
+                group.create_task(probes)
+            if settings.metrics is not None:
+                group.create_task(serve_metrics(*settings.metrics, _measured))
             await looks.synced()
             set_aside_what_stays()
             _log.info("knows the cluster", component=component, namespace=client.namespace)
@@ -199,6 +211,10 @@ async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pac
 
 def _listening(port: int) -> None:
     _log.info("answers /livez and /readyz", port=port)
+
+
+def _measured(port: int) -> None:
+    _log.info("answers /metrics", port=port)
 
 
 class Looks:

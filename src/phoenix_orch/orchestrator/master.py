@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.observability import metrics
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import Parts, component_states
 from phoenix_orch.orchestrator.evidence import ArmReader
@@ -100,6 +101,10 @@ class Master:
         }
 
     async def run(self) -> None:
+        with metrics.leading("orchestrator"):
+            await self._run()
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.controller.run(), name="rollout controller")
             group.create_task(self._follow_workload(), name="workload changes")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_orch.kernel.errors import Invalid, Unavailable
+from phoenix_orch.observability.tracing_exporter import exported
 from phoenix_orch.orchestrator.components import (
     Parts,
     open_parts,
@@ -49,7 +50,8 @@ def run_serve(
             f"there is no Phoenix in {layout.root}",
             remedy="start `phoenix up` there first, or name --data-dir",
         )
-    return asyncio.run(_serve(component, layout, store_url, speed))
+    with exported(component):
+        return asyncio.run(_serve(component, layout, store_url, speed))
 
 
 async def _serve(component: str, layout: Layout, store_url: str | None, speed: float) -> int:

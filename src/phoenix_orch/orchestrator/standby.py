@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from phoenix_orch.observability import metrics
 from phoenix_orch.runtime.held_lock import HeldLock, keep_held
 
 RETRY_PAUSE = 0.25
@@ -31,7 +32,8 @@ async def leading(path: Path, component: str) -> AsyncIterator[None]:
     _log.info("working", component=component)
     keeping = asyncio.create_task(keep_held(lock), name=f"lock of {component}")
     try:
-        yield
+        with metrics.leading(component):
+            yield
     finally:
         keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -22,6 +22,7 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.observability.tracing_exporter import exported
 from phoenix_orch.orchestrator import leftovers
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import (
@@ -71,7 +72,7 @@ def run_up(
     return_large_blocks()
     config = load(file) if file is not None else None
     layout = Layout(data_dir.expanduser().absolute())
-    with adopting_orphans():
+    with adopting_orphans(), exported("master-orchestrator"):
         return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))
 
 

@@ -19,6 +19,7 @@ import structlog
 from phoenix_orch.health_validator.observation import Verdict
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError
+from phoenix_orch.observability import metrics, tracing
 from phoenix_orch.rollback_controller.checks import CheckRunner, Route, Surroundings, surroundings
 from phoenix_orch.rollback_controller.triggers import CheckState, Trigger, evaluate, judged_revision
 from phoenix_orch.rollout.spec import Check
@@ -281,7 +282,11 @@ class RollbackController:
 
     async def _take_back(self, rollout: Rollout, revision: str, trigger: Trigger) -> None:
         """The latch first; words after."""
-        await self._router.abort(rollout.route, revision)
+        with (
+            tracing.span("rollback", phoenix_rollout=rollout.name, phoenix_trigger=trigger.name),
+            metrics.aborting("rollback-controller"),
+        ):
+            await self._router.abort(rollout.route, revision)
         self._log.warning(trigger.reason, reason="Latched", rollout=rollout.name, revision=revision)
         status = rollout.status
         cause = Cause(

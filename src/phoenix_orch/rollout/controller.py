@@ -9,7 +9,9 @@ being tried (R2); what was decided meanwhile is stored in order when the store i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
@@ -17,17 +19,20 @@ import structlog
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import BadState, Conflict, Latched, NotFound, PhoenixError, Retryable
+from phoenix_orch.observability import metrics, tracing
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes, AbortsByHand
 from phoenix_orch.rollout.drift import Drift
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
 from phoenix_orch.rollout.hands import Hands
 from phoenix_orch.rollout.latches import LATCHES_KEPT, Latches
 from phoenix_orch.rollout.machine import decide
+from phoenix_orch.rollout.measuring import acts, facts_of
 from phoenix_orch.rollout.passes import BREATH, RESTING_TICK, TICK, Passes
 from phoenix_orch.rollout.pictures import traffic_facts
 from phoenix_orch.rollout.status import RESTING, Cause, Event, Release, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.unsaved import Decided, Unsaved
+from phoenix_orch.rollout.verifications import Key as Verifying
 from phoenix_orch.rollout.verifications import Verifications, Verifier
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.traffic.router import TrafficRouter, TrafficState
@@ -53,6 +58,19 @@ def asks_nothing(rollout: Rollout) -> bool:
     return (
         status.state in RESTING and not rollout.commands and rollout.target in {status.stable, status.canary}
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What a pass saw before it decided."""
+
+    observed: Observed
+    state: TrafficState | None
+    workload: WorkloadState | None
+    looked: frozenset[Verifying]
+    """Verifications that ran already."""
+    stored: bool
+    """The store has everything that was decided before."""
 
 
 async def _nothing() -> None:
@@ -113,6 +131,7 @@ class RolloutController:
         try:
             await self._passes.run()
         finally:
+            metrics.ROLLOUTS.forget_rollouts()
             await self._verifications.stop()
 
     async def reconcile_all(self) -> timedelta:
@@ -141,10 +160,12 @@ class RolloutController:
 
     async def _guarded(self, name: str) -> timedelta:
         """One pass that stops no other one, whatever it meets."""
+        begun, outcome = time.perf_counter(), "failed"
         try:
             async with asyncio.timeout(PASS_LIMIT):
                 wait = await self.reconcile(name)
         except Conflict:
+            outcome = "conflict"
             return BREATH  # decided on old knowledge; look again
         except (PhoenixError, TimeoutError) as error:
             self._faults.tell(name, "pass", error=error)
@@ -152,11 +173,16 @@ class RolloutController:
         except Exception as error:  # noqa: BLE001 - a defect in one must not end the controller of all
             self._faults.tell(name, "pass", error=error, unforeseen=True)
             return TICK
-        self._faults.mended(name, "pass")
-        return wait
+        else:
+            outcome = "ok"
+            self._faults.mended(name, "pass")
+            return wait
+        finally:
+            metrics.PASS_DURATION.labels(outcome).observe(time.perf_counter() - begun)
 
     def _forget(self, rollout: Rollout) -> None:
         """The rollout was removed."""
+        metrics.ROLLOUTS.forget(rollout.name)
         self._unsaved.pop(rollout.name, None)
         self._hands.forget(rollout.name)
         self._drift.forget(rollout.route)
@@ -171,16 +197,32 @@ class RolloutController:
 
         Raises what keeps it from deciding. An action that fails keeps no other one from being done.
         """
-        looked = self._verifications.running()
+        looked, begun = self._verifications.running(), time.time_ns()
         rollout, stored = await self._read(name)
         observed, state, workload = await self._observe(rollout, stored=stored)
         decision = decide(rollout.spec, rollout.status, observed, self._clock.now())
-        wait = TICK
+        view = _View(observed, state, workload, looked=looked, stored=stored)
+        if not acts(rollout, decision):
+            return await self._act(rollout, decision, view)
+        with tracing.span(
+            "rollout pass",
+            started=begun,
+            phoenix_rollout=name,
+            phoenix_state=decision.status.state.value,
+            phoenix_weight=decision.status.weight,
+        ):
+            return await self._act(rollout, decision, view)
+
+    async def _act(self, rollout: Rollout, decision: Decision, view: _View) -> timedelta:
+        """Abort if that is due, record, make the world so; how long to wait for the next pass."""
+        name, observed, state, workload = rollout.name, view.observed, view.state, view.workload
+        stored, wait = view.stored, TICK
         if decision.abort is None:
             self._faults.mended(name, "abort")  # also when somebody else latched it
         elif not await self._abort(rollout, decision.abort):
             wait = ABORT_RETRY
         rollout = self._known[name] = await self._record(rollout, decision, state, stored=stored)
+        metrics.ROLLOUTS.passed(facts_of(rollout, observed.traffic, self._clock.now()))
         if decision.clear_latch is not None:
             await self._attempt(name, "latch", self._clear_latch(rollout, decision.clear_latch))
         if observed.traffic_missing:
@@ -195,7 +237,7 @@ class RolloutController:
             state = await self._attempt(name, "steering", steering) or state
         if workload is not None and (state is not None or observed.traffic_missing):
             await self._attempt(name, "release", self._hands.release(rollout, state, workload))
-        self._verifications.want(rollout, decision.verify, looked)
+        self._verifications.want(rollout, decision.verify, view.looked)
         self._hands.keep(rollout, decision, workload)
         return min(wait, self._next_pass(rollout, decision))
 
@@ -329,7 +371,8 @@ class RolloutController:
     async def _abort(self, rollout: Rollout, revision: str) -> bool:
         """First of all actions, and no failure of it stops the pass: it is tried again at once."""
         try:
-            await self._router.abort(rollout.route, revision)
+            with metrics.aborting("orchestrator"):
+                await self._router.abort(rollout.route, revision)
         except PhoenixError as error:
             self._faults.tell(rollout.name, "abort", error=error)
             return False
@@ -347,6 +390,8 @@ class RolloutController:
         if decision.status != rollout.status or events or handled or decision.release is not None:
             release = await self._labelled(rollout, decision.release)
             recorded = await self._save(rollout, Decided(decision.status, events, release), stored=stored)
+        if decision.release is not None:
+            metrics.RELEASES.labels(decision.release.outcome.value).inc()
         if drift and state is not None:
             self._drift.told(state)
         for event in events:

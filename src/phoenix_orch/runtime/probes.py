@@ -1,52 +1,37 @@
-"""`/livez` and `/readyz` for whoever watches a process from outside, as kubelet does.
-
-Answered by the event loop that does the work: when that stands still, nobody answers.
-"""
+"""`/livez` and `/readyz` for whoever watches a process from outside, as kubelet does."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import Callable
 
-READ_PATIENCE = 5.0
-"""Seconds for a request to arrive."""
-_LONGEST = 8192
+from phoenix_orch.runtime.pages import Answered, Asked, Page, serve_pages
 
 NotReady = Callable[[], str]
 """Why the process cannot do its work yet; empty: it can."""
 
 
-async def serve_probes(host: str, port: int, not_ready: NotReady, listening: Callable[[int], None]) -> None:
+async def serve_probes(
+    host: str,
+    port: int,
+    not_ready: NotReady,
+    listening: Callable[[int], None],
+    answered: Answered | None = None,
+) -> None:
     """Answer until cancelled. `listening` is called with the port, which 0 leaves to the system.
 
     Raises OSError where the address is taken.
     """
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(READ_PATIENCE):
-                head = await reader.readuntil(b"\r\n\r\n")
-                writer.write(_answer(head, not_ready))
-                await writer.drain()
-        writer.close()
+    async def answer(asked: Asked) -> Page:
+        return _page(asked.path, not_ready)
 
-    server = await asyncio.start_server(answer, host, port, limit=_LONGEST)
-    async with server:
-        listening(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
+    await serve_pages(host, port, answer, listening, answered)
 
 
-def _answer(head: bytes, not_ready: NotReady) -> bytes:
-    words = head.split(b" ", 2)
-    path = words[1].split(b"?")[0] if len(words) > 1 else b""
-    if path == b"/livez":
-        status, text = "200 OK", "ok"
-    elif path == b"/readyz":
+def _page(path: str, not_ready: NotReady) -> Page:
+    if path == "/livez":
+        return Page(200, b"ok\n", route=path)
+    if path == "/readyz":
         why = not_ready()
-        status, text = ("503 Service Unavailable", why) if why else ("200 OK", "ok")
-    else:
-        status, text = "404 Not Found", "there are /livez and /readyz"
-    body = f"{text}\n".encode()
-    head_out = f"HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\n"
-    return f"{head_out}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+        return Page(503 if why else 200, f"{why or 'ok'}\n".encode(), route=path)
+    return Page(404, b"there are /livez and /readyz\n")

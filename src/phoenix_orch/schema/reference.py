@@ -18,7 +18,7 @@ from typing import Any
 
 from phoenix_orch.orchestrator.config import PhoenixFile, schema
 from phoenix_orch.rollout import crd
-from phoenix_orch.schema import fields, rollout_page
+from phoenix_orch.schema import fields, metrics_page, rollout_page
 from phoenix_orch.schema.titles import FILE
 
 MADE = "Generated from the code by `make docs`. Changes here are lost."
@@ -46,6 +46,7 @@ def files() -> Mapping[str, str]:
         "docs/reference/configuration.md": configuration_page(),
         "docs/reference/api.md": api_page(),
         crd.PATH: f"# {MADE}\n{crd.text()}",
+        metrics_page.PATH: metrics_page.page(GENERATED),
         rollout_page.PATH: rollout_page.page(GENERATED),
     }
 
@@ -144,7 +145,8 @@ def api_page() -> str:
             )
             given = ", ".join(f"`?{name}`" for name in query) or (_type(body) if body else "")
             success = next(code for code in operation["responses"] if code.startswith("2"))
-            answer = operation["responses"][success]["content"]["application/json"]["schema"]
+            content = operation["responses"][success]["content"]
+            answer = content.get("application/json", {"schema": {"type": "text"}})["schema"]
             told = operation.get("description", "").strip().replace("\n", " ")
             rows.append(f"| {method.upper()} `{path}` | {given} | {_type(answer)} | {told} |")
     return (

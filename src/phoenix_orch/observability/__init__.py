@@ -1,0 +1,1 @@
+"""What Phoenix says of itself: metrics and traces."""
