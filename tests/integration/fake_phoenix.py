@@ -10,8 +10,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.integration.fake_flow import fake_flow
+
 from phoenix_orch.api.server import create_app, serve
 from phoenix_orch.health_validator.observation import Arm, MetricEvidence, Observation, Verdict, VerdictKind
+from phoenix_orch.kernel.clock import ManualClock
 from phoenix_orch.kernel.errors import BadState, Latched, NotFound, Retryable
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.views import (
@@ -174,6 +177,10 @@ class FakeOperations:
         self.obeys = True
         """A command is handled as soon as it is given."""
         self.latched = False
+        self.flow = fake_flow(self._rollouts, self.history, self.revisions, ManualClock(NOW))
+
+    async def _rollouts(self) -> list[Rollout]:
+        return [one.rollout for one in await self.views()]
 
     async def info(self) -> dict[str, Any]:
         return {
@@ -322,7 +329,14 @@ class FakeOperations:
         )
 
     async def command(
-        self, name: str, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
+        self,
+        name: str,
+        kind: CommandKind,
+        *,
+        actor: str,
+        reason: str,
+        step: int | None = None,
+        override_freeze: bool = False,
     ) -> Command:
         self._known(name)
         status = self.pictures[0].rollout.status

@@ -114,6 +114,7 @@ def test_what_changes_something_names_the_user_the_kernel_names(client, operatio
         "command": ("x", "{port}"),
         "change_cause": "why",
         "even_if_unattainable": False,
+        "override_freeze": False,
     }
     assert operations.calls == [
         ("command", "web", CommandKind.PAUSE, me, "lunch"),

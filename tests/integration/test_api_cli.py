@@ -105,7 +105,7 @@ def test_commands_ask_for_what_was_typed(phoenix, operations):
     phoenix("service", "restart", "web")
     me = operations.calls[0][3]
     nothing = {"version": None, "env": None, "command": None, "change_cause": ""}
-    nothing |= {"even_if_unattainable": False}
+    nothing |= {"even_if_unattainable": False, "override_freeze": False}
     assert operations.calls == [
         (
             "start",
@@ -116,6 +116,7 @@ def test_commands_ask_for_what_was_typed(phoenix, operations):
                 "env": {"A": "b=c", "D": ""},
                 "change_cause": "why",
                 "even_if_unattainable": False,
+                "override_freeze": False,
             },
             me,
         ),

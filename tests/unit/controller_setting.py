@@ -10,6 +10,7 @@ from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.clock import ManualClock
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.rollout.gate import Gate
 from phoenix_orch.rollout.hands import GroupHands
 from phoenix_orch.rollout.spec import Phase, Policy, RolloutSpec
 from phoenix_orch.rollout.status import (
@@ -79,9 +80,20 @@ class World:
         """Another controller, as after a restart of Phoenix."""
         self.hands = GroupHands(self.store, self.router, self.workload)
         self.controller = RolloutController(
-            self.store, self.router, self.workload, self.clock, self._verify, self.hands, notes=self.notes
+            self.store,
+            self.router,
+            self.workload,
+            self.clock,
+            self._verify,
+            self.hands,
+            notes=self.notes,
+            gate=self.gate(),
         )
         return self.controller
+
+    def gate(self) -> Gate | None:
+        """When releases may begin: always."""
+        return None
 
     async def _verify(self, rollout: Rollout, kind: str) -> None:
         self.verified.append(kind)

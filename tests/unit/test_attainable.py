@@ -14,6 +14,7 @@ from phoenix_orch.kernel.clock import ManualClock
 from phoenix_orch.kernel.errors import BadState
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.freeze_book import FileBook
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
 from phoenix_orch.orchestrator.views import ChangeKind
 from phoenix_orch.rollout.status import State, Status
@@ -57,6 +58,7 @@ class World:
             logs=None,  # type: ignore[arg-type]
             wake=lambda: None,
             info=info,
+            book=FileBook(tmp_path / "freezes.json"),
         )
 
     async def at_rest(self, failing: float) -> None:

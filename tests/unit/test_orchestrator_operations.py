@@ -11,6 +11,7 @@ from tests.unit.applying_setting import SECRET, Place, config, group, revision_o
 
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.errors import BadState, Invalid, Latched
+from phoenix_orch.orchestrator.freeze_book import FileBook
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
 from phoenix_orch.orchestrator.views import ChangeKind
 from phoenix_orch.rollout.status import CommandKind, Event, Outcome, Release, State, Status
@@ -33,6 +34,7 @@ class World(Place):
             logs=None,  # type: ignore[arg-type]
             wake=self._wake,
             info=None,  # type: ignore[arg-type]
+            book=FileBook(directory / "freezes.json"),
         )
 
     def _wake(self) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from phoenix_orch.kernel.arguments import Passable, Variable
 from phoenix_orch.kernel.config import Loc
 from phoenix_orch.kernel.masking import masks_in, told
 from phoenix_orch.kernel.text import halves_in
+from phoenix_orch.kernel.units import Duration
 from phoenix_orch.orchestrator.config import PhoenixFile, mask_fault, masks_of
 from phoenix_orch.orchestrator.limits import LONGEST_REASON
-from phoenix_orch.rollout.spec import Model
+from phoenix_orch.rollout.freezes import Pattern, UnderWay
+from phoenix_orch.rollout.spec import MOST, Model, Name
 from phoenix_orch.rollout.status import CommandKind
 
 NO_TEXT = "this is no text: there is half of a character in it"
@@ -43,6 +45,8 @@ class CommandRequest(_Request):
     reason: Reason = ""
     step: int | None = None
     """The step, from 0, that a promotion is meant for; refused when it is at another one."""
+    override_freeze: bool = False
+    """Of a retry: it waits for no freeze. It takes the right to approve, and a reason."""
 
 
 class _Unmasked(_Request):
@@ -70,6 +74,8 @@ class StartRequest(_Unmasked):
     dry_run: bool = False
     even_if_unattainable: bool = False
     """Also when stable itself does not keep the limits that the release would be judged by."""
+    override_freeze: bool = False
+    """No freeze holds it. It takes the right to approve, and a reason as `changeCause`."""
 
     def _masks(self) -> Iterator[Loc]:
         return masks_in({"env": self.env, "command": self.command})
@@ -79,6 +85,31 @@ class UndoRequest(_Request):
     to_revision: int | None = None
     """Number of the revision; left out: the one before."""
     reason: Reason = ""
+    dry_run: bool = False
+
+
+class FreezeRequest(_Request):
+    """A freeze that begins now. Neither `until` nor `duration`: until a person ends it."""
+
+    name: Name | None = None
+    """Left out: one is made of the time."""
+    until: AwareDatetime | None = None
+    duration: Duration | None = None
+    rollouts: Annotated[tuple[Pattern, ...], Field(max_length=MOST)] = ()
+    """Patterns of their names; left out: all."""
+    reason: Reason
+    releases_under_way: UnderWay = "continue"
+    dry_run: bool = False
+
+
+class EndFreezeRequest(_Request):
+    reason: Reason = ""
+    dry_run: bool = False
+
+
+class OverrideRequest(_Request):
+    reason: Reason
+    """Has to be there."""
     dry_run: bool = False
 
 

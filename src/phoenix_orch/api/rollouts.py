@@ -72,7 +72,14 @@ def routes(operations: Operations) -> APIRouter:
     @router.post("/rollouts/{name}/commands", status_code=202)
     async def give_command(name: str, body: CommandRequest, who: Actor) -> Command:
         """Give the rollout a person's word; it is obeyed at the controller's next pass."""
-        return await operations.command(name, body.kind, actor=who, reason=body.reason, step=body.step)
+        return await operations.command(
+            name,
+            body.kind,
+            actor=who,
+            reason=body.reason,
+            step=body.step,
+            override_freeze=body.override_freeze,
+        )
 
     @router.post("/rollouts/{name}/start")
     async def start_release(name: str, body: StartRequest, who: Actor) -> Change:
@@ -86,6 +93,7 @@ def routes(operations: Operations) -> APIRouter:
             actor=who,
             dry_run=body.dry_run,
             even_if_unattainable=body.even_if_unattainable,
+            override_freeze=body.override_freeze,
         )
 
     @router.post("/rollouts/{name}/undo")

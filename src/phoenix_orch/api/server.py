@@ -15,7 +15,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from phoenix_orch.api import measured, problems, rollouts, services
+from phoenix_orch.api import flow, measured, problems, rollouts, services
 from phoenix_orch.api.answers import masked_by
 from phoenix_orch.api.limits import BodyLimit
 from phoenix_orch.api.peer import PeerProtocol
@@ -61,6 +61,7 @@ def create_app(operations: Operations, masker: Masker | None = None) -> FastAPI:
 
     app.include_router(measured.routes())
     app.include_router(rollouts.routes(operations), prefix=PREFIX)
+    app.include_router(flow.routes(operations), prefix=PREFIX)
     app.include_router(services.routes(operations), prefix=PREFIX)
     return app
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import tables
+from phoenix_orch.cli import flow_pages, tables
 from phoenix_orch.cli.cluster_options import or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, OptionalName, OptionalService, Output, OutputOption
 from phoenix_orch.cli.output import emit
@@ -18,7 +18,7 @@ from phoenix_orch.orchestrator.cluster.access import Access
 
 app = typer.Typer(
     name="get",
-    help="List rollouts, services, revisions or events.",
+    help="List rollouts, services, revisions, events or groups.",
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -85,6 +85,14 @@ def events(
     with reading(there, data_dir) as client:
         found, speed = client.events(name or _only(client), limit=limit), client.speed()
     emit(output, found, tables.events(found), speed=speed)
+
+
+@app.command()
+def groups(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+    """Groups of rollouts, and where their members stand."""
+    with Client(data_dir) as client:
+        found = client.groups()
+    emit(output, found, flow_pages.groups(found))
 
 
 def _only(client: Reads) -> str:

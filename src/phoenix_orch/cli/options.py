@@ -100,6 +100,10 @@ EvenIfUnattainable = Annotated[
     bool,
     typer.Option("--even-if-unattainable", help="Also when stable itself does not keep the limits."),
 ]
+OverrideFreeze = Annotated[
+    bool,
+    typer.Option("--override-freeze", help="Wait for no freeze; takes the right to approve, and a --reason."),
+]
 RolloutName = Annotated[
     str, typer.Argument(metavar="NAME", help="Name of the rollout.", autocompletion=_complete("rollouts"))
 ]

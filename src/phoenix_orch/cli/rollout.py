@@ -19,6 +19,7 @@ from phoenix_orch.cli.options import (
     EvenIfUnattainable,
     Output,
     OutputOption,
+    OverrideFreeze,
     Reason,
     RolloutName,
 )
@@ -113,6 +114,7 @@ def start(  # noqa: PLR0917 - one parameter for each option
     reason: Reason = "",
     dry_run: DryRun = False,
     even_if_unattainable: EvenIfUnattainable = False,
+    override_freeze: OverrideFreeze = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Follow the release to its end.")] = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
@@ -153,6 +155,7 @@ def start(  # noqa: PLR0917 - one parameter for each option
             change_cause=reason,
             dry_run=dry_run,
             even_if_unattainable=even_if_unattainable,
+            override_freeze=override_freeze,
         )
         emit(output, change, changes([change], dry_run=dry_run))
         if not watch or dry_run:
@@ -318,6 +321,7 @@ def retry(
     name: RolloutName,
     reason: Reason = "",
     dry_run: DryRun = False,
+    override_freeze: OverrideFreeze = False,
     data_dir: DataDir = UNSET,
     *,
     there: Access | None = None,
@@ -334,6 +338,7 @@ def retry(
         there=there,
         dry_run=dry_run,
         done="it is tried again from the first step",
+        override_freeze=override_freeze,
     )
 
 
@@ -437,6 +442,7 @@ def _say(
     dry_run: bool,
     done: str,
     step: int | None = None,
+    override_freeze: bool = False,
 ) -> None:
     if there is not None:
         cluster.say(there, name, kind, reason, done, step=step, dry_run=dry_run)
@@ -446,6 +452,6 @@ def _say(
             obeying.check(client.rollout(name), kind, step)
             say(f"{typed(kind)} {name}: would be possible: {done}")
             return
-        command = client.command(name, kind, reason=reason, step=step)
+        command = client.command(name, kind, reason=reason, step=step, override_freeze=override_freeze)
         waits = obeying.until_obeyed(client, name, command)
     say(f"{typed(kind)} {name}: {waits or done}")

@@ -45,11 +45,13 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
     "Release": {
         "apply": Branch("apply", "apply", "Make a phoenix.yaml what is wanted, or nothing of it."),
         "rollout": Branch("rollout", "app", "Start, steer, take back and explain releases."),
+        "freeze": Branch("freeze", "app", "Begin, end and list times in which no release begins."),
         "service": Branch("service", "app", "List services, read their logs, restart them."),
     },
     "Look": {
-        "get": Branch("get", "app", "List rollouts, services, revisions or events."),
+        "get": Branch("get", "app", "List rollouts, services, revisions, events or groups."),
         "describe": Branch("describe", "app", "Show everything about one rollout."),
+        "report": Branch("report", "app", "What releases came to over some time."),
     },
     "Judge": {
         "plan": Branch("plan", "plan", "How long each phase needs to prove its limits."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 from urllib.parse import quote, urlencode
@@ -16,8 +16,12 @@ from phoenix_orch.client.problems import raise_problem
 from phoenix_orch.client.transport import Answer, NobodyListens, NotAllowed, ask
 from phoenix_orch.health_validator.observation import Observation, Verdict
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable, Terminal, Unavailable
+from phoenix_orch.kernel.units import format_duration
+from phoenix_orch.orchestrator.flow_views import FreezeView, GroupView, OverrideView
 from phoenix_orch.orchestrator.limits import LARGEST_BODY
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
+from phoenix_orch.rollout.dora import DoraReport
+from phoenix_orch.rollout.freezes import UnderWay
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
 
 if TYPE_CHECKING:
@@ -113,7 +117,53 @@ class Client:
             query["after"] = [f"{name}:{offset}" for name, offset in after.items()]
         return self._get(LogPage, "services", name, "logs", query=query)
 
+    def freezes(self) -> list[FreezeView]:
+        """Those in force or to come."""
+        return self._get(list[FreezeView], "freezes")
+
+    def groups(self) -> list[GroupView]:
+        return self._get(list[GroupView], "groups")
+
+    def dora(self, since: timedelta, rollout: str | None = None) -> DoraReport:
+        """Numbers of delivery over the time `since` now."""
+        query: dict[str, Any] = {"since": format_duration(since)}
+        if rollout is not None:
+            query["rollout"] = rollout
+        return self._get(DoraReport, "reports", "dora", query=query)
+
     # -- changing ----------------------------------------------------------------------------------
+
+    def start_freeze(
+        self,
+        name: str | None = None,
+        *,
+        until: datetime | None = None,
+        lasting: timedelta | None = None,
+        rollouts: tuple[str, ...] = (),
+        reason: str,
+        under_way: UnderWay = "continue",
+        dry_run: bool = False,
+    ) -> FreezeView:
+        """Begin a freeze now. `lasting`: in place of `until`; neither: until a person ends it."""
+        body = {
+            "name": name,
+            "until": until.isoformat() if until is not None else None,
+            "duration": format_duration(lasting) if lasting is not None else None,
+            "rollouts": list(rollouts),
+            "reason": reason,
+            "releasesUnderWay": under_way,
+            "dryRun": dry_run,
+        }
+        return self._post(FreezeView, body, "freezes")
+
+    def end_freeze(self, name: str, *, reason: str = "", dry_run: bool = False) -> FreezeView:
+        """End a freeze that a person began."""
+        return self._post(FreezeView, {"reason": reason, "dryRun": dry_run}, "freezes", name, "end")
+
+    def override_freeze(self, name: str, *, reason: str, dry_run: bool = False) -> OverrideView:
+        """Let the release of a rollout that waits begin in spite of every freeze."""
+        body = {"reason": reason, "dryRun": dry_run}
+        return self._post(OverrideView, body, "rollouts", name, "freeze-override")
 
     def apply(
         self, config: PhoenixFile, *, dry_run: bool = False, even_if_unattainable: bool = False
@@ -135,6 +185,7 @@ class Client:
         change_cause: str = "",
         dry_run: bool = False,
         even_if_unattainable: bool = False,
+        override_freeze: bool = False,
     ) -> Change:
         body = {
             "version": version,
@@ -143,6 +194,7 @@ class Client:
             "changeCause": change_cause,
             "dryRun": dry_run,
             "evenIfUnattainable": even_if_unattainable,
+            "overrideFreeze": override_freeze,
         }
         return self._post(Change, body, "rollouts", name, "start")
 
@@ -152,9 +204,22 @@ class Client:
         body = {"toRevision": to_revision, "reason": reason, "dryRun": dry_run}
         return self._post(Change, body, "rollouts", name, "undo")
 
-    def command(self, name: str, kind: CommandKind, *, reason: str = "", step: int | None = None) -> Command:
-        """`step`: the step, from 0, that a promotion is meant for."""
-        body = {"kind": kind.value, "reason": reason, "step": step}
+    def command(
+        self,
+        name: str,
+        kind: CommandKind,
+        *,
+        reason: str = "",
+        step: int | None = None,
+        override_freeze: bool = False,
+    ) -> Command:
+        """`step`: the step, from 0, that a promotion is meant for. `override_freeze`: of a retry."""
+        body = {
+            "kind": kind.value,
+            "reason": reason,
+            "step": step,
+            "overrideFreeze": override_freeze,
+        }
         return self._post(Command, body, "rollouts", name, "commands")
 
     def restart(self, name: str, *, dry_run: bool = False) -> ServiceView:

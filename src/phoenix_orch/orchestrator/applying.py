@@ -6,7 +6,8 @@ Phoenix with the same file therefore changes nothing, also after `rollout start`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +29,7 @@ from phoenix_orch.orchestrator.kept_config import keeping, kept_text, read_kept,
 from phoenix_orch.orchestrator.refounding import Foundation, Refounding
 from phoenix_orch.orchestrator.views import Change, ChangeKind
 from phoenix_orch.rollback_controller.checks import Route
+from phoenix_orch.rollout.groups import in_order
 from phoenix_orch.rollout.status import ACTIVE, Event, Revision, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter
@@ -69,6 +71,7 @@ class Applying:
         self._workload = workload
         self._clock = clock
         self._kept = kept
+        self._ruling: PhoenixFile | None = None
         self._refounding = Refounding(store, router, workload, clock)
         self._config: PhoenixFile | None = read_replaceable(kept) if anew else read_kept(kept)
 
@@ -76,6 +79,11 @@ class Applying:
     def config(self) -> PhoenixFile | None:
         """What was applied last, everything that is not taken away included."""
         return self._config
+
+    @property
+    def ruling(self) -> PhoenixFile | None:
+        """The configuration whose freezes and groups hold now."""
+        return self._ruling or self._config
 
     @property
     def text(self) -> str | None:
@@ -129,15 +137,26 @@ class Applying:
             Change(kind=ChangeKind.NONE, target=f"rollout/{name}", detail="not in this file; left as it is")
             for name in sorted(set(existing) - {wanted.name for wanted in every})
         ]
+        planned = {wanted.name: (wanted, change) for wanted, change in zip(every, changes, strict=True)}
         if not dry_run:
-            with keeping(self._kept, merged) as keep:
+            with self._ruled_by_new(), keeping(self._kept, merged) as keep:
                 await self._declare(every)
                 existing |= await self._found_anew(lost)
-                for wanted, change in zip(every, changes, strict=True):
-                    await self._write(wanted, existing.get(wanted.name), change, actor)
+                self._ruling = merged  # before anything is wanted that they may hold
+                for name in in_order(merged.groups or (), [wanted.name for wanted in every]):
+                    wanted, change = planned[name]
+                    await self._write(wanted, existing.get(name), change, actor)
                 keep()
             self._config = merged
         return [*changes, *unnamed]
+
+    @contextlib.contextmanager
+    def _ruled_by_new(self) -> Iterator[None]:
+        """While the body applies, its freezes and groups may hold already; afterwards those that are kept."""
+        try:
+            yield
+        finally:
+            self._ruling = None
 
     async def _foundations(
         self, every: tuple[Declared, ...], existing: Mapping[str, Rollout]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -14,11 +14,15 @@ from phoenix_orch.kernel import config, model_shape
 from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.masking import masks_in
 from phoenix_orch.kernel.quoting import Quotes
+from phoenix_orch.rollout.freezes import Freeze
+from phoenix_orch.rollout.groups import Group, circle
 from phoenix_orch.rollout.spec import Model, Name, RolloutSpec
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
 from phoenix_orch.workload.spec import ServiceSpec
 
 SCHEMA_ID = "https://phoenix-orch.io/v1alpha1/phoenix.schema.json"
+MOST_RULES = 100
+"""Freezes, or groups, at most."""
 SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -47,6 +51,10 @@ class PhoenixFile(Model):
     """Which requests go to which service. Every service has one."""
     rollouts: dict[Name, RolloutEntry] = Field(default_factory=dict)
     """How new versions are released; left out: the guide's phases."""
+    freezes: Annotated[tuple[Freeze, ...], Field(max_length=MOST_RULES)] | None = None
+    """Times in which no release begins; left out: those applied before stay."""
+    groups: Annotated[tuple[Group, ...], Field(max_length=MOST_RULES)] | None = None
+    """Rollouts that are released together; left out: those applied before stay."""
 
     def effective_rollouts(self) -> dict[str, RolloutEntry]:
         """All rollouts with service and route filled in; a routed service without an entry gets the
@@ -73,6 +81,8 @@ class PhoenixFile(Model):
     @model_validator(mode="after")
     def _names_lead_somewhere(self) -> Self:
         faults = [*self._route_faults(), *self._rollout_faults()]
+        if not faults:
+            faults = list(self._rule_faults())
         if faults:
             raise ValidationError.from_exception_data("phoenix.yaml", [fault.details() for fault in faults])
         return self
@@ -113,6 +123,26 @@ class PhoenixFile(Model):
         for service in self.services:
             if service not in released:
                 yield from self._route_of_rollout(service, service, None, ("services", service))
+
+    def _rule_faults(self) -> Iterator[_Fault]:
+        """Freezes and groups that are named alike, or name what is not there."""
+        known = tuple(self.effective_rollouts())
+        for kind, rules in (("freezes", self.freezes or ()), ("groups", self.groups or ())):
+            names = [rule.name for rule in rules]
+            for index, name in enumerate(names):
+                if name in names[:index]:
+                    yield _Fault((kind, index, "name"), f"{name!r} is there already", (), "another name")
+        for index, group in enumerate(self.groups or ()):
+            for name in group.members:
+                if name not in known:
+                    yield _Fault(("groups", index), f"there is no rollout {name!r}", known)
+        if around := circle(self.groups or ()):
+            yield _Fault(
+                ("groups",),
+                f"these would wait for each other for ever: {', '.join(around)}",
+                (),
+                "orders that go one way",
+            )
 
     def _route_of_rollout(
         self, name: str, service: str, route: str | None, place: config.Loc

@@ -74,6 +74,8 @@ def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:
         "services": {**known.services, **new.services},
         "routes": {**known.routes, **new.routes},
         "rollouts": {**known.rollouts, **new.rollouts},
+        "freezes": known.freezes if new.freezes is None else new.freezes,
+        "groups": known.groups if new.groups is None else new.groups,
     }
     try:
         return PhoenixFile.model_validate(

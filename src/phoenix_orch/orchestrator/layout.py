@@ -59,6 +59,11 @@ class Layout:
         return self.root / "phoenix.json"
 
     @property
+    def freezes(self) -> Path:
+        """What people said about freezes."""
+        return self.root / "freezes.json"
+
+    @property
     def aborts(self) -> Path:
         """Notes of aborts made past Phoenix."""
         return self.root / "aborts"

@@ -17,6 +17,8 @@ from phoenix_orch.observability import metrics
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import Parts, component_states
 from phoenix_orch.orchestrator.evidence import ArmReader
+from phoenix_orch.orchestrator.flow import declared_rules, rules_of
+from phoenix_orch.orchestrator.freeze_book import FileBook
 from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
 from phoenix_orch.orchestrator.operations_port import Operations
@@ -24,6 +26,7 @@ from phoenix_orch.orchestrator.verification import Verifier
 from phoenix_orch.orchestrator.views import ServiceView
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.rollout.gate import Rules, RulesGate
 from phoenix_orch.rollout.hands import GroupHands
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.workload.process import ProcessWorkload
@@ -58,6 +61,7 @@ class Master:
         self._applying = applying
         self._serve_api = serve_api
         self._listening = listening
+        self.book = FileBook(parts.layout.freezes)
         logs = WorkloadLogs(parts.layout.root)
         verifier = Verifier(
             parts.store,
@@ -75,6 +79,7 @@ class Master:
             verifier,
             GroupHands(parts.store, parts.router, workload),
             notes=AbortNotes(parts.layout.aborts),
+            gate=RulesGate(self._rules),
         )
         self.operations = OrchestratorOperations(
             store=parts.store,
@@ -87,7 +92,12 @@ class Master:
             info=self.info,
             speed=parts.speed,
             faults=self.controller.faults,
+            book=self.book,
         )
+
+    def _rules(self) -> Rules:
+        """When releases may begin, as it was applied and said."""
+        return rules_of(declared_rules(self._applying.ruling), self.book.said)
 
     async def info(self) -> dict[str, Any]:
         """Who runs here."""

@@ -19,6 +19,7 @@ from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.attainable import refuse_unattainable
 from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.flow import Book, Declared, Flow, Records, declared_rules
 from phoenix_orch.orchestrator.reading import Logs, Reading, or_none
 from phoenix_orch.orchestrator.targets import refuse_target
 from phoenix_orch.orchestrator.views import (
@@ -63,7 +64,9 @@ class OrchestratorOperations(Reading):
         info: Callable[[], Awaitable[dict[str, Any]]],
         speed: float = 1.0,
         faults: Callable[[str], Mapping[str, Exception]] = lambda _: {},
+        book: Book,
     ) -> None:
+        """`book`: where words about freezes are kept."""
         super().__init__(
             store=store,
             router=router,
@@ -79,6 +82,9 @@ class OrchestratorOperations(Reading):
         self._applying = applying
         self._wake = wake
         self._changing = asyncio.Lock()
+        self.flow = Flow(
+            book, self._rules, Records(store.rollouts, self.history, self.revisions, self._tell), clock
+        )
 
     async def recover(self) -> None:
         """Found anew the rollouts that the store has lost, if there are any."""
@@ -108,6 +114,7 @@ class OrchestratorOperations(Reading):
         actor: str,
         dry_run: bool,
         even_if_unattainable: bool = False,
+        override_freeze: bool = False,
     ) -> Change:
         """Release stable's template with another version, environment or command."""
         async with self._changing:
@@ -131,6 +138,10 @@ class OrchestratorOperations(Reading):
             await self._refuse_target(rollout, target)
             if not even_if_unattainable:
                 await refuse_unattainable(self._store, self._clock, rollout, rollout.spec)
+            again = f"phoenix rollout start {name} --version {template.version}"
+            await self._through_freeze(
+                rollout, target, again, change_cause, actor, override=override_freeze, dry_run=dry_run
+            )
             if not dry_run:
                 await self._keep_revision(rollout.name, template, change_cause or f"started by {actor}")
                 await self._wanting(rollout, {"target": target, "fast": False})
@@ -219,11 +230,40 @@ class OrchestratorOperations(Reading):
         )
 
     async def command(
-        self, name: str, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
+        self,
+        name: str,
+        kind: CommandKind,
+        *,
+        actor: str,
+        reason: str,
+        step: int | None = None,
+        override_freeze: bool = False,
     ) -> Command:
-        return await self._command(
-            await names.rollout(self._store, name), kind, actor=actor, reason=reason, step=step
-        )
+        rollout = await names.rollout(self._store, name)
+        self._refuse_command(rollout, kind, step)
+        if kind is CommandKind.RETRY:
+            again = f"phoenix rollout retry {name}"
+            await self._through_freeze(
+                rollout, rollout.target, again, reason, actor, override=override_freeze, dry_run=False
+            )
+        return await self._command(rollout, kind, actor=actor, reason=reason, step=step)
+
+    async def _through_freeze(
+        self,
+        rollout: Rollout,
+        revision: str,
+        again: str,
+        reason: str,
+        actor: str,
+        *,
+        override: bool,
+        dry_run: bool,
+    ) -> None:
+        """Raises BadState in a freeze that nobody sets aside. `again`: what was said, for the remedy."""
+        if override:
+            await self.flow.override(rollout, revision, reason=reason, actor=actor, dry_run=dry_run)
+        else:
+            await self.flow.refuse_frozen(rollout.name, again)
 
     async def _command(
         self, rollout: Rollout, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
@@ -264,6 +304,9 @@ class OrchestratorOperations(Reading):
         await self._tell(rollout, "Restart", f"instances of {name} are replaced one by one", actor)
 
     # -- pieces ------------------------------------------------------------------------------------
+
+    async def _rules(self) -> Declared:
+        return declared_rules(self._applying.ruling)
 
     async def _tell(self, rollout: Rollout, reason: str, message: str, actor: str) -> None:
         event = Event(

@@ -13,11 +13,17 @@ from typing import Any, Protocol
 
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.flow import Flow
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
 
 
 class Operations(Protocol):
+    @property
+    def flow(self) -> Flow:
+        """When releases may begin, and how they came out."""
+        ...
+
     async def info(self) -> dict[str, Any]:
         """version, pid, dataDir, speed, and components: a list of {name, state, …}."""
         ...
@@ -64,8 +70,12 @@ class Operations(Protocol):
         actor: str,
         dry_run: bool,
         even_if_unattainable: bool = False,
+        override_freeze: bool = False,
     ) -> Change:
-        """Release stable's template with another version, environment or command."""
+        """Release stable's template with another version, environment or command.
+
+        `override_freeze`: no freeze holds it; `change_cause` is the reason, and has to be there.
+        """
         ...
 
     async def undo(
@@ -75,11 +85,19 @@ class Operations(Protocol):
         ...
 
     async def command(
-        self, name: str, kind: CommandKind, *, actor: str, reason: str, step: int | None = None
+        self,
+        name: str,
+        kind: CommandKind,
+        *,
+        actor: str,
+        reason: str,
+        step: int | None = None,
+        override_freeze: bool = False,
     ) -> Command:
         """Give the rollout a person's word; it is obeyed at the controller's next pass.
 
         `step`: the step, from 0, that a promotion is meant for; BadState when it is at another one.
+        `override_freeze`: a retry or a promotion waits for no freeze.
         """
         ...
 

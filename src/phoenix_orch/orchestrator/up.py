@@ -252,6 +252,7 @@ async def _work(
         parts.layout.process: lambda: process,
         parts.layout.clock: lambda: started.kept_clock,
         parts.layout.config: lambda: applying.text,
+        parts.layout.freezes: lambda: master.book.text,
     }
     async with asyncio.TaskGroup() as group:
         group.create_task(master.run(), name="orchestrator")

@@ -67,7 +67,7 @@ def handle_commands(turn: Turn) -> None:
     for command in sorted(turn.seen.commands, key=lambda c: not (abortable and c.kind is CommandKind.ABORT)):
         if command.id in turn.status.handled:
             continue
-        why_not = refusal(turn.status, command.kind, command.step)
+        why_not = refusal(turn.status, command.kind, command.step) or _untimely(turn, command.kind)
         if why_not is None:
             _obey(turn, command)
         else:
@@ -79,6 +79,15 @@ def handle_commands(turn: Turn) -> None:
     kept = tuple(name for index, name in enumerate(handled) if index >= oldest or name in waiting)
     if kept != handled:
         turn.update(handled=kept)
+
+
+def _untimely(turn: Turn, kind: CommandKind) -> str | None:
+    """Why a right word comes at the wrong time; None: it does not."""
+    if kind is CommandKind.RETRY and turn.seen.hold is not None:
+        return turn.seen.hold.message
+    if kind in (CommandKind.PROMOTE, CommandKind.PROMOTE_FULL) and turn.seen.halt is not None:
+        return turn.seen.halt.message
+    return None
 
 
 def _obey(turn: Turn, command: Command) -> None:

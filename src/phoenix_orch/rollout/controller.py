@@ -23,13 +23,14 @@ from phoenix_orch.observability import metrics, tracing
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes, AbortsByHand
 from phoenix_orch.rollout.drift import Drift
 from phoenix_orch.rollout.facts import Decision, Observed, TrafficWanted
+from phoenix_orch.rollout.gate import Gate, open_gate, wants_to_begin
 from phoenix_orch.rollout.hands import Hands
 from phoenix_orch.rollout.latches import LATCHES_KEPT, Latches
 from phoenix_orch.rollout.machine import decide
 from phoenix_orch.rollout.measuring import acts, facts_of
 from phoenix_orch.rollout.passes import BREATH, RESTING_TICK, TICK, Passes
 from phoenix_orch.rollout.pictures import traffic_facts
-from phoenix_orch.rollout.status import RESTING, Cause, Event, Release, Rollout, State
+from phoenix_orch.rollout.status import RESTING, Cause, Event, Obstacle, Release, Rollout, State
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.unsaved import Decided, Unsaved
 from phoenix_orch.rollout.verifications import Key as Verifying
@@ -46,6 +47,9 @@ PASS_LIMIT = 30.0
 """Real seconds after which a pass that hangs is cut off."""
 HEARING = 2.0
 """Real seconds for the words of the other processes, which are read side by side."""
+_OTHERS_UNKNOWN = Obstacle(
+    reason="GroupUnknown", message="where the others of its group stand is not known while the store is away"
+)
 _QUIET = RESTING | {State.INITIALIZING}
 """No release is on its way."""
 
@@ -90,9 +94,10 @@ class RolloutController:
         hands: Hands,
         *,
         notes: AbortNotes | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """`hands`: what changes instances, and shows them. `notes`: where aborts past Phoenix leave who
-        made them and why."""
+        made them and why. `gate`: when releases may begin; left out: always."""
         self._store = store
         self._router = router
         self._workload = workload
@@ -103,6 +108,7 @@ class RolloutController:
         """As the store had them when it was last asked for all."""
         self._unsaved: dict[str, Unsaved] = {}
         self._hands = hands
+        self._gate = gate or open_gate()
         self._drift = Drift()
         self._passes = Passes(self._names, self._guarded, self._is_quiet)
         self._log = structlog.get_logger("phoenix.rollout-controller")
@@ -185,6 +191,7 @@ class RolloutController:
         metrics.ROLLOUTS.forget(rollout.name)
         self._unsaved.pop(rollout.name, None)
         self._hands.forget(rollout.name)
+        self._gate.forget(rollout.name)
         self._drift.forget(rollout.route)
         if self._by_hand is not None:
             self._by_hand.forget(rollout.route)
@@ -223,6 +230,7 @@ class RolloutController:
             wait = ABORT_RETRY
         rollout = self._known[name] = await self._record(rollout, decision, state, stored=stored)
         metrics.ROLLOUTS.passed(facts_of(rollout, observed.traffic, self._clock.now()))
+        self._gate.saw(rollout)
         if decision.clear_latch is not None:
             await self._attempt(name, "latch", self._clear_latch(rollout, decision.clear_latch))
         if observed.traffic_missing:
@@ -292,10 +300,11 @@ class RolloutController:
         seen = await self._router.observe(rollout.route)
         workload = await self._attempt(name, "workload", self._workload.state(rollout.service))
         judged = rollout.status.canary or rollout.status.stable or ""
-        verdict, cause, verified = await asyncio.gather(
+        verdict, cause, verified, hold = await asyncio.gather(
             self._heard(name, "verdict", lambda: store.judged(name)) if stored else _nothing(),
             self._heard(name, "cause", lambda: self._cause(rollout, judged, stored=stored)),
             self._heard(name, "verification", lambda: store.verification(name)) if stored else _nothing(),
+            self._hold(rollout, stored=stored),
         )
         observed = Observed(
             target=rollout.target,
@@ -309,10 +318,29 @@ class RolloutController:
             verification=verified,
             commands=rollout.commands,
             obstacle=self._hands.obstacle(rollout),
+            hold=hold,
+            halt=self._gate.halt(rollout, self._clock.now()),
             steering=self._why_not_steered(name),
             awaits=self._hands.awaits(rollout),
         )
         return observed, state, workload
+
+    async def _hold(self, rollout: Rollout, *, stored: bool) -> Obstacle | None:
+        """Why no release of it may begin now; looked up only where one would."""
+        if not wants_to_begin(rollout):
+            return None
+        others: Collection[Rollout] = ()
+        if self._gate.concerns_others(rollout.name):
+            found = await self._heard(rollout.name, "group", self._store.rollouts) if stored else None
+            if found is None:
+                return _OTHERS_UNKNOWN
+            others = [self._latest(one) for one in found]
+        return self._gate.hold(rollout, others, self._clock.now())
+
+    def _latest(self, listed: Rollout) -> Rollout:
+        """As this process decided it last, where a list is behind that."""
+        known = self._known.get(listed.name)
+        return known if known is not None and known.version >= listed.version else listed
 
     def _why_not_steered(self, name: str) -> str:
         """What stands until somebody mends it; what passes by itself is for the log."""

@@ -52,6 +52,10 @@ class Observed:
     commands: tuple[Command, ...] = ()
     obstacle: Obstacle | None = None
     """Why a release may not get any more weight, whatever its health."""
+    hold: Obstacle | None = None
+    """Why no release may begin now; one that is under way goes on."""
+    halt: Obstacle | None = None
+    """Why one that is under way gets no more weight now."""
     steering: str = ""
     """Why the traffic object could not be written as it was wanted."""
     awaits: str = ""

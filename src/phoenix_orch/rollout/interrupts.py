@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from phoenix_orch.health_validator.observation import VerdictKind
+from phoenix_orch.rollout.obstacles import held_at_rest, nothing_waits, waits
 from phoenix_orch.rollout.status import ACTIVE, RESTING, Cause, Outcome, State
 from phoenix_orch.rollout.turn import Turn
 
@@ -122,12 +123,18 @@ def retargeted(turn: Turn) -> bool:
         _supersede(turn, target)
         return True
     if status.state is State.BAKING and target != status.stable:
-        if not _wanted_back(turn) and status.stable is not None:
+        if _wanted_back(turn):
+            return True
+        if waits(turn):
+            return False  # the bake goes on meanwhile
+        if status.stable is not None:
             message = f"bake cut short: {target} is wanted"
             turn.end(Outcome.PROMOTED, message, revision=status.stable, replaced=status.previous)
             turn.begin(target, "another revision is wanted")
         return True
     if status.state is State.CANCELLING and target != status.stable:
+        if waits(turn):
+            return False
         turn.begin(target, "another revision is wanted")
         return True
     return False
@@ -147,9 +154,13 @@ def _leave_rest(turn: Turn, target: str) -> bool:
     if target == status.stable:
         if status.state is State.ROLLED_BACK:
             turn.go(State.IDLE, "stable is wanted again", canary=None, cause=None)
+        nothing_waits(turn)
         return True
     if status.state is State.ROLLED_BACK and target == status.canary:
+        nothing_waits(turn)
         return True  # latched: only a person's retry brings it back (R4)
+    if held_at_rest(turn):
+        return True
     turn.begin(target, "a new revision is wanted")
     return True
 
@@ -167,5 +178,7 @@ def _supersede(turn: Turn, target: str) -> None:
         )
     if back:
         _cancel(turn, "stable is wanted again")
+    elif waits(turn):
+        _cancel(turn, f"{target} is wanted and has to wait; what was under way leaves")
     else:
         turn.begin(target, f"{target} is wanted; weight 0 first")
