@@ -38,7 +38,7 @@ def test_a_freeze_is_begun_listed_and_ended(typed: Any) -> None:
     assert status == 0
     assert "2026-03-01T14:00:00Z" in out
     found = json.loads(typed("freeze", "list", "-o", "json")[1])
-    assert [(one["freeze"]["name"], one["source"], one["inForce"]) for one in found] == [
+    assert [(one["freeze"]["name"], one["source"], one["open"]) for one in found] == [
         ("now", "person", True),
         ("year-end", "configuration", False),
     ]

@@ -25,7 +25,7 @@ def freezes(found: Sequence[FreezeView]) -> str:
     rows = [
         (
             view.freeze.name,
-            "in force" if view.in_force else "to come",
+            "in force" if view.open else "to come",
             tables.moment(view.begin) if view.begin is not None else "ever",
             end_of(view),
             ",".join(view.freeze.rollouts),

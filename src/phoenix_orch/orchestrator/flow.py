@@ -94,8 +94,8 @@ class Flow:
         now, said = self._clock.now(), await self._book.read()
         views = [_view(one, now) for one in (await self._declared()).freezes]
         views += [_view(one.freeze, now, one) for one in said.freezes]
-        due = [view for view in views if view.in_force or view.begin is not None]
-        return sorted(due, key=lambda view: (not view.in_force, view.freeze.name))
+        due = [view for view in views if view.open or view.begin is not None]
+        return sorted(due, key=lambda view: (not view.open, view.freeze.name))
 
     async def start_freeze(
         self,
@@ -273,7 +273,7 @@ def _view(freeze: Freeze, now: datetime, by_hand: StartedFreeze | None = None) -
         source="configuration" if by_hand is None else "person",
         by=by_hand.by if by_hand is not None else "",
         at=by_hand.at if by_hand is not None else None,
-        in_force=window is not None,
+        open=window is not None,
         begin=shown.begin if shown is not None else None,
         until=shown.until if shown is not None else None,
     )

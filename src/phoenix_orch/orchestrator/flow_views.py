@@ -19,7 +19,7 @@ class FreezeView(Model):
     """The person who began it."""
     at: datetime | None = None
     """When that person said so."""
-    in_force: bool
+    open: bool
     begin: datetime | None = None
     """Of the window that is open, else of the next one; null: since ever, or there is none to come."""
     until: datetime | None = None
