@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,9 @@ def exported(service: str, environment: Mapping[str, str] = os.environ) -> Itera
         yield
     finally:
         tracing.export_to(None)
-        provider.shutdown()
+        last = threading.Thread(target=provider.shutdown, name="last traces", daemon=True)
+        last.start()
+        last.join(PATIENCE)  # a collector that hangs would keep the process for half a minute
 
 
 def _provider(service: str, environment: Mapping[str, str]) -> TracerProvider:

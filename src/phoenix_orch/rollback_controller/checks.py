@@ -15,6 +15,7 @@ from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.masking import masked_url, masked_words, told
 from phoenix_orch.kernel.secrets import Secrets, secrets_of, secrets_of_words
+from phoenix_orch.observability import tracing
 from phoenix_orch.rollback_controller.triggers import CheckState
 from phoenix_orch.rollout.spec import Check, CommandCheck, HttpCheck
 from phoenix_orch.rollout.status import Rollout
@@ -46,7 +47,7 @@ async def http_failure(
     client: httpx.AsyncClient, check: HttpCheck, url: str, *, limit: float, host: str | None = None
 ) -> str | None:
     """What is wrong with the answer, or None. Never raises for anything the other side does."""
-    headers, shown = {"Host": host} if host else None, masked_url(url)
+    headers, shown = ({"Host": host} if host else {}) | tracing.headers(), masked_url(url)
     try:
         async with asyncio.timeout(limit), client.stream(check.method, url, headers=headers) as response:
             text = await _beginning(response) if check.contains is not None else ""
@@ -200,7 +201,10 @@ class CheckRunner:
                 targets = self._targets()
                 if targets and (self._route().url or not _calls_route(check)):
                     try:
-                        failure = await self._failure(check, client, targets)
+                        with tracing.span("check", phoenix_check=check.name) as span:
+                            failure = await self._failure(check, client, targets)
+                            if failure is not None:
+                                span.fail("check")
                     except Exception as error:  # noqa: BLE001 - a check that ended silently would count as passed
                         failure = told(f"{type(error).__name__}: {error}")
                     self._count(check, failure)
