@@ -78,7 +78,7 @@ def kubeconfig_of_nobody(path: Path, port: int) -> Path:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGKILL])
 def test_a_phoenix_of_the_tests_ends_when_they_are_killed(tmp_path: Path, number: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         kubeconfig = kubeconfig_of_nobody(tmp_path / "kubeconfig", nobody.getsockname()[1])

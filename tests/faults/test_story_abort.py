@@ -84,6 +84,7 @@ def test_standbys_take_a_bad_canary_back_without_phoenix() -> None:
         assert taken < 15.0
 
 
+@pytest.mark.slow
 def test_standbys_follow_one_another_and_end_in_order() -> None:
     with story() as made:
         first, second = (made.start("serve", "rollback-controller") for _ in range(2))

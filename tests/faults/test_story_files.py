@@ -25,7 +25,7 @@ RECOVERED = (
     "applied.json",
     "phoenix.json",
 )
-QUICK = ("services/web/instances.json", "router/dynamic/routes.yaml", "applied.json")
+QUICK = ("services/web/instances.json", "router/dynamic/routes.yaml")
 CUTS = {"half": 0.5, "empty": 0.0}
 
 

@@ -35,7 +35,11 @@ def given_up(made: Story) -> str:
 
 
 @pytest.mark.parametrize(
-    ("fault", "weights"), [("hang:1", (20, 100)), ("hang:0.5", (20, 100))], ids=["all", "half"]
+    ("fault", "weights"),
+    [
+        pytest.param("hang:1", (20, 100), id="all"),
+        pytest.param("hang:0.5", (20, 100), id="half", marks=pytest.mark.slow),
+    ],
 )
 def test_a_canary_that_lets_users_wait_is_taken_back(fault: str, weights: tuple[int, ...]) -> None:
     with story(settings=walk(*weights), patience=PATIENCE) as made:
@@ -47,6 +51,7 @@ def test_a_canary_that_lets_users_wait_is_taken_back(fault: str, weights: tuple[
         assert "abandonment rate" in explained
 
 
+@pytest.mark.slow
 def test_without_stable_beside_it_a_version_that_answers_nobody_is_held_and_not_promoted() -> None:
     with story(settings=walk(100, hold="2m"), patience=PATIENCE) as made:
         version = made.begin("hang:1")

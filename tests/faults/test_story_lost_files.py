@@ -86,11 +86,15 @@ def torn(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
-def cases(damage: Callable[[Path], None]) -> list[object]:
+def cases(damage: Callable[[Path], None], *, quick: bool = False) -> list[object]:
+    """`quick`: those of `QUICK` are part of every test run."""
     files = (*STATES, *OTHERS) if damage is torn else (*LOCKS, *STATES, *OTHERS, *SOCKETS)
     return [
         pytest.param(
-            file, damage, id=f"{file}-{damage.__name__}", marks=() if file in QUICK else pytest.mark.slow
+            file,
+            damage,
+            id=f"{file}-{damage.__name__}",
+            marks=() if quick and file in QUICK else pytest.mark.slow,
         )
         for file in files
     ]
@@ -146,7 +150,7 @@ def up_again(made: Story) -> None:
     until("nobody fails any more", lambda: not made.users.failures_since(time.time() - 1.0))
 
 
-@pytest.mark.parametrize(("file", "damage"), [*cases(deleted), *cases(torn)])
+@pytest.mark.parametrize(("file", "damage"), [*cases(deleted, quick=True), *cases(torn)])
 def test_lost_while_phoenix_runs(running: Story, file: str, damage: Callable[[Path], None]) -> None:
     path, at = damaged(running, file, damage)
     if file in COMES_BACK:
@@ -160,7 +164,7 @@ def test_lost_while_phoenix_runs(running: Story, file: str, damage: Callable[[Pa
     up_again(running)
 
 
-@pytest.mark.parametrize(("file", "damage"), [*cases(deleted), *cases(torn)])
+@pytest.mark.parametrize(("file", "damage"), [*cases(deleted), *cases(torn, quick=True)])
 def test_lost_before_a_start_and_before_down(
     running: Story, file: str, damage: Callable[[Path], None]
 ) -> None:

@@ -68,7 +68,12 @@ def founded_anew(made: Story, stable: str | None) -> RolloutView:
 
 
 @pytest.mark.parametrize(
-    "lose", [removed, pytest.param(emptied, marks=pytest.mark.slow), gone_at_the_next_start]
+    "lose",
+    [
+        pytest.param(removed, marks=pytest.mark.slow),
+        pytest.param(emptied, marks=pytest.mark.slow),
+        gone_at_the_next_start,
+    ],
 )
 def test_in_the_middle_of_a_release(lose: Callable[[Story], None]) -> None:
     with story(settings={"rollout": LONG}) as made:

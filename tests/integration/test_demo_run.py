@@ -129,7 +129,9 @@ def test_two_demos_at_once_judge_rightly_and_leave_nothing(demo: Demo, tmp_path:
     assert demo.files() == [".lock"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_the_demo_and_leaves_nothing(demo: Demo, number: signal.Signals) -> None:
     running = demo.start("good")
     running.until_released()

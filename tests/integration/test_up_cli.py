@@ -91,6 +91,8 @@ def test_abort_and_retry(running: Story) -> None:
     said(running, "rollout", "abort", NAME, "--reason", "a test")
     assert running.ending(version).state == "RolledBack"
     said(running, "rollout", "retry", NAME)
+    running.until_state(State.PROGRESSING)
+    said(running, "rollout", "promote", NAME, "--full")
     assert running.ending(version).state == "Promoted"
 
 
