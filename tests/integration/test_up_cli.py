@@ -126,6 +126,8 @@ def test_a_second_phoenix_is_refused(running: Story) -> None:
 def test_ctrl_c_ends_everything_and_the_next_start_needs_no_file() -> None:
     with story() as made:
         version = made.begin()
+        made.until_state(State.PROGRESSING)
+        made.client.command(NAME, CommandKind.PROMOTE_FULL)
         made.ending(version)
         made.remember()
         made.phoenix.send_signal(signal.SIGINT)
