@@ -1,0 +1,1 @@
+"""Durable tasks: work that is kept in Redis, run by workers, retried, and told of while it runs."""

@@ -1,0 +1,2 @@
+-- ARGV: as `create` takes them.
+return create(1)
