@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 from tests.integration.fake_flow import fake_flow
 
 from phoenix_orch.api.server import create_app, serve
@@ -167,6 +168,8 @@ class FakeOperations:
 
     def __init__(self, state: State = State.PROGRESSING) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.asked: list[tuple[Any, ...]] = []
+        """The same of readings that take more than a name."""
         self.pictures: list[RolloutView] = [view(state)]
         """The views to give, one after another; the last one stays."""
         self.broken = False
@@ -177,6 +180,8 @@ class FakeOperations:
         self.obeys = True
         """A command is handled as soon as it is given."""
         self.latched = False
+        self.told: list[asyncio.Queue[str]] = []
+        """Of each who follows the changes: names put here are told."""
         self.flow = fake_flow(self._rollouts, self.history, self.revisions, ManualClock(NOW))
 
     async def _rollouts(self) -> list[Rollout]:
@@ -275,7 +280,7 @@ class FakeOperations:
 
     async def observations(self, name: str, since: datetime | None, limit: int) -> list[Observation]:
         self._known(name)
-        self.calls.append(("observations", since, limit))
+        self.asked.append(("observations", since, limit))
         arm = Arm(revision=NEW, requests=5, buckets=((0.1, 4), (float("inf"), 1)))
         return [
             Observation(
@@ -350,6 +355,21 @@ class FakeOperations:
             self.pictures = [view(state, handled=("x",))]
         return command
 
+    async def changes(self, *, timeout: timedelta) -> AsyncGenerator[str]:  # noqa: ASYNC109
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        self.told.append(queue)
+        try:
+            yield ""
+            while True:
+                try:
+                    async with asyncio.timeout(timeout.total_seconds()):
+                        name = await queue.get()
+                except TimeoutError:
+                    name = ""
+                yield name
+        finally:
+            self.told.remove(queue)
+
     async def services(self) -> list[ServiceView]:
         return [await self.service("web")]
 
@@ -384,6 +404,22 @@ class FakeOperations:
             )
         text = [LogLine(instance=known, text=f"line {number}") for number in range(1, 4)]
         return LogPage(lines=tuple(text[-lines:] if lines else ()), offsets={known: 21})
+
+
+def text_of(http: httpx.Client, path: str) -> str:
+    """What a GET of `path` gives, with status 200 or 503; of a stream its first message with data."""
+    if not path.endswith("stream"):
+        answer = http.get(path)
+        assert answer.status_code == 200 or path.startswith("/healthz"), answer.text
+        return answer.text
+    with http.stream("GET", path) as answer:
+        assert answer.status_code == 200
+        lines = []
+        for line in answer.iter_lines():
+            lines.append(line)
+            if line.startswith("data:"):
+                return "\n".join(lines)
+    raise AssertionError(f"{path} ended without a message")
 
 
 @contextlib.contextmanager

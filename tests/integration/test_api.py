@@ -82,7 +82,7 @@ def test_what_is_read_comes_through_whole(client, operations):
 def test_infinity_survives_in_observations(client, operations):
     (observation,) = client.observations("web", since=NOW - timedelta(hours=1), limit=5)
     assert observation.canary.buckets[-1] == (float("inf"), 1)
-    assert operations.calls == [("observations", NOW - timedelta(hours=1), 5)]
+    assert operations.asked == [("observations", NOW - timedelta(hours=1), 5)]
 
 
 def test_json_is_camel_case_down_to_the_leaves(raw):

@@ -15,9 +15,11 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from phoenix_orch.api import flow, measured, problems, rollouts, services
+from phoenix_orch.api import flow, measured, probes, problems, rollouts, services, streams
 from phoenix_orch.api.answers import masked_by
 from phoenix_orch.api.limits import BodyLimit
+from phoenix_orch.api.live import Live
+from phoenix_orch.api.openapi import describing, operation_id
 from phoenix_orch.api.peer import PeerProtocol
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.masking import Masker
@@ -42,9 +44,12 @@ def create_app(operations: Operations, masker: Masker | None = None) -> FastAPI:
         openapi_url=f"{PREFIX}/openapi.json",
         docs_url=None,  # both load scripts from elsewhere
         redoc_url=None,
-        default_response_class=masked_by(masker or Masker()),
+        default_response_class=masked_by(masker := masker or Masker()),
         telemetry={"tracing": False, "metrics": False, "logs": False},  # it tells whole addresses: ADR 0045
+        generate_unique_id_function=operation_id,
     )
+    app.openapi = describing(app)  # type: ignore[method-assign]
+    app.state.live = live = Live(operations, masker.data)
     app.add_middleware(BodyLimit)
     problems.install(app)
     app.add_middleware(measured.Measured, prefix=PREFIX)
@@ -60,9 +65,11 @@ def create_app(operations: Operations, masker: Masker | None = None) -> FastAPI:
         return await operations.info()
 
     app.include_router(measured.routes())
+    app.include_router(probes.routes(operations))
     app.include_router(rollouts.routes(operations), prefix=PREFIX)
     app.include_router(flow.routes(operations), prefix=PREFIX)
     app.include_router(services.routes(operations), prefix=PREFIX)
+    app.include_router(streams.routes(live), prefix=PREFIX)
     return app
 
 
@@ -115,6 +122,7 @@ async def _serve(app: FastAPI, socket_path: Path, listening: Callable[[], None])
                 if _place(socket_path) != place:
                     break
         finally:
+            app.state.live.turn_away()
             server.should_exit = True
             await running
 

@@ -8,7 +8,8 @@ Retryable while the store or the router is away.
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import AsyncGenerator
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from phoenix_orch.health_validator.observation import Observation
@@ -112,4 +113,10 @@ class Operations(Protocol):
 
     async def logs(self, name: str, *, instance: str | None, lines: int, after: dict[str, int]) -> LogPage:
         """The last `lines` lines, or those after the given offsets."""
+        ...
+
+    def changes(self, *, timeout: timedelta) -> AsyncGenerator[str]:
+        """Names of rollouts that changed, as they change, also of removed ones; an empty name at least
+        every `timeout`. A change may go untold while the store is away. Changes of instances and router
+        are not told."""
         ...

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from phoenix_orch.health_validator.observation import Observation, Verdict
@@ -97,6 +97,10 @@ class Reading:
     async def observations(self, name: str, since: datetime | None, limit: int) -> list[Observation]:
         await names.rollout(self._store, name)
         return await self._store.observations(name, since=since, limit=limit)
+
+    async def changes(self, *, timeout: timedelta) -> AsyncGenerator[str]:  # noqa: ASYNC109 - the port's word
+        async for name in self._store.watch(timeout=timeout):
+            yield name
 
     async def _view(self, rollout: Rollout) -> RolloutView:
         now = self._clock.now()

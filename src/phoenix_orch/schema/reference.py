@@ -132,11 +132,13 @@ def configuration_page() -> str:
 
 
 def api_page() -> str:
+    from phoenix_orch.api.openapi import operations  # noqa: PLC0415
     from phoenix_orch.api.server import create_app  # noqa: PLC0415 - a second of imports
     from phoenix_orch.orchestrator.operations_port import Operations  # noqa: PLC0415
 
     app = create_app(typing.cast("Operations", None))
     rows = []
+<<<<<<< HEAD
     for path, methods in app.openapi()["paths"].items():
         for method, operation in methods.items():
             query = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
@@ -149,6 +151,17 @@ def api_page() -> str:
             answer = content.get("application/json", {"schema": {"type": "text"}})["schema"]
             told = operation.get("description", "").strip().replace("\n", " ")
             rows.append(f"| {method.upper()} `{path}` | {given} | {_type(answer)} | {told} |")
+=======
+    for path, method, operation in operations(app.openapi()):
+        query = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
+        given = ", ".join(f"`?{name}`" for name in query) or (_type(body) if body else "")
+        success = next(code for code in operation["responses"] if code.startswith("2"))
+        told = operation.get("description", "").strip().replace("\n", " ")
+        rows.append(
+            f"| {method.upper()} `{path}` | {given} | {_given(operation['responses'][success])} | {told} |"
+        )
+>>>>>>> df50b6c (Stream what changes to any number of viewers from one reading, answer probes, and describe every error)
     return (
         API_INTRODUCTION
         + "\n| call | takes | gives | |\n|---|---|---|---|\n"
@@ -156,6 +169,15 @@ def api_page() -> str:
         + "\n"
         + _bodies(app)
     )
+
+
+def _given(answer: Mapping[str, Any]) -> str:
+    """What a call answers when all is well."""
+    content = answer.get("content", {})
+    if "text/event-stream" in content:
+        return "events"
+    found = content.get("application/json", {}).get("schema")
+    return _type(found) if found is not None else "nothing"
 
 
 def _bodies(app: Any) -> str:
