@@ -138,20 +138,6 @@ def api_page() -> str:
 
     app = create_app(typing.cast("Operations", None))
     rows = []
-<<<<<<< HEAD
-    for path, methods in app.openapi()["paths"].items():
-        for method, operation in methods.items():
-            query = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
-            body = (
-                operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
-            )
-            given = ", ".join(f"`?{name}`" for name in query) or (_type(body) if body else "")
-            success = next(code for code in operation["responses"] if code.startswith("2"))
-            content = operation["responses"][success]["content"]
-            answer = content.get("application/json", {"schema": {"type": "text"}})["schema"]
-            told = operation.get("description", "").strip().replace("\n", " ")
-            rows.append(f"| {method.upper()} `{path}` | {given} | {_type(answer)} | {told} |")
-=======
     for path, method, operation in operations(app.openapi()):
         query = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
         body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
@@ -161,7 +147,6 @@ def api_page() -> str:
         rows.append(
             f"| {method.upper()} `{path}` | {given} | {_given(operation['responses'][success])} | {told} |"
         )
->>>>>>> df50b6c (Stream what changes to any number of viewers from one reading, answer probes, and describe every error)
     return (
         API_INTRODUCTION
         + "\n| call | takes | gives | |\n|---|---|---|---|\n"
@@ -177,7 +162,7 @@ def _given(answer: Mapping[str, Any]) -> str:
     if "text/event-stream" in content:
         return "events"
     found = content.get("application/json", {}).get("schema")
-    return _type(found) if found is not None else "nothing"
+    return _type(found) if found is not None else "text" if content else "nothing"
 
 
 def _bodies(app: Any) -> str:
