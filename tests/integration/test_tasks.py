@@ -13,6 +13,7 @@ import pytest
 from tests.tasks.kinds import REGISTRY, lines
 
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
+from phoenix_orch.observability import metrics, tracing
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
 from phoenix_orch.tasks.delivery import Delivery, delivering
 from phoenix_orch.tasks.port import RunRequest
@@ -356,3 +357,28 @@ async def test_a_slot_is_skipped_while_the_run_before_goes_on(setting: Setting, 
 
         await until(skipped)
         assert (await setting.tasks.schedule("long")).runs == 1
+
+
+def counted(name: str, **labels: str) -> float:
+    return metrics.REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+async def test_tasks_are_counted_by_what_came_of_them_and_go_on_with_their_trace(setting: Setting) -> None:
+    succeeded = {"kind": "double", "outcome": "succeeded"}
+    before = counted("tasks_total", **succeeded), counted("tasks_total", kind="hopeless", outcome="failed")
+    caller = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with tracing.span("request", serves=True, caller=caller):
+        good = await setting.run("double", n=1)
+    async with setting.worker():
+        await setting.ended(good)
+        await setting.ended(await setting.run("hopeless"))
+        await until(lambda: _equal(lambda: counted("phoenix_task_running", kind="double"), 0))
+    assert (await setting.tasks.show(good)).trace == caller
+    after = counted("tasks_total", **succeeded), counted("tasks_total", kind="hopeless", outcome="failed")
+    assert after == (before[0] + 1, before[1] + 1)
+    assert counted("phoenix_task_duration_seconds_count", kind="double") >= 1
+    assert counted("phoenix_task_wait_seconds_count", kind="double") >= 1
+
+
+async def _equal(found: Callable[[], float], wanted: float) -> bool:
+    return found() == wanted

@@ -55,7 +55,12 @@ DURATION = Histogram(
 
 # -- tasks: the guide's tasks_total, task_success_rate -----------------------------------------------
 
-TASKS = Counter("tasks", "Tasks that ended, by what came of them.", ["kind", "outcome"], registry=REGISTRY)
+TASKS = Counter(
+    "tasks",
+    "Tasks that ended in the hands of a worker, by what came of them.",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+)
 TASK_DURATION = Histogram(
     "phoenix_task_duration_seconds",
     "From the start of an attempt at a task to its end.",

@@ -87,6 +87,8 @@ class TaskRecord(Model):
     """Who wanted it."""
     reason: str = ""
     request_id: str = ""
+    trace: str = ""
+    """Header `traceparent` of who wanted it: its spans are of the same trace."""
     schedule: str = ""
     """The schedule that it belongs to, if one."""
     slot: datetime | None = None

@@ -15,12 +15,14 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from phoenix_orch.kernel.errors import NotFound, Retryable
+from phoenix_orch.observability import metrics
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.tasks.attempt import Attempt, Stop
 from phoenix_orch.tasks.context import TaskContext
 from phoenix_orch.tasks.delivery import Delivery
+from phoenix_orch.tasks.measuring import measured
 from phoenix_orch.tasks.outcome import Buried, Outcome, settle
-from phoenix_orch.tasks.record import State, TaskRecord
+from phoenix_orch.tasks.record import ENDED, State, TaskRecord
 from phoenix_orch.tasks.registry import Registry
 from phoenix_orch.tasks.spec import Retries
 from phoenix_orch.tasks.store import Blocked, Delivered, Gone, Held, TaskStore
@@ -29,6 +31,8 @@ _AGAIN = 0.5
 """Seconds until a write is tried again that the store did not take."""
 _BEATS = 4
 """Signs of life in one lease."""
+
+_TROUBLE = frozenset({State.FAILED, State.DEAD, State.RETRYING})
 
 _log = structlog.get_logger("phoenix.tasks")
 
@@ -79,7 +83,9 @@ class Runner:
             case Held(left, priority):
                 await self._delivery.deliver([Delivered(id, priority)], datetime.now(UTC) + left)
                 return None
-            case Gone(woken):
+            case Gone(woken, kind, outcome):
+                if outcome:
+                    metrics.TASKS.labels(kind, outcome).inc()
                 await self._delivery.deliver(woken)
                 return None
             case Blocked():
@@ -99,9 +105,11 @@ class Runner:
     async def _run(self, running: _Running) -> None:
         record = running.context.record
         try:
-            outcome, retries = await self._attempt(running)
-            if outcome is not None:
-                await self._settle(running, retries, outcome)
+            with measured(record) as span:
+                outcome, retries = await self._attempt(running)
+                settled = await self._settle(running, retries, outcome) if outcome is not None else None
+                if settled in _TROUBLE:
+                    span.fail(settled)
         finally:
             del self._running[record.id]
             running.left.set()
@@ -117,8 +125,11 @@ class Runner:
             running.attempt.stop(Stop.DRAIN)
         return await running.attempt.run(), kind.spec.retries
 
-    async def _settle(self, running: _Running, retries: Retries, outcome: Outcome) -> None:
-        """Write how it ended, however long the store is away; then bring what follows from it."""
+    async def _settle(self, running: _Running, retries: Retries, outcome: Outcome) -> State | None:
+        """Write how it ended, however long the store is away; then bring what follows from it.
+
+        The state it has now; None where it was no longer ours.
+        """
         record = running.context.record
         settled = settle(record, retries, outcome, datetime.now(UTC))
         while True:
@@ -131,8 +142,10 @@ class Runner:
         self._faults.mended("settle")
         if woken is None:
             _log.warning("what a task ended with is not heard: another worker has it", task=record.id)
-            return
-        if settled.state in (State.FAILED, State.DEAD, State.RETRYING):
+            return None
+        if settled.state in ENDED:
+            metrics.TASKS.labels(record.kind, settled.state.value).inc()
+        if settled.state in _TROUBLE:
             _log.warning(
                 f"task {settled.state}", task=record.id, kind=record.kind, problem=settled.fields["error"]
             )
@@ -140,6 +153,7 @@ class Runner:
             await self._delivery.deliver(woken)
             if settled.due is not None:
                 await self._delivery.deliver([Delivered(record.id, record.priority)], settled.due)
+        return settled.state
 
     # -- alive -----------------------------------------------------------------------------------------
 

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from phoenix_orch.kernel.errors import NotFound, Retryable
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.kernel.masking import told
+from phoenix_orch.observability import tracing
+from phoenix_orch.observability.traceparent import HEADER
 from phoenix_orch.tasks.delivery import Delivery
 from phoenix_orch.tasks.port import MOST_LISTED, RunRequest, ScheduleView, TaskPage
 from phoenix_orch.tasks.record import ENDED, LogEntry, LogKind, ScheduleState, State, TaskRecord
@@ -74,6 +76,7 @@ class TaskService:
             arguments=kind.check(request.arguments),
             actor=actor,
             reason=told(request.reason),
+            trace=tracing.headers().get(HEADER, ""),
             created=now,
             state=State.SCHEDULED if due > now else State.QUEUED,
             due=due,

@@ -84,6 +84,9 @@ class Gone:
     """It is over, or there is none; who may run in its place."""
 
     woken: tuple[Delivered, ...] = ()
+    kind: str = ""
+    """With `ended`: where this claim was what ended it, because its worker had died."""
+    ended: str = ""
 
 
 Claim = Taken | Held | Blocked | Gone
@@ -182,7 +185,7 @@ class TaskStore:
                 return Held(timedelta(milliseconds=int(rest[0])), Priority(_text(rest[1])))
             case "BLOCKED":
                 return Blocked()
-        return Gone(_woken(rest[0]))
+        return Gone(_woken(rest[0]), *map(_text, rest[1:]))
 
     async def settle(self, record: TaskRecord, settled: Settled) -> tuple[Delivered, ...] | None:
         """Write how an attempt ended. Gives who may run now; None when the task is no longer ours."""

@@ -1,5 +1,6 @@
 -- A worker takes a task. ARGV: id, worker, lease.
--- Gives {'GO', record}, {'HELD', ms until its lease ends, priority}, {'BLOCKED'}, or {'GONE', who may run now}.
+-- Gives {'GO', record}, {'HELD', ms until its lease ends, priority}, {'BLOCKED'}, or
+-- {'GONE', who may run now, kind and state where it ended just now}.
 local id, worker, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now = now_ms()
 local r = redis.call('HMGET', record(id), 'state', 'kind', 'target', 'limit', 'limit_per_target',
@@ -13,12 +14,12 @@ if state == 'running' then
   if r[8] ~= '' then
     local text = 'cancelled by ' .. r[8] .. '; its worker died while it cleaned up'
     redis.call('HSET', record(id), 'error', text)
-    return {'GONE', finish(id, state, 'cancelled', text)}
+    return {'GONE', finish(id, state, 'cancelled', text), r[2], 'cancelled'}
   end
   if deaths > tonumber(r[7]) then
     local text = 'its worker died ' .. deaths .. ' times while it ran'
     redis.call('HSET', record(id), 'error', text)
-    return {'GONE', finish(id, state, 'dead', text)}
+    return {'GONE', finish(id, state, 'dead', text), r[2], 'dead'}
   end
 else
   redis.call('ZREM', P .. 'waiting', id)
