@@ -11,9 +11,9 @@ from tests.unit.controller_setting import World, revision
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.rollout.freezes import Freeze
-from phoenix_orch.rollout.gate import Rules, RulesGate
+from phoenix_orch.rollout.gate import UNKNOWN, Rules, RulesGate
 from phoenix_orch.rollout.groups import Group, Standing, standing
-from phoenix_orch.rollout.status import CommandKind, Rollout, State
+from phoenix_orch.rollout.status import CommandKind, Obstacle, Rollout, State
 
 NAMES = ("shop", "bank", "mail")
 
@@ -22,7 +22,7 @@ class Gated(World):
     """A controller whose rules the test can change."""
 
     def __init__(self, rules: Rules) -> None:
-        self.rules: Rules | None = rules
+        self.rules: Rules | Obstacle = rules
         super().__init__()
 
     def restarted(self) -> object:  # type: ignore[override]
@@ -76,7 +76,7 @@ async def test_nothing_begins_before_the_rules_are_known_and_what_is_under_way_g
     await world.serve(["shop"])
     await world.want("2")
     await world.until(State.PROGRESSING)
-    world.rules = None
+    world.rules = UNKNOWN
     await world.until(State.PROMOTED, advance=True)
     await world.want("3")
     await world.passes(5)

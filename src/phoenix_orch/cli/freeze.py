@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import flow_pages
+from phoenix_orch.cli import flow_pages, reaching
+from phoenix_orch.cli.cluster_options import or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason, RolloutName
 from phoenix_orch.cli.output import emit
-from phoenix_orch.client import Client
+from phoenix_orch.cli.reaching import reading
 from phoenix_orch.kernel.units import parse_duration
+from phoenix_orch.orchestrator.cluster.access import Access
 
 app = typer.Typer(
     name="freeze",
@@ -24,14 +26,18 @@ FreezeName = Annotated[str, typer.Argument(metavar="NAME", help="As `phoenix fre
 
 
 @app.command("list")
-def list_freezes(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+@or_in_cluster(log=True)
+def list_freezes(
+    output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET, *, there: Access | None = None
+) -> None:
     """Freezes that are in force or to come."""
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         found, speed = client.freezes(), client.speed()
     emit(output, found, flow_pages.freezes(found), speed=speed)
 
 
 @app.command()
+@or_in_cluster(log=True)
 def start(  # noqa: PLR0917 - one parameter for each option
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; whoever waits reads it.")],
     name: Annotated[
@@ -54,12 +60,14 @@ def start(  # noqa: PLR0917 - one parameter for each option
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Begin a freeze now; without --until and --for it lasts until `phoenix freeze end`.
 
     Aborts, rollbacks and undo go on as ever.
     """
-    with Client(data_dir) as client:
+    with reaching.either(there, data_dir) as client:
         found = client.start_freeze(
             name,
             until=_moment(until),
@@ -73,32 +81,38 @@ def start(  # noqa: PLR0917 - one parameter for each option
 
 
 @app.command()
+@or_in_cluster(log=True)
 def end(
     name: FreezeName,
     reason: Reason = "",
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """End a freeze that a person began."""
-    with Client(data_dir) as client:
+    with reaching.either(there, data_dir) as client:
         found = client.end_freeze(name, reason=reason, dry_run=dry_run)
     emit(output, found, flow_pages.ended(found, dry_run=dry_run))
 
 
 @app.command()
+@or_in_cluster(log=True)
 def override(
     name: RolloutName,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the event.")],
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Let the release of a rollout that waits begin in spite of every freeze.
 
     It is for this revision only, and takes the right to approve.
     """
-    with Client(data_dir) as client:
+    with reaching.either(there, data_dir) as client:
         found = client.override_freeze(name, reason=reason, dry_run=dry_run)
     emit(output, found, flow_pages.overridden(found, dry_run=dry_run))
 

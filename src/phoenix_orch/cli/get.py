@@ -88,9 +88,12 @@ def events(
 
 
 @app.command()
-def groups(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+@or_in_cluster()
+def groups(
+    output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET, *, there: Access | None = None
+) -> None:
     """Groups of rollouts, and where their members stand."""
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         found = client.groups()
     emit(output, found, flow_pages.groups(found))
 

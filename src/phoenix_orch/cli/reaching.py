@@ -20,6 +20,11 @@ def reading(there: Access | None, data_dir: Path) -> AbstractContextManager[Read
     return Client(data_dir) if there is None else cluster(there)
 
 
+def either(there: Access | None, data_dir: Path) -> Client | ClusterClient:
+    """For commands that change something in the same way in both places."""
+    return Client(data_dir) if there is None else cluster(there)
+
+
 def cluster(there: Access) -> ClusterClient:
     """It takes a second to import, and most people's Phoenix is on their machine."""
     module = importlib.import_module("phoenix_orch.client.cluster")

@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import flow_pages
+from phoenix_orch.cli.cluster_options import or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, OptionalName, Output, OutputOption
 from phoenix_orch.cli.output import emit
-from phoenix_orch.client import Client
+from phoenix_orch.cli.reaching import reading
 from phoenix_orch.kernel.units import parse_duration
+from phoenix_orch.orchestrator.cluster.access import Access
 
 app = typer.Typer(
     name="report",
@@ -27,6 +29,7 @@ def report() -> None:
 
 
 @app.command()
+@or_in_cluster(log=True)
 def dora(
     name: OptionalName = None,
     since: Annotated[
@@ -34,6 +37,8 @@ def dora(
     ] = "30d",
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    *,
+    there: Access | None = None,
 ) -> None:
     """Deployment frequency, lead time, change failure rate, time to restore.
 
@@ -45,6 +50,6 @@ def dora(
         raise typer.BadParameter(str(error)) from None
     if not window:
         raise typer.BadParameter("--since 0s is no time to report on")
-    with Client(data_dir) as client:
+    with reading(there, data_dir) as client:
         found, speed = client.dora(window, name), client.speed()
     emit(output, found, flow_pages.dora(found), speed=speed)

@@ -136,6 +136,7 @@ def start(  # noqa: PLR0917 - one parameter for each option
             reason=reason,
             dry_run=dry_run,
             even_if_unattainable=even_if_unattainable,
+            override_freeze=override_freeze,
             watch=watch,
             output=output,
         )
@@ -172,6 +173,7 @@ def _start_there(
     reason: str,
     dry_run: bool,
     even_if_unattainable: bool,
+    override_freeze: bool,
     watch: bool,
     output: Output,
 ) -> int:
@@ -184,7 +186,12 @@ def _start_there(
         )
     with reaching.cluster(there) as client:
         change = client.start(
-            name, images, reason=reason, dry_run=dry_run, even_if_unattainable=even_if_unattainable
+            name,
+            images,
+            reason=reason,
+            dry_run=dry_run,
+            even_if_unattainable=even_if_unattainable,
+            override_freeze=override_freeze,
         )
         emit(output, change, changes([change], dry_run=dry_run))
         if not watch or dry_run:
@@ -330,6 +337,9 @@ def retry(
 
     This is the only way to lift its latch.
     """
+    if there is not None and override_freeze:
+        with reaching.cluster(there) as client:
+            client.override_freeze(name, reason=reason, dry_run=dry_run)
     _say(
         data_dir,
         name,

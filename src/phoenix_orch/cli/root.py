@@ -50,6 +50,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
     },
     "Look": {
         "get": Branch("get", "app", "List rollouts, services, revisions, events or groups."),
+        "top": Branch("top", "top", "What is releasing, what is wrong and what is due, live."),
         "describe": Branch("describe", "app", "Show everything about one rollout."),
         "report": Branch("report", "app", "What releases came to over some time."),
     },

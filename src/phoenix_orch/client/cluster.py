@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.orchestrator.cluster import looking, person, starting
 from phoenix_orch.orchestrator.cluster.access import Access
+from phoenix_orch.orchestrator.cluster.freezing import flow_of
 from phoenix_orch.orchestrator.cluster.person import AbortedInCluster
 from phoenix_orch.orchestrator.cluster.reach import Reach, reached
+from phoenix_orch.orchestrator.flow import Flow
+from phoenix_orch.orchestrator.flow_views import FreezeView, GroupView, OverrideView
 from phoenix_orch.orchestrator.views import Change, RolloutView
+from phoenix_orch.rollout.dora import DoraReport
+from phoenix_orch.rollout.freezes import UnderWay
 from phoenix_orch.rollout.status import CommandKind, Event, Release, Revision
+from phoenix_orch.runtime.users import name_of
 
 
 class ClusterClient:
@@ -68,7 +75,59 @@ class ClusterClient:
     ) -> list[Observation]:
         return self._runner.run(looking.observations(self._there, name, since=since, limit=limit))
 
+    def freezes(self) -> list[FreezeView]:
+        """Those in force or to come."""
+        return self._runner.run(self._flow.freezes())
+
+    def groups(self) -> list[GroupView]:
+        return self._runner.run(self._flow.groups())
+
+    def dora(self, since: timedelta, rollout: str | None = None) -> DoraReport:
+        """Numbers of delivery over the time `since` now. Raises NotFound without a log."""
+        return self._runner.run(self._flow.dora(since, rollout))
+
+    @property
+    def _flow(self) -> Flow:
+        return flow_of(self._there)
+
     # -- changing ----------------------------------------------------------------------------------
+
+    def start_freeze(
+        self,
+        name: str | None = None,
+        *,
+        until: datetime | None = None,
+        lasting: timedelta | None = None,
+        rollouts: tuple[str, ...] = (),
+        reason: str,
+        under_way: UnderWay = "continue",
+        dry_run: bool = False,
+    ) -> FreezeView:
+        """Begin a freeze now. `lasting`: in place of `until`; neither: until a person ends it."""
+        return self._runner.run(
+            self._flow.start_freeze(
+                name,
+                until=until,
+                lasting=lasting,
+                rollouts=rollouts,
+                reason=reason,
+                under_way=under_way,
+                actor=name_of(os.getuid()),
+                dry_run=dry_run,
+            )
+        )
+
+    def end_freeze(self, name: str, *, reason: str = "", dry_run: bool = False) -> FreezeView:
+        """End a freeze that a person began."""
+        ending = self._flow.end_freeze(name, reason=reason, actor=name_of(os.getuid()), dry_run=dry_run)
+        return self._runner.run(ending)
+
+    def override_freeze(self, name: str, *, reason: str, dry_run: bool = False) -> OverrideView:
+        """Let the release of a rollout that waits begin in spite of every freeze."""
+        actor = name_of(os.getuid())
+        return self._runner.run(
+            self._flow.override_waiting(name, reason=reason, actor=actor, dry_run=dry_run)
+        )
 
     def start(
         self,
@@ -78,6 +137,7 @@ class ClusterClient:
         reason: str = "",
         dry_run: bool = False,
         even_if_unattainable: bool = False,
+        override_freeze: bool = False,
     ) -> Change:
         """`images` by container; `""` is the only container there is."""
         return self._runner.run(
@@ -88,6 +148,7 @@ class ClusterClient:
                 reason=reason,
                 dry_run=dry_run,
                 even_if_unattainable=even_if_unattainable,
+                override_freeze=override_freeze,
             )
         )
 

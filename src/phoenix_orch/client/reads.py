@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from phoenix_orch.health_validator.observation import Observation
+from phoenix_orch.orchestrator.flow_views import FreezeView, GroupView
 from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.rollout.dora import DoraReport
 from phoenix_orch.rollout.status import Event, Release, Revision
 
 
@@ -33,6 +35,16 @@ class Reads(Protocol):
 
     def revisions(self, name: str) -> list[Revision]:
         """What can be gone back to, by number."""
+        ...
+
+    def freezes(self) -> list[FreezeView]:
+        """Those in force or to come."""
+        ...
+
+    def groups(self) -> list[GroupView]: ...
+
+    def dora(self, since: timedelta, rollout: str | None = None) -> DoraReport:
+        """Numbers of delivery over the time `since` now."""
         ...
 
     def observations(

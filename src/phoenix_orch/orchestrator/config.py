@@ -16,13 +16,12 @@ from phoenix_orch.kernel.masking import masks_in
 from phoenix_orch.kernel.quoting import Quotes
 from phoenix_orch.rollout.freezes import Freeze
 from phoenix_orch.rollout.groups import Group, circle
+from phoenix_orch.rollout.rules_file import MOST_RULES
 from phoenix_orch.rollout.spec import Model, Name, RolloutSpec
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
 from phoenix_orch.workload.spec import ServiceSpec
 
 SCHEMA_ID = "https://phoenix-orch.io/v1alpha1/phoenix.schema.json"
-MOST_RULES = 100
-"""Freezes, or groups, at most."""
 SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
 
 

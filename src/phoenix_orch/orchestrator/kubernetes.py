@@ -29,7 +29,7 @@ from phoenix_orch.kube.lanes import NORMAL, Limits
 from phoenix_orch.kube.leader import LeaderElector, Leadership
 from phoenix_orch.kube.lease import LeaseTiming
 from phoenix_orch.kube.recorder import Recorder
-from phoenix_orch.kube.resources import INGRESSES, ROLLOUTS, Object
+from phoenix_orch.kube.resources import CONFIG_MAPS, INGRESSES, ROLLOUTS, Object
 from phoenix_orch.observability import metrics as counted
 from phoenix_orch.observability.listener import serve_metrics
 from phoenix_orch.observability.tracing_exporter import exported
@@ -38,6 +38,7 @@ from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
 from phoenix_orch.orchestrator.cluster.following import Following
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
+from phoenix_orch.orchestrator.cluster.freezing import NAME, WatchedRules
 from phoenix_orch.orchestrator.cluster.hands import DeploymentHands
 from phoenix_orch.orchestrator.cluster.known_metrics import KnownMetrics
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
@@ -57,6 +58,7 @@ from phoenix_orch.orchestrator.up import ending_signals, until
 from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollback_controller.service import RollbackController
 from phoenix_orch.rollout.controller import RolloutController
+from phoenix_orch.rollout.gate import RulesGate
 from phoenix_orch.rollout.status import Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.store.valkey import ValkeyStore
@@ -122,6 +124,8 @@ class ClusterParts:
     watches: Watches
     main: Callable[[Declared], Object | None]
     """The first Ingress of a Rollout; it asks nobody."""
+    rules: Callable[[], WatchedRules]
+    """When releases may begin; watched from the first call on."""
 
 
 Work = Callable[[ClusterParts], Awaitable[None]]
@@ -237,6 +241,11 @@ class Looks:
         name = one.spec.traffic.ingress
         return self._caches.of(INGRESSES).get(name, one.namespace) if name is not None else None
 
+    def rules(self) -> WatchedRules:
+        """When releases may begin; a watch of one ConfigMap."""
+        cache = self._caches.of(CONFIG_MAPS, fields=f"metadata.name={NAME}")
+        return WatchedRules(cache, cache.selection.namespace)
+
     def not_ready(self) -> str:
         """Which watches have not shown everything once."""
         waiting = [one for one in (self.cache, *self.watches.caches) if not one.is_synced]
@@ -257,6 +266,7 @@ def parts_of(client: KubeClient, looks: Looks, log: RolloutStore, tell: Tell, pa
         view=ClusterView(client, looks.watches, looks.rollouts, clock),
         watches=looks.watches,
         main=looks.main,
+        rules=looks.rules,
     )
 
 
@@ -274,6 +284,7 @@ async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
         DeploymentHands(
             parts.rollouts, parts.view, workload, metrics.obstacle, lambda one: missing(one, parts.main(one))
         ),
+        gate=RulesGate(parts.rules()),
     )
     following = Following(
         parts.store,

@@ -69,18 +69,18 @@ def wants_to_begin(rollout: Rollout) -> bool:
 class RulesGate:
     """The gate by rules that may change at any time."""
 
-    def __init__(self, rules: Callable[[], Rules | None]) -> None:
-        """`rules`: as they are known now; None: not yet. It asks nobody."""
+    def __init__(self, rules: Callable[[], Rules | Obstacle]) -> None:
+        """`rules`: as they are known now, or why they are not known. It asks nobody."""
         self._rules = rules
         self._let_through: set[str] = set()
 
     def concerns_others(self, rollout: str) -> bool:
         rules = self._rules()
-        return rules is not None and any(rollout in group.members for group in rules.groups)
+        return isinstance(rules, Rules) and any(rollout in group.members for group in rules.groups)
 
     def hold(self, rollout: Rollout, others: Iterable[Rollout], now: datetime) -> Obstacle | None:
         rules = self._rules()
-        found = UNKNOWN if rules is None else self._held(rules, rollout, others, now)
+        found = self._held(rules, rollout, others, now) if isinstance(rules, Rules) else rules
         if found is None:
             self._let_through.add(rollout.name)
         else:
@@ -99,7 +99,7 @@ class RulesGate:
 
     def halt(self, rollout: Rollout, now: datetime) -> Obstacle | None:
         rules = self._rules()
-        if rules is None or rules.thaw(rollout):
+        if not isinstance(rules, Rules) or rules.thaw(rollout):
             return None
         found = freezes.paused(rules.freezes, rollout.name, now)
         return freezes.obstacle(found, rollout.name) if found is not None else None

@@ -8,6 +8,7 @@ is seen by the orchestrator as any other change of a Deployment, so that none of
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Mapping
 
 from phoenix_orch.kernel.clock import RealClock
@@ -18,12 +19,14 @@ from phoenix_orch.kube.resources import DEPLOYMENTS
 from phoenix_orch.orchestrator.attainable import refuse_unattainable
 from phoenix_orch.orchestrator.cluster import person
 from phoenix_orch.orchestrator.cluster.declared import Declared
+from phoenix_orch.orchestrator.cluster.freezing import through_freeze
 from phoenix_orch.orchestrator.cluster.reach import Found, Reach
 from phoenix_orch.orchestrator.cluster.unsupported import unsupported
 from phoenix_orch.orchestrator.reading import or_none
 from phoenix_orch.orchestrator.targets import refuse_target
 from phoenix_orch.orchestrator.views import Change, ChangeKind
 from phoenix_orch.rollout.status import ACTIVE, State
+from phoenix_orch.runtime.users import name_of as name_of_user
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.history import Kept, history, release_of, undo
 from phoenix_orch.workload.deployment.manifest import Manifest, Patch, name_of, uid_of
@@ -50,6 +53,7 @@ async def start(
     reason: str,
     dry_run: bool,
     even_if_unattainable: bool,
+    override_freeze: bool = False,
 ) -> Change:
     """Release other images, by container.
 
@@ -68,6 +72,15 @@ async def start(
     refuse_target(rollout, await _latched(found), template.revision)
     if there.log is not None and not even_if_unattainable:
         await refuse_unattainable(there.log, RealClock(), rollout, rollout.spec)
+    await through_freeze(
+        there,
+        rollout,
+        template.revision,
+        reason=reason,
+        actor=name_of_user(os.getuid()),
+        override=override_freeze,
+        dry_run=dry_run,
+    )
     cause = {marks.CHANGE_CAUSE: f"phoenix rollout start {name}: {reason or release_of(template.manifest)}"}
     if own is not None and scene.canary is not None:
         await _patch(there, scene.canary, {"metadata": {"annotations": cause}, **own[1]}, dry_run=dry_run)
