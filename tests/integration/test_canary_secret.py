@@ -146,6 +146,7 @@ LOOKS = (
 OTHERS = (
     ("rollout", "observations", NAME, "-o", "jsonl"),
     ("rollout", "watch", NAME),
+    ("top",),
     ("rollout", "pause", NAME, "--reason", f"http://u:{CANARY}@h/"),
     ("rollout", "resume", NAME),
     ("rollout", "promote", NAME),

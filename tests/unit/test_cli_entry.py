@@ -55,7 +55,9 @@ def test_every_command_of_the_contract_is_there():
         *("abort", "retry", "undo", "history", "explain", "observations"),
     }
     assert names("service") == {"list", "logs", "restart"}
-    assert names("get") == {"rollouts", "services", "revisions", "events"}
+    assert names("get") == {"rollouts", "services", "revisions", "events", "groups"}
+    assert names("freeze") == {"list", "start", "end", "override"}
+    assert names("report") == {"dora"}
     assert names("describe") == {"rollout"}
     assert "rollouts" in root.load("describe").commands
 
@@ -75,13 +77,14 @@ def commands(command=None, path=()):
 
 EVERY = dict(commands())
 PRINTS_NO_PICTURE = {
-    *(("init",), ("up",), ("down",), ("serve",), ("demo",), ("schema",), ("crd",), ("completion",)),
+    *(("top",), ("init",), ("up",), ("down",), ("serve",), ("demo",), ("schema",), ("crd",), ("completion",)),
     *(("rollout", "watch"), ("service", "logs")),
     *(("rollout", word) for word in ("pause", "resume", "promote", "retry")),
 }
 CHANGES = {
     *(("init",), ("down",), ("apply",), ("service", "restart")),
     *(("rollout", word) for word in ("start", "pause", "resume", "promote", "abort", "retry", "undo")),
+    *(("freeze", word) for word in ("start", "end", "override")),
 }
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ValidationError
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
-from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.flow_views import FreezeView, GroupView, Member, OverrideView
 from phoenix_orch.rollout import dora
 from phoenix_orch.rollout.dora import DoraReport
@@ -32,6 +31,9 @@ from phoenix_orch.rollout.gate import Rules
 from phoenix_orch.rollout.groups import Group, may_start, standing
 from phoenix_orch.rollout.status import Release, Revision, Rollout
 from phoenix_orch.rollout.store.store import RELEASES_KEPT
+
+if TYPE_CHECKING:
+    from phoenix_orch.orchestrator.config import PhoenixFile  # half a second
 
 
 class Book(Protocol):

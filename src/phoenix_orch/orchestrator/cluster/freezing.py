@@ -15,8 +15,7 @@ from datetime import UTC, datetime
 from pydantic import ValidationError
 
 from phoenix_orch.kernel.clock import RealClock
-from phoenix_orch.kernel.config import ConfigError, parsed, validate
-from phoenix_orch.kernel.errors import Conflict, NotFound, Retryable, Terminal
+from phoenix_orch.kernel.errors import Conflict, Invalid, NotFound, Retryable, Terminal
 from phoenix_orch.kube.cache import Cache
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.errors import AlreadyExists, Forbidden
@@ -38,6 +37,8 @@ TRIES = 5
 
 def declared_in(found: Object | None) -> Declared:
     """Raises ConfigError for what cannot be read."""
+    from phoenix_orch.kernel.config import parsed, validate  # noqa: PLC0415 - slow, and an abort needs none
+
     text = _data(found).get(DECLARED, "")
     if not text.strip():
         return Declared()
@@ -83,7 +84,7 @@ def _rules(found: Object | None) -> Rules | Obstacle:
     """What cannot be read lets nothing begin: it may have been a freeze."""
     try:
         return Rules() if found is None else rules_of(declared_in(found), said_in(found))
-    except (ConfigError, Terminal) as error:
+    except (Invalid, Terminal) as error:
         first = error.message.splitlines()[0]
         return Obstacle(reason="FreezesUnreadable", message=f"ConfigMap {NAME} cannot be read: {first}")
 
