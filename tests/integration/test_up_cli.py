@@ -8,7 +8,9 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from tests.faults.story import NAME, SPEED, Story, story, until
 
 from phoenix_orch.rollout.status import CommandKind, State
@@ -114,6 +116,24 @@ def test_no_user_saw_any_of_it(running: Story) -> None:
     """Last in the file: over all releases before, nothing failed but what the bad version failed."""
     failures = [failure for failure in running.users.failures_since(0.0) if failure.status != 500]
     assert not failures
+
+
+def test_metrics_tell_of_it(running: Story) -> None:
+    transport = httpx.HTTPTransport(uds=str(running.data / "phoenix.sock"))
+    with httpx.Client(transport=transport, base_url="http://phoenix") as http:
+        text = http.get("/metrics").text
+    found = {
+        (one.name, *sorted(one.labels.values())): one.value
+        for family in text_string_to_metric_families(text)
+        for one in family.samples
+    }
+    assert found["phoenix_releases_total", "promoted"] >= 1
+    assert found["phoenix_rollout_state", State.PROMOTED.value, NAME] == 1
+    assert found["phoenix_rollout_weight_seen_percent", NAME] == 0
+    assert found["phoenix_verdict_timestamp_seconds", NAME] > 0
+    components = ("orchestrator", "health-validator", "rollback-controller")
+    assert [found["phoenix_leader", component] for component in components] == [1, 1, 1]
+    assert found["memory_usage_bytes",] > 0
 
 
 def test_a_second_phoenix_is_refused(running: Story) -> None:

@@ -111,7 +111,7 @@ LEADER = Gauge(
 
 AUDIT_RECORDS = Counter(
     "phoenix_audit_records",
-    "Records of the audit log, by whether they were kept.",
+    "Records for the audit log, by whether an append kept them.",
     ["outcome"],
     registry=REGISTRY,
 )
@@ -143,6 +143,18 @@ def leading(component: str) -> Iterator[None]:
         yield
     finally:
         LEADER.labels(component).set(0)
+
+
+@contextlib.contextmanager
+def appending(records: int) -> Iterator[None]:
+    """Time one append to the audit log."""
+    begun, outcome = time.perf_counter(), "failed"
+    try:
+        yield
+        outcome = "kept"
+    finally:
+        AUDIT_RECORDS.labels(outcome).inc(records)
+        AUDIT_APPEND.observe(time.perf_counter() - begun)
 
 
 @contextlib.contextmanager
