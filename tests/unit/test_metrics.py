@@ -13,6 +13,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from phoenix_orch.health_validator.sources.exposition import process_page, split
 from phoenix_orch.observability import metrics, tracing
 from phoenix_orch.observability.listener import serve_metrics
 from phoenix_orch.observability.resources import ResourceCollector, operations, own_io_stat
@@ -197,3 +198,32 @@ async def test_a_process_without_an_api_serves_metrics_and_nothing_else() -> Non
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
+
+
+def test_a_canary_of_phoenix_can_be_judged_by_what_it_shows() -> None:
+    """Our own judge reads our own page, and leaves out whoever looks after the process."""
+
+    def read() -> dict[tuple[str, str], float]:
+        found: Counter[tuple[str, str]] = Counter()
+        for name, number in process_page(metrics.page()[0].decode(), "new", ()).series:
+            key = split(name)
+            found[key.kind, key.name] += number
+        return dict(found)
+
+    before = read()
+    for route, code, seconds in (
+        ("/api/v1/rollouts", 200, 0.15),
+        ("/api/v1/rollouts", 503, 0.3),
+        ("/livez", 200, 0.001),
+        ("/readyz", 503, 0.001),
+        ("/metrics", 200, 0.01),
+    ):
+        metrics.request_answered("GET", route, code, seconds)
+    after = read()
+
+    def more(kind: str, name: str = "") -> float:
+        return after[kind, name] - before.get((kind, name), 0)
+
+    assert (more("ok"), more("error")) == (1, 1)
+    assert (more("le", "0.1"), more("le", "0.2"), more("le", "inf")) == (0, 1, 2)
+    assert process_page(metrics.page()[0].decode(), "new", ()).started is not None
