@@ -69,6 +69,21 @@ class Layout:
         return self.root / "aborts"
 
     @property
+    def audit(self) -> Path:
+        """The audit log: see `security/audit_log.py`."""
+        return self.root / "audit"
+
+    @property
+    def followed(self) -> Path:
+        """Which events are in the audit log."""
+        return self.root / "followed.json"
+
+    @property
+    def access_log(self) -> Path:
+        """One line for each request to the API."""
+        return self.root / "logs" / "access.jsonl"
+
+    @property
     def mask_key(self) -> Path:
         """The key of the signs that stand for values which are not shown."""
         return self.root / "mask.key"

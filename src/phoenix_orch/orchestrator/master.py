@@ -15,9 +15,11 @@ import structlog
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.observability import metrics
 from phoenix_orch.orchestrator.applying import Applying
+from phoenix_orch.orchestrator.audited import AuditedOperations
 from phoenix_orch.orchestrator.components import Parts, component_states
 from phoenix_orch.orchestrator.evidence import ArmReader
 from phoenix_orch.orchestrator.flow import declared_rules, rules_of
+from phoenix_orch.orchestrator.followed_events import FollowedEvents
 from phoenix_orch.orchestrator.freeze_book import FileBook
 from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
@@ -29,6 +31,7 @@ from phoenix_orch.rollout.controller import RolloutController
 from phoenix_orch.rollout.gate import Rules, RulesGate
 from phoenix_orch.rollout.hands import GroupHands
 from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.workload.process import ProcessWorkload
 
 LOOK = 1.0
@@ -54,6 +57,7 @@ class Master:
         applying: Applying,
         serve_api: ServeApi,
         listening: Callable[[], None],
+        recorder: Recorder,
     ) -> None:
         """`listening` is called once the API can be asked."""
         self._parts = parts
@@ -81,7 +85,7 @@ class Master:
             notes=AbortNotes(parts.layout.aborts),
             gate=RulesGate(self._rules),
         )
-        self.operations = OrchestratorOperations(
+        self._operations = OrchestratorOperations(
             store=parts.store,
             router=parts.router,
             workload=workload,
@@ -94,6 +98,25 @@ class Master:
             faults=self.controller.faults,
             book=self.book,
         )
+        self.operations = AuditedOperations(
+            self._operations, recorder, standing=self._standing, applied=lambda: applying.config
+        )
+        self._acts = FollowedEvents(parts.store, recorder, parts.layout.followed, parts.clock.wall)
+
+    async def _standing(self, name: str) -> dict[str, Any] | None:
+        """Where a rollout stands, for the audit log."""
+        try:
+            rollout = await self._parts.store.get(name)
+        except PhoenixError:
+            return None
+        status = rollout.status
+        return {
+            "state": status.state.value,
+            "weight": status.weight,
+            "stable": status.stable,
+            "canary": status.canary,
+            "wanted": rollout.target,
+        }
 
     def _rules(self) -> Rules:
         """When releases may begin, as it was applied and said."""
@@ -120,6 +143,7 @@ class Master:
             group.create_task(self._follow_workload(), name="workload changes")
             group.create_task(self._follow_store(), name="store losses")
             group.create_task(self._tell_ready(), name="what serves")
+            group.create_task(self._acts.run(), name="acts in the audit log")
             serving = self._serve_api(self.operations, self._parts.layout.socket, self._listening)
             group.create_task(serving, name="api")
 
@@ -128,7 +152,7 @@ class Master:
         faults = Faults(structlog.get_logger("phoenix"))
         while True:
             try:
-                await self.operations.recover()
+                await self._operations.recover()
             except PhoenixError as error:
                 faults.tell("lost rollouts", error=error)
             else:

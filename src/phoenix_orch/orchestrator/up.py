@@ -32,16 +32,19 @@ from phoenix_orch.orchestrator.components import (
     run_rollback_controller,
 )
 from phoenix_orch.orchestrator.config import PhoenixFile, load
+from phoenix_orch.orchestrator.differing import differing
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.kept_files import keep_files
 from phoenix_orch.orchestrator.layout import Layout, only_one, open_clock, write_whole
 from phoenix_orch.orchestrator.master import Master, ServeApi
+from phoenix_orch.orchestrator.recording import open_recorder
 from phoenix_orch.runtime.children import adopting_orphans
 from phoenix_orch.runtime.held_lock import HeldLock, keep_held
 from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks
 from phoenix_orch.runtime.stuck_loop import stuck_loop_told
 from phoenix_orch.runtime.valkey_server import ValkeyServer
+from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.traffic import traefik_api
 from phoenix_orch.traffic.embedded import EmbeddedRouter
 from phoenix_orch.traffic.spec import RouterSpec
@@ -197,8 +200,13 @@ async def _up(
             await _expect_routes(layout, known)
             await machinery.traefik.ensure()
             async with open_parts(layout, started.clock, url, speed) as parts:
-                work = _work(parts, machinery, config, serve_api, started, others=others)
-                status = await until(stop, [work, keep_held(lock), *machinery.loops()])
+                recorder = await open_recorder(layout)
+                recorder.note("phoenix.start", "phoenix", after={"pid": os.getpid(), "speed": speed})
+                work = _work(parts, machinery, config, serve_api, started, recorder, others=others)
+                loops = [work, recorder.run(), keep_held(lock), *machinery.loops()]
+                status = await until(stop, loops)
+                recorder.note("phoenix.stop", "phoenix", after={"pid": os.getpid()})
+                await recorder.drain()
         except Exception:
             if not started.serving:
                 await machinery.stop(before)  # what ran before goes on, what this start began does not
@@ -230,6 +238,7 @@ async def _work(
     config: PhoenixFile | None,
     serve_api: ServeApi,
     started: Started,
+    recorder: Recorder,
     *,
     others: bool,
 ) -> None:
@@ -245,8 +254,8 @@ async def _work(
     )
     await applying.declare_known()
     if config is not None:
-        await applying.apply(config, actor="phoenix up", starting=True)
-    master = Master(parts, machinery.workload, applying, serve_api, started.listening)
+        await _apply_at_start(applying, config, recorder)
+    master = Master(parts, machinery.workload, applying, serve_api, started.listening, recorder)
     process = _write_process(parts.layout, parts.speed)
     kept = {
         parts.layout.process: lambda: process,
@@ -260,6 +269,14 @@ async def _work(
         if others:
             group.create_task(run_health_validator(parts), name="health-validator")
             group.create_task(run_rollback_controller(parts), name="rollback-controller")
+
+
+async def _apply_at_start(applying: Applying, config: PhoenixFile, recorder: Recorder) -> None:
+    """What can be recorded only later keeps nothing from being served."""
+    before, after = differing(applying.config, config)
+    changes = await applying.apply(config, actor="phoenix up", starting=True)
+    if changes or after:
+        recorder.note("config.apply", "config", before=before, after={**(after or {}), "changes": changes})
 
 
 async def until(stop: asyncio.Future[int], loops: list[Coroutine[Any, Any, None]]) -> int:

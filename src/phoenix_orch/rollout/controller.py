@@ -412,7 +412,8 @@ class RolloutController:
     ) -> Rollout:
         """Store what was decided. A conflict ends the pass: the decision was made on old knowledge."""
         drift = self._drift.events(rollout, state, self._clock.now())
-        events = (*decision.events, *drift)
+        stands = {"state": decision.status.state, "weight": decision.status.weight}
+        events = tuple(event.model_copy(update=stands) for event in (*decision.events, *drift))
         handled = [c for c in rollout.commands if c.id in decision.status.handled]
         recorded = rollout
         if decision.status != rollout.status or events or handled or decision.release is not None:

@@ -194,6 +194,10 @@ class Event(Model):
     revision: str = ""
     release: int = 0
     actor: str = "phoenix"
+    state: State | None = None
+    """Of the rollout, once it is so; None for what belongs to no decision."""
+    weight: int | None = None
+    """The weight that is asked for then."""
 
 
 class Revision(Model):

@@ -36,6 +36,16 @@ class Link:
 GENESIS = Link(0, "0" * 64)
 
 
+class Outcome(StrEnum):
+    ASKED = "asked"
+    """It is about to be done; another record tells what came of it. Where none does, the process died."""
+    DONE = "done"
+    REFUSED = "refused"
+    """Nothing was changed."""
+    FAILED = "failed"
+    """It was tried, and may have been done in part."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What happened. Whoever writes it has masked what is secret."""
@@ -53,7 +63,13 @@ class Entry:
     after: Any = None
     request_id: str = ""
     source: str = ""
-    """Where the request came from."""
+    """Where the request came from: an address, or `unix` for the socket of this machine."""
+    outcome: str = ""
+    """One of `Outcome`."""
+    asked: int | None = None
+    """Number of the record that told what was asked, where this one tells what came of it."""
+    event: str = ""
+    """The event that this was told by, `rollout:id`; no event is recorded twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +90,8 @@ class FaultKind(StrEnum):
     """The record does not follow the one before it: some were removed, added or put elsewhere."""
     CUT = "cut"
     """The chain ends before the record that was written last."""
+    REWRITTEN = "rewritten"
+    """Not the records of which somebody has noted the last one: the whole chain was made anew."""
     UNFINISHED = "unfinished"
     """The last line has no end: a record whose writer died, and which nobody was told of."""
 
@@ -99,6 +117,13 @@ class Walk:
     faults: list[Fault] = field(default_factory=list)
     line: int = 0
     """The last one of the file that is walked over."""
+    noted: Link | None = None
+    """A number and hash that somebody noted earlier."""
+    met: str = ""
+    """The hash that the record with the noted number has."""
+
+    def __post_init__(self) -> None:
+        self._meet()
 
     def over(self, lines: Iterable[bytes]) -> None:
         """The lines of one file, with their ends."""
@@ -125,6 +150,20 @@ class Walk:
             self._fault(FaultKind.MISPLACED, expected, f"record {seq} follows record {self.link.seq}")
         self.records += 1
         self.link = Link(seq, said)
+        self._meet()
+
+    def _meet(self) -> None:
+        if self.noted is not None and self.link.seq == self.noted.seq:
+            self.met = self.link.hash
+
+    def contains_noted(self) -> None:
+        """Say it where the noted record is not in it, or is another one."""
+        if self.noted is None or self.met == self.noted.hash:
+            return
+        detail = f"record {self.noted.seq} has another hash than was noted"
+        if not self.met:
+            detail = f"record {self.noted.seq}, which was noted, is not in it"
+        self._fault(FaultKind.REWRITTEN, self.noted.seq, detail)
 
     def ends_at(self, last: Link) -> None:
         """Say where it had to end at the least; records after that were written by somebody who died before
@@ -159,6 +198,9 @@ def _told(entry: Entry) -> Iterator[tuple[str, Any]]:
     yield "after", _bounded(entry.after)
     yield "requestId", entry.request_id
     yield "source", entry.source
+    yield "outcome", entry.outcome
+    yield "asked", entry.asked
+    yield "event", entry.event
 
 
 def _bounded(value: Any) -> Any:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from phoenix_orch.kernel.errors import Retryable, Terminal
+from phoenix_orch.kernel.errors import Invalid, Retryable, Terminal
 from phoenix_orch.runtime.files import make_private
 from phoenix_orch.security import audit_head
 from phoenix_orch.security.audit_chain import (
@@ -77,10 +77,11 @@ class AuditLog:
     # -- writing -----------------------------------------------------------------------------------
 
     def append(self, entries: Sequence[Entry]) -> list[Record]:
-        """On the disk when it returns, in this order and beside each other; all of them or none.
+        """On the disk when it returns, in this order and beside each other.
 
-        Raises Retryable where the disk does not take them, Terminal where the log is not one to be
-        continued: what was written last is no longer there.
+        Raises Retryable where the disk does not take them (then none of them is there, or, where the disk
+        failed at the very last write, all of them), Terminal where the log is not one to be continued: what
+        was written last is no longer there.
         """
         try:
             make_private(self._directory)
@@ -160,7 +161,7 @@ class AuditLog:
 
         `entry` says who asks, and is recorded with where the log begins then. The newest file stays.
         """
-        old = [file for file in self.files()[:-1] if _last(file).at < before]
+        old = self._older(before)
         if not old:
             return 0
         last = _last(old[-1])
@@ -170,37 +171,94 @@ class AuditLog:
         with self._alone():
             _write_whole(self._base, json.dumps(begins))
             for file in old:
-                file.unlink()
+                file.unlink(missing_ok=True)  # two may prune
             _sync_directory(self._directory)
         return last.seq - first + 1
 
+    def prunable(self, before: datetime) -> int:
+        """How many records `prune` would remove."""
+        old = self._older(before)
+        return _last(old[-1]).seq - int(old[0].stem) + 1 if old else 0
+
+    def _older(self, before: datetime) -> list[Path]:
+        """The files of which every record is older, but the newest one. Raises Terminal for one that cannot
+        be read."""
+        old: list[Path] = []
+        for file in self.files()[:-1]:
+            if _last(file).at >= before:
+                break
+            old.append(file)
+        return old
+
     # -- reading -----------------------------------------------------------------------------------
 
-    def newest(self, limit: int, wanted: Callable[[Record], bool] = lambda _: True) -> list[Record]:
-        """The newest `limit` records that are wanted, oldest first."""
+    def newest(
+        self,
+        limit: int,
+        wanted: Callable[[Record], bool] = lambda _: True,
+        *,
+        before: int | None = None,
+    ) -> list[Record]:
+        """The newest `limit` records that are wanted, of those with a number below `before`; oldest first."""
         found: list[Record] = []
         for file in reversed(self.files()):
-            for line in reversed(file.read_bytes().splitlines()):
-                with contextlib.suppress(ValueError, KeyError, TypeError):  # `verify` tells of it
-                    record = decoded(line)
-                    if wanted(record):
-                        found.append(record)
-                        if len(found) == limit:
-                            return found[::-1]
+            if before is not None and int(file.stem) >= before:
+                continue
+            for line in reversed(_lines(file)):
+                record = _readable(line)
+                if record is not None and (before is None or record.seq < before) and wanted(record):
+                    found.append(record)
+                    if len(found) == limit:
+                        return found[::-1]
         return found[::-1]
 
-    def verify(self) -> Verified:
-        """Walk over everything there is."""
-        files, base = self.files(), self._begins()
-        kept = [file for file in files if int(file.stem) > base.seq]
-        walk, places = Walk(base), list[Place]()
+    def after(self, seq: int) -> Iterator[Record]:
+        """All records with a higher number that can be read, oldest first; memory for one file at a time."""
+        files = self.files()
+        for file, following in zip(files, [*files[1:], None], strict=True):
+            if following is None or int(following.stem) > seq + 1:
+                for line in _lines(file):
+                    record = _readable(line)
+                    if record is not None and record.seq > seq:
+                        yield record
+
+    def last(self) -> Link:
+        """The end of what was appended and told. Raises Terminal where it cannot be read."""
+        head = self._head()
+        if head is None and self.files():
+            raise Terminal(
+                f"{self._directory / 'head'} cannot be read, and there are records",
+                remedy="`phoenix audit verify` tells how far they hold",
+            )
+        return head.link if head is not None else GENESIS
+
+    def verify(self, noted: Link | None = None) -> Verified:
+        """Walk over everything there is; others may append meanwhile.
+
+        `noted`: a number and hash that were noted elsewhere earlier, and have to be in it. Raises Invalid
+        where that was pruned.
+        """
+        head = self._head()  # before the records: what is appended from now on is more, and never less
+        base = self._begins()
+        if noted is not None and noted.seq < base.seq:
+            raise Invalid(
+                f"record {noted.seq} is older than the oldest one that is kept, {base.seq + 1}",
+                remedy="give a head that was noted later",
+            )
+        kept = [file for file in self.files() if int(file.stem) > base.seq]
+        walk, places = Walk(base, noted=noted), list[Place]()
         for file in kept:
             before = len(walk.faults)
-            with file.open("rb") as lines:
-                walk.over(lines)
+            try:
+                with file.open("rb") as lines:
+                    walk.over(lines)
+            except FileNotFoundError:
+                if self._begins() != base:  # pruned meanwhile
+                    return self.verify(noted)
+                raise
             places += [Place(file.name, fault) for fault in walk.faults[before:]]
         before = len(walk.faults)
-        head = self._head()
+        walk.contains_noted()
         if head is None and kept:
             walk.faults.append(Fault(FaultKind.CUT, 0, walk.link.seq + 1, "how far it went is not known"))
         elif head is not None:
@@ -267,8 +325,29 @@ def _as_before(descriptor: int, size: int) -> Iterator[None]:
         raise
 
 
+def _lines(file: Path) -> list[bytes]:
+    """Of a file that may have been pruned meanwhile. Only a line feed ends a line."""
+    try:
+        return file.read_bytes().removesuffix(b"\n").split(b"\n")
+    except FileNotFoundError:
+        return []
+
+
+def _readable(line: bytes) -> Record | None:
+    """None for what is no record: `verify` tells of it."""
+    try:
+        return decoded(line)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def _last(file: Path) -> Record:
-    return decoded(file.read_bytes().splitlines()[-1])
+    record = _readable(_lines(file)[-1])
+    if record is None:
+        raise Terminal(
+            f"the last record of {file} cannot be read", remedy="`phoenix audit verify` tells what is wrong"
+        )
+    return record
 
 
 def _write_whole(path: Path, text: str) -> None:

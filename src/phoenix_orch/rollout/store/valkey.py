@@ -205,6 +205,26 @@ class ValkeyStore:
     async def events(self, name: str, *, limit: int = 100) -> list[Event]:
         return await self._newest(Event.model_validate_json, self._key("events", name), limit)
 
+    async def events_after(self, name: str, event_id: str, limit: int) -> list[tuple[str, Event]]:
+        """The oldest `limit` events after that one, with the ids they have in this store; `0-0`: from the
+        first one on. All of them, too, where the log was made anew and has never come so far."""
+        key = self._key("events", name)
+        async with answered(self._client):
+            page: Any = await self._client.xrange(key, f"({event_id}", "+", count=limit)
+            if not page and event_id != "0-0":
+                newest: Any = await self._client.xrevrange(key, "+", "-", count=1)
+                if newest and _place(_text(newest[0][0])) < _place(event_id):
+                    page = await self._client.xrange(key, "-", "+", count=limit)
+        return [
+            (
+                _text(entry),
+                _read(
+                    Event.model_validate_json, next(iter(fields.values()), b""), f"{key} at {_text(entry)}"
+                ),
+            )
+            for entry, fields in page
+        ]
+
     async def append_events(self, name: str, events: Sequence[Event]) -> None:
         texts = [event.model_dump_json() for event in events]
         await self._append(self._changes, name, "events", EVENTS_KEPT, texts)
@@ -427,6 +447,11 @@ async def _heard(client: Redis, pubsub: Any, seconds: float) -> AsyncIterator[st
 def _source(name: str) -> str:
     scripts = importlib.resources.files(__package__) / "scripts"
     return "\n".join((scripts / f"{part}.lua").read_text("utf-8") for part in ("record", name))
+
+
+def _place(event_id: str) -> tuple[int, int]:
+    milliseconds, _, number = event_id.partition("-")
+    return int(milliseconds), int(number or 0)
 
 
 def _text(value: Any) -> str:
