@@ -215,12 +215,12 @@ class AuditLog:
     def after(self, seq: int) -> Iterator[Record]:
         """All records with a higher number that can be read, oldest first; memory for one file at a time."""
         files = self.files()
-        for file, following in zip(files, [*files[1:], None], strict=True):
-            if following is None or int(following.stem) > seq + 1:
-                for line in _lines(file):
-                    record = _readable(line)
-                    if record is not None and record.seq > seq:
-                        yield record
+        begun = [file for file in files if int(file.stem) <= seq + 1]
+        for file in files[max(0, len(begun) - 1) :]:
+            for line in _lines(file):
+                record = _readable(line)
+                if record is not None and record.seq > seq:
+                    yield record
 
     def last(self) -> Link:
         """The end of what was appended and told. Raises Terminal where it cannot be read."""
