@@ -1,4 +1,4 @@
-"""What Phoenix does is in the audit log by its events: none is lost and none is there twice, whatever dies."""
+"""What Phoenix does is in the audit log by its events: none is lost, none is there twice, whatever dies."""
 
 from __future__ import annotations
 
@@ -134,9 +134,9 @@ async def test_a_log_of_events_that_was_made_anew_is_followed(
     acts, disk = follower(store, tmp_path)
     await store.append_events("shop", [step(1, State.PROGRESSING, 1)])
     await acts.catch_up()
-    key = store._key("events", "shop")  # noqa: SLF001 - as a server whose clock was put back would have it
-    await store._client.delete(key)  # noqa: SLF001
-    await store._client.xadd(key, {"json": step(2, State.PROGRESSING, 2).model_dump_json()}, id="5-1")  # noqa: SLF001
+    key = store._key("events", "shop")
+    await store._client.delete(key)
+    await store._client.xadd(key, {"json": step(2, State.PROGRESSING, 2).model_dump_json()}, id="5-1")
     await acts.catch_up()
     await acts.catch_up()
     assert [one.reason for one in disk.newest(100)] == ["m1", "m2"]

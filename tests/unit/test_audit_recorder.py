@@ -116,7 +116,7 @@ async def test_an_urgent_act_does_not_wait_for_a_disk_that_hangs(disk: Disk) -> 
     async with asyncio.timeout(5):
         async with recorder.acting("rollout.abort", "rollout/shop", urgent=True):
             done = True
-        with pytest.raises(Retryable, match="within 0.05 s"):
+        with pytest.raises(Retryable, match="did not take a record"):
             await recorder.record("a.b", "c/d")
     assert done
     disk.open.set()

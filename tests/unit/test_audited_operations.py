@@ -12,8 +12,8 @@ from tests.unit.applying_setting import SECRET, config
 
 from phoenix_orch.kernel.errors import BadState, PhoenixError, Retryable
 from phoenix_orch.orchestrator.audited import AuditedOperations
-from phoenix_orch.orchestrator.differing import differing
 from phoenix_orch.orchestrator.audited_flow import AuditedFlow
+from phoenix_orch.orchestrator.differing import differing
 from phoenix_orch.orchestrator.flow import Flow
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import Change, ChangeKind

@@ -1,4 +1,4 @@
-"""The operations port with a record of everything that changes something: who asked what, and what came of it.
+"""The operations port with a record of whatever changes something: who asked what, and what came of it.
 
 What is asked is in the audit log before it is done, and its outcome before success is told. What takes a
 release back or holds it waits for no record (rule R2). A dry run changes nothing and leaves none.

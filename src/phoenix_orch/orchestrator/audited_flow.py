@@ -68,7 +68,5 @@ class AuditedFlow(Flow):
             return await super().override_waiting(name, reason=reason, actor=actor, dry_run=True)
         asked = self._recorder.acting("freeze.override", f"rollout/{name}", actor=actor, reason=reason)
         async with asked as act:
-            act.after = view = await super().override_waiting(
-                name, reason=reason, actor=actor, dry_run=False
-            )
+            act.after = view = await super().override_waiting(name, reason=reason, actor=actor, dry_run=False)
         return view

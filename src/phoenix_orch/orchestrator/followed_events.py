@@ -121,4 +121,3 @@ class FollowedEvents:
     def _keep(self, seq: int, after: dict[str, str]) -> None:
         with contextlib.suppress(OSError):  # the records say it, too
             write_whole(self._kept, json.dumps({"seq": seq, "events": after}))
-

@@ -57,6 +57,7 @@ class Master:
         applying: Applying,
         serve_api: ServeApi,
         listening: Callable[[], None],
+        *,
         recorder: Recorder,
     ) -> None:
         """`listening` is called once the API can be asked."""

@@ -202,7 +202,7 @@ async def _up(
             async with open_parts(layout, started.clock, url, speed) as parts:
                 recorder = await open_recorder(layout)
                 recorder.note("phoenix.start", "phoenix", after={"pid": os.getpid(), "speed": speed})
-                work = _work(parts, machinery, config, serve_api, started, recorder, others=others)
+                work = _work(parts, machinery, config, serve_api, started, recorder=recorder, others=others)
                 loops = [work, recorder.run(), keep_held(lock), *machinery.loops()]
                 status = await until(stop, loops)
                 recorder.note("phoenix.stop", "phoenix", after={"pid": os.getpid()})
@@ -238,8 +238,8 @@ async def _work(
     config: PhoenixFile | None,
     serve_api: ServeApi,
     started: Started,
-    recorder: Recorder,
     *,
+    recorder: Recorder,
     others: bool,
 ) -> None:
     """Learn what is wanted, then run the loops that bring it about."""
@@ -255,7 +255,7 @@ async def _work(
     await applying.declare_known()
     if config is not None:
         await _apply_at_start(applying, config, recorder)
-    master = Master(parts, machinery.workload, applying, serve_api, started.listening, recorder)
+    master = Master(parts, machinery.workload, applying, serve_api, started.listening, recorder=recorder)
     process = _write_process(parts.layout, parts.speed)
     kept = {
         parts.layout.process: lambda: process,

@@ -77,8 +77,8 @@ class Recorder:
         appended: Callable[[], None] = lambda: None,
         patience: float = PATIENCE,
     ) -> None:
-        """`origin`: who acts in the task that calls. `now`: on a clock on the wall. `appended` is called after
-        each append."""
+        """`origin`: who acts in the task that calls. `now`: on a clock on the wall. `appended` is called
+        after each append. `patience`: seconds that an act waits for its record."""
         self._patience = patience
         self.log = log
         self._masker = masker or Masker()
@@ -172,9 +172,7 @@ class Recorder:
         last = self._keep(self._ended(asked, act, first, Outcome.DONE, ""))
         await self._settle(action, target, last, strict=not urgent)
 
-    def _ended(
-        self, asked: Entry, act: Act, first: _Waiting | None, outcome: Outcome, reason: str
-    ) -> Entry:
+    def _ended(self, asked: Entry, act: Act, first: _Waiting | None, outcome: Outcome, reason: str) -> Entry:
         if first is not None and first.record is not None:
             act.seq = first.record.seq
         return replace(
@@ -203,9 +201,7 @@ class Recorder:
 
     # -- plumbing ----------------------------------------------------------------------------------
 
-    async def append(
-        self, entries: Sequence[Entry], *, however_long: bool = False
-    ) -> list[Record]:
+    async def append(self, entries: Sequence[Entry], *, however_long: bool = False) -> list[Record]:
         """Entries that are `made` already: on the disk when it returns.
 
         `however_long`: wait for the disk's answer. Raises Retryable, Terminal. A disk that did not answer in
@@ -245,7 +241,9 @@ class Recorder:
         entries = [one.entry for one in batch]
         if lost := self._lost:
             message = f"{lost} records were lost while the audit log could not be written"
-            entries.append(Entry(at=self._now(), actor=ITSELF, action="audit.lost", target="audit", reason=message))
+            entries.append(
+                Entry(at=self._now(), actor=ITSELF, action="audit.lost", target="audit", reason=message)
+            )
         try:
             records = await asyncio.to_thread(self.log.append, entries)
         except PhoenixError as error:
