@@ -6,8 +6,8 @@ release back or holds it waits for no record (rule R2). A dry run changes nothin
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 
 from phoenix_orch.health_validator.observation import Observation
@@ -203,6 +203,9 @@ class AuditedOperations:
 
     async def logs(self, name: str, *, instance: str | None, lines: int, after: dict[str, int]) -> LogPage:
         return await self._operations.logs(name, instance=instance, lines=lines, after=after)
+
+    def changes(self, *, timeout: timedelta) -> AsyncGenerator[str]:
+        return self._operations.changes(timeout=timeout)
 
 
 def _rollout(name: str) -> str:
