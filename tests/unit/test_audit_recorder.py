@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from phoenix_orch.kernel.errors import BadState, Retryable
+from phoenix_orch.observability import metrics
 from phoenix_orch.security.audit_chain import Entry, Outcome, Record
 from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.security.recorder import MOST_KEPT, Origin, Recorder
@@ -188,3 +189,20 @@ async def test_no_secret_is_in_a_record(disk: Disk, recorder: Recorder, given: d
     await recorder.record("a.b", "c/d", **given)
     (file,) = disk.files()
     assert SECRET not in file.read_text("utf-8")
+
+
+async def test_records_are_counted_by_whether_they_were_kept(disk: Disk, recorder: Recorder) -> None:
+    def counted() -> tuple[float, float]:
+        found = (
+            metrics.REGISTRY.get_sample_value("phoenix_audit_records_total", {"outcome": outcome})
+            for outcome in ("kept", "failed")
+        )
+        kept, failed = (value or 0.0 for value in found)
+        return kept, failed
+
+    kept, failed = counted()
+    await recorder.record("token.create", "token/ci")
+    disk.full = True
+    with pytest.raises(Retryable):
+        await recorder.record("token.create", "token/ci")
+    assert counted() == (kept + 1, failed + 1)

@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from phoenix_orch.kernel.errors import Invalid, Latched, PhoenixError, Retryable
 from phoenix_orch.kernel.masking import MASK, Masker, looks_secret, masked_assignments, told
+from phoenix_orch.observability import metrics
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.runtime.joined import Joined
 from phoenix_orch.security.audit_chain import Entry, Outcome, Record
@@ -245,7 +246,8 @@ class Recorder:
                 Entry(at=self._now(), actor=ITSELF, action="audit.lost", target="audit", reason=message)
             )
         try:
-            records = await asyncio.to_thread(self.log.append, entries)
+            with metrics.appending(len(entries)):
+                records = await asyncio.to_thread(self.log.append, entries)
         except PhoenixError as error:
             for one in batch:
                 one.error = error
