@@ -25,12 +25,15 @@ from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.kernel.errors import (
     BadState,
     Conflict,
+    Forbidden,
     Invalid,
     Latched,
     NotFound,
     PhoenixError,
     Retryable,
     Terminal,
+    TooMany,
+    Unauthenticated,
     Unavailable,
 )
 from phoenix_orch.orchestrator.config import PhoenixFile
@@ -161,6 +164,9 @@ def test_errors_come_back_as_they_were_raised(client, operations):
         (Invalid, 422),
         (NotFound, 404),
         (BadState, 409),
+        (Unauthenticated, 401),
+        (Forbidden, 403),
+        (TooMany, 429),
         (Conflict, 409),
         (Latched, 409),
         (Retryable, 503),
@@ -184,6 +190,7 @@ def test_every_kind_of_error_has_a_status_and_comes_back(raw, operations, monkey
         "code": kind.code,
         "detail": "what",
         "remedy": "do this",
+        "requestId": answer.headers["x-request-id"],
     }
     with pytest.raises(kind) as caught:
         raise_problem(answer.status_code, answer.content)

@@ -20,6 +20,7 @@ from phoenix_orch.orchestrator.layout import Layout, mask_key
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import CommandKind, Event, Revision
+from phoenix_orch.security.rights import Grant, Kind, Principal, Role
 
 CANARY = "s3cr3tCanary"
 LIMIT = 1024 * 1024
@@ -143,9 +144,14 @@ def test_errors_are_masked_and_plain(raw):
     assert answer["detail"] == "http://<masked>@h/ is bad"
 
 
+async def admin(_):
+    return Principal("me", Kind.USER, (Grant(Role.ADMIN),))
+
+
 def test_a_sign_tells_where_values_differ():
     async def revisions(key):
-        transport = httpx.ASGITransport(create_app(Secretive(), Masker(key)))
+        app = create_app(Secretive(), Masker(key), authenticators=(admin,))
+        transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://phoenix/api/v1/") as http:
             found = (await http.get("rollouts/web/revisions")).json()
             return [one["template"]["env"] for one in found]
@@ -339,7 +345,7 @@ def test_no_body_is_an_error_of_phoenix(raw, operations, body):
 @pytest.mark.parametrize("name", ["%ff", "%00", "%ed%a0%80", "a%0ab", "%1b%5b31m", "%e2%80%ae"])
 def test_no_address_is_an_error_of_phoenix(raw, name):
     for path in (f"rollouts/{name}", f"services/{name}", f"services/web/logs?instance={name}", f"{name}"):
-        answer = raw.get(path)
+        answer = raw.get(f"http://phoenix{path}")
         assert answer.status_code in (404, 422), answer.text
         assert not {"\x1b", "\u202e"} & set(answer.json()["detail"])
 

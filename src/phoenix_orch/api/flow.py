@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 
-from phoenix_orch.api.peer import actor
+from phoenix_orch.api.doors import READ, Approver, Operator
 from phoenix_orch.api.requests import EndFreezeRequest, FreezeRequest, OverrideRequest
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import parse_duration
@@ -15,20 +15,19 @@ from phoenix_orch.orchestrator.flow_views import FreezeView, GroupView, Override
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.rollout.dora import DoraReport
 
-Actor = Annotated[str, Depends(actor)]
 Since = Annotated[str, Query(max_length=60, description="How far back: 7d, 30d, 90d.")]
 
 
 def routes(operations: Operations) -> APIRouter:
     router = APIRouter(tags=["flow"])
 
-    @router.get("/freezes")
+    @router.get("/freezes", dependencies=[READ])
     async def list_freezes() -> list[FreezeView]:
         """Freezes that are in force or to come."""
         return await operations.flow.freezes()
 
     @router.post("/freezes", status_code=201)
-    async def start_freeze(body: FreezeRequest, who: Actor) -> FreezeView:
+    async def start_freeze(body: FreezeRequest, who: Operator) -> FreezeView:
         """Begin a freeze now: no release that it is about begins before its end."""
         return await operations.flow.start_freeze(
             body.name,
@@ -37,28 +36,30 @@ def routes(operations: Operations) -> APIRouter:
             rollouts=body.rollouts,
             reason=body.reason,
             under_way=body.releases_under_way,
-            actor=who,
+            actor=who.name,
             dry_run=body.dry_run,
         )
 
     @router.post("/freezes/{name}/end")
-    async def end_freeze(name: str, body: EndFreezeRequest, who: Actor) -> FreezeView:
+    async def end_freeze(name: str, body: EndFreezeRequest, who: Approver) -> FreezeView:
         """End a freeze that a person began."""
-        return await operations.flow.end_freeze(name, reason=body.reason, actor=who, dry_run=body.dry_run)
-
-    @router.post("/rollouts/{name}/freeze-override")
-    async def override_freeze(name: str, body: OverrideRequest, who: Actor) -> OverrideView:
-        """Let the release that waits begin in spite of every freeze."""
-        return await operations.flow.override_waiting(
-            name, reason=body.reason, actor=who, dry_run=body.dry_run
+        return await operations.flow.end_freeze(
+            name, reason=body.reason, actor=who.name, dry_run=body.dry_run
         )
 
-    @router.get("/groups")
+    @router.post("/rollouts/{name}/freeze-override")
+    async def override_freeze(name: str, body: OverrideRequest, who: Approver) -> OverrideView:
+        """Let the release that waits begin in spite of every freeze."""
+        return await operations.flow.override_waiting(
+            name, reason=body.reason, actor=who.name, dry_run=body.dry_run
+        )
+
+    @router.get("/groups", dependencies=[READ])
     async def list_groups() -> list[GroupView]:
         """Groups of rollouts, and where their members stand."""
         return await operations.flow.groups()
 
-    @router.get("/reports/dora")
+    @router.get("/reports/dora", dependencies=[READ])
     async def get_dora(since: Since = "30d", rollout: str | None = None) -> DoraReport:
         """Deployment frequency, lead time, change failure rate and time to restore."""
         return await operations.flow.dora(_window(since), rollout)

@@ -11,6 +11,7 @@ from fastapi.responses import Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from phoenix_orch.api.doors import READ
 from phoenix_orch.observability import metrics, tracing
 from phoenix_orch.observability.traceparent import HEADER
 
@@ -24,7 +25,12 @@ EVENTS = "text/event-stream"
 def routes() -> APIRouter:
     router = APIRouter(tags=["phoenix"])
 
-    @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    @router.get(
+        "/metrics",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+        dependencies=[READ],
+    )
     async def get_metrics(request: Request) -> Response:
         """Metrics for Prometheus; OpenMetrics with exemplars for whoever accepts it."""
         accept = request.headers.get("accept", "")

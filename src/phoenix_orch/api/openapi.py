@@ -26,6 +26,7 @@ PROBLEM: dict[str, Any] = {
         "code": {"type": "string", "description": "For programs; stable."},
         "detail": {"type": "string", "description": "What was found."},
         "remedy": {"type": "string", "description": "What to do."},
+        "requestId": {"type": "string", "description": "As in `X-Request-ID` and in the log."},
         "errors": {
             "type": "array",
             "description": "What is not valid about a request, place by place.",
@@ -43,6 +44,7 @@ PROBLEM: dict[str, Any] = {
         "code": "not_found",
         "detail": "there is no rollout 'wbe'; did you mean 'web'?",
         "remedy": "rollouts: api, web",
+        "requestId": "9f2b61c07d3a4e85",
     },
 }
 ANSWERS = {

@@ -11,9 +11,9 @@ from fastapi import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from phoenix_orch.runtime.users import name_of
+from phoenix_orch.security.rights import Grant, Kind, Principal, Role
 
 _UCRED = struct.Struct("3i")
-UNKNOWN = "unknown"
 
 
 class PeerProtocol(H11Protocol):
@@ -32,9 +32,10 @@ def peer_uid(connection: Any) -> int | None:
     return int(uid)
 
 
-def actor(request: Request) -> str:
-    """Name of the user who asks, or `uid <n>` for one without a name."""
+async def by_peer(request: Request) -> Principal | None:
+    """The user at the other end of the unix socket, who owns it or is root: an admin.
+
+    Only they can open it (mode 0600). None on anything but a unix socket.
+    """
     uid = getattr(request.state, "peer_uid", None)
-    if uid is None:
-        return UNKNOWN
-    return name_of(uid)
+    return None if uid is None else Principal(name_of(uid), Kind.USER, (Grant(Role.ADMIN),))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
+from phoenix_orch.api.doors import OPEN
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.rollout.spec import Model
@@ -22,7 +23,7 @@ class Probe(Model):
 
 
 def routes(operations: Operations) -> APIRouter:
-    router = APIRouter(prefix="/healthz", tags=["phoenix"])
+    router = APIRouter(prefix="/healthz", tags=["phoenix"], dependencies=[OPEN])
     started = False
 
     async def missing() -> tuple[str, ...]:

@@ -6,6 +6,7 @@ The client turns the document into the same error again.
 
 from __future__ import annotations
 
+import math
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,16 +19,20 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from phoenix_orch.api.request_ids import request_id
 from phoenix_orch.kernel.config import field_path
 from phoenix_orch.kernel.errors import (
     BadState,
     Conflict,
+    Forbidden,
     Invalid,
     Latched,
     NotFound,
     PhoenixError,
     Retryable,
     Terminal,
+    TooMany,
+    Unauthenticated,
 )
 from phoenix_orch.kernel.masking import told
 from phoenix_orch.kernel.model_shape import explain
@@ -38,9 +43,12 @@ CONTENT_TYPE = "application/problem+json"
 _KINDS: tuple[tuple[type[PhoenixError], int, str], ...] = (
     (NotFound, 404, "No such name"),
     (BadState, 409, "Not possible in this state"),
+    (Unauthenticated, 401, "Nobody is known"),
+    (Forbidden, 403, "No right"),
     (Invalid, 422, "Not valid"),
     (Conflict, 409, "Changed by somebody else in between"),
     (Latched, 409, "Rolled back and latched"),
+    (TooMany, 429, "Too many requests"),
     (Retryable, 503, "Not available just now"),
     (Terminal, 500, "Cannot work"),
     (PhoenixError, 500, "Error"),
@@ -69,6 +77,7 @@ def document(
         "code": code,
         "detail": told(detail),
         "remedy": told(remedy),
+        "requestId": request_id(),
     }
     if errors:
         body["errors"] = [{name: told(text) for name, text in fault.items()} for fault in errors]
@@ -87,8 +96,19 @@ async def _phoenix_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PhoenixError)
     for kind, status, title in _KINDS:
         if isinstance(error, kind):
-            return document(status, error.code, title, error.message, error.remedy)
+            answer = document(status, error.code, title, error.message, error.remedy)
+            answer.headers.update(_headers(error))
+            return answer
     raise AssertionError(error)
+
+
+def _headers(error: PhoenixError) -> dict[str, str]:
+    """What programs that know HTTP alone look at."""
+    if isinstance(error, Unauthenticated):
+        return {"WWW-Authenticate": 'Bearer realm="phoenix"'}
+    if isinstance(error, TooMany):
+        return {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    return {}
 
 
 async def _request_error(_: Request, error: Exception) -> JSONResponse:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,16 @@ from typing import Any
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 
 from phoenix_orch.api import flow, measured, probes, problems, rollouts, services, streams
 from phoenix_orch.api.answers import masked_by
+from phoenix_orch.api.doors import READ, Authenticator
 from phoenix_orch.api.limits import BodyLimit
 from phoenix_orch.api.live import Live
 from phoenix_orch.api.openapi import describing, operation_id
-from phoenix_orch.api.peer import PeerProtocol
+from phoenix_orch.api.peer import PeerProtocol, by_peer
+from phoenix_orch.api.request_ids import RequestIds
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.masking import Masker
 from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout, mask_key
@@ -36,12 +39,20 @@ LOOK = 1.0
 _log = structlog.get_logger("phoenix")
 
 
-def create_app(operations: Operations, masker: Masker | None = None) -> FastAPI:
-    """The API over `operations`. `masker` masks what leaves; left out: one without a key."""
+def create_app(
+    operations: Operations,
+    masker: Masker | None = None,
+    *,
+    authenticators: Sequence[Authenticator] = (by_peer,),
+) -> FastAPI:
+    """The API over `operations`. `masker` masks what leaves; left out: one without a key.
+
+    `authenticators`: the ways to become known, asked in this order.
+    """
     app = FastAPI(
         title="Phoenix Orchestrator",
         version=version("phoenix-orchestrator"),
-        openapi_url=f"{PREFIX}/openapi.json",
+        openapi_url=None,  # a route of ours, with a door
         docs_url=None,  # both load scripts from elsewhere
         redoc_url=None,
         default_response_class=masked_by(masker := masker or Masker()),
@@ -50,16 +61,22 @@ def create_app(operations: Operations, masker: Masker | None = None) -> FastAPI:
     )
     app.openapi = describing(app)  # type: ignore[method-assign]
     app.state.live = live = Live(operations, masker.data)
+    app.state.authenticators = tuple(authenticators)
     app.add_middleware(BodyLimit)
     problems.install(app)
     app.add_middleware(measured.Measured, prefix=PREFIX)
+    app.add_middleware(RequestIds)  # the outermost: whatever is answered or logged below has the id
 
-    @app.get(f"{PREFIX}/version", tags=["phoenix"])
+    @app.get(f"{PREFIX}/openapi.json", include_in_schema=False, dependencies=[READ])
+    async def get_openapi() -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+    @app.get(f"{PREFIX}/version", tags=["phoenix"], dependencies=[READ])
     async def get_version() -> dict[str, str]:
         """Version of the running Phoenix and of this API."""
         return {"version": app.version, "api": "v1"}
 
-    @app.get(f"{PREFIX}/health", tags=["phoenix"])
+    @app.get(f"{PREFIX}/health", tags=["phoenix"], dependencies=[READ])
     async def get_health() -> dict[str, Any]:
         """Process, data directory, speed, and each component with its state."""
         return await operations.info()

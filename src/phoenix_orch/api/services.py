@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 
-from phoenix_orch.api.peer import actor
+from phoenix_orch.api.doors import READ, Operator
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import LogPage, ServiceView
@@ -16,17 +16,18 @@ from phoenix_orch.orchestrator.views import LogPage, ServiceView
 def routes(operations: Operations) -> APIRouter:
     router = APIRouter(tags=["services"])
 
-    @router.get("/services")
+    @router.get("/services", dependencies=[READ])
     async def list_services() -> list[ServiceView]:
         """All services with what runs of them."""
         return await operations.services()
 
-    @router.get("/services/{name}")
+    @router.get("/services/{name}", dependencies=[READ])
     async def get_service(name: str) -> ServiceView:
         """One service."""
         return await operations.service(name)
 
-    @router.get("/services/{name}/logs", response_class=JSONResponse)  # what a service says is its own
+    # What a service says is its own.
+    @router.get("/services/{name}/logs", response_class=JSONResponse, dependencies=[READ])
     async def read_logs(
         name: str,
         instance: str | None = None,
@@ -39,11 +40,11 @@ def routes(operations: Operations) -> APIRouter:
     @router.post("/services/{name}/restart", status_code=202)
     async def restart_service(
         name: str,
-        who: Annotated[str, Depends(actor)],
+        who: Operator,
         dry_run: Annotated[bool, Query(alias="dryRun")] = False,
     ) -> ServiceView:
         """Replace the instances one after another, each ready before the next one leaves."""
-        await operations.restart(name, actor=who, dry_run=dry_run)
+        await operations.restart(name, actor=who.name, dry_run=dry_run)
         return await operations.service(name)
 
     return router

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
 from starlette.types import Send
 
+from phoenix_orch.api.doors import READ
 from phoenix_orch.api.live import Live
 
 LastId = Annotated[
@@ -33,7 +34,7 @@ class Stream(StreamingResponse):
 
 
 def routes(live: Live) -> APIRouter:
-    router = APIRouter(tags=["streams"])
+    router = APIRouter(tags=["streams"], dependencies=[READ])
 
     @router.get("/stream", response_class=Stream, status_code=200)
     async def stream_overview(last_event_id: LastId = "") -> Stream:

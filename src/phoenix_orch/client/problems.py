@@ -8,12 +8,15 @@ from typing import Any, NoReturn
 from phoenix_orch.kernel.errors import (
     BadState,
     Conflict,
+    Forbidden,
     Invalid,
     Latched,
     NotFound,
     PhoenixError,
     Retryable,
     Terminal,
+    TooMany,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -25,6 +28,9 @@ _BY_CODE: dict[str, type[PhoenixError]] = {
         NotFound,
         BadState,
         Conflict,
+        Unauthenticated,
+        Forbidden,
+        TooMany,
         Latched,
         Retryable,
         Unavailable,

@@ -3,11 +3,14 @@
     PhoenixError
     ├── Invalid        bad input from a person: file, flag, name          exit 2
     │   ├── NotFound   a name that does not exist                         exit 2
-    │   └── BadState   a right command at the wrong moment                exit 2
+    │   ├── BadState   a right command at the wrong moment                exit 2
+    │   ├── Unauthenticated  nobody knows who asks                        exit 2
+    │   └── Forbidden  who asks has not the right                         exit 2
     ├── Conflict       somebody else wrote first; read again and decide again
     ├── Latched        the revision was rolled back and only a person may retry it
     ├── Retryable      the other side is away for now; the same call may succeed later
-    │   └── Unavailable  Phoenix itself cannot be reached                 exit 3
+    │   ├── Unavailable  Phoenix itself cannot be reached                 exit 3
+    │   └── TooMany    asked more often than is allowed
     └── Terminal       it will not work however often it is tried         exit 1
 
 Every error carries a stable `code` for programs, a `message` for people and a `remedy`: the next
@@ -47,6 +50,14 @@ class BadState(Invalid):
     code = "bad_state"
 
 
+class Unauthenticated(Invalid):
+    code = "unauthenticated"
+
+
+class Forbidden(Invalid):
+    code = "forbidden"
+
+
 class Conflict(PhoenixError):
     code = "conflict"
 
@@ -63,6 +74,15 @@ class Retryable(PhoenixError):
 class Unavailable(Retryable):
     code = "unavailable"
     exit_code = 3
+
+
+class TooMany(Retryable):
+    code = "too_many_requests"
+
+    def __init__(self, message: str, *, remedy: str = "", retry_after: float = 1.0) -> None:
+        """`retry_after`: seconds until the same call may succeed."""
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
 
 
 class Terminal(PhoenixError):
