@@ -9,6 +9,7 @@ import stat
 import httpx
 import pytest
 from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, serving, text_of
+from tests.integration.known import admin
 
 from phoenix_orch.api.server import create_app
 from phoenix_orch.client import Client
@@ -20,7 +21,6 @@ from phoenix_orch.orchestrator.layout import Layout, mask_key
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import CommandKind, Event, Revision
-from phoenix_orch.security.rights import Grant, Kind, Principal, Role
 
 CANARY = "s3cr3tCanary"
 LIMIT = 1024 * 1024
@@ -142,10 +142,6 @@ def test_errors_are_masked_and_plain(raw):
     answer = raw.post("rollouts/web/undo", json={}).json()
     assert CANARY not in json.dumps(answer)
     assert answer["detail"] == "http://<masked>@h/ is bad"
-
-
-async def admin(_):
-    return Principal("me", Kind.USER, (Grant(Role.ADMIN),))
 
 
 def test_a_sign_tells_where_values_differ():

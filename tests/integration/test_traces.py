@@ -13,6 +13,7 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 from tests.integration.fake_phoenix import FakeOperations
+from tests.integration.known import admin
 from tests.integration.otlp_receiver import Receiver, receiving
 
 from phoenix_orch.api.server import create_app
@@ -33,7 +34,7 @@ def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
 
 
 def api() -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(create_app(FakeOperations()))
+    transport = httpx.ASGITransport(create_app(FakeOperations(), authenticators=(admin,)))
     return httpx.AsyncClient(transport=transport, base_url="http://phoenix/api/v1")
 
 
