@@ -20,7 +20,7 @@ from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.tasks.record import ENDED, LogKind, State, TaskRecord
 from phoenix_orch.tasks.schedule import Schedule, Timing
 from phoenix_orch.tasks.service import TaskService
-from phoenix_orch.tasks.store import Taken, TaskStore
+from phoenix_orch.tasks.store import Gone, Taken, TaskStore
 from phoenix_orch.tasks.worker import TaskWorker, WorkerSettings
 
 PATIENCE = 30.0
@@ -294,6 +294,17 @@ async def test_an_earlier_claim_is_not_heard(setting: Setting) -> None:
     assert await setting.store.beat({task: slept.record.fence}) == {task: "lost"}
     assert await setting.store.tell(woke.record, lines=["hello"])
     assert woke.record.deaths == 1
+
+
+async def test_a_task_whose_workers_die_too_often_is_dead(setting: Setting) -> None:
+    task = await setting.run("deadly", path="")
+    for _ in range(3):
+        assert isinstance(await setting.store.claim(task, "dies", timedelta(0)), Taken)
+    assert isinstance(await setting.store.claim(task, "refused", timedelta(0)), Gone)
+    found = await setting.tasks.show(task)
+    assert (found.state, found.error) == (State.DEAD, "its worker died 3 times while it ran")
+    revived = await setting.tasks.retry(task, actor="ann")
+    assert (revived.state, revived.deaths, revived.error) == (State.QUEUED, 0, "")
 
 
 async def test_tasks_are_listed_by_state_kind_and_page(setting: Setting) -> None:

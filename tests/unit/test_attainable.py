@@ -59,6 +59,7 @@ class World:
             wake=lambda: None,
             info=info,
             book=FileBook(tmp_path / "freezes.json"),
+            tasks=None,
         )
 
     async def at_rest(self, failing: float) -> None:

@@ -35,6 +35,7 @@ class World(Place):
             wake=self._wake,
             info=None,  # type: ignore[arg-type]
             book=FileBook(directory / "freezes.json"),
+            tasks=None,
         )
 
     def _wake(self) -> None:

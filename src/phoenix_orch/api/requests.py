@@ -18,6 +18,8 @@ from phoenix_orch.orchestrator.limits import LONGEST_REASON
 from phoenix_orch.rollout.freezes import Pattern, UnderWay
 from phoenix_orch.rollout.spec import MOST, Model, Name
 from phoenix_orch.rollout.status import CommandKind
+from phoenix_orch.tasks.port import RunRequest
+from phoenix_orch.tasks.spec import Key, Kind, Target
 
 NO_TEXT = "this is no text: there is half of a character in it"
 Reason = Annotated[str, Field(max_length=LONGEST_REASON), AfterValidator(told)]
@@ -121,3 +123,20 @@ class ApplyRequest(_Unmasked):
 
     def _masks(self) -> Iterator[Loc]:
         return (("config", *loc) for loc in masks_of(self.config))
+
+
+class TaskRequest(_Request):
+    """A task that somebody wants."""
+
+    kind: Kind
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    target: Target = ""
+    key: Key | None = None
+    """Of all tasks with one key at most one is active; left out: as the kind says."""
+    after: AwareDatetime | None = None
+    """Not before this moment; left out: at once."""
+    reason: Reason = ""
+    dry_run: bool = False
+
+    def run_request(self) -> RunRequest:
+        return RunRequest.model_validate(self.model_dump(exclude={"dry_run"}))

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
-from phoenix_orch.api import flow, measured, probes, problems, rollouts, services, streams
+from phoenix_orch.api import flow, measured, probes, problems, rollouts, services, streams, tasks
 from phoenix_orch.api.answers import masked_by
 from phoenix_orch.api.doors import READ, Authenticator
 from phoenix_orch.api.limits import BodyLimit
@@ -86,6 +86,7 @@ def create_app(
     app.include_router(rollouts.routes(operations), prefix=PREFIX)
     app.include_router(flow.routes(operations), prefix=PREFIX)
     app.include_router(services.routes(operations), prefix=PREFIX)
+    app.include_router(tasks.routes(operations), prefix=PREFIX)
     app.include_router(streams.routes(live), prefix=PREFIX)
     return app
 

@@ -47,6 +47,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
         "rollout": Branch("rollout", "app", "Start, steer, take back and explain releases."),
         "freeze": Branch("freeze", "app", "Begin, end and list times in which no release begins."),
         "service": Branch("service", "app", "List services, read their logs, restart them."),
+        "task": Branch("task", "app", "Run, watch, cancel and schedule durable tasks."),
     },
     "Look": {
         "get": Branch("get", "app", "List rollouts, services, revisions, events or groups."),

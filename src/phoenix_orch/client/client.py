@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 from pydantic import TypeAdapter, ValidationError
 
 from phoenix_orch.client.problems import raise_problem
+from phoenix_orch.client.task_calls import TaskCalls
 from phoenix_orch.client.transport import Answer, NobodyListens, NotAllowed, ask
 from phoenix_orch.health_validator.observation import Observation, Verdict
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable, Terminal, Unavailable
@@ -35,7 +36,7 @@ TIMEOUT = 10.0
 """Seconds for one answer."""
 
 
-class Client:
+class Client(TaskCalls):
     """Talks to the Phoenix that runs on `data_dir`. Close it, or use it in `with`.
 
     Every method raises Unavailable when nobody serves there, Retryable when the answer does not come

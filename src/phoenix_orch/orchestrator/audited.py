@@ -12,6 +12,7 @@ from typing import Any
 
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.orchestrator.audited_flow import AuditedFlow
+from phoenix_orch.orchestrator.audited_tasks import AuditedTasks
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.differing import differing
 from phoenix_orch.orchestrator.flow import Flow
@@ -44,6 +45,7 @@ class AuditedOperations:
         self._standing = standing
         self._applied = applied
         self._flow = AuditedFlow(operations.flow, recorder)
+        self.tasks = AuditedTasks(operations.tasks, recorder)
 
     # -- what changes something --------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class Parts:
     layout: Layout
     clock: Clock
     speed: float
+    store_url: str
     store: ValkeyStore
     router: EmbeddedRouter
     view: WorkloadView
@@ -52,6 +53,7 @@ async def open_parts(layout: Layout, clock: Clock, store_url: str, speed: float)
                 layout=layout,
                 clock=clock,
                 speed=speed,
+                store_url=store_url,
                 store=store,
                 router=router,
                 view=FileWorkloadView(layout.root),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -18,6 +18,7 @@ from phoenix_orch.rollout.freezes import Freeze
 from phoenix_orch.rollout.groups import Group, circle
 from phoenix_orch.rollout.rules_file import MOST_RULES
 from phoenix_orch.rollout.spec import Model, Name, RolloutSpec
+from phoenix_orch.tasks.command_spec import CommandTask
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
 from phoenix_orch.workload.spec import ServiceSpec
 
@@ -54,6 +55,8 @@ class PhoenixFile(Model):
     """Times in which no release begins; left out: those applied before stay."""
     groups: Annotated[tuple[Group, ...], Field(max_length=MOST_RULES)] | None = None
     """Rollouts that are released together; left out: those applied before stay."""
+    tasks: Annotated[dict[Name, CommandTask], Field(max_length=MOST_RULES)] | None = None
+    """Programs that are run again and again, or by hand; left out: those applied before stay."""
 
     def effective_rollouts(self) -> dict[str, RolloutEntry]:
         """All rollouts with service and route filled in; a routed service without an entry gets the
@@ -218,16 +221,32 @@ def load(path: Path) -> PhoenixFile:
     if masks := list(masks_of(file)):
         raise config.ConfigError(source.name, [_masked(source, loc) for loc in masks])
     base = Path.cwd() if str(path) == "-" else path.expanduser().absolute().parent
-    services = {
-        name: spec.model_copy(update={"cwd": str((base / Path(spec.cwd).expanduser()).resolve())})
-        for name, spec in file.services.items()
+    found: dict[str, Mapping[str, ServiceSpec | CommandTask]] = {
+        "services": _placed(file.services, base),
+        "tasks": _placed(file.tasks or {}, base),
     }
-    missing = [name for name, spec in services.items() if not Path(spec.cwd).is_dir()]
+    missing = [
+        _no_directory(source, (section, name, "cwd"), spec.cwd)
+        for section, specs in found.items()
+        for name, spec in specs.items()
+        if not Path(spec.cwd).is_dir()
+    ]
     if missing:
-        raise config.ConfigError(
-            source.name, [_no_directory(source, name, services[name].cwd) for name in missing]
-        )
-    return file.model_copy(update={"services": services})
+        raise config.ConfigError(source.name, missing)
+    if file.tasks is None:
+        del found["tasks"]
+    return file.model_copy(update=found)
+
+
+Placed = TypeVar("Placed", ServiceSpec, CommandTask)
+
+
+def _placed(specs: Mapping[str, Placed], base: Path) -> dict[str, Placed]:
+    """With working directories that are absolute."""
+    return {
+        name: spec.model_copy(update={"cwd": str((base / Path(spec.cwd).expanduser()).resolve())})
+        for name, spec in specs.items()
+    }
 
 
 def _masked(source: config.Source, loc: config.Loc) -> config.Problem:
@@ -237,8 +256,7 @@ def _masked(source: config.Source, loc: config.Loc) -> config.Problem:
     return source.problem(mark, place, MASKED, quotes=quotes, allowed="the value itself")
 
 
-def _no_directory(source: config.Source, service: str, directory: str) -> config.Problem:
-    loc = ("services", service, "cwd")
+def _no_directory(source: config.Source, loc: config.Loc, directory: str) -> config.Problem:
     mark, _ = source.mark(loc)
     return source.problem(
         mark,

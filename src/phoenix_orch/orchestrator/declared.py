@@ -76,6 +76,7 @@ def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:
         "rollouts": {**known.rollouts, **new.rollouts},
         "freezes": known.freezes if new.freezes is None else new.freezes,
         "groups": known.groups if new.groups is None else new.groups,
+        "tasks": known.tasks if new.tasks is None else new.tasks,
     }
     try:
         return PhoenixFile.model_validate(

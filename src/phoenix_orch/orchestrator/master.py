@@ -24,6 +24,7 @@ from phoenix_orch.orchestrator.freeze_book import FileBook
 from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
 from phoenix_orch.orchestrator.operations_port import Operations
+from phoenix_orch.orchestrator.task_engine import TaskEngine
 from phoenix_orch.orchestrator.verification import Verifier
 from phoenix_orch.orchestrator.views import ServiceView
 from phoenix_orch.rollout.aborts_by_hand import AbortNotes
@@ -67,6 +68,7 @@ class Master:
         self._serve_api = serve_api
         self._listening = listening
         self.book = FileBook(parts.layout.freezes)
+        self._task_engine = TaskEngine(parts.store_url, lambda: applying.config)
         logs = WorkloadLogs(parts.layout.root)
         verifier = Verifier(
             parts.store,
@@ -98,6 +100,7 @@ class Master:
             speed=parts.speed,
             faults=self.controller.faults,
             book=self.book,
+            tasks=self._task_engine.tasks,
         )
         self.operations = AuditedOperations(
             self._operations, recorder, standing=self._standing, applied=lambda: applying.config
@@ -145,6 +148,7 @@ class Master:
             group.create_task(self._follow_store(), name="store losses")
             group.create_task(self._tell_ready(), name="what serves")
             group.create_task(self._acts.run(), name="acts in the audit log")
+            group.create_task(self._task_engine.run(), name="tasks")
             serving = self._serve_api(self.operations, self._parts.layout.socket, self._listening)
             group.create_task(serving, name="api")
 

@@ -38,6 +38,7 @@ from phoenix_orch.rollout.status import (
     under_judgement,
 )
 from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.tasks.port import Tasks
 from phoenix_orch.traffic.router import TrafficRouter
 from phoenix_orch.workload.spec import Template, refuse_unfit
 from phoenix_orch.workload.workload import Workload
@@ -65,6 +66,7 @@ class OrchestratorOperations(Reading):
         speed: float = 1.0,
         faults: Callable[[str], Mapping[str, Exception]] = lambda _: {},
         book: Book,
+        tasks: Tasks,
     ) -> None:
         """`book`: where words about freezes are kept."""
         super().__init__(
@@ -78,6 +80,7 @@ class OrchestratorOperations(Reading):
             speed=speed,
             faults=faults,
         )
+        self.tasks = tasks
         self._workload = workload
         self._applying = applying
         self._wake = wake

@@ -17,12 +17,18 @@ from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.flow import Flow
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
+from phoenix_orch.tasks.port import Tasks
 
 
 class Operations(Protocol):
     @property
     def flow(self) -> Flow:
         """When releases may begin, and how they came out."""
+        ...
+
+    @property
+    def tasks(self) -> Tasks:
+        """Work that is kept, run and followed."""
         ...
 
     async def info(self) -> dict[str, Any]:

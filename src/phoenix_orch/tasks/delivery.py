@@ -101,7 +101,8 @@ async def delivering(url: str, *, prefix: str = PREFIX, connections: int = 256) 
                 execution_ttl=timedelta(0),  # what became of a task is in its record
             )
             docket.register(_nothing, [_RUN])
-            dockets[priority] = await stack.enter_async_context(docket)
+            with _translated():
+                dockets[priority] = await stack.enter_async_context(docket)
         yield Delivery(dockets)
 
 

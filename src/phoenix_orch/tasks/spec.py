@@ -22,6 +22,7 @@ Target = Annotated[str, StringConstraints(max_length=LONGEST_KEY, pattern=r"^[!-
 """What a task works on: the name of a service, of a backup; empty where there is no such thing."""
 
 LONGEST_DEADLINE = timedelta(days=7)
+LONGEST_CLEANUP = timedelta(minutes=10)
 LONGEST_KEEP = timedelta(days=365)
 
 
@@ -55,7 +56,7 @@ class TaskSpec(Model):
     priority: Priority = Priority.NORMAL
     deadline: Annotated[Duration, Field(gt=timedelta(0), le=LONGEST_DEADLINE)] = timedelta(hours=1)
     """Time that one attempt may take; then it is cancelled and has failed."""
-    cleanup: Annotated[Duration, Field(le=timedelta(minutes=10))] = timedelta(seconds=10)
+    cleanup: Annotated[Duration, Field(le=LONGEST_CLEANUP)] = timedelta(seconds=10)
     """Time that a cancelled attempt gets to put things in order."""
     retries: Retries = Retries()
     deaths: Annotated[int, Field(ge=0, le=100)] = 3

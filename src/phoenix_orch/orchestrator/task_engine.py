@@ -1,0 +1,76 @@
+"""Tasks of one data directory: the kinds there are, a worker in this process, and the port for the API."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import importlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.tasks.command import kinds_of
+from phoenix_orch.tasks.command_spec import CommandTask, schedules_of
+from phoenix_orch.tasks.port import Tasks
+from phoenix_orch.tasks.registry import Registry, TaskKind, installed
+from phoenix_orch.tasks.schedule import Schedule
+from phoenix_orch.tasks.service import TaskService
+from phoenix_orch.tasks.store import TaskStore
+
+if TYPE_CHECKING:
+    from phoenix_orch.tasks.delivery import Delivery  # a second
+
+
+AGAIN = 5.0
+"""Seconds until a worker that failed is started again."""
+
+_log = structlog.get_logger("phoenix.tasks")
+
+
+class TaskEngine:
+    """Known from the start, so that tasks can be asked for; runs what there is once `run` is called."""
+
+    def __init__(self, store_url: str, config: Callable[[], PhoenixFile | None]) -> None:
+        """`config`: the configuration that holds now."""
+        self._url = store_url
+        self._config = config
+        self._store = TaskStore(store_url)
+        self._delivery: Delivery | None = None
+        self._faults = Faults(_log)
+        self._registry = Registry(*installed(), declared=self._kinds)
+        self.tasks: Tasks = TaskService(self._store, self._registry, self._schedules, lambda: self._delivery)
+
+    def _declared(self) -> dict[str, CommandTask]:
+        config = self._config()
+        return dict(config.tasks or {}) if config is not None else {}
+
+    def _kinds(self) -> dict[str, TaskKind]:
+        return kinds_of(self._declared())
+
+    def _schedules(self) -> dict[str, Schedule]:
+        return schedules_of(self._declared())
+
+    async def run(self) -> None:
+        """Work on tasks until cancelled."""
+        # In a thread: the library takes a second to import, in which nothing else would happen.
+        process = await asyncio.to_thread(importlib.import_module, "phoenix_orch.tasks.process")
+        work = functools.partial(
+            process.work, self._url, self._registry, self._schedules, opened=self._opened
+        )
+        try:
+            while True:
+                try:
+                    await work()
+                except Exception as error:  # noqa: BLE001 - releases go on, whatever becomes of tasks
+                    self._faults.tell("tasks", error=error, unforeseen=not isinstance(error, PhoenixError))
+                self._delivery = None
+                await asyncio.sleep(AGAIN)
+        finally:
+            await self._store.close()
+
+    def _opened(self, delivery: Delivery) -> None:
+        self._delivery = delivery
