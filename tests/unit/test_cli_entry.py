@@ -85,6 +85,7 @@ CHANGES = {
     *(("init",), ("down",), ("apply",), ("service", "restart")),
     *(("rollout", word) for word in ("start", "pause", "resume", "promote", "abort", "retry", "undo")),
     *(("freeze", word) for word in ("start", "end", "override")),
+    *(("task", word) for word in ("run", "cancel", "retry")),
 }
 
 
