@@ -69,7 +69,8 @@ def taken_back(stage: Stage, phoenix: Phoenix) -> Iterator[Story]:
         story.until("it is taken back", lambda: stage.state() == "RolledBack", 400)
         over, answers = time.time(), story.account.by_version["v1"]
         story.until("users go on", lambda: story.account.by_version["v1"] > answers + 2 * RATE, 60)
-    assert [failure for failure in story.account.failures if failure.at >= over] == []
+    late = [failure for failure in story.account.failures if failure.at >= over]
+    assert late == [], f"{late}, {stage.failures(story.account)}"
     assert stage.get("deployment")["spec"] == before
     assert (stage.replicas(CANARY), stage.weight()) == (0, "0")
     assert stage.carrier()["annotations"]["phoenix-orch.io/abort"] == stage.status()["cause"]["revision"]
