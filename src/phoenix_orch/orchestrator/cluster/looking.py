@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from phoenix_orch.health_validator.observation import Observation, Verdict
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
-from phoenix_orch.orchestrator.cluster.reach import Found, Reach
+from phoenix_orch.orchestrator.cluster.reach import Found, Sight
 from phoenix_orch.orchestrator.rates import RateMeter
 from phoenix_orch.orchestrator.reading import or_none
 from phoenix_orch.orchestrator.views import Rates, RolloutView
@@ -29,7 +29,7 @@ _VERSIONS = 20
 """Releases that are looked at for what people call their revisions."""
 
 
-async def views(there: Reach) -> list[RolloutView]:
+async def views(there: Sight) -> list[RolloutView]:
     """All rollouts by what their own objects say: one request, however many there are."""
     now = datetime.now(UTC)
     return [
@@ -38,7 +38,7 @@ async def views(there: Reach) -> list[RolloutView]:
     ]
 
 
-async def view(there: Reach, name: str, *, pods: bool = False) -> RolloutView:
+async def view(there: Sight, name: str, *, pods: bool = False) -> RolloutView:
     """One rollout, with what carries its weight. `pods`: with its pods, too, which takes more rights.
 
     Raises NotFound, Retryable. What else cannot be read is left out.
@@ -73,7 +73,7 @@ def _verdict(short: VerdictSummary) -> Verdict:
     return Verdict(**{name: getattr(short, name) for name in VerdictSummary.model_fields})
 
 
-async def _scene(there: Reach, found: Found) -> Scene | None:
+async def _scene(there: Sight, found: Found) -> Scene | None:
     try:
         return await there.scene(found.one)
     except PhoenixError:  # a person may be allowed to read Rollouts and nothing else
@@ -119,7 +119,7 @@ async def _rates(shown: RolloutView, log: RolloutStore) -> tuple[Rates, Rates]:
     return meter.rates(shown.at)
 
 
-async def _log(there: Reach, found: Found) -> RolloutStore | None:
+async def _log(there: Sight, found: Found) -> RolloutStore | None:
     """The log, where it is named, answers, and knows this object: not a namesake that was deleted."""
     if there.log is None:
         return None
@@ -130,7 +130,7 @@ async def _log(there: Reach, found: Found) -> RolloutStore | None:
     return there.log if copy.service == found.one.uid else None
 
 
-async def _asked(there: Reach, found: Found, what: str) -> RolloutStore | None:
+async def _asked(there: Sight, found: Found, what: str) -> RolloutStore | None:
     """The log, for what is nowhere else; None: it knows nothing of this object.
 
     Raises NotFound where none is named, Retryable while it is away.
@@ -148,7 +148,7 @@ async def _asked(there: Reach, found: Found, what: str) -> RolloutStore | None:
     return there.log if copy.service == found.one.uid else None
 
 
-async def events(there: Reach, name: str, *, limit: int) -> list[Event]:
+async def events(there: Sight, name: str, *, limit: int) -> list[Event]:
     """What happened, oldest first; without a log, what the object still has of it."""
     found = await there.rollout(name)
     late = found.status.outbox.events
@@ -158,7 +158,7 @@ async def events(there: Reach, name: str, *, limit: int) -> list[Event]:
     return sorted(both, key=lambda event: event.at)[-limit:]
 
 
-async def history(there: Reach, name: str, *, limit: int) -> list[Release]:
+async def history(there: Sight, name: str, *, limit: int) -> list[Release]:
     """Releases that have ended, the newest first. Raises NotFound without a log."""
     found = await there.rollout(name)
     log = await _asked(there, found, "ended releases")
@@ -168,14 +168,14 @@ async def history(there: Reach, name: str, *, limit: int) -> list[Release]:
     return sorted([*before, *late], key=lambda release: release.number, reverse=True)[:limit]
 
 
-async def observations(there: Reach, name: str, *, since: datetime | None, limit: int) -> list[Observation]:
+async def observations(there: Sight, name: str, *, since: datetime | None, limit: int) -> list[Observation]:
     """What was observed, oldest first. Raises NotFound without a log."""
     found = await there.rollout(name)
     log = await _asked(there, found, "observations")
     return await log.observations(name, since=since, limit=limit) if log is not None else []
 
 
-async def revisions(there: Reach, name: str) -> list[Revision]:
+async def revisions(there: Sight, name: str) -> list[Revision]:
     """What stable ran, as far as its ReplicaSets are kept: numbers as `kubectl rollout history` has them."""
     found = await there.rollout(name)
     scene = await there.scene(found.one)

@@ -8,7 +8,6 @@ orchestrator obeys.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from datetime import UTC, datetime
 
@@ -21,7 +20,6 @@ from phoenix_orch.rollout.spec import Model
 from phoenix_orch.rollout.status import Command, CommandKind, Event, State, Status, under_judgement
 from phoenix_orch.rollout.store import kubernetes_record as record
 from phoenix_orch.rollout.store.kubernetes import KubernetesStore
-from phoenix_orch.runtime.users import name_of
 
 PATIENCE = 5.0
 """Seconds until a word is said not to be obeyed yet. A second process looks once a second."""
@@ -51,13 +49,10 @@ async def say(
 
     Raises BadState where it makes no sense, now or when it was heard.
     """
-    found, command = await there.rollout(name), _command(kind, reason, step)
-    status = found.one.rollout.status
-    if (why_not := refusal(status, kind, step)) is not None:
-        raise BadState(f"cannot {typed(kind)} {name}: {why_not}", remedy=remedy(status, kind, name))
+    command = word(there.actor, kind, reason, step)
+    await give(there, name, command, dry_run=dry_run)
     if dry_run:
         return ""
-    await found.store.command(name, command)
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         heard = record.status_of(await there.client.get(ROLLOUTS, name))
@@ -66,6 +61,16 @@ async def say(
             return ""
         await asyncio.sleep(INTERVAL)
     return "accepted, and not obeyed yet: look whether the orchestrator runs"
+
+
+async def give(there: Reach, name: str, command: Command, *, dry_run: bool = False) -> None:
+    """Say a word that the orchestrator obeys at its next pass. Raises BadState where it makes no sense now."""
+    found, kind = await there.rollout(name), command.kind
+    status = found.one.rollout.status
+    if (why_not := refusal(status, kind, command.step)) is not None:
+        raise BadState(f"cannot {typed(kind)} {name}: {why_not}", remedy=remedy(status, kind, name))
+    if not dry_run:
+        await found.store.command(name, command)
 
 
 def _check_obeyed(events: tuple[Event, ...], command: Command, name: str) -> None:
@@ -79,7 +84,13 @@ def _check_obeyed(events: tuple[Event, ...], command: Command, name: str) -> Non
 
 
 async def abort(there: Reach, name: str, *, reason: str, dry_run: bool) -> AbortedInCluster:
-    """Take all traffic from the revision under judgement and latch it.
+    """As `abort_by`, with a command of its own."""
+    command = word(there.actor, CommandKind.ABORT, reason)
+    return await abort_by(there, name, command, dry_run=dry_run)
+
+
+async def abort_by(there: Reach, name: str, command: Command, *, dry_run: bool = False) -> AbortedInCluster:
+    """Take all traffic from the revision under judgement and latch it; the Rollout is told the command.
 
     Raises BadState where there is none, NotFound, Retryable.
     """
@@ -93,7 +104,7 @@ async def abort(there: Reach, name: str, *, reason: str, dry_run: bool) -> Abort
     if dry_run:
         state = await found.router.read(rollout.route)
     else:
-        telling = asyncio.create_task(_tell(found.store, name, _command(CommandKind.ABORT, reason, None)))
+        telling = asyncio.create_task(_tell(found.store, name, command))
         try:
             state = await found.router.abort(rollout.route, revision)
         finally:
@@ -125,6 +136,7 @@ def taken_back(status: Status) -> str | None:
     return status.canary if status.state is State.ROLLING_BACK else None
 
 
-def _command(kind: CommandKind, reason: str, step: int | None) -> Command:
-    actor, now = name_of(os.getuid()), datetime.now(UTC)
+def word(actor: str, kind: CommandKind, reason: str, step: int | None = None) -> Command:
+    """Somebody's word, said now."""
+    now = datetime.now(UTC)
     return Command(id=sortable_id(now), kind=kind, actor=actor, at=now, reason=reason, step=step)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from phoenix_orch.kernel.clock import RealClock
 from phoenix_orch.kernel.errors import NotFound, Terminal
@@ -19,6 +20,8 @@ from phoenix_orch.rollout.kubernetes_status import KubernetesStatus
 from phoenix_orch.rollout.store import kubernetes_record as record
 from phoenix_orch.rollout.store.kubernetes import KubernetesStore
 from phoenix_orch.rollout.store.memory import MemoryStore
+from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.runtime.users import name_of
 from phoenix_orch.workload.deployment.scene import Scene
 from phoenix_orch.workload.kubernetes_once import scene_now
 
@@ -37,13 +40,40 @@ class Found:
     """Of the object alone: what it reads and writes in a log is nobody's."""
 
 
+class Sight(Protocol):
+    """Where that is looked up which people are shown: the API server, or what a process knows of it."""
+
+    @property
+    def log(self) -> RolloutStore | None:
+        """What the controllers keep beside the objects; only read here."""
+        ...
+
+    async def rollout(self, name: str) -> Found:
+        """Raises NotFound, Terminal, Retryable."""
+        ...
+
+    async def rollouts(self) -> list[Found]:
+        """All that can be read, by name."""
+        ...
+
+    async def scene(self, one: Declared) -> Scene:
+        """Its Deployments. Raises NotFound, Forbidden, Retryable."""
+        ...
+
+
+def _user() -> str:
+    return name_of(os.getuid())
+
+
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """One namespace of one cluster."""
+    """One namespace of one cluster, as the API server has it now."""
 
     client: KubeClient
-    log: ValkeyStore | None
+    log: RolloutStore | None
     """What the controllers keep beside the objects; only read here."""
+    actor: str = field(default_factory=_user)
+    """On whose behalf; what is done has this name."""
 
     async def rollout(self, name: str) -> Found:
         """Over the lane that nothing else can fill. Raises NotFound, Terminal, Retryable."""
