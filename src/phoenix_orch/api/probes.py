@@ -10,7 +10,7 @@ from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.rollout.spec import Model
 
 GOOD = frozenset({"ok", "ready"})
-NEEDED = frozenset({"store", "router"})
+NEEDED = frozenset({"store", "router", "watches"})
 """What requests cannot be answered without; who else is missing is told by `/health`."""
 
 

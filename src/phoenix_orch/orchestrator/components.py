@@ -122,11 +122,12 @@ async def component_states(parts: Parts) -> list[dict[str, str]]:
     for component in ("health-validator", "rollback-controller"):
         led = is_led(parts.layout.lock(component))
         states.append({"name": component, "state": "ok" if led else "nobody runs it"})
-    store, router = await asyncio.gather(_store_state(parts.store), parts.router.condition())
+    store, router = await asyncio.gather(store_state(parts.store), parts.router.condition())
     return [*states, {"name": "store", "state": store}, {"name": "router", "state": router}]
 
 
-async def _store_state(store: ValkeyStore) -> str:
+async def store_state(store: ValkeyStore) -> str:
+    """`ok`, or what is wrong."""
     try:
         async with asyncio.timeout(LONGEST_ANSWER):
             await store.ping()

@@ -8,12 +8,14 @@ verdicts with their evidence) is in a Redis or Valkey; ADR 0016 says what works 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -40,8 +42,10 @@ from phoenix_orch.orchestrator.cluster.following import Following
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.freezing import NAME, WatchedRules
 from phoenix_orch.orchestrator.cluster.hands import DeploymentHands
+from phoenix_orch.orchestrator.cluster.info import Office, info
 from phoenix_orch.orchestrator.cluster.known_metrics import KnownMetrics
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
+from phoenix_orch.orchestrator.cluster.operations import ClusterOperations
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.reach import log_prefix
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
@@ -54,6 +58,7 @@ from phoenix_orch.orchestrator.cluster.telling import Tell, Telling, sending
 from phoenix_orch.orchestrator.cluster.user_calls import call_of, missing
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
 from phoenix_orch.orchestrator.cluster.view import ClusterView
+from phoenix_orch.orchestrator.cluster.watched import WatchedSight
 from phoenix_orch.orchestrator.up import ending_signals, until
 from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollback_controller.service import RollbackController
@@ -66,6 +71,7 @@ from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks, set_aside_what_stays
 from phoenix_orch.runtime.probes import serve_probes
 from phoenix_orch.runtime.stuck_loop import stuck_loop_told
+from phoenix_orch.security.kube_review import KubeReviews
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.kube_router import SETTLED
 from phoenix_orch.workload.deployment.marks import GROUP
@@ -107,6 +113,10 @@ class ClusterSettings:
     """Where /livez and /readyz are answered; None: nowhere."""
     metrics: tuple[str, int] | None = None
     """Where /metrics is answered; None: nowhere."""
+    api: tuple[str, int] | None = None
+    """Where the orchestrator's API is answered; None: nowhere."""
+    tls: tuple[Path, Path] | None = None
+    """Certificate chain and key of the API; None: it speaks plain HTTP."""
     app: str | None = None
     """The label `app` of the pod that this runs in; None: in no pod."""
 
@@ -129,6 +139,20 @@ class ClusterParts:
 
 
 Work = Callable[[ClusterParts], Awaitable[None]]
+ServeApi = Callable[["ApiParts"], Awaitable[None]]
+"""Serves until cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """What the API of one replica is made of."""
+
+    operations: ClusterOperations
+    reviews: KubeReviews
+    """Whose a token is."""
+    namespace: str
+    listen: tuple[str, int]
+    tls: tuple[Path, Path] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,13 +166,16 @@ class Pace:
     """Of ordinary calls to the API server."""
 
 
-def run_in_cluster(component: str, settings: ClusterSettings) -> int:
-    """Run one component until a signal comes. Raises PhoenixError where it cannot start."""
+def run_in_cluster(component: str, settings: ClusterSettings, serve_api: ServeApi | None = None) -> int:
+    """Run one component until a signal comes. Raises PhoenixError where it cannot start.
+
+    `serve_api`: serves the orchestrator's API, where `settings` say that there is one.
+    """
     configure_logs(json=True)
     return_large_blocks()
     work = _work(component, settings)
     with exported(LEASES[component]):
-        return asyncio.run(_run(component, settings, work))
+        return asyncio.run(_run(component, settings, work, serve_api))
 
 
 def _work(component: str, settings: ClusterSettings) -> Work:
@@ -168,15 +195,23 @@ def _work(component: str, settings: ClusterSettings) -> Work:
     return with_endpoints
 
 
-async def _run(component: str, settings: ClusterSettings, work: Work) -> int:
+async def _run(component: str, settings: ClusterSettings, work: Work, serve_api: ServeApi | None) -> int:
     with ending_signals() as stop, stuck_loop_told():
-        return await until(stop, [serve(component, settings, work)])
+        return await until(stop, [serve(component, settings, work, serve_api=serve_api)])
 
 
-async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pace = Pace()) -> None:
-    """Know the cluster, stand for election, and do `work` in every term of office, until cancelled.
+async def serve(
+    component: str,
+    settings: ClusterSettings,
+    work: Work,
+    pace: Pace = Pace(),
+    *,
+    serve_api: ServeApi | None = None,
+) -> None:
+    """Know the cluster, stand for election, and do `work` in every term of office, until cancelled. The API
+    is answered all the time, in a term and out of it.
 
-    A canary of the component knows the cluster, answers probes and leaves it at that.
+    A canary of the component knows the cluster, answers probes and the API, and leaves it at that.
 
     Raises PhoenixError where it cannot start, and what `work` raises.
     """
@@ -188,12 +223,13 @@ async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pac
         stack.push_async_callback(log.close)
         looks = Looks(caches, client)
         elector = LeaderElector(client, LEASES[component], timing=pace.lease)
+        office = Office()
 
         async def lead(leadership: Leadership) -> None:
             own = client.fenced(leadership.remaining)
             recorder = Recorder(own, component=f"{GROUP}/{component}", instance=elector.identity)
             async with sending(recorder):
-                with counted.leading(component):
+                with counted.leading(component), office.held():
                     await work(parts_of(own, looks, log, Telling(recorder, looks.rollouts), pace))
 
         async with asyncio.TaskGroup() as group:
@@ -204,6 +240,13 @@ async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pac
                 group.create_task(probes)
             if settings.metrics is not None:
                 group.create_task(serve_metrics(*settings.metrics, _measured))
+            if serve_api is not None and settings.api is not None:
+                asked = await stack.enter_async_context(KubeClient(target, component=f"{component}-api"))
+                operations = operations_of(
+                    client, looks, log, pace, functools.partial(info, client.namespace, looks.not_ready, log, office)
+                )
+                api = ApiParts(operations, KubeReviews(asked), client.namespace, settings.api, settings.tls)
+                group.create_task(_as_task(serve_api(api)), name="api")
             await looks.synced()
             set_aside_what_stays()
             _log.info("knows the cluster", component=component, namespace=client.namespace)
@@ -211,6 +254,10 @@ async def serve(component: str, settings: ClusterSettings, work: Work, pace: Pac
                 _log.warning("does not stand for election", component=component, reason=why)
                 await asyncio.Event().wait()  # until cancelled
             await elector.run(lead)
+
+
+async def _as_task(work: Awaitable[None]) -> None:
+    await work
 
 
 def _listening(port: int) -> None:
@@ -250,6 +297,17 @@ class Looks:
         """Which watches have not shown everything once."""
         waiting = [one for one in (self.cache, *self.watches.caches) if not one.is_synced]
         return ", ".join(f"{one.selection.resource}: {one.fault or 'not listed yet'}" for one in waiting)
+
+
+def operations_of(
+    client: KubeClient, looks: Looks, log: ValkeyStore, pace: Pace, info: Callable[[], Awaitable[dict[str, Any]]]
+) -> ClusterOperations:
+    """What people may ask of this process, whether it leads or not."""
+    rollouts, namespace = looks.rollouts, client.namespace
+    store = WatchedStore(client, log, looks.cache, rollouts, namespace=namespace, clock=RealClock())
+    router = ClusterRouter(client, namespace, rollouts, cached=looks.cached, settled=pace.settled)
+    sight = WatchedSight(looks.cache, rollouts, looks.watches, router, store, log)
+    return ClusterOperations(client, sight, log, info=info, changes=store.watch)
 
 
 def parts_of(client: KubeClient, looks: Looks, log: RolloutStore, tell: Tell, pace: Pace) -> ClusterParts:

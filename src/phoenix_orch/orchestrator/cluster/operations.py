@@ -7,14 +7,12 @@ is in the Rollout for the orchestrator to obey, and an abort goes straight to wh
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version as package_version
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
 
 from phoenix_orch.health_validator.observation import Observation
-from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, PhoenixError
+from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.orchestrator.cluster import looking, person, starting
 from phoenix_orch.orchestrator.cluster.freezing import flow_of, through_freeze
@@ -29,6 +27,14 @@ from phoenix_orch.workload.deployment.history import release_of
 from phoenix_orch.workload.deployment.target import replicas_of
 
 
+class Changes(Protocol):
+    """Tells of rollouts that change."""
+
+    def __call__(self, *, timeout: timedelta) -> AsyncIterator[str]:
+        """Names as they change; an empty one at least every `timeout`."""
+        ...
+
+
 class ClusterOperations:
     """Implements the operations port for one namespace."""
 
@@ -38,16 +44,15 @@ class ClusterOperations:
         sight: Sight,
         log: RolloutStore,
         *,
-        waiting: Callable[[], str],
-        leads: Callable[[], bool],
+        info: Callable[[], Awaitable[dict[str, Any]]],
+        changes: Changes,
     ) -> None:
-        """`client` changes what `sight` shows. `waiting`: which watches have not shown everything once.
-        `leads`: whether this process holds the Lease."""
+        """`client` changes what `sight` shows, and `changes` tells of."""
         self._client = client
         self._sight = sight
         self._log = log
-        self._waiting = waiting
-        self._leads = leads
+        self._info = info
+        self._changes = changes
 
     @property
     def flow(self) -> Flow:
@@ -56,26 +61,7 @@ class ClusterOperations:
     # -- reading -----------------------------------------------------------------------------------
 
     async def info(self) -> dict[str, Any]:
-        waiting = self._waiting()
-        return {
-            "version": package_version("phoenix-orchestrator"),
-            "pid": os.getpid(),
-            "dataDir": "",
-            "namespace": self._client.namespace,
-            "speed": 1.0,
-            "components": [
-                {"name": "orchestrator", "state": "leads" if self._leads() else "stands by"},
-                {"name": "watches", "state": "not listed yet" if waiting else "ok", "reason": waiting},
-                await self._log_state(),
-            ],
-        }
-
-    async def _log_state(self) -> dict[str, str]:
-        try:
-            await self._log.rollouts()
-        except PhoenixError as error:
-            return {"name": "log", "state": "away", "reason": error.message}
-        return {"name": "log", "state": "ok", "reason": ""}
+        return await self._info()
 
     async def views(self) -> list[RolloutView]:
         return await looking.views(self._sight)
@@ -143,6 +129,10 @@ class ClusterOperations:
             "what pods write is kept by the cluster",
             remedy=f"kubectl logs --namespace {self._client.namespace} --tail {lines} {what}",
         )
+
+    async def changes(self, *, timeout: timedelta) -> AsyncGenerator[str]:  # noqa: ASYNC109 - the port's word
+        async for name in self._changes(timeout=timeout):
+            yield name
 
     # -- changing ----------------------------------------------------------------------------------
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from phoenix_orch.kernel.clock import RealClock
 from phoenix_orch.kernel.errors import NotFound, Unavailable
 from phoenix_orch.kube.cache import Cache
-from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.resources import Object
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.reach import Found
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
+from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.rollout.store import kubernetes_record as record
-from phoenix_orch.rollout.store.kubernetes import KubernetesStore
-from phoenix_orch.rollout.store.memory import MemoryStore
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.workload.deployment.scene import Scene
 from phoenix_orch.workload.kubernetes_objects import Watches
@@ -21,13 +18,13 @@ from phoenix_orch.workload.kubernetes_objects import Watches
 class WatchedSight:
     """Of one namespace. An object is read once, when it is first shown after it changed."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what a process knows of a cluster
         self,
-        client: KubeClient,
         cache: Cache,
         rollouts: Rollouts,
         watches: Watches,
         router: ClusterRouter,
+        store: WatchedStore,
         log: RolloutStore,
     ) -> None:
         """`rollouts`: what `cache` shows, read. `router`: reads traffic objects from their watches."""
@@ -36,8 +33,7 @@ class WatchedSight:
         self._watches = watches
         self._router = router
         self._log = log
-        self._namespace = client.namespace
-        self._store = KubernetesStore(client, MemoryStore(), namespace=client.namespace, clock=RealClock())
+        self._store = store
         self._known: dict[str, tuple[Object, Found]] = {}
 
     @property
@@ -50,7 +46,7 @@ class WatchedSight:
             one = self._shown.named(name)
         except NotFound:
             raise NotFound(
-                f"there is no Rollout {name!r} in namespace {self._namespace}",
+                f"there is no Rollout {name!r} in namespace {self._cache.selection.namespace}",
                 remedy="kubectl get rollouts.phoenix-orch.io lists them",
             ) from None
         return self._found(one)
