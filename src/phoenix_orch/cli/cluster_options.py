@@ -77,6 +77,26 @@ Metrics = Annotated[
         help="With --kubernetes: answer /metrics there.",
     ),
 ]
+Listen = Annotated[
+    str | None,
+    typer.Option(
+        "--listen",
+        metavar="[HOST:]PORT",
+        help="With --kubernetes: the orchestrator answers its API there.",
+    ),
+]
+Certificate = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-certificate",
+        metavar="FILE",
+        help="With --listen: the API speaks TLS with this chain, read anew when the file changes.",
+    ),
+]
+CertificateKey = Annotated[
+    Path | None,
+    typer.Option("--tls-key", metavar="FILE", help="With --tls-certificate: its key."),
+]
 
 
 def or_in_cluster(*, log: bool = False) -> Callable[[Callable[..., R]], Callable[..., R]]:
@@ -159,3 +179,14 @@ def listener(option: str, text: str | None) -> tuple[str, int] | None:
     if not port.isdecimal() or int(port) > 65535:
         raise Invalid(f"{option} {text}: {port!r} is no port", remedy=f"for example {option} 8081")
     return host.strip("[]") or "0.0.0.0", int(port)  # noqa: S104 - who asks is outside the pod
+
+
+def certificate(chain: Path | None, key: Path | None) -> tuple[Path, Path] | None:
+    """Files of the API's TLS; None: none. Raises Invalid where one of them is missing."""
+    if chain is None and key is None:
+        return None
+    if chain is None or key is None:
+        raise Invalid(
+            "a certificate and its key belong together", remedy="give --tls-certificate and --tls-key"
+        )
+    return chain, key

@@ -15,9 +15,12 @@ from phoenix_orch.cli.cluster_options import (
     APP_VARIABLE,
     PROMETHEUS_VARIABLE,
     STORE_VARIABLE,
+    Certificate,
+    CertificateKey,
     Context,
     Kubeconfig,
     Kubernetes,
+    Listen,
     Metrics,
     Namespace,
     Probes,
@@ -89,6 +92,9 @@ def serve(  # noqa: PLR0917 - options, given by name
     prometheus: Prometheus = None,
     probes: Probes = None,
     metrics: Metrics = None,
+    listen: Listen = None,
+    tls_certificate: Certificate = None,
+    tls_key: CertificateKey = None,
 ) -> int:
     """Run one component in a process of its own.
 
@@ -108,9 +114,14 @@ def serve(  # noqa: PLR0917 - options, given by name
             prometheus=cluster_options.endpoints(words),
             probes=cluster_options.listener("--probes", probes),
             metrics=cluster_options.listener("--metrics", metrics),
+            api=_api(component, listen),
+            tls=cluster_options.certificate(tls_certificate, tls_key),
             app=os.environ.get(APP_VARIABLE),
         )
-        return int(module.run_in_cluster(component.value, settings))
+        if settings.api is None:
+            return int(module.run_in_cluster(component.value, settings))
+        serve_in_cluster = _later("phoenix_orch.api.in_cluster").serve_in_cluster
+        return int(module.run_in_cluster(component.value, settings, serve_in_cluster))
     given = {
         "--namespace": namespace,
         "--kubeconfig": kubeconfig,
@@ -118,11 +129,22 @@ def serve(  # noqa: PLR0917 - options, given by name
         "--prometheus": prometheus,
         "--probes": probes,
         "--metrics": metrics,
+        "--listen": listen,
+        "--tls-certificate": tls_certificate,
+        "--tls-key": tls_key,
     }
     cluster_options.only_in_cluster(given, kubernetes=False)
     serve_api = _later("phoenix_orch.api.server").serve_operations
     run_serve = _later("phoenix_orch.orchestrator.serve").run_serve
     return int(run_serve(component.value, data_dir, store, speed, serve_api))
+
+
+def _api(component: Component, listen: str | None) -> tuple[str, int] | None:
+    if listen is not None and component is not Component.ORCHESTRATOR:
+        raise Invalid(
+            f"--listen is not for the {component.value}", remedy="the orchestrator is who serves the API"
+        )
+    return cluster_options.listener("--listen", listen)
 
 
 def _store(given: str | None) -> str:

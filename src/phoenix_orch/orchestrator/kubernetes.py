@@ -150,7 +150,6 @@ class ApiParts:
     operations: ClusterOperations
     reviews: KubeReviews
     """Whose a token is."""
-    namespace: str
     listen: tuple[str, int]
     tls: tuple[Path, Path] | None
 
@@ -245,7 +244,7 @@ async def serve(
                 operations = operations_of(
                     client, looks, log, pace, functools.partial(info, client.namespace, looks.not_ready, log, office)
                 )
-                api = ApiParts(operations, KubeReviews(asked), client.namespace, settings.api, settings.tls)
+                api = ApiParts(operations, KubeReviews(asked), settings.api, settings.tls)
                 group.create_task(_as_task(serve_api(api)), name="api")
             await looks.synced()
             set_aside_what_stays()

@@ -80,7 +80,7 @@ class KubeReviews:
         if user is None:
             return None
         roles = [role for role in Role if await self._may(user, _own_right(role))]
-        grants = (Grant(roles[-1], self._api.namespace),) if roles else ()
+        grants = (Grant(roles[-1]),) if roles else ()  # everywhere here: a process serves one namespace
         return Principal(str(user["username"]), Kind.KUBERNETES, grants)
 
     async def _user(self, token: str, audiences: list[str]) -> dict[str, Any] | None:
