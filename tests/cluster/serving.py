@@ -34,10 +34,12 @@ _BASE = Path(__file__).parents[2] / "k8s/base"
 def rights(namespace: str) -> list[dict[str, Any]]:
     """The manifests of rights and Leases, in this namespace."""
     found: list[dict[str, Any]] = []
-    for name in ("leases.yaml", "rights.yaml"):
-        found += YAML(typ="safe").load_all((_BASE / name).read_text("utf-8"))
+    for name in ("leases.yaml", "rights.yaml", "api.yaml"):
+        text = (_BASE / name).read_text("utf-8").replace("phoenix-orch:token", f"{namespace}:token")
+        found += YAML(typ="safe").load_all(text)
     for one in found:
-        one["metadata"]["namespace"] = namespace
+        if not one["kind"].startswith("Cluster"):
+            one["metadata"]["namespace"] = namespace
         for subject in one.get("subjects", ()):
             subject["namespace"] = namespace
     return found

@@ -82,6 +82,18 @@ class FakeApi:
             return found
         return self.put(resource, merged(found, patch.body))
 
+    async def replace(
+        self, resource: Resource, body: Object, namespace: str | None = None, *, subresource: str = ""
+    ) -> Object:
+        """Of a subresource that is all that is replaced."""
+        await asyncio.sleep(0)
+        name = body["metadata"]["name"]
+        self._about_to("replace", name)
+        found = self._existing(resource, name)
+        if body["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
+            raise Conflict(f"{name} has changed")
+        return self.put(resource, {**found, subresource: body[subresource]} if subresource else body)
+
     async def delete(
         self,
         resource: Resource,

@@ -27,9 +27,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "phoenix.objects" -}}
 {{- range splitList "\n---\n" (.Files.Get .file) }}
 {{- $object := fromYaml . }}
+{{- if or $.Values.api.tokenReviews (not (hasPrefix "Cluster" $object.kind)) }}
 {{- $metadata := merge (dict "labels" (fromYaml (include "phoenix.labels" $))) $object.metadata }}
 {{- if and (eq $object.kind "ServiceAccount") $.Values.serviceAccount.annotations }}
 {{- $_ := set $metadata "annotations" $.Values.serviceAccount.annotations }}
+{{- end }}
+{{- if hasPrefix "Cluster" $object.kind }}
+{{- $name := printf "%s:token-reviews" $.Release.Namespace }}
+{{- $_ := set $metadata "name" $name }}
+{{- if $object.roleRef }}
+{{- $_ := set $object.roleRef "name" $name }}
+{{- end }}
 {{- end }}
 {{- $_ := set $object "metadata" $metadata }}
 {{- range $object.subjects }}
@@ -37,5 +45,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 ---
 {{ toYaml $object }}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -87,14 +87,15 @@ def _context(certificate: Path, key: Path) -> ssl.SSLContext:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
         raise Invalid(
-            f"{certificate} and {key} are no certificate with its key: {error.strerror or error.reason}",
+            f"{certificate} and {key} are no certificate with its key: {error.strerror or 'no PEM'}",
             remedy="give a chain and its key as PEM files",
         ) from None  # what is in the files is nobody's business
     return context
 
 
-async def _reload(context: ssl.SSLContext, *files: Path) -> None:
+async def _reload(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     """Whoever connects from then on sees the new certificate; a pair that does not fit changes nothing."""
+    files = (certificate, key)
     known = await asyncio.to_thread(_stamps, files)
     while True:
         await asyncio.sleep(LOOK)
@@ -102,11 +103,11 @@ async def _reload(context: ssl.SSLContext, *files: Path) -> None:
         if now == known:
             continue
         try:
-            await asyncio.to_thread(context.load_cert_chain, *files)
+            await asyncio.to_thread(context.load_cert_chain, certificate, key)
         except (OSError, ssl.SSLError):
-            _log.warning("the new certificate of the API cannot be used", certificate=str(files[0]))
+            _log.warning("the new certificate of the API cannot be used", certificate=str(certificate))
         else:
-            _log.info("the API has a new certificate", certificate=str(files[0]))
+            _log.info("the API has a new certificate", certificate=str(certificate))
         known = now
 
 

@@ -242,7 +242,11 @@ async def serve(
             if serve_api is not None and settings.api is not None:
                 asked = await stack.enter_async_context(KubeClient(target, component=f"{component}-api"))
                 operations = operations_of(
-                    client, looks, log, pace, functools.partial(info, client.namespace, looks.not_ready, log, office)
+                    client,
+                    looks,
+                    log,
+                    pace,
+                    functools.partial(info, client.namespace, looks.not_ready, log, office),
                 )
                 api = ApiParts(operations, KubeReviews(asked), settings.api, settings.tls)
                 group.create_task(_as_task(serve_api(api)), name="api")
@@ -299,7 +303,11 @@ class Looks:
 
 
 def operations_of(
-    client: KubeClient, looks: Looks, log: ValkeyStore, pace: Pace, info: Callable[[], Awaitable[dict[str, Any]]]
+    client: KubeClient,
+    looks: Looks,
+    log: ValkeyStore,
+    pace: Pace,
+    info: Callable[[], Awaitable[dict[str, Any]]],
 ) -> ClusterOperations:
     """What people may ask of this process, whether it leads or not."""
     rollouts, namespace = looks.rollouts, client.namespace

@@ -1,8 +1,8 @@
 """Who a Kubernetes token belongs to, and what they may do here: asked of the API server.
 
-A TokenReview says who it is. What they may do is a LocalSubjectAccessReview for each right, on a resource that
-exists only as a word in rules: `apiGroups: [phoenix-orch.io], resources: [api], verbs: [operate]`. Answers
-count for ten seconds. Nothing of a token is kept but its hash, and nothing of it is told.
+A TokenReview says who it is. What they may do is a LocalSubjectAccessReview for each right, on a resource
+that exists only as a word in rules: `apiGroups: [phoenix-orch.io], resources: [api], verbs: [operate]`.
+Answers count for ten seconds. Nothing of a token is kept but its hash, and nothing of it is told.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class KubeReviews:
         except Forbidden as error:
             raise Unauthenticated(
                 "Phoenix may not ask the API server whose token this is",
-                remedy="bind its service account to the ClusterRole phoenix-token-reviews:"
-                " docs/how-to/kubernetes.md",
+                remedy="bind its service account to a ClusterRole that may create tokenreviews, as"
+                " k8s/base/api.yaml does",
             ) from error
         status = answer.get("status") or {}
         if not status.get("authenticated"):

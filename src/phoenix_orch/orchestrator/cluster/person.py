@@ -64,7 +64,7 @@ async def say(
 
 
 async def give(there: Reach, name: str, command: Command, *, dry_run: bool = False) -> None:
-    """Say a word that the orchestrator obeys at its next pass. Raises BadState where it makes no sense now."""
+    """Say what the orchestrator obeys at its next pass. Raises BadState where it makes no sense now."""
     found, kind = await there.rollout(name), command.kind
     status = found.one.rollout.status
     if (why_not := refusal(status, kind, command.step)) is not None:

@@ -8,7 +8,6 @@ is seen by the orchestrator as any other change of a Deployment, so that none of
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Mapping
 
 from phoenix_orch.kernel.clock import RealClock
@@ -26,7 +25,6 @@ from phoenix_orch.orchestrator.reading import or_none
 from phoenix_orch.orchestrator.targets import refuse_target
 from phoenix_orch.orchestrator.views import Change, ChangeKind
 from phoenix_orch.rollout.status import ACTIVE, State
-from phoenix_orch.runtime.users import name_of as name_of_user
 from phoenix_orch.workload.deployment import marks
 from phoenix_orch.workload.deployment.history import Kept, history, release_of, undo
 from phoenix_orch.workload.deployment.manifest import Manifest, Patch, name_of, uid_of
@@ -77,7 +75,7 @@ async def start(
         rollout,
         template.revision,
         reason=reason,
-        actor=name_of_user(os.getuid()),
+        actor=there.actor,
         override=override_freeze,
         dry_run=dry_run,
     )
