@@ -168,7 +168,7 @@ def test_a_release_by_the_api_of_any_replica(world: World) -> None:
     world.until_state("RolledBack")  # the other one leads by now
     undone = other.call(f"/api/v1/rollouts/{NAME}/undo", operator, {})
     assert undone.status_code == 409
-    assert "taken back already" in undone.json()["message"]
+    assert "taken back already" in undone.json()["detail"]
 
     # again, to its end, and back
     assert world.word(other, "retry").status_code == 202
