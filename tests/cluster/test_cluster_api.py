@@ -17,6 +17,7 @@ from tests.cluster.stand import NAME, PATIENCE, Stand, kubelet
 
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 API = "rbac.authorization.k8s.io"
 VERBS = {"viewer": ["read"], "operator": ["read", "operate"], "stranger": []}
 
@@ -130,7 +131,6 @@ def world(control_plane: ControlPlane, tmp_path: Path, store: str) -> Iterator[W
                 one.component.end()
 
 
-@pytest.mark.timeout(1500)
 def test_a_release_by_the_api_of_any_replica(world: World) -> None:
     stand, operator = world.stand, world.tokens["operator"]
     world.until_state("Idle")
