@@ -27,6 +27,7 @@ from phoenix_orch.orchestrator.cluster.watched import WatchedSight
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.rollout.status import CommandKind, Event
 from phoenix_orch.rollout.store.memory import MemoryStore
+from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.workload.deployment import marks
@@ -288,3 +289,13 @@ async def test_events_of_the_log_are_shown_of_this_object_alone() -> None:
     )
     await world.log.append_events("shop", [event])
     assert [one.message for one in await world.operations.events("shop", 10)] == ["it began"]
+
+
+async def test_no_tasks_are_run_and_that_is_said() -> None:
+    tasks = World().operations.tasks
+    assert (await tasks.page(state=None, kind=None, before="", limit=10)).items == []
+    assert await tasks.schedules() == []
+    with pytest.raises(BadState, match="no tasks are run in a cluster yet"):
+        await tasks.run(RunRequest(kind="backup"), actor="ann")
+    with pytest.raises(NotFound, match="no task 'x'"):
+        await tasks.show("x")

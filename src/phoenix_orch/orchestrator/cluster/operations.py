@@ -16,6 +16,7 @@ from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.orchestrator.cluster import looking, person, starting
 from phoenix_orch.orchestrator.cluster.freezing import flow_of, through_freeze
+from phoenix_orch.orchestrator.cluster.no_tasks import NoTasks
 from phoenix_orch.orchestrator.cluster.reach import Found, Reach, Sight
 from phoenix_orch.orchestrator.cluster.restarting import restart
 from phoenix_orch.orchestrator.config import PhoenixFile
@@ -23,6 +24,7 @@ from phoenix_orch.orchestrator.flow import Flow
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
 from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.tasks.port import Tasks
 from phoenix_orch.workload.deployment.history import release_of
 from phoenix_orch.workload.deployment.target import replicas_of
 
@@ -53,6 +55,7 @@ class ClusterOperations:
         self._log = log
         self._info = info
         self._changes = changes
+        self.tasks: Tasks = NoTasks()
 
     @property
     def flow(self) -> Flow:
