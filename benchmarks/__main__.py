@@ -11,6 +11,7 @@ import sys
 BENCHMARKS = (
     ("-m", "benchmarks.zero_loss"),
     ("-m", "benchmarks.footprint"),
+    ("-m", "benchmarks.audit"),
     ("-m", "benchmarks.many_services"),
     ("-m", "benchmarks.scale_kubernetes"),
     ("-m", "benchmarks.kube_cache", "--json", "benchmarks/results/kube_cache.json"),

@@ -121,6 +121,10 @@ LOOKS = (
     ("get", "revisions", NAME),
     ("get", "events", NAME, "--limit", "1000"),
     ("get", "groups"),
+    ("audit", "list", "--limit", "1000"),
+    ("audit", "verify"),
+    ("audit", "head"),
+    ("audit", "prune", "--dry-run"),
     ("describe", "rollout", NAME),
     ("freeze", "list"),
     ("freeze", "start", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
@@ -144,6 +148,8 @@ LOOKS = (
     ("service", "restart", NAME, "--dry-run"),
 )
 OTHERS = (
+    ("audit", "export"),
+    ("audit", "export", "--format", "csv"),
     ("rollout", "observations", NAME, "-o", "jsonl"),
     ("rollout", "watch", NAME),
     ("top",),

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
-from phoenix_orch.api import flow, measured, probes, problems, rollouts, services, streams, tasks
+from phoenix_orch.api import audit, flow, measured, probes, problems, rollouts, services, streams, tasks
 from phoenix_orch.api.answers import masked_by
 from phoenix_orch.api.doors import READ, Authenticator
 from phoenix_orch.api.limits import BodyLimit
@@ -29,6 +29,7 @@ from phoenix_orch.kernel.masking import Masker
 from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout, mask_key
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.runtime.files import make_private
+from phoenix_orch.security.audit_log import AuditLog
 
 PREFIX = "/api/v1"
 GRACE = 2
@@ -43,11 +44,13 @@ def create_app(
     operations: Operations,
     masker: Masker | None = None,
     *,
+    log: AuditLog | None = None,
     authenticators: Sequence[Authenticator] = (by_peer,),
 ) -> FastAPI:
     """The API over `operations`. `masker` masks what leaves; left out: one without a key.
 
-    `authenticators`: the ways to become known, asked in this order.
+    `log`: the audit log; left out: an empty one. `authenticators`: the ways to become known, asked in this
+    order.
     """
     app = FastAPI(
         title="Phoenix Orchestrator",
@@ -87,14 +90,17 @@ def create_app(
     app.include_router(flow.routes(operations), prefix=PREFIX)
     app.include_router(services.routes(operations), prefix=PREFIX)
     app.include_router(tasks.routes(operations), prefix=PREFIX)
+    app.include_router(audit.routes(log or AuditLog(Path(os.devnull))), prefix=PREFIX)
     app.include_router(streams.routes(live), prefix=PREFIX)
     return app
 
 
 async def serve_operations(operations: Operations, socket_path: Path, listening: Callable[[], None]) -> None:
     """The API over `operations`, served until cancelled."""
-    key = await asyncio.to_thread(mask_key, Layout(socket_path.parent))
-    await serve(create_app(operations, Masker(key)), socket_path, listening)
+    layout = Layout(socket_path.parent)
+    key = await asyncio.to_thread(mask_key, layout)
+    app = create_app(operations, Masker(key), AuditLog(layout.audit))
+    await serve(app, socket_path, listening)
 
 
 async def serve(app: FastAPI, socket_path: Path, listening: Callable[[], None] = lambda: None) -> None:

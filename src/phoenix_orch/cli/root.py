@@ -52,6 +52,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
     "Look": {
         "get": Branch("get", "app", "List rollouts, services, revisions, events or groups."),
         "top": Branch("top", "top", "What is releasing, what is wrong and what is due, live."),
+        "audit": Branch("audit", "app", "What was done by whom: list, verify, export, prune."),
         "describe": Branch("describe", "app", "Show everything about one rollout."),
         "report": Branch("report", "app", "What releases came to over some time."),
     },

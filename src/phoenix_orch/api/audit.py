@@ -1,0 +1,45 @@
+"""`/audit`: what was done by whom."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from phoenix_orch.api.doors import READ
+from phoenix_orch.orchestrator import audit_views
+from phoenix_orch.orchestrator.audit_views import AuditHead, AuditPage
+from phoenix_orch.security.audit_log import AuditLog
+from phoenix_orch.security.audit_query import Query as Wanted
+
+Pattern = Annotated[str, Query(max_length=200, description="A pattern: `rollout.*`.")]
+
+
+def routes(log: AuditLog) -> APIRouter:
+    router = APIRouter(tags=["audit"])
+
+    @router.get("/audit", dependencies=[READ])
+    async def list_audit(  # noqa: PLR0917 - one parameter for each filter
+        actor: Pattern = "",
+        action: Pattern = "",
+        target: Pattern = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: Annotated[int | None, Query(ge=1)] = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    ) -> AuditPage:
+        """The newest records that are wanted, oldest first; with `before` those with a lower number."""
+        wanted = Wanted(actor, action, target, since, until).wants
+        found = await asyncio.to_thread(log.newest, limit, wanted, before=before)
+        more = found[0].seq if len(found) == limit and found[0].seq > 1 else None
+        return AuditPage(records=tuple(map(audit_views.viewed, found)), before=more)
+
+    @router.get("/audit/head", dependencies=[READ])
+    async def read_audit_head() -> AuditHead:
+        """The end of the log, to be noted elsewhere."""
+        last = await asyncio.to_thread(log.last)
+        return AuditHead(seq=last.seq, hash=last.hash)
+
+    return router

@@ -1,0 +1,262 @@
+"""`phoenix audit`: reads the files of the data directory, so that it needs no Phoenix that runs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption
+from phoenix_orch.cli.output import columns, emit
+from phoenix_orch.cli.records import moment
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.units import format_duration, parse_duration
+from phoenix_orch.orchestrator.audit_views import (
+    AuditFault,
+    AuditHead,
+    AuditPage,
+    AuditRecord,
+    AuditVerified,
+    viewed,
+)
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.runtime.users import name_of
+from phoenix_orch.security.audit_chain import Entry, Fault, Link, Outcome, Record
+from phoenix_orch.security.audit_log import AuditLog, Verified
+from phoenix_orch.security.audit_query import Query
+
+app = typer.Typer(
+    name="audit",
+    help="What was done by whom: list, verify, export, prune.",
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+BROKEN = 1
+"""Exit status for a log that does not hold."""
+RETENTION = timedelta(days=400)
+FIELDS = tuple(field.alias or name for name, field in AuditRecord.model_fields.items())
+
+
+class Format(StrEnum):
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+Actor = Annotated[str, typer.Option("--actor", metavar="PATTERN", help="Of these only, as ann or ci-*.")]
+Action = Annotated[str, typer.Option("--action", metavar="PATTERN", help="As rollout.abort or token.*.")]
+Target = Annotated[str, typer.Option("--target", metavar="PATTERN", help="As rollout/shop.")]
+Since = Annotated[str | None, typer.Option("--since", metavar="WHEN", help="A moment, or 2h for 2 h ago.")]
+Until = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="The same, for the end.")]
+
+
+@app.command("list")
+def list_records(  # noqa: PLR0917 - one parameter for each option
+    actor: Actor = "",
+    action: Action = "",
+    target: Target = "",
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="The newest so many.")] = 50,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """The newest records, the newest last."""
+    found = _log(data_dir).newest(limit, _query(actor, action, target, since, until).wants)
+    page = AuditPage(records=tuple(map(viewed, found)))
+    emit(output, page.records, _table(page))
+
+
+def _table(page: AuditPage) -> str:
+    rows = [
+        (
+            str(one.seq),
+            f"{one.at:%Y-%m-%dT%H:%M:%SZ}",
+            one.actor,
+            one.action,
+            one.target,
+            one.outcome,
+            one.reason,
+        )
+        for one in page.records
+    ]
+    header = ("SEQ", "TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "REASON")
+    return columns(header, rows, empty="no such records", whole=False)
+
+
+@app.command()
+def verify(
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head", metavar="SEQ:HASH", help="An earlier `phoenix audit head`, which has to be in it."
+        ),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option("--directory", metavar="DIR", help="A copy of the log, in place of the log."),
+    ] = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> int:
+    """Check every record against the one before it; exit status 1 where the log does not hold.
+
+    Names file, line and record of each fault.
+    """
+    log = _there(directory) if directory is not None else _log(data_dir)
+    found = log.verify(_link(head) if head is not None else None)
+    emit(output, _verified(found), _said(found))
+    return 0 if found.holds else BROKEN
+
+
+def _verified(found: Verified) -> AuditVerified:
+    return AuditVerified(
+        holds=found.holds,
+        records=found.records,
+        first=found.first,
+        last=AuditHead(seq=found.last.seq, hash=found.last.hash),
+        faults=tuple(
+            AuditFault(
+                kind=one.fault.kind.value,
+                file=one.file,
+                line=one.fault.line,
+                seq=one.fault.seq,
+                detail=one.fault.detail,
+            )
+            for one in found.faults
+        ),
+    )
+
+
+def _said(found: Verified) -> str:
+    faults = [_told(one.file, one.fault) for one in found.faults]
+    if found.holds:
+        return "\n".join(
+            [f"the log holds: {found.records} records from {found.first} to {found.last.seq}", *faults]
+        )
+    return "\n".join([f"the log does not hold; of {found.records} records:", *faults])
+
+
+def _told(file: str, fault: Fault) -> str:
+    return f"{file}, line {fault.line}, record {fault.seq}: {fault.kind.value}: {fault.detail}"
+
+
+@app.command("head")
+def show_head(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+    """The end of the log as SEQ:HASH. Note it elsewhere: `verify --head` tells whether it is still there."""
+    last = _log(data_dir).last()
+    emit(output, AuditHead(seq=last.seq, hash=last.hash), f"{last.seq}:{last.hash}")
+
+
+@app.command()
+def export(  # noqa: PLR0917 - one parameter for each option
+    actor: Actor = "",
+    action: Action = "",
+    target: Target = "",
+    since: Since = None,
+    until: Until = None,
+    form: Annotated[Format, typer.Option("--format", help="JSON lines or CSV.")] = Format.JSONL,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Where to; left out: standard output.")
+    ] = None,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """All records, oldest first, as JSON lines or CSV."""
+    wanted = _query(actor, action, target, since, until).wants
+    lines = _exported((one for one in _log(data_dir).after(0) if wanted(one)), form)
+    if to is None:
+        for line in lines:
+            print(line)
+        return
+    try:
+        descriptor = os.open(to, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+    except OSError as error:
+        raise Invalid(f"{to} cannot be written: {error.strerror}", remedy="name another file") from error
+
+
+def _exported(records: Iterator[Record], form: Format) -> Iterator[str]:
+    """A line for each record; ASCII, so that nothing in it steers a terminal."""
+    if form is Format.CSV:
+        yield ",".join(FIELDS)
+    for record in records:
+        data = viewed(record).model_dump(mode="json", by_alias=True)
+        yield json.dumps(data) if form is Format.JSONL else _row(data)
+
+
+def _row(data: dict[str, object]) -> str:
+    """A cell that a spreadsheet would take for a formula begins with an apostrophe."""
+    out = io.StringIO()
+    cells = ["" if (value := data[name]) is None else value for name in FIELDS]
+    texts = [cell if isinstance(cell, str | int) else json.dumps(cell) for cell in cells]
+    harmless = [
+        f"'{text}" if isinstance(text, str) and text[:1] in "=+-@\t\r" and text else text for text in texts
+    ]
+    csv.writer(out, lineterminator="").writerow(harmless)
+    return out.getvalue()
+
+
+@app.command()
+def prune(
+    older_than: Annotated[
+        str, typer.Option("--older-than", metavar="DURATION", help="How long records are kept.")
+    ] = format_duration(RETENTION),
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Remove whole files of which every record is older; the rest still verifies, and says what went."""
+    try:
+        before = datetime.now(UTC) - parse_duration(older_than)
+    except (ValueError, OverflowError) as error:
+        raise Invalid(str(error), remedy="write 400d") from None
+    log = _log(data_dir)
+    gone = log.prunable(before)
+    if not dry_run and gone:
+        asked = Entry(
+            at=datetime.now(UTC),
+            actor=name_of(os.getuid()),
+            action="",
+            target="audit",
+            reason=f"older than {older_than}",
+            outcome=Outcome.DONE,
+            source="command line",
+        )
+        gone = log.prune(before, asked)
+    verb = "would be removed" if dry_run else "were removed"
+    emit(output, {"records": gone, "before": before.isoformat(), "dryRun": dry_run}, f"{gone} records {verb}")
+
+
+def _log(data_dir: Path) -> AuditLog:
+    return _there(Layout(data_dir).audit)
+
+
+def _there(directory: Path) -> AuditLog:
+    if not directory.is_dir():
+        raise Invalid(
+            f"there is no audit log in {directory}",
+            remedy="name the data directory of your Phoenix with --data-dir",
+        )
+    return AuditLog(directory)
+
+
+def _query(actor: str, action: str, target: str, since: str | None, until: str | None) -> Query:
+    now = datetime.now(UTC)
+    begin, end = (moment(text, now) if text is not None else None for text in (since, until))
+    return Query(actor, action, target, begin, end)
+
+
+def _link(text: str) -> Link:
+    seq, _, found = text.strip().partition(":")
+    if not seq.isdecimal() or len(found) != 64:
+        raise Invalid(f"{text!r} is no head", remedy="give what `phoenix audit head` printed: SEQ:HASH")
+    return Link(int(seq), found)
