@@ -169,6 +169,7 @@ OTHERS = (
     ("up", "-f", "{file}"),
     ("down", "--dry-run"),
     ("schema",),
+    ("crd",),
     ("completion", "bash"),
     ("replay", "--prometheus", f"http://u:{CANARY}@127.0.0.1:1/?t={CANARY}", "--canary-query", "up"),
     ("serve", "orchestrator", "--store", f"redis://:{CANARY}@127.0.0.1:1/0"),

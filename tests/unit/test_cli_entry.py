@@ -77,11 +77,13 @@ def commands(command=None, path=()):
 
 EVERY = dict(commands())
 PRINTS_NO_PICTURE = {
+    ("audit", "export"),
     *(("top",), ("init",), ("up",), ("down",), ("serve",), ("demo",), ("schema",), ("crd",), ("completion",)),
     *(("rollout", "watch"), ("service", "logs")),
     *(("rollout", word) for word in ("pause", "resume", "promote", "retry")),
 }
 CHANGES = {
+    ("audit", "prune"),
     *(("init",), ("down",), ("apply",), ("service", "restart")),
     *(("rollout", word) for word in ("start", "pause", "resume", "promote", "abort", "retry", "undo")),
     *(("freeze", word) for word in ("start", "end", "override")),

@@ -296,7 +296,7 @@ class AuditLog:
     def _head(self) -> Head | None:
         try:
             descriptor = os.open(self._directory / "head", os.O_RDONLY)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             return audit_head.read(descriptor)
