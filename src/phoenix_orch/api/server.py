@@ -99,7 +99,7 @@ async def serve_operations(operations: Operations, socket_path: Path, listening:
     """The API over `operations`, served until cancelled."""
     layout = Layout(socket_path.parent)
     key = await asyncio.to_thread(mask_key, layout)
-    app = create_app(operations, Masker(key), AuditLog(layout.audit))
+    app = create_app(operations, Masker(key), log=AuditLog(layout.audit))
     await serve(app, socket_path, listening)
 
 
