@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.integration.fake_phoenix import FakeOperations
+from tests.integration.known import admin
 
 from phoenix_orch.api.server import create_app
 from phoenix_orch.cli.main import run
@@ -120,7 +121,7 @@ def test_without_a_log_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.anyio
 async def test_the_api_gives_page_after_page(log: AuditLog) -> None:
-    transport = httpx.ASGITransport(create_app(FakeOperations(), log=log))
+    transport = httpx.ASGITransport(create_app(FakeOperations(), log=log, authenticators=(admin,)))
     async with httpx.AsyncClient(transport=transport, base_url="http://phoenix/api/v1") as client:
         found: list[int] = []
         query: dict[str, Any] = {"limit": 5}
