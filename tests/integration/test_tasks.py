@@ -15,6 +15,9 @@ from tests.tasks.kinds import REGISTRY, lines
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
 from phoenix_orch.observability import metrics, tracing
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
+from phoenix_orch.security import acting
+from phoenix_orch.security.acting import Caller
+from phoenix_orch.security.rights import Kind, Principal
 from phoenix_orch.tasks.delivery import Delivery, delivering
 from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.tasks.record import ENDED, LogKind, State, TaskRecord
@@ -119,6 +122,14 @@ async def test_a_task_runs_and_says_what_it_did(setting: Setting) -> None:
         "with password=<masked>",
     ]
     assert [entry.progress for entry in said if entry.kind is LogKind.PROGRESS] == [0.5, 1.0]
+
+
+async def test_a_task_acts_for_whoever_wanted_it(setting: Setting) -> None:
+    acting.current.set(Caller(Principal("ann", Kind.USER), "r-1", "unix"))
+    task = await setting.run("who")
+    acting.current.set(None)
+    async with setting.worker():
+        assert (await setting.ended(task)).result == {"name": "ann", "request": "r-1"}
 
 
 async def test_following_goes_on_behind_an_entry(setting: Setting) -> None:

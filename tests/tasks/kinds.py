@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from phoenix_orch.kernel.errors import Invalid, Retryable
+from phoenix_orch.security import acting
 from phoenix_orch.tasks.context import TaskContext
 from phoenix_orch.tasks.process import run_worker
 from phoenix_orch.tasks.registry import Registry, task
@@ -37,6 +38,19 @@ async def double(context: TaskContext, arguments: Number) -> Number:
     await context.log("doubling", "with password=hunter2")
     await context.progress(1.0)
     return Number(n=2 * arguments.n)
+
+
+class Who(BaseModel):
+    name: str
+    request: str
+
+
+@task(kind="who")
+async def who(context: TaskContext) -> Who:
+    """Whom it acts for."""
+    caller = acting.current.get()
+    assert caller is not None
+    return Who(name=caller.name, request=caller.request_id)
 
 
 @task(kind="nothing")
@@ -135,7 +149,7 @@ def lines(path: str | Path) -> list[str]:
 
 
 REGISTRY = Registry(
-    double, nothing, flaky, hopeless, wait, stubborn, late, one, one_each, restore, deadly, tick
+    double, who, nothing, flaky, hopeless, wait, stubborn, late, one, one_each, restore, deadly, tick
 )
 
 

@@ -29,7 +29,7 @@ def moment(milliseconds: float) -> datetime:
 def new_fields(record: TaskRecord, spec: TaskSpec) -> dict[str, str]:
     """What a new task's hash holds from the beginning, besides key, state and due."""
     return {
-        **fields(record.model_dump(exclude={"key", "state", "due"})),
+        **fields(record.model_dump(exclude={"key", "state", "due"}, by_alias=False)),
         "limit": str(spec.limit or ""),
         "limit_per_target": str(spec.limit_per_target or ""),
         "deaths_allowed": str(spec.deaths),

@@ -17,6 +17,9 @@ import structlog
 from phoenix_orch.kernel.errors import NotFound, Retryable
 from phoenix_orch.observability import metrics
 from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.security import acting
+from phoenix_orch.security.acting import Caller
+from phoenix_orch.security.rights import Kind, Principal
 from phoenix_orch.tasks.attempt import Attempt, Stop
 from phoenix_orch.tasks.context import TaskContext
 from phoenix_orch.tasks.delivery import Delivery
@@ -104,6 +107,7 @@ class Runner:
 
     async def _run(self, running: _Running) -> None:
         record = running.context.record
+        acting.current.set(_on_behalf(record))
         try:
             with measured(record) as span:
                 outcome, retries = await self._attempt(running)
@@ -210,3 +214,8 @@ class Runner:
                 running.attempt.stop(Stop.DRAIN)
         if self._work:
             await asyncio.wait(set(self._work))
+
+
+def _on_behalf(record: TaskRecord) -> Caller:
+    """Whom the task acts for; without any of their rights, which were asked for when it was wanted."""
+    return Caller(Principal(record.actor, Kind.USER), record.request_id, address="")

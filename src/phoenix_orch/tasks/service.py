@@ -12,6 +12,7 @@ from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.kernel.masking import told
 from phoenix_orch.observability import tracing
 from phoenix_orch.observability.traceparent import HEADER
+from phoenix_orch.security import acting
 from phoenix_orch.tasks.delivery import Delivery
 from phoenix_orch.tasks.port import MOST_LISTED, RunRequest, ScheduleView, TaskPage
 from phoenix_orch.tasks.record import ENDED, LogEntry, LogKind, ScheduleState, State, TaskRecord
@@ -64,6 +65,7 @@ class TaskService:
 
     async def run(self, request: RunRequest, *, actor: str, dry_run: bool = False) -> TaskRecord:
         kind = self._registry.get(request.kind)
+        caller = acting.current.get()
         now = datetime.now(UTC)
         due = max(now, request.after or now)
         id = sortable_id(now)  # noqa: A001
@@ -76,6 +78,7 @@ class TaskService:
             arguments=kind.check(request.arguments),
             actor=actor,
             reason=told(request.reason),
+            request_id=caller.request_id if caller is not None else "",
             trace=tracing.headers().get(HEADER, ""),
             created=now,
             state=State.SCHEDULED if due > now else State.QUEUED,
