@@ -83,7 +83,7 @@ PRINTS_NO_PICTURE = {
     *(("rollout", word) for word in ("pause", "resume", "promote", "retry")),
 }
 CHANGES = {
-    ("audit", "prune"),
+    *(("audit", "prune"), ("status-page", "write")),
     *(("init",), ("down",), ("apply",), ("service", "restart")),
     *(("rollout", word) for word in ("start", "pause", "resume", "promote", "abort", "retry", "undo")),
     *(("freeze", word) for word in ("start", "end", "override")),

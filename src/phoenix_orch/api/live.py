@@ -31,6 +31,8 @@ class Live:
         self._watching: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()
         """The watcher is told of changes from now on."""
+        self.beside: list[Callable[[], None]] = []
+        """What else has viewers to turn away."""
 
     async def rollout(self, name: str, last_id: str) -> AsyncGenerator[bytes]:
         """The stream of one rollout. Raises NotFound, and Retryable when too many are open."""
@@ -51,6 +53,8 @@ class Live:
         """Tell all viewers to come back: they do so within seconds, and are asked for their right anew."""
         for feed in self._all():
             feed.turn_away()
+        for others in self.beside:
+            others()
 
     async def _opened(self, feed: Feed, last_id: str) -> AsyncGenerator[bytes]:
         self._forget_ended(feed)

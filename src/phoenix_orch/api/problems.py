@@ -94,12 +94,15 @@ def install(app: FastAPI) -> None:
 
 async def _phoenix_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PhoenixError)
-    for kind, status, title in _KINDS:
-        if isinstance(error, kind):
-            answer = document(status, error.code, title, error.message, error.remedy)
-            answer.headers.update(_headers(error))
-            return answer
-    raise AssertionError(error)
+    status, title = status_of(error)
+    answer = document(status, error.code, title, error.message, error.remedy)
+    answer.headers.update(_headers(error))
+    return answer
+
+
+def status_of(error: PhoenixError) -> tuple[int, str]:
+    """The status that an error is answered with, and what it is called."""
+    return next((status, title) for kind, status, title in _KINDS if isinstance(error, kind))
 
 
 def _headers(error: PhoenixError) -> dict[str, str]:

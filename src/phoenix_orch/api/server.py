@@ -95,11 +95,19 @@ def create_app(
     return app
 
 
-async def serve_operations(operations: Operations, socket_path: Path, listening: Callable[[], None]) -> None:
-    """The API over `operations`, served until cancelled."""
+async def serve_operations(
+    operations: Operations,
+    socket_path: Path,
+    listening: Callable[[], None],
+    *,
+    extend: Callable[[FastAPI, Operations, AuditLog], None] = lambda *_: None,
+) -> None:
+    """The API over `operations`, served until cancelled. `extend` adds to the application: the console."""
     layout = Layout(socket_path.parent)
     key = await asyncio.to_thread(mask_key, layout)
-    app = create_app(operations, Masker(key), log=AuditLog(layout.audit))
+    log = AuditLog(layout.audit)
+    app = create_app(operations, Masker(key), log=log)
+    extend(app, operations, log)
     await serve(app, socket_path, listening)
 
 

@@ -9,7 +9,6 @@ from phoenix_orch.cli.options import Output
 from phoenix_orch.cli.output import columns, emit, say, span, width
 from phoenix_orch.cli.progress import working
 from phoenix_orch.cli.reaching import reading
-from phoenix_orch.client.reads import Reads
 from phoenix_orch.health_validator import explain as words
 from phoenix_orch.health_validator.explanation import (
     Explanation,
@@ -17,13 +16,14 @@ from phoenix_orch.health_validator.explanation import (
     explained,
     unrecorded,
 )
-from phoenix_orch.health_validator.observation import Slower, Verdict
+from phoenix_orch.health_validator.observation import Slower
 from phoenix_orch.health_validator.recording import Header
 from phoenix_orch.kernel.errors import NotFound
+from phoenix_orch.orchestrator import released
 from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.spec import RolloutSpec
-from phoenix_orch.rollout.status import Cause, State
+from phoenix_orch.rollout.status import State
 
 PLAIN_WIDTH = 100
 """Columns where standard output is no terminal."""
@@ -53,14 +53,15 @@ def show(
                 raise
             emit(output, _unrecorded(view), pages.explained(view), speed=view.speed)
             return
-        decided, cause = _decided(client, view, record.header.release)
+        ended = client.history(name, limit=released.ENDED)
+        decided, cause = released.decided(view, ended, record.header.release)
         found = explained(
             record,
             record.header.spec or RolloutSpec(),
             decided=decided,
             cause=cause,
             metric=metric,
-            standing=_standing(view, record.header.release),
+            standing=released.standing(view, record.header.release),
         )
     if chart is not None:
         chart_file.write(chart, found)
@@ -80,25 +81,6 @@ def _unrecorded(view: RolloutView) -> Explanation:
         version=view.versions.get(revision, ""),
     )
     return unrecorded(header, view.rollout.spec.policy.gate, view.verdict, status.cause)
-
-
-def _decided(client: Reads, view: RolloutView, number: int) -> tuple[Verdict | None, Cause | None]:
-    """What was published last of the release, and what took it back."""
-    status = view.rollout.status
-    if number == status.release and status.state is not State.ROLLED_BACK:
-        return view.verdict, status.cause if status.state is State.ROLLING_BACK else None
-    for ended in client.history(view.rollout.name, limit=1000):
-        if ended.number == number:
-            return ended.verdict, ended.cause
-    return None, status.cause
-
-
-def _standing(view: RolloutView, release: int) -> str:
-    """What the verdict does not say of a release on its way."""
-    status = view.rollout.status
-    if release != status.release or status.state not in (State.PAUSED, State.PROMOTING):
-        return ""
-    return status.state.value
 
 
 def _text(found: Explanation, view: RolloutView) -> str:

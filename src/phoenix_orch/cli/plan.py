@@ -18,6 +18,7 @@ from phoenix_orch.health_validator.plan import plan as planned
 from phoenix_orch.health_validator.recording import Header, Recording
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import parse_ratio
+from phoenix_orch.orchestrator import released
 from phoenix_orch.rollout.spec import RolloutSpec
 
 SUPPOSED = 10**9
@@ -77,7 +78,7 @@ def _known(file: str | None, name: str | None, data_dir: Path) -> tuple[RolloutS
         view = client.rollout(name)
         spec = view.rollout.spec if file is None else _spec(file, name)
         history = spec.policy.statistical.history
-        seen = client.observations(name, since=view.at - history, limit=records.LOG)
+        seen = client.observations(name, since=view.at - history, limit=released.LOG)
     stable = view.rollout.status.stable or ""
     return spec, stable_past(seen, stable, spec.policy.statistical), view.speed
 

@@ -68,7 +68,7 @@ def up(
     """
     if file is None and DEFAULT_FILE.exists():
         file = DEFAULT_FILE
-    serve_api = _later("phoenix_orch.api.server").serve_operations
+    serve_api = _later("phoenix_orch.console.serving").serve_operations
     run_up = _later("phoenix_orch.orchestrator.up").run_up
     return int(run_up(file, data_dir, speed, serve_api, store_url=store))
 
@@ -134,7 +134,7 @@ def serve(  # noqa: PLR0917 - options, given by name
         "--tls-key": tls_key,
     }
     cluster_options.only_in_cluster(given, kubernetes=False)
-    serve_api = _later("phoenix_orch.api.server").serve_operations
+    serve_api = _later("phoenix_orch.console.serving").serve_operations
     run_serve = _later("phoenix_orch.orchestrator.serve").run_serve
     return int(run_serve(component.value, data_dir, store, speed, serve_api))
 

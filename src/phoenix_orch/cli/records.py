@@ -10,24 +10,18 @@ from pathlib import Path
 
 from phoenix_orch.client.reads import Reads
 from phoenix_orch.health_validator.csv_recording import read_csv
-from phoenix_orch.health_validator.history import wanted
 from phoenix_orch.health_validator.observation import Observation
-from phoenix_orch.health_validator.recording import Header, Recording, read_jsonl
-from phoenix_orch.health_validator.resting import past
-from phoenix_orch.health_validator.seeing import FLOOR
+from phoenix_orch.health_validator.recording import Recording, read_jsonl
 from phoenix_orch.kernel import config, files
 from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.kernel.units import parse_duration
+from phoenix_orch.orchestrator import released
 from phoenix_orch.orchestrator.config import PhoenixFile
-from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.orchestrator.released import LOG
 from phoenix_orch.rollout.spec import RolloutSpec
-from phoenix_orch.rollout.status import ACTIVE, Release, State
 
-LOG = 20_000
-"""Observations that the log holds at most."""
 OWN, GATES = "own", ("statistical", "literal")
-_UNDER_WAY = ACTIVE | {State.BAKING, State.ROLLING_BACK, State.CANCELLING}
 
 
 def of_release(client: Reads, name: str, number: int | None = None) -> Recording:
@@ -36,69 +30,11 @@ def of_release(client: Reads, name: str, number: int | None = None) -> Recording
     Raises NotFound when there is no such release, or nothing of it is kept any more.
     """
     view = client.rollout(name)
-    header, since, until = _release(client, view, number)
-    earlier = _past_wanted(view)
-    span = view.rollout.spec.policy.statistical.history
-    found = client.observations(name, since=since - span if since is not None else None, limit=LOG)
-    if since is not None and sum(observation.t1 <= since for observation in found) < earlier:
-        found = client.observations(name, limit=LOG)  # there was a pause: the past lies further back
-    own = [
-        observation
-        for observation in found
-        if observation.revision == header.revision
-        and (since is None or observation.t1 > since)
-        and (until is None or observation.t1 <= until)
-    ]
-    if not own:
-        raise NotFound(
-            f"no observation of release {header.release} of {name} is kept",
-            remedy="the log holds the newest 20,000; the first comes an interval after the release begins",
-        )
-    beside = own[0].stable.revision if own[0].stable is not None else None
-    before = [observation for observation in found if observation.t1 <= own[0].t0][-earlier:]
-    return Recording(f"{name}#{header.release}", header, tuple(own), past=past(before, beside))
-
-
-def _past_wanted(view: RolloutView) -> int:
-    """As many observations of the past as the judge has read."""
-    spec = view.rollout.spec
-    return wanted(spec.policy.statistical, max(spec.evidence.interval, FLOOR * view.speed))
-
-
-def _release(
-    client: Reads, view: RolloutView, number: int | None
-) -> tuple[Header, datetime | None, datetime | None]:
-    """The release's header, when it began and when it ended."""
-    status, spec = view.rollout.status, view.rollout.spec
-    name = view.rollout.name
-    if status.state in _UNDER_WAY and number in (None, status.release):
-        revision = (status.stable if status.state is State.BAKING else status.canary) or ""
-        version = view.versions.get(revision, "")
-        header = Header(rollout=name, release=status.release, revision=revision, version=version, spec=spec)
-        return header, status.release_started, None
-    ended = client.history(name, limit=1000)
-    for release in ended:
-        if number is None or release.number == number:
-            return _header(name, release, spec), release.started, release.ended
-    if number is None:
-        raise NotFound(
-            f"{name} has not released anything yet", remedy="`phoenix rollout start` starts a release"
-        )
-    known = ", ".join(str(release.number) for release in ended[:10]) or "none"
-    raise NotFound(f"{name} has no release {number}", remedy=f"releases that have ended: {known}")
-
-
-def _header(name: str, release: Release, spec: RolloutSpec) -> Header:
-    return Header(
-        rollout=name,
-        release=release.number,
-        revision=release.revision,
-        version=release.version,
-        spec=spec,
-        outcome=release.outcome.value,
-        reason=release.cause.reason if release.cause is not None else release.reason,
-        ended=release.ended,
-    )
+    wanted = released.sought(view, client.history(name, limit=released.ENDED), number)
+    found = client.observations(name, since=wanted.reach, limit=LOG)
+    if wanted.lacks_past(found):
+        found = client.observations(name, limit=LOG)
+    return released.recording(wanted, found)
 
 
 def since(client: Reads, name: str, text: str) -> list[Observation]:

@@ -54,6 +54,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
         "top": Branch("top", "top", "What is releasing, what is wrong and what is due, live."),
         "audit": Branch("audit", "app", "What was done by whom: list, verify, export, prune."),
         "describe": Branch("describe", "app", "Show everything about one rollout."),
+        "status-page": Branch("status_page", "app", "Write the public status page."),
         "report": Branch("report", "app", "What releases came to over some time."),
     },
     "Judge": {

@@ -38,6 +38,15 @@ class RolloutEntry(RolloutSpec):
         return RolloutSpec.model_validate({name: getattr(self, name) for name in RolloutSpec.model_fields})
 
 
+class StatusPage(Model):
+    """The public page that says whether everything works."""
+
+    directory: str = Field(min_length=1, max_length=4000)
+    """Where its files are written, every half minute; a relative one is taken from where this file is."""
+    title: str = Field(default="Status", min_length=1, max_length=100)
+    """Its heading."""
+
+
 class PhoenixFile(Model):
     """A whole phoenix.yaml. Valid when all names in it lead somewhere, exactly one way."""
 
@@ -57,6 +66,8 @@ class PhoenixFile(Model):
     """Rollouts that are released together; left out: those applied before stay."""
     tasks: Annotated[dict[Name, CommandTask], Field(max_length=MOST_RULES)] | None = None
     """Programs that are run again and again, or by hand; left out: those applied before stay."""
+    status_page: StatusPage | None = None
+    """The public status page; left out: none is written."""
 
     def effective_rollouts(self) -> dict[str, RolloutEntry]:
         """All rollouts with service and route filled in; a routed service without an entry gets the
@@ -235,7 +246,15 @@ def load(path: Path) -> PhoenixFile:
         raise config.ConfigError(source.name, missing)
     if file.tasks is None:
         del found["tasks"]
-    return file.model_copy(update=found)
+    return file.model_copy(update={**found, "status_page": _page(file.status_page, base)})
+
+
+def _page(page: StatusPage | None, base: Path) -> StatusPage | None:
+    """With a directory that is absolute."""
+    if page is None:
+        return None
+    place = str((base / Path(page.directory).expanduser()).resolve())
+    return page.model_copy(update={"directory": place})
 
 
 Placed = TypeVar("Placed", ServiceSpec, CommandTask)

@@ -84,6 +84,11 @@ class Layout:
         return self.root / "logs" / "access.jsonl"
 
     @property
+    def status_days(self) -> Path:
+        """How much of each of the last days each part was well."""
+        return self.root / "status-days.json"
+
+    @property
     def mask_key(self) -> Path:
         """The key of the signs that stand for values which are not shown."""
         return self.root / "mask.key"
