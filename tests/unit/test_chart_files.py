@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 COPIED = {
     "rights.yaml": "k8s/base",
+    "api.yaml": "k8s/base",
     "leases.yaml": "k8s/base",
     "rollouts.phoenix-orch.io.yaml": "k8s/crds",
 }

@@ -43,7 +43,7 @@ def test_the_way_to_the_orchestrator_and_to_its_canary_ends_at_a_port_that_is_op
     (container,) = stable["spec"]["template"]["spec"]["containers"]
     numbers = {one["name"]: one["containerPort"] for one in container["ports"]}
     policy = one_of("NetworkPolicy", BASE / "network.yaml")["spec"]
-    let_in = [numbers[port["targetPort"]], numbers["metrics"]]
+    let_in = [numbers[port["targetPort"]], numbers["probes"], numbers["metrics"]]
     assert policy["ingress"] == [{"ports": [{"port": each, "protocol": "TCP"} for each in let_in]}]
 
 
