@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 
 from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Terminal
 from phoenix_orch.rollout.status import Status
+from phoenix_orch.rollout.store import valkey
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.valkey_client import CALL_TIMEOUT
 from phoenix_orch.runtime.valkey_program import find_binary
@@ -444,6 +445,35 @@ async def test_it_reconnects_by_itself_and_so_does_a_watch(tmp_path: Path) -> No
         "store is away",
         "store answers again",
     ] * 3
+    await store.close()
+    await keeper.stop()
+
+
+async def test_silence_is_no_fault_however_rarely_a_watch_looks_up_and_a_server_that_hangs_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(valkey, "_SILENCE", 0.1)
+    keeper = ValkeyServer(tmp_path / "valkey")
+    info = await keeper.ensure()
+    store = ValkeyStore(info.url)
+    names: list[str] = []
+
+    async def listen() -> None:
+        async for name in store.watch(timeout=timedelta(milliseconds=500)):
+            names.append(name)  # noqa: PERF401 - it never ends
+
+    with capture_logs() as logs:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+            listener = group.create_task(listen())
+            await _until(lambda: len(names) > 4)
+            assert not logs
+            os.kill(info.process.pid, signal.SIGSTOP)
+            try:
+                await _until(lambda: [log["event"] for log in logs] == ["store is away"])
+            finally:
+                os.kill(info.process.pid, signal.SIGCONT)
+            await _until(lambda: logs[-1]["event"] == "store answers again")
+            listener.cancel()
     await store.close()
     await keeper.stop()
 

@@ -425,23 +425,24 @@ async def _heard(client: Redis, pubsub: Any, seconds: float) -> AsyncIterator[st
     Raises TimeoutError when pings are not answered either: the connection died without a word.
     """
     heard = time.monotonic()
-    pinged = False
+    pinged: float | None = None
     while True:
+        wait = seconds if pinged is None else min(seconds, _SILENCE)
         with cancellation_kept():
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=seconds)
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=wait)
         now = time.monotonic()
         if message is not None:
-            heard, pinged = now, False
+            heard, pinged = now, None
             if message["type"] == "message":
                 yield _text(message["data"])
             continue
         yield ""
-        if now - heard > 2 * _SILENCE:
+        if pinged is not None and now - pinged >= _SILENCE:
             raise TimeoutError
-        if now - heard > _SILENCE and not pinged:
+        if pinged is None and now - heard > _SILENCE:
             async with answered(client):
                 await pubsub.ping()
-            pinged = True
+            pinged = now
 
 
 def _source(name: str) -> str:
