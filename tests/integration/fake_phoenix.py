@@ -18,6 +18,7 @@ from phoenix_orch.health_validator.observation import Arm, MetricEvidence, Obser
 from phoenix_orch.kernel.clock import ManualClock
 from phoenix_orch.kernel.errors import BadState, Latched, NotFound, Retryable
 from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.kept_answers import MemoryAnswers
 from phoenix_orch.orchestrator.views import (
     Change,
     ChangeKind,
@@ -180,6 +181,7 @@ class FakeOperations:
         self.obeys = True
         """A command is handled as soon as it is given."""
         self.latched = False
+        self.answers = MemoryAnswers()
         self.told: list[asyncio.Queue[str]] = []
         """Of each who follows the changes: names put here are told."""
         self.flow = fake_flow(self._rollouts, self.history, self.revisions, ManualClock(NOW))

@@ -20,7 +20,7 @@ from phoenix_orch.api import server
 from phoenix_orch.api.server import create_app, serve
 from phoenix_orch.client import Client
 from phoenix_orch.client.problems import raise_problem
-from phoenix_orch.client.transport import ask
+from phoenix_orch.client.transport import UnixConnection, ask
 from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.kernel.errors import (
     BadState,
@@ -275,8 +275,9 @@ def test_a_server_that_does_not_answer_is_given_up(tmp_path):
 
 def test_a_body_that_nobody_reads_does_not_cost_the_answer(operations):
     """The refusal of an unknown address comes while the body is still on its way."""
+    path = operations.data_dir / "phoenix.sock"
     for _ in range(50):
-        answer = ask(operations.data_dir / "phoenix.sock", "POST", "/api/v1/nothing", b"x" * 100_000, 10)
+        answer = ask(UnixConnection(path, 10), "POST", "/api/v1/nothing", b"x" * 100_000)
         assert answer.status == 404
 
 

@@ -13,7 +13,7 @@ from tests.integration.known import admin
 
 from phoenix_orch.api.server import create_app
 from phoenix_orch.client import Client
-from phoenix_orch.client.transport import ask
+from phoenix_orch.client.transport import UnixConnection, ask
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.masking import Masker
 from phoenix_orch.orchestrator.config import PhoenixFile
@@ -314,7 +314,7 @@ def test_the_client_does_not_send_what_would_be_refused(operations):
 def test_a_large_body_gets_its_answer_and_no_reset(operations):
     for _ in range(20):
         path = operations.data_dir / "phoenix.sock"
-        assert ask(path, "POST", "/api/v1/apply", b"x" * (4 * LIMIT), 10).status == 413
+        assert ask(UnixConnection(path, 10), "POST", "/api/v1/apply", b"x" * (4 * LIMIT)).status == 413
 
 
 @pytest.mark.parametrize(

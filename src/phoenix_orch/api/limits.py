@@ -35,7 +35,7 @@ class BodyLimit:
             await _throw_away(receive)
             await _too_large()(scope, receive, send)
             return
-        await self._app(scope, _again(body, receive), send)
+        await self._app(scope, again(body, receive), send)
 
 
 async def _read(receive: Receive) -> bytes | None:
@@ -61,7 +61,7 @@ async def _throw_away(receive: Receive) -> None:
                     return
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
+def again(body: bytes, receive: Receive) -> Receive:
     """Gives what was read once more, then what comes."""
     given = False
 

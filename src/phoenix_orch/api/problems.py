@@ -94,6 +94,11 @@ def install(app: FastAPI) -> None:
 
 async def _phoenix_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, PhoenixError)
+    return problem(error)
+
+
+def problem(error: PhoenixError) -> JSONResponse:
+    """The document of one of our own errors."""
     status, title = status_of(error)
     answer = document(status, error.code, title, error.message, error.remedy)
     answer.headers.update(_headers(error))

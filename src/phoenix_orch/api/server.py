@@ -21,6 +21,7 @@ from phoenix_orch.api.answers import masked_by
 from phoenix_orch.api.doors import READ, Authenticator
 from phoenix_orch.api.limits import BodyLimit
 from phoenix_orch.api.live import Live
+from phoenix_orch.api.once import Once
 from phoenix_orch.api.openapi import describing, operation_id
 from phoenix_orch.api.peer import PeerProtocol, by_peer
 from phoenix_orch.api.request_ids import RequestIds
@@ -65,6 +66,7 @@ def create_app(
     app.openapi = describing(app)  # type: ignore[method-assign]
     app.state.live = live = Live(operations, masker.data)
     app.state.authenticators = tuple(authenticators)
+    app.add_middleware(Once, answers=lambda: operations.answers)
     app.add_middleware(BodyLimit)
     problems.install(app)
     app.add_middleware(measured.Measured, prefix=PREFIX)

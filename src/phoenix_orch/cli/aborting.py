@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from phoenix_orch.cli import obeying
+from phoenix_orch.cli import obeying, reaching
 from phoenix_orch.cli.following import note
-from phoenix_orch.client import Client, offline
+from phoenix_orch.client import offline
 from phoenix_orch.client.offline import Aborted
 from phoenix_orch.kernel.errors import BadState, NotFound, PhoenixError, Retryable
 from phoenix_orch.orchestrator.views import RolloutView
@@ -66,7 +66,7 @@ def text(taken: Taken) -> str:
 def tried(data_dir: Path, name: str) -> Taken:
     """What an abort would do. Raises BadState where it would be refused."""
     try:
-        with Client(data_dir, timeout=PATIENCE) as client:
+        with reaching.client(data_dir, timeout=PATIENCE) as client:
             view = client.rollout(name)
     except Retryable as silent:
         found = _past(silent, data_dir, name, dry_run=True)
@@ -93,7 +93,7 @@ class _Abort:
 
     def __init__(self, data_dir: Path, name: str, reason: str, within: float) -> None:
         self._data_dir, self._name, self._reason, self._within = data_dir, name, reason, within
-        self._client = Client(data_dir, timeout=PATIENCE)
+        self._client = reaching.client(data_dir, timeout=PATIENCE)
         self._revision = ""
         self._command: Command | None = None
         self._asks = True
@@ -193,6 +193,8 @@ class _Abort:
         )
 
     def _seen_from_here(self) -> Taken:
+        if reaching.elsewhere():
+            return self._asked()
         found = offline.look(self._data_dir, self._name, self._revision)
         latched = self._revision in found.state.aborted
         quiet = found.seen == 0 or found.router == ROUTER_GONE
@@ -251,6 +253,8 @@ def _trouble(view: RolloutView) -> PhoenixError | None:
 
 
 def _condition(data_dir: Path, name: str, revision: str) -> str:
+    if reaching.elsewhere():
+        return "ok"
     try:
         return offline.look(data_dir, name, revision).router
     except PhoenixError as error:
@@ -267,6 +271,11 @@ def _past(
     dry_run: bool = False,
 ) -> Aborted:
     """Change the traffic object. Where there is none, that Phoenix is silent is what is wrong."""
+    if reaching.elsewhere():
+        raise silent or Retryable(
+            "Phoenix has not done it yet, and its traffic object is not on this machine",
+            remedy="wait for it, or abort on the machine where it runs",
+        )
     configure_logs()  # what is told on the way goes to standard error
     try:
         return offline.abort(data_dir, name, revision=revision, reason=reason, dry_run=dry_run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from phoenix_orch.cli import reaching
 from phoenix_orch.cli.options import (
     DEFAULT_FILE,
     UNSET,
@@ -13,7 +14,6 @@ from phoenix_orch.cli.options import (
     OutputOption,
 )
 from phoenix_orch.cli.output import changes, emit
-from phoenix_orch.client import Client
 from phoenix_orch.orchestrator.config import load
 
 
@@ -30,6 +30,6 @@ def apply(
     last is released step by step.
     """
     config = load(file)
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         found = client.apply(config, dry_run=dry_run, even_if_unattainable=even_if_unattainable)
     emit(output, found, changes(found, dry_run=dry_run))

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import records
+from phoenix_orch.cli import reaching, records
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.cli.progress import working
-from phoenix_orch.client import Client
 from phoenix_orch.health_validator import explain as words
 from phoenix_orch.health_validator.calibrate import Calibration
 from phoenix_orch.health_validator.calibrate import calibrate as calibrated
@@ -66,7 +65,7 @@ def calibrate(  # noqa: PLR0917 - one parameter for each option
 
 
 def _live(name: str, since: str, data_dir: Path) -> Recording:
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         rollout = client.rollout(name).rollout
         found = records.since(client, name, since)
     header = Header(rollout=name, spec=rollout.spec)

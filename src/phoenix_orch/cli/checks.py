@@ -19,8 +19,8 @@ from typing import Any
 
 import psutil
 
+from phoenix_orch.cli import reaching
 from phoenix_orch.cli.options import DEFAULT_FILE
-from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import PhoenixError, Unavailable
 from phoenix_orch.orchestrator import leftovers
 from phoenix_orch.orchestrator.config import PhoenixFile, load
@@ -218,7 +218,7 @@ def _configuration() -> Iterator[Finding]:
 
 def _health(data_dir: Path) -> dict[str, Any] | PhoenixError:
     try:
-        with Client(data_dir, timeout=TIMEOUT) as client:
+        with reaching.client(data_dir, timeout=TIMEOUT) as client:
             return client.health()
     except PhoenixError as error:
         return error

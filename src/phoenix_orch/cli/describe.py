@@ -10,7 +10,6 @@ from phoenix_orch.cli import pages, reaching
 from phoenix_orch.cli.cluster_options import or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, RolloutName
 from phoenix_orch.cli.output import data, emit
-from phoenix_orch.client import Client
 from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.status import Event, Revision
@@ -44,7 +43,7 @@ Shown = tuple[RolloutView, list[Event], list[Revision]]
 
 
 def _here(name: str, data_dir: Path) -> Shown:
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         return client.rollout(name), client.events(name, limit=EVENTS), client.revisions(name)
 
 

@@ -6,12 +6,11 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import flow_pages, tables
+from phoenix_orch.cli import flow_pages, reaching, tables
 from phoenix_orch.cli.cluster_options import or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, OptionalName, OptionalService, Output, OutputOption
 from phoenix_orch.cli.output import emit
 from phoenix_orch.cli.reaching import reading
-from phoenix_orch.client import Client
 from phoenix_orch.client.reads import Reads
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.orchestrator.cluster.access import Access
@@ -47,7 +46,7 @@ def services(
     name: OptionalService = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
 ) -> None:
     """What runs, and under which address."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         views = client.services() if name is None else [client.service(name)]
     emit(output, views, tables.services(views))
 

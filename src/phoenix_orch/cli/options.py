@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextvars import ContextVar
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +17,35 @@ from phoenix_orch.orchestrator.limits import LONGEST_REASON
 DATA_DIR_VARIABLE = "PHOENIX_DATA_DIR"
 DEFAULT_FILE = Path("phoenix.yaml")
 UNSET = Path()
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A Phoenix to ask that is not the one of a data directory."""
+
+    url: str
+    token: str | None
+
+
+SERVER: ContextVar[Server | None] = ContextVar("server", default=None)
+"""What --server said before the command."""
+
+
+def serving(url: str | None, token_file: Path | None) -> Server | None:
+    """Where to ask, by option or environment. Raises Invalid for a token that cannot be read."""
+    url = url or os.environ.get("PHOENIX_URL") or None
+    if url is None:
+        if token_file is not None:
+            raise Invalid("--token-file is for --server", remedy="name the server, or leave it out")
+        return None
+    if token_file is None:
+        return Server(url, os.environ.get("PHOENIX_TOKEN") or None)
+    try:
+        return Server(url, token_file.expanduser().read_text(encoding="ascii").strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(
+            f"{token_file} cannot be read as a token", remedy="name a file that holds one"
+        ) from error
 
 
 class Output(StrEnum):
@@ -70,6 +101,24 @@ _DATA_DIR_HELP = f"Where this Phoenix keeps everything. [env: {DATA_DIR_VARIABLE
 RootDataDir = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help=_DATA_DIR_HELP, callback=_keep, show_default=False),
+]
+RootServer = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Ask the Phoenix at this address, not the one of a data directory. [env: PHOENIX_URL]",
+        show_default=False,
+    ),
+]
+RootTokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="Holds the token for --server. [env: PHOENIX_TOKEN, the token itself]",
+        show_default=False,
+    ),
 ]
 DataDir = Annotated[
     Path,

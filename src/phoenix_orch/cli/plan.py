@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import records
+from phoenix_orch.cli import reaching, records
 from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
-from phoenix_orch.client import Client
 from phoenix_orch.health_validator import explain as words
 from phoenix_orch.health_validator.foreseen import End, about
 from phoenix_orch.health_validator.plan import Fit, Past, Plan, Prospect, stable_past, unattainable
@@ -74,7 +73,7 @@ def _known(file: str | None, name: str | None, data_dir: Path) -> tuple[RolloutS
     """Limits, stable's past, and the speed of the clock that both are told by."""
     if name is None:
         return _spec(file, ""), Past(), 1.0
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         view = client.rollout(name)
         spec = view.rollout.spec if file is None else _spec(file, name)
         history = spec.policy.statistical.history

@@ -7,7 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from phoenix_orch.cli.options import SERVER
 from phoenix_orch.client import Client
+from phoenix_orch.client.client import TIMEOUT
 from phoenix_orch.client.reads import Reads
 from phoenix_orch.orchestrator.cluster.access import Access
 
@@ -17,12 +19,25 @@ if TYPE_CHECKING:
 
 def reading(there: Access | None, data_dir: Path) -> AbstractContextManager[Reads]:
     """For commands that change nothing: they are the same in both places."""
-    return Client(data_dir) if there is None else cluster(there)
+    return client(data_dir) if there is None else cluster(there)
+
+
+def client(data_dir: Path, *, timeout: float = TIMEOUT) -> Client:
+    """The Phoenix of --server or PHOENIX_URL; without either the one of the data directory."""
+    server = SERVER.get()
+    if server is None:
+        return Client(data_dir, timeout=timeout)
+    return Client(url=server.url, token=server.token, timeout=timeout)
+
+
+def elsewhere() -> bool:
+    """A server is named: what is in the data directory of this machine says nothing about it."""
+    return SERVER.get() is not None
 
 
 def either(there: Access | None, data_dir: Path) -> Client | ClusterClient:
     """For commands that change something in the same way in both places."""
-    return Client(data_dir) if there is None else cluster(there)
+    return client(data_dir) if there is None else cluster(there)
 
 
 def cluster(there: Access) -> ClusterClient:

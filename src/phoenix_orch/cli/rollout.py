@@ -26,7 +26,6 @@ from phoenix_orch.cli.options import (
 from phoenix_orch.cli.output import changes, emit, say
 from phoenix_orch.cli.reaching import reading
 from phoenix_orch.cli.recorded import explain, observations
-from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.orchestrator.cluster.access import Access
@@ -147,7 +146,7 @@ def start(  # noqa: PLR0917 - one parameter for each option
             remedy=f"for example: phoenix rollout start {name} --version 2",
         )
     wanted_env, wanted_command = _environment(env or []), _command(command)
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         change = client.start(
             name,
             version=version,
@@ -403,7 +402,7 @@ def undo(  # noqa: PLR0917 - one parameter for each option
     there: Access | None = None,
 ) -> None:
     """Go back to the revision before, or to one by its number."""
-    with Client(data_dir) if there is None else reaching.cluster(there) as client:
+    with reaching.client(data_dir) if there is None else reaching.cluster(there) as client:
         change = client.undo(name, to_revision=to_revision, reason=reason, dry_run=dry_run)
     emit(output, change, changes([change], dry_run=dry_run))
 
@@ -457,7 +456,7 @@ def _say(
     if there is not None:
         cluster.say(there, name, kind, reason, done, step=step, dry_run=dry_run)
         return
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         if dry_run:
             obeying.check(client.rollout(name), kind, step)
             say(f"{typed(kind)} {name}: would be possible: {done}")

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from phoenix_orch.cli.options import RootDataDir
+from phoenix_orch.cli.options import SERVER, RootDataDir, RootServer, RootTokenFile, serving
 
 PROG = "phoenix"
 
@@ -120,9 +120,10 @@ app = typer.Typer(
 
 
 @app.callback()
-def root(data_dir: RootDataDir = None) -> None:
+def root(data_dir: RootDataDir = None, server: RootServer = None, token_file: RootTokenFile = None) -> None:
     """Ship a release a little at a time, prove it healthy, take it back when it is not."""
     del data_dir  # its callback keeps it for the command
+    SERVER.set(serving(server, token_file))
 
 
 def command_tree() -> Any:

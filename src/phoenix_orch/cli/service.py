@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 
-from phoenix_orch.cli import tables
+from phoenix_orch.cli import reaching, tables
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, ServiceName
 from phoenix_orch.cli.output import emit
-from phoenix_orch.client import Client
 from phoenix_orch.client.service_logs import ServiceLogReader
 from phoenix_orch.kernel.text import plain
 from phoenix_orch.orchestrator.views import LogPage
@@ -29,7 +28,7 @@ FOLLOW_INTERVAL = 0.5
 @app.command("list")
 def list_services(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
     """What runs, and under which address."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         views = client.services()
     emit(output, views, tables.services(views))
 
@@ -58,7 +57,7 @@ def logs(  # noqa: PLR0917 - one parameter for each option
     time, so many of each instance, one after another. Phoenix need not run.
     """
     alone = raw or instance is not None
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         reader = ServiceLogReader(client, data_dir, name)
         page = reader.begin(lines=lines, instance=instance)
         _print(page, alone=alone)
@@ -82,7 +81,7 @@ def restart(
     data_dir: DataDir = UNSET,
 ) -> None:
     """Replace the instances one after another, each ready before the next one leaves."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         view = client.restart(name, dry_run=dry_run)
     verb = "would be replaced" if dry_run else "are replaced"
     emit(output, view, f"{view.replicas} instances of {view.name} {verb} one after another")

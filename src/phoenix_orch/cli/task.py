@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from phoenix_orch.cli import task_pages
+from phoenix_orch.cli import reaching, task_pages
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import emit
 from phoenix_orch.client import Client
@@ -52,7 +52,7 @@ def list_tasks(
     data_dir: DataDir = UNSET,
 ) -> None:
     """The newest tasks, and how they stand."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         page = client.tasks(state=state, kind=kind, limit=limit)
     emit(output, page.items, task_pages.tasks(page))
 
@@ -60,7 +60,7 @@ def list_tasks(
 @app.command()
 def kinds(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
     """What can be run."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         specs = client.task_kinds()
     emit(output, specs, task_pages.kinds(specs))
 
@@ -68,7 +68,7 @@ def kinds(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> Non
 @app.command()
 def show(task: Id, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
     """Everything about one task."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         record = client.task(task)
     emit(output, record, task_pages.task(record))
 
@@ -94,7 +94,7 @@ def run(  # noqa: PLR0917 - one parameter for each option
     request = RunRequest(
         kind=kind, arguments=_arguments(argument or []), target=target, key=key, reason=reason
     )
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         record = client.run_task(request, dry_run=dry_run)
         if follow and not dry_run:
             return _follow(client, record.id)
@@ -108,7 +108,7 @@ def cancel(
     task: Id, dry_run: DryRun = False, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
 ) -> None:
     """End a task; one that runs gets time to clean up."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         record = client.task(task) if dry_run else client.cancel_task(task)
     text = f"task {record.id} would be cancelled: it is {record.state}" if dry_run else _standing(record)
     emit(output, record, text)
@@ -119,7 +119,7 @@ def retry(
     task: Id, dry_run: DryRun = False, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
 ) -> None:
     """Begin a task anew that failed, was cancelled or is dead."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         record = client.task(task) if dry_run else client.retry_task(task)
     text = f"task {record.id} would begin anew: it is {record.state}" if dry_run else _standing(record)
     emit(output, record, text)
@@ -141,7 +141,7 @@ def logs(
     data_dir: DataDir = UNSET,
 ) -> int:
     """What a task said, and what happened to it."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         if follow:
             return _follow(client, task)
         entries: list[LogEntry] = []
@@ -169,7 +169,7 @@ def _follow(client: Client, task: str) -> int:
 @schedules.command("list")
 def list_schedules(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
     """All schedules: when they run, and what became of their slots."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         views = client.schedules()
     emit(output, views, task_pages.schedules(views))
 
@@ -177,7 +177,7 @@ def list_schedules(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSE
 @schedules.command("show")
 def show_schedule(name: ScheduleName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
     """One schedule."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         view = client.schedule(name)
     emit(output, view, task_pages.schedules([view]))
 
@@ -185,7 +185,7 @@ def show_schedule(name: ScheduleName, output: OutputOption = Output.TABLE, data_
 @schedules.command()
 def pause(name: ScheduleName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
     """Run no slot of it until it is resumed."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         view = client.pause_schedule(name)
     emit(output, view, f"schedule {name} is paused")
 
@@ -193,7 +193,7 @@ def pause(name: ScheduleName, output: OutputOption = Output.TABLE, data_dir: Dat
 @schedules.command()
 def resume(name: ScheduleName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
     """Run its slots again; those that passed meanwhile are neither run nor missed."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         view = client.resume_schedule(name)
     emit(output, view, f"schedule {name} runs again")
 
@@ -201,7 +201,7 @@ def resume(name: ScheduleName, output: OutputOption = Output.TABLE, data_dir: Da
 @schedules.command("run")
 def run_schedule(name: ScheduleName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
     """Run what it runs, now and besides."""
-    with Client(data_dir) as client:
+    with reaching.client(data_dir) as client:
         record = client.run_schedule(name)
     emit(output, record, f"task {record.id} ({record.kind}) is {record.state}")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
+import os
+import uuid
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
@@ -12,6 +14,9 @@ from urllib.parse import quote, urlencode
 
 from pydantic import TypeAdapter, ValidationError
 
+from phoenix_orch.client.events import StreamEvent
+from phoenix_orch.client.following import follow
+from phoenix_orch.client.places import AddressPlace, Place, SocketPlace
 from phoenix_orch.client.problems import raise_problem
 from phoenix_orch.client.task_calls import TaskCalls
 from phoenix_orch.client.transport import Answer, NobodyListens, NotAllowed, ask
@@ -30,22 +35,47 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SOCKET = "phoenix.sock"
 PREFIX = "/api/v1/"
+URL_VARIABLE = "PHOENIX_URL"
+TOKEN_VARIABLE = "PHOENIX_TOKEN"  # noqa: S105 - its name
+KEY = "Idempotency-Key"
 TIMEOUT = 10.0
 """Seconds for one answer."""
+TRIES = 2
+"""Times that a change is sent where the connection is lost before its answer."""
 
 
 class Client(TaskCalls):
-    """Talks to the Phoenix that runs on `data_dir`. Close it, or use it in `with`.
+    """Talks to the Phoenix that runs on `data_dir`, or to the one at `url`. Close it, or use it in `with`.
 
     Every method raises Unavailable when nobody serves there, Retryable when the answer does not come
-    in time, and otherwise the error that the orchestrator raised.
+    in time, and otherwise the error that the orchestrator raised. What changes something carries a key of
+    its own, under which Phoenix does it once: it is sent again where the connection is lost.
     """
 
-    def __init__(self, data_dir: Path, *, timeout: float = TIMEOUT) -> None:
-        self.data_dir = data_dir
+    def __init__(
+        self,
+        data_dir: Path | None = None,
+        *,
+        url: str | None = None,
+        token: str | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """Without `data_dir` and `url` PHOENIX_URL and PHOENIX_TOKEN count. `timeout`: seconds for one
+        answer. Raises Invalid where neither is given, and for what is no address."""
+        if url is None and data_dir is None:
+            url = os.environ.get(URL_VARIABLE)
+            token = token or os.environ.get(TOKEN_VARIABLE)
         self._timeout = timeout
+        if url is not None:
+            self._place: Place = AddressPlace(url, token)
+        elif data_dir is not None:
+            self._place = SocketPlace(data_dir)
+        else:
+            raise Invalid(
+                "neither a data directory nor an address of a Phoenix is given",
+                remedy=f"Client(Path(…)), Client(url=…), or set {URL_VARIABLE}",
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -131,6 +161,16 @@ class Client(TaskCalls):
         if rollout is not None:
             query["rollout"] = rollout
         return self._get(DoraReport, "reports", "dora", query=query)
+
+    def stream(self, name: str | None = None, *, last_id: str = "") -> Iterator[StreamEvent]:
+        """Changes as they come, of one rollout or of all: what `GET /stream` tells, for as long as one reads.
+
+        It comes back by itself where it was when the connection is lost; `reset` says that something was
+        missed all the same. The stream of a rollout ends with `gone`. Raises Unavailable when nobody has
+        served for a minute, and what the API answers instead.
+        """
+        path = ("stream",) if name is None else ("rollouts", _quoted(name), "stream")
+        return follow(self._place, PREFIX + "/".join(path), last_id)
 
     # -- changing ----------------------------------------------------------------------------------
 
@@ -243,7 +283,7 @@ class Client(TaskCalls):
 
     def _silent(self) -> Retryable:
         return Retryable(
-            f"Phoenix on {self.data_dir} did not answer within {self._timeout:g} s",
+            f"{self._place.name} did not answer within {self._timeout:g} s",
             remedy="try again; `phoenix doctor` tells what is wrong",
         )
 
@@ -272,33 +312,27 @@ class Client(TaskCalls):
         return answered
 
     def _ask(self, method: str, target: str, body: bytes | None) -> Answer:
-        try:
-            return ask(self.data_dir / SOCKET, method, target, body, self._timeout)
-        except NobodyListens as error:
-            raise not_running(self.data_dir) from error
-        except NotAllowed as error:
-            raise _not_ours(self.data_dir) from error
-        except TimeoutError as error:
-            raise self._silent() from error
-        except OSError as error:
-            raise Unavailable(
-                f"Phoenix on {self.data_dir} went away while it was asked",
-                remedy="`phoenix up` starts it again",
-            ) from error
-
-
-def _not_ours(data_dir: Path) -> Invalid:
-    return Invalid(
-        f"the Phoenix of {data_dir} belongs to another user",
-        remedy="run this as that user, or name your own directory with --data-dir",
-    )
-
-
-def not_running(data_dir: Path) -> Unavailable:
-    return Unavailable(
-        f"Phoenix is not running for this data directory: {data_dir}",
-        remedy="start it with `phoenix up`, or name another directory with --data-dir",
-    )
+        headers = dict(self._place.headers)
+        tries = 1
+        if method != "GET":
+            headers[KEY] = uuid.uuid4().hex
+            tries = TRIES
+        while True:
+            tries -= 1
+            try:
+                return ask(self._place.connection(self._timeout), method, target, body, headers)
+            except NobodyListens as error:
+                raise self._place.nobody_listens() from error
+            except NotAllowed as error:
+                raise self._place.not_allowed() from error
+            except TimeoutError as error:
+                raise self._silent() from error
+            except OSError as error:
+                if not tries:
+                    raise Unavailable(
+                        f"{self._place.name} went away while it was asked",
+                        remedy="`phoenix up` starts it again",
+                    ) from error
 
 
 @functools.cache

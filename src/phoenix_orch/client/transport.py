@@ -1,13 +1,16 @@
-"""HTTP over a unix socket with the standard library: a command line is over before a larger HTTP library
-would be imported."""
+"""HTTP with the standard library: a command line is over before a larger HTTP library would be imported."""
 
 from __future__ import annotations
 
 import http.client
 import socket
+import ssl
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+JSON = "application/json"
 
 
 class NobodyListens(Exception):
@@ -22,28 +25,84 @@ class NotAllowed(Exception):
 class Answer:
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """By their names in small letters."""
 
 
-def ask(path: Path, method: str, target: str, body: bytes | None, timeout: float) -> Answer:
+def ask(
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """One request, one connection.
 
-    Raises NobodyListens, NotAllowed, TimeoutError (no part of the answer for `timeout` seconds), and
-    ConnectionError when the other side goes away in between.
+    Raises NobodyListens, NotAllowed, TimeoutError (no part of the answer within the connection's time-out),
+    and ConnectionError when the other side goes away in between.
     """
-    # Not `Connection: close`: a server that answers before it has read the body would reset the line.
-    headers = {"Accept": "application/json"}
-    if body is not None:
-        headers["Content-Type"] = "application/json"
-    with closing(_UnixConnection(path, timeout)) as connection:
+    with closing(connection):
+        answer = _begun(connection, method, target, body, {"Accept": JSON, **(headers or {})})
         try:
-            connection.request(method, target, body, headers)
-            answer = connection.getresponse()
-            return Answer(answer.status, answer.read())
+            content = answer.read()
+        except http.client.HTTPException as error:
+            raise ConnectionError(f"no answer in HTTP: {error}") from error
+        return Answer(answer.status, content, _headers(answer))
+
+
+def lines(
+    connection: http.client.HTTPConnection, target: str, headers: Mapping[str, str]
+) -> Iterator[Answer | bytes]:
+    """A stream: the answer, whose body is empty where it is a stream, and then its lines as they come.
+
+    Raises as `ask`.
+    """
+    with closing(connection):
+        answer = _begun(connection, "GET", target, None, headers)
+        try:
+            if answer.status != http.client.OK:
+                yield Answer(answer.status, answer.read(), _headers(answer))
+                return
+            yield Answer(answer.status, b"", _headers(answer))
+            while line := answer.readline():
+                yield line
         except http.client.HTTPException as error:
             raise ConnectionError(f"no answer in HTTP: {error}") from error
 
 
-class _UnixConnection(http.client.HTTPConnection):
+def _begun(
+    connection: http.client.HTTPConnection,
+    method: str,
+    target: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+) -> http.client.HTTPResponse:
+    # Not `Connection: close`: a server that answers before it has read the body would reset the line.
+    sent = {**headers, "Content-Type": JSON} if body is not None else headers
+    try:
+        connection.connect()
+    except TimeoutError:
+        raise
+    except PermissionError as error:
+        raise NotAllowed from error
+    except ssl.SSLError as error:
+        raise ConnectionError(f"no TLS: {error.reason}") from error
+    except OSError as error:
+        raise NobodyListens from error  # also a path that is too long for a socket
+    try:
+        connection.request(method, target, body, dict(sent))
+        return connection.getresponse()
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"no answer in HTTP: {error}") from error
+
+
+def _headers(answer: http.client.HTTPResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.getheaders()}
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
     def __init__(self, path: Path, timeout: float) -> None:
         super().__init__("phoenix", timeout=timeout)
         self._path = path
@@ -54,11 +113,7 @@ class _UnixConnection(http.client.HTTPConnection):
         try:
             connection.settimeout(self._seconds)
             connection.connect(str(self._path))
-        except BaseException as error:
+        except BaseException:
             connection.close()
-            if isinstance(error, PermissionError):
-                raise NotAllowed from error
-            if isinstance(error, OSError) and not isinstance(error, TimeoutError):
-                raise NobodyListens from error  # also a path that is too long for a socket
             raise
         self.sock = connection

@@ -16,6 +16,7 @@ from phoenix_orch.orchestrator.audited_tasks import AuditedTasks
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.differing import differing
 from phoenix_orch.orchestrator.flow import Flow
+from phoenix_orch.orchestrator.kept_answers import KeptAnswers
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
@@ -175,6 +176,10 @@ class AuditedOperations:
     @property
     def flow(self) -> Flow:
         return self._flow
+
+    @property
+    def answers(self) -> KeptAnswers:
+        return self._operations.answers
 
     async def info(self) -> dict[str, Any]:
         return await self._operations.info()

@@ -21,6 +21,7 @@ from phoenix_orch.orchestrator.evidence import ArmReader
 from phoenix_orch.orchestrator.flow import declared_rules, rules_of
 from phoenix_orch.orchestrator.followed_events import FollowedEvents
 from phoenix_orch.orchestrator.freeze_book import FileBook
+from phoenix_orch.orchestrator.kept_answers import ValkeyAnswers
 from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
 from phoenix_orch.orchestrator.operations_port import Operations
@@ -99,6 +100,7 @@ class Master:
             info=self.info,
             speed=parts.speed,
             faults=self.controller.faults,
+            answers=ValkeyAnswers(parts.store.client),
             book=self.book,
             tasks=self._task_engine.tasks,
         )

@@ -20,6 +20,7 @@ from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.attainable import refuse_unattainable
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.flow import Book, Declared, Flow, Records, declared_rules
+from phoenix_orch.orchestrator.kept_answers import KeptAnswers, MemoryAnswers
 from phoenix_orch.orchestrator.reading import Logs, Reading, or_none
 from phoenix_orch.orchestrator.targets import refuse_target
 from phoenix_orch.orchestrator.views import (
@@ -67,8 +68,9 @@ class OrchestratorOperations(Reading):
         faults: Callable[[str], Mapping[str, Exception]] = lambda _: {},
         book: Book,
         tasks: Tasks,
+        answers: KeptAnswers | None = None,
     ) -> None:
-        """`book`: where words about freezes are kept."""
+        """`book`: where words about freezes are kept. `answers`: left out, they last as long as this."""
         super().__init__(
             store=store,
             router=router,
@@ -85,6 +87,7 @@ class OrchestratorOperations(Reading):
         self._applying = applying
         self._wake = wake
         self._changing = asyncio.Lock()
+        self.answers = answers or MemoryAnswers()
         self.flow = Flow(
             book, self._rules, Records(store.rollouts, self.history, self.revisions, self._tell), clock
         )

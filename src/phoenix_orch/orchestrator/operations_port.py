@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.flow import Flow
+from phoenix_orch.orchestrator.kept_answers import KeptAnswers
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
 from phoenix_orch.tasks.port import Tasks
@@ -29,6 +30,11 @@ class Operations(Protocol):
     @property
     def tasks(self) -> Tasks:
         """Work that is kept, run and followed."""
+        ...
+
+    @property
+    def answers(self) -> KeptAnswers:
+        """What was answered to requests that carry an idempotency key."""
         ...
 
     async def info(self) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from phoenix_orch.orchestrator.cluster.reach import Found, Reach, Sight
 from phoenix_orch.orchestrator.cluster.restarting import restart
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.flow import Flow
+from phoenix_orch.orchestrator.kept_answers import KeptAnswers, MemoryAnswers
 from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
 from phoenix_orch.rollout.store.store import RolloutStore
@@ -56,6 +57,7 @@ class ClusterOperations:
         self._info = info
         self._changes = changes
         self.tasks: Tasks = NoTasks()
+        self.answers: KeptAnswers = MemoryAnswers()
 
     @property
     def flow(self) -> Flow:

@@ -107,6 +107,11 @@ class ValkeyStore:
         self._decoded: dict[str, tuple[tuple[Any, ...], Rollout]] = {}
         """The last record of each rollout with what it says: most are read again as they were."""
 
+    @property
+    def client(self) -> Redis:
+        """The connection, for what else is kept in the same place."""
+        return self._client
+
     async def close(self) -> None:
         """Close all connections. The store connects again when it is used again."""
         await self._client.aclose()
