@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from pydantic import TypeAdapter, ValidationError
 
+from phoenix_orch.client.audit_calls import AuditCalls
 from phoenix_orch.client.events import StreamEvent
 from phoenix_orch.client.following import follow
 from phoenix_orch.client.places import AddressPlace, Place, SocketPlace
@@ -29,6 +30,7 @@ from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, Servic
 from phoenix_orch.rollout.dora import DoraReport
 from phoenix_orch.rollout.freezes import UnderWay
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
+from phoenix_orch.tasks.record import ENDED
 
 if TYPE_CHECKING:
     from phoenix_orch.orchestrator.config import PhoenixFile  # half a second
@@ -45,7 +47,7 @@ TRIES = 2
 """Times that a change is sent where the connection is lost before its answer."""
 
 
-class Client(TaskCalls):
+class Client(TaskCalls, AuditCalls):
     """Talks to the Phoenix that runs on `data_dir`, or to the one at `url`. Close it, or use it in `with`.
 
     Every method raises Unavailable when nobody serves there, Retryable when the answer does not come
@@ -171,6 +173,11 @@ class Client(TaskCalls):
         """
         path = ("stream",) if name is None else ("rollouts", _quoted(name), "stream")
         return follow(self._place, PREFIX + "/".join(path), last_id)
+
+    def follow_task(self, id: str, *, last_id: str = "") -> Iterator[StreamEvent]:  # noqa: A002
+        """What a task says and what happens to it, as it does, until it has ended."""
+        path = ("tasks", _quoted(id), "events")
+        return follow(self._place, PREFIX + "/".join(path), last_id, lambda: self.task(id).state in ENDED)
 
     # -- changing ----------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from phoenix_orch.client.events import StreamEvent, messages
 from phoenix_orch.client.places import Place
@@ -19,8 +19,13 @@ PAUSE = 1.0
 """Seconds between two tries."""
 
 
-def follow(place: Place, target: str, last_id: str) -> Iterator[StreamEvent]:
-    """Messages of the stream at `target`, from the one after `last_id`; see `Client.stream`."""
+def follow(
+    place: Place, target: str, last_id: str, over: Callable[[], bool] = lambda: False
+) -> Iterator[StreamEvent]:
+    """Messages of the stream at `target`, from the one after `last_id`; see `Client.stream`.
+
+    `over`: whether there is nothing more to come, asked when a connection has ended.
+    """
     heard = float("-inf")  # at the beginning nobody waits: what is wrong is told at once
     while True:
         try:
@@ -32,6 +37,8 @@ def follow(place: Place, target: str, last_id: str) -> Iterator[StreamEvent]:
                 if message.event == "gone" and not message.data:
                     return
             heard = time.monotonic()
+            if over():
+                return
         except NotAllowed as error:
             raise place.not_allowed() from error
         except (NobodyListens, OSError, Retryable) as error:

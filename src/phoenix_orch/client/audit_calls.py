@@ -1,0 +1,40 @@
+"""The client's calls about the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+from phoenix_orch.orchestrator.audit_views import AuditHead, AuditPage
+
+T = TypeVar("T")
+
+
+class AuditCalls:
+    """What `Client` knows about the audit log; it brings `_get`."""
+
+    def _get(self, kind: type[T], *path: str, query: Mapping[str, Any] | None = None) -> T:
+        raise NotImplementedError
+
+    def audit(
+        self,
+        *,
+        actor: str = "",
+        action: str = "",
+        target: str = "",
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: int | None = None,
+        limit: int = 100,
+    ) -> AuditPage:
+        """The newest records that are wanted; with the `before` of a page those before it. `actor`, `action`
+        and `target` are patterns: `rollout.*`."""
+        query: dict[str, Any] = {"actor": actor, "action": action, "target": target, "limit": limit}
+        moments = {"since": since, "until": until}
+        query |= {name: at.isoformat() for name, at in moments.items() if at is not None}
+        return self._get(AuditPage, "audit", query=query | ({} if before is None else {"before": before}))
+
+    def audit_head(self) -> AuditHead:
+        """The end of the log, to be noted elsewhere."""
+        return self._get(AuditHead, "audit", "head")
