@@ -7,6 +7,7 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 
 @contextlib.contextmanager
@@ -40,6 +41,11 @@ def relay(socket: Path) -> Iterator[str]:
         await stop
         server.close()
 
+    async def ended(left: set[asyncio.Task[Any]]) -> None:
+        await asyncio.gather(*left, return_exceptions=True)
+        for _ in range(5):
+            await asyncio.sleep(0)  # transports close at the next turns of the loop
+
     stop: asyncio.Future[None] = loop.create_future()
 
     def main() -> None:
@@ -47,8 +53,7 @@ def relay(socket: Path) -> Iterator[str]:
         left = asyncio.all_tasks(loop)
         for task in left:
             task.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        loop.run_until_complete(asyncio.sleep(0.1))  # transports close at the next turns of the loop
+        loop.run_until_complete(ended(left))
         loop.close()
 
     thread = threading.Thread(target=main, name="relay", daemon=True)

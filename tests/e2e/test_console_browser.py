@@ -23,6 +23,8 @@ PAGES = (
     f"{ROLLOUT}/history",
     "/console/services",
     f"/console/services/{NAME}",
+    "/console/tasks",
+    "/console/audit",
     "/console/settings",
 )
 
@@ -133,8 +135,9 @@ def test_history_compares_and_services_follow_their_log(phoenix: Story, page: Pa
     expect(page.locator("table.both")).to_contain_text("Outcome")
     page.goto("/console/services")
     page.get_by_role("link", name=NAME, exact=True).first.click()
-    expect(page.locator("#log-lines .line").first).to_be_visible()
-    ask_restart = page.locator("button[commandfor=ask-restart]")
+    expect(page.locator("#log-lines")).to_be_visible()
+    expect(page.locator("#log-lines .more")).to_be_attached()
+    ask_restart = page.locator("button[commandfor=ask-restart][command=show-modal]")
     ask_restart.click()
     page.locator("#ask-restart").get_by_role("button", name="Restart").click()
     page.wait_for_url("**done=restart")
@@ -167,14 +170,36 @@ def test_axe_finds_nothing_serious(
     )
     page = context.new_page()
     page.goto(path)
+    assert serious(page) == []
+    context.close()
+
+
+def serious(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe calls serious or worse, with the elements."""
     page.add_script_tag(path=str(AXE))
     found = page.evaluate("axe.run({resultTypes: ['violations']})")
-    serious = [
+    return [
         (one["id"], [node["html"][:120] for node in one["nodes"]])
         for one in found["violations"]
         if one["impact"] in ("serious", "critical")
     ]
-    assert serious == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_status_page_outlives_whoever_wrote_it(
+    chromium: Browser, phoenix: Story, tmp_path: Path, scheme: str
+) -> None:
+    done = phoenix.cli("status-page", "write", "--directory", str(tmp_path / "public"))
+    assert done.returncode == 0, done.stderr
+    context = chromium.new_context(color_scheme="dark" if scheme == "dark" else "light", bypass_csp=True)
+    page = context.new_page()
+    page.goto(f"file://{tmp_path}/public/index.html")
+    expect(page.locator("h1")).to_have_text("Status")
+    expect(page.get_by_role("img").first).to_be_visible()
+    assert serious(page) == []
+    text = (tmp_path / "public" / "index.html").read_text(encoding="utf-8")
+    assert "127.0.0.1" not in text
+    assert str(phoenix.data) not in text
     context.close()
 
 

@@ -6,17 +6,24 @@ import gzip
 import re
 from collections.abc import AsyncIterator
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.integration.fake_phoenix import FakeOperations, view
+from tests.integration.fake_phoenix import NOW, FakeOperations, view
 
 from phoenix_orch.api.server import create_app
 from phoenix_orch.console.assets import assets
 from phoenix_orch.console.install import install
+from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.rollout.status import CommandKind, State
+from phoenix_orch.security.audit_chain import Entry
+from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.security.rights import Grant, Kind, Principal, Role
+from phoenix_orch.tasks.port import ScheduleView, TaskPage
+from phoenix_orch.tasks.record import LogEntry, LogKind, TaskRecord
+from phoenix_orch.tasks.record import State as TaskState
 
 LIGHTEST = 200_000
 """Bytes that a page may weigh with everything it loads, compressed."""
@@ -29,21 +36,93 @@ PAGES = (
     "/console/rollouts/web/releases/2",
     "/console/services",
     "/console/services/web",
+    "/console/tasks",
+    "/console/tasks?state=running",
+    "/console/tasks/t1",
+    "/console/audit",
+    "/console/audit?action=rollout.*",
     "/console/settings",
 )
+
+
+class FakeTasks:
+    """One task that failed and one schedule. What would change something is kept in `calls`."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str, str]] = []
+        self.task = TaskRecord(
+            id="t1",
+            kind="prune",
+            key="prune",
+            created=NOW,
+            due=NOW,
+            state=TaskState.FAILED,
+            actor="ida",
+            progress=0.5,
+            text=HOSTILE,
+            error="the disk is full",
+        )
+
+    async def page(self, **_: Any) -> TaskPage:
+        return TaskPage(items=[self.task], next="t0")
+
+    async def show(self, id: str) -> TaskRecord:  # noqa: A002
+        if id != self.task.id:
+            raise NotFound(f"there is no task {id!r}", remedy="`phoenix task list`")
+        return self.task
+
+    async def logs(self, id: str, **_: Any) -> list[LogEntry]:  # noqa: A002
+        return [LogEntry(id="1-0", at=NOW, kind=next(iter(LogKind)), text=HOSTILE)]
+
+    async def schedules(self) -> list[ScheduleView]:
+        return [
+            ScheduleView(
+                name="nightly",
+                timing="0 3 * * *",
+                kind="prune",
+                paused=False,
+                next=NOW,
+                last=NOW,
+                runs=3,
+                missed=1,
+                skipped=0,
+                task="t1",
+            )
+        ]
+
+    async def cancel(self, id: str, *, actor: str) -> TaskRecord:  # noqa: A002
+        self.calls.append(("cancel", id, actor))
+        return self.task
+
+    async def retry(self, id: str, *, actor: str) -> TaskRecord:  # noqa: A002
+        self.calls.append(("retry", id, actor))
+        return self.task
+
+    async def pause(self, name: str, *, actor: str) -> None:
+        self.calls.append(("pause", name, actor))
+
+    async def resume(self, name: str, *, actor: str) -> None:
+        self.calls.append(("resume", name, actor))
+
+    async def run_schedule(self, name: str, *, actor: str) -> TaskRecord:
+        self.calls.append(("run", name, actor))
+        return self.task
 
 
 class Browser:
     """Asks as somebody with a role, and knows what the page before said."""
 
-    def __init__(self, operations: FakeOperations, role: Role | None) -> None:
+    def __init__(self, operations: FakeOperations, role: Role | None, folder: Path) -> None:
         principal = Principal("ida", Kind.USER, (Grant(role),)) if role else None
 
         async def known(_: Any) -> Principal | None:
             return principal
 
+        self.tasks = operations.tasks = FakeTasks()  # type: ignore[assignment]
+        log = AuditLog(folder / "audit")
+        log.append([Entry(at=NOW, actor="ida", action="rollout.abort", target="rollout/web", reason=HOSTILE)])
         app = create_app(operations, authenticators=(known,))
-        install(app, operations)
+        install(app, operations, log)
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:7007", follow_redirects=False
         )
@@ -68,8 +147,8 @@ def operations() -> FakeOperations:
 
 
 @pytest.fixture
-async def browser(operations: FakeOperations) -> AsyncIterator[Browser]:
-    made = Browser(operations, Role.OPERATOR)
+async def browser(operations: FakeOperations, tmp_path: Path) -> AsyncIterator[Browser]:
+    made = Browser(operations, Role.OPERATOR, tmp_path)
     async with made.http:
         yield made
 
@@ -159,6 +238,37 @@ async def test_start_undo_and_restart(browser: Browser, operations: FakeOperatio
     assert ("undo", "web", 1, "ida", "bad") in operations.calls
 
 
+async def test_tasks_and_schedules_are_steered(browser: Browser) -> None:
+    token = await browser.token()
+    words = (
+        "t1/cancel",
+        "t1/retry",
+        "schedules/nightly/pause",
+        "schedules/nightly/resume",
+        "schedules/nightly/run",
+    )
+    for word in words:
+        answer = await browser.send(f"/console/tasks/{word}", csrf=token)
+        assert answer.status_code == 303
+        assert 'class="note good"' in await browser.get(answer.headers["location"])
+        assert (await browser.send(f"/console/tasks/{word}", csrf="0")).status_code == 403
+    assert browser.tasks.calls == [
+        ("cancel", "t1", "ida"),
+        ("retry", "t1", "ida"),
+        ("pause", "nightly", "ida"),
+        ("resume", "nightly", "ida"),
+        ("run", "nightly", "ida"),
+    ]
+    assert "there is no task" in await browser.get("/console/tasks/t2", 404)
+
+
+async def test_the_audit_log_is_searched(browser: Browser) -> None:
+    assert "rollout/web" in await browser.get("/console/audit?actor=i*&action=rollout.abort")
+    assert "No record is like that" in await browser.get("/console/audit?actor=otto")
+    for path in ("/console/audit", "/console/tasks", "/console/tasks/t1"):
+        assert "<img src=x" not in await browser.get(path)
+
+
 async def test_a_form_from_elsewhere_changes_nothing(browser: Browser, operations: FakeOperations) -> None:
     token = await browser.token()
     abort = "/console/rollouts/web/abort"
@@ -173,8 +283,8 @@ async def test_a_form_from_elsewhere_changes_nothing(browser: Browser, operation
     assert own.status_code == 303
 
 
-async def test_a_viewer_looks_and_does_nothing(operations: FakeOperations) -> None:
-    viewer = Browser(operations, Role.VIEWER)
+async def test_a_viewer_looks_and_does_nothing(operations: FakeOperations, tmp_path: Path) -> None:
+    viewer = Browser(operations, Role.VIEWER, tmp_path)
     async with viewer.http:
         page = await viewer.get("/console/rollouts/web")
         assert 'class="may-look"' in page
@@ -198,8 +308,8 @@ async def test_errors_are_pages_that_say_what_to_do(browser: Browser, operations
     assert "the store does not answer" in await browser.get("/console", 503)
 
 
-async def test_who_is_not_known_sees_nothing(operations: FakeOperations) -> None:
-    nobody = Browser(operations, None)
+async def test_who_is_not_known_sees_nothing(operations: FakeOperations, tmp_path: Path) -> None:
+    nobody = Browser(operations, None, tmp_path)
     async with nobody.http:
         for path in PAGES:
             answer = await nobody.http.get(path)

@@ -12,7 +12,7 @@ from phoenix_orch.api.doors import Operator
 from phoenix_orch.api.requests import CommandRequest, StartRequest, UndoRequest
 from phoenix_orch.console.csrf import FIELD, Csrf
 from phoenix_orch.console.forms import fields
-from phoenix_orch.console.pages import ROOT
+from phoenix_orch.console.frame import ROOT
 from phoenix_orch.console.route import PageRoute
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.operations_port import Operations

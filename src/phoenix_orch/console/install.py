@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from fastapi import FastAPI
 
-from phoenix_orch.console import acts, assets, pages
+from phoenix_orch.console import acts, assets, pages, trail, work
 from phoenix_orch.console.csrf import Csrf
+from phoenix_orch.console.frame import Pages
 from phoenix_orch.console.judging import Judging
 from phoenix_orch.console.live import Parts
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.security.audit_log import AuditLog
 
 
-def install(app: FastAPI, operations: Operations, log: AuditLog | None = None) -> None:  # noqa: ARG001
-    """Add pages, forms, streams and files below `/console`; `/` leads there."""
+def install(app: FastAPI, operations: Operations, log: AuditLog | None = None) -> None:
+    """Add pages, forms, streams and files below `/console`; `/` leads there. `log`: what its search looks
+    into; left out: nothing."""
     judging, csrf = Judging(operations), Csrf()
+    page = Pages(csrf)
     parts = Parts(operations, judging)
     app.state.live.beside.append(parts.turn_away)
     app.include_router(pages.front())
     app.include_router(assets.routes())
-    app.include_router(pages.routes(operations, judging, parts, csrf))
+    app.include_router(pages.routes(operations, judging, parts, page))
     app.include_router(acts.routes(operations, csrf))
+    app.include_router(work.routes(operations, page, csrf))
+    app.include_router(trail.routes(log or AuditLog(Path(os.devnull)), page))

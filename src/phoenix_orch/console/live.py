@@ -16,7 +16,7 @@ from phoenix_orch.kernel.errors import NotFound, Retryable
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import RolloutView
 
-EVENTS = 12
+EVENTS = 8
 """Events on the page of a rollout."""
 MOST_VIEWERS = 1000
 JUDGED_EVERY = timedelta(seconds=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
@@ -12,49 +12,21 @@ from phoenix_orch.api.doors import OPEN, READ, Reader
 from phoenix_orch.api.streams import Stream
 from phoenix_orch.console import live, render
 from phoenix_orch.console.comparing import compared
-from phoenix_orch.console.csrf import Csrf
+from phoenix_orch.console.frame import ROOT, Done, Pages
 from phoenix_orch.console.judging import Judging
 from phoenix_orch.console.live import Parts
 from phoenix_orch.console.route import PageRoute
 from phoenix_orch.console.track import all_acts
 from phoenix_orch.orchestrator.operations_port import Operations
-from phoenix_orch.security.acting import Caller
-from phoenix_orch.security.rights import EMBEDDED, Right, allows
 
-ROOT = "/console"
 HISTORY = 200
 LINES = 200
-DONE = {
-    "pause": "Asked to pause.",
-    "resume": "Asked to resume.",
-    "promote": "Asked to skip this step.",
-    "promote-full": "Asked to promote fully.",
-    "end-bake": "Asked to end the bake.",
-    "abort": "Asked to abort: everybody goes back to the old version.",
-    "retry": "Asked to try again.",
-    "undo": "Asked to go back.",
-    "start": "The release is asked for.",
-    "restart": "The instances are replaced one after another.",
-}
-"""What a page says after a form was sent; by a word, so that no text of anybody's is in an address."""
-
 Release = Annotated[int | None, Query(ge=0)]
-Done = Annotated[str, Query(max_length=20)]
 LastId = Annotated[str, Header(alias="Last-Event-ID", max_length=100)]
 
 
-def routes(operations: Operations, judging: Judging, parts: Parts, csrf: Csrf) -> APIRouter:
+def routes(operations: Operations, judging: Judging, parts: Parts, page: Pages) -> APIRouter:
     router = APIRouter(prefix=ROOT, include_in_schema=False, route_class=PageRoute)
-
-    def page(who: Caller, template: str, **values: Any) -> HTMLResponse:
-        return render.page(
-            template,
-            who=who,
-            csrf=csrf.token(who),
-            may_operate=allows(who.principal, Right.OPERATE, EMBEDDED),
-            done=DONE.get(values.pop("done", ""), ""),
-            **values,
-        )
 
     @router.get("")
     async def show_overview(who: Reader) -> HTMLResponse:

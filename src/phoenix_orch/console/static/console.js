@@ -251,6 +251,7 @@ function switchTheme() {
 
 document.getElementById("theme")?.addEventListener("click", switchTheme);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => loadCharts());
+document.addEventListener("htmx:after:swap", () => localise(document));
 localise(document);
 fillKeys();
 tail();
