@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -16,8 +16,10 @@ from phoenix_orch.console.track import START, UNDO, acts, all_acts, track
 from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.health_validator.picture import Known, Picture, Point
 from phoenix_orch.kernel.errors import NotFound
+from phoenix_orch.orchestrator.flow_views import FreezeView
 from phoenix_orch.orchestrator.views import Fault
 from phoenix_orch.rollout.commands import refusal
+from phoenix_orch.rollout.freezes import Freeze
 from phoenix_orch.rollout.status import CommandKind, Obstacle, Outcome, Release, State
 
 
@@ -62,6 +64,16 @@ def test_what_is_wrong_and_what_is_due() -> None:
     ]
     assert [one.rollout.name for one in found.releasing] == ["shop", "api"]
     assert overview([view(State.IDLE)], [{"name": "store", "state": "ok"}]).wrong == ()
+
+
+def test_a_freeze_is_due_while_it_holds_and_a_day_before() -> None:
+    def freeze(*, holds: bool, begin: datetime) -> FreezeView:
+        return FreezeView(freeze=Freeze(name="f", reason="fair"), source="person", open=holds, begin=begin)
+
+    now = freeze(holds=True, begin=NOW - timedelta(days=3))
+    soon = freeze(holds=False, begin=NOW + timedelta(hours=20))
+    later = freeze(holds=False, begin=NOW + timedelta(hours=30))
+    assert overview([view(State.IDLE)], [], [now, soon, later]).freezes == (now, soon)
 
 
 @given(st.lists(st.integers(), max_size=3 * MOST))

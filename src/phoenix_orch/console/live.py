@@ -55,8 +55,10 @@ def rollout_html(view: RolloutView, events: list[Any], judgement: Judgement) -> 
 
 async def overview_part(operations: Operations) -> str:
     """The moving part of the first page."""
-    views, info = await asyncio.gather(operations.views(), operations.info())
-    found = overview(views, info["components"])
+    views, info, freezes = await asyncio.gather(
+        operations.views(), operations.info(), operations.flow.freezes()
+    )
+    found = overview(views, info["components"], freezes)
     tracks = {view.rollout.name: track(view) for view in found.releasing}
     return render.text(
         "overview_live.html", views=views, found=found, tracks=tracks, components=info["components"]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from phoenix_orch.orchestrator import wording
+from phoenix_orch.orchestrator.flow_views import FreezeView
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.status import ACTIVE, State
 
 _MOVING = ACTIVE | {State.BAKING, State.ROLLING_BACK, State.CANCELLING}
+SOON = timedelta(days=1)
 FINE = frozenset({"ok", "ready"})
 """States of a component with which nothing is wrong."""
 
@@ -26,17 +29,31 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
+    """What the first page tells. Freezes stand beside what else is due."""
+
     releasing: tuple[RolloutView, ...]
     wrong: tuple[Item, ...]
     due: tuple[Item, ...]
+    freezes: tuple[FreezeView, ...]
+    """Those in force, and those that begin within a day."""
 
 
-def overview(views: Sequence[RolloutView], components: Sequence[Mapping[str, Any]]) -> Overview:
+def overview(
+    views: Sequence[RolloutView],
+    components: Sequence[Mapping[str, Any]],
+    freezes: Sequence[FreezeView] = (),
+) -> Overview:
+    now = max((view.at for view in views), default=None)
     return Overview(
+        freezes=tuple(one for one in freezes if one.open or _soon(one, now)),
         releasing=tuple(view for view in views if view.rollout.status.state in _MOVING),
         wrong=(*_components(components), *(item for view in views for item in _wrong(view))),
         due=tuple(item for view in views for item in _due(view)),
     )
+
+
+def _soon(freeze: FreezeView, now: datetime | None) -> bool:
+    return freeze.begin is not None and now is not None and timedelta(0) <= freeze.begin - now <= SOON
 
 
 def _components(components: Sequence[Mapping[str, Any]]) -> list[Item]:
