@@ -111,6 +111,26 @@ async def test_the_weight_is_on_the_object_and_in_a_column(setting: Setting) -> 
     assert setting.api.see(*setting.carrier)["metadata"]["labels"][WEIGHT] == "5"
 
 
+@pytest.mark.parametrize("who", ["itself", "another process"])
+async def test_an_abort_is_not_believed_before_it_has_stood(who: str) -> None:
+    """Also where the weight before it had not been believed yet: that of rest says nothing then."""
+    setting = Setting("ingress")
+    setting.router._settled = 5.0
+    state = await setting.release_at(0)
+    await setting.router.observe(ROUTE)
+    setting.now = 10.0
+    assert (await setting.router.observe(ROUTE)).weight == 0
+    await setting.router.write(state.model_copy(update={"weight": 20}))
+    setting.now = 12.0
+    assert (await setting.router.observe(ROUTE)).weight == 0
+    aborting = setting.router if who == "itself" else setting.another()
+    await aborting.abort(ROUTE, "new")
+    setting.now = 13.0
+    assert (await setting.router.observe(ROUTE)).weight is None
+    setting.now = 18.1
+    assert (await setting.router.observe(ROUTE)).weight == 0
+
+
 async def test_latch_and_weight_go_in_one_write(setting: Setting) -> None:
     await setting.release_at(40)
     setting.api.writes.clear()

@@ -121,7 +121,9 @@ class KubernetesRouter(ABC, Generic[F]):
         self._contests: dict[str, Contest] = {}
         self._settled = settled
         self._since: dict[str, tuple[int, float]] = {}
-        self._seen: dict[str, TrafficSeen] = {}
+        """What the object says, and since when."""
+        self._seen: dict[str, tuple[int, TrafficSeen]] = {}
+        """The share that was believed last, with what was seen of it."""
 
     @abstractmethod
     async def release(self, route: str) -> None:
@@ -221,7 +223,7 @@ class KubernetesRouter(ABC, Generic[F]):
         except PhoenixError:
             return TrafficSeen(weight=None)
         if found is None or found.recorded is None or not self._vouched(found):
-            self._since.pop(route, None)
+            self._moves(route)
             return TrafficSeen(weight=None)
         share = found.shown(share_of_canary_service(found.recorded, found.canary_service))
         return self._settle(route, share, seen_of(found.recorded, share, found.canary_service))
@@ -231,13 +233,25 @@ class KubernetesRouter(ABC, Generic[F]):
         now = self._clock()
         share, since = self._since.get(route, (None, now))
         if share != live:
+            self._moves(route)
             since = now
         self._since[route] = live, since
         if now - since >= self._settled:
-            self._seen[route] = seen
+            self._seen[route] = live, seen
             return seen
-        before = self._seen.get(route, TrafficSeen(weight=None))
+        _, before = self._seen.get(route, (live, TrafficSeen(weight=None)))
         return before if _revisions(before) == _revisions(seen) else TrafficSeen(weight=None)
+
+    def _moves(self, route: str) -> None:
+        """The share is another one from now on. What was believed before holds until that is believed, too.
+
+        Not where a third share was there in between: a release that is taken back before its first weight
+        was believed would be said to be off the data plane while its share may be on its way there.
+        """
+        share, _ = self._since.pop(route, (None, 0.0))
+        believed, _ = self._seen.get(route, (share, None))
+        if share is not None and share != believed:
+            del self._seen[route]
 
     async def _change(
         self,
@@ -312,7 +326,8 @@ class KubernetesRouter(ABC, Generic[F]):
         self._latches[route] = stored.aborted
         share = share_of_canary_service(stored, self._canary(found))
         if found is None or not found.live == found.lowest == share:
-            self._since.pop(route, None)
+            self._moves(route)
+            self._since[route] = share, self._clock()
 
     def _contest(self, route: str) -> Contest:
         return self._contests.setdefault(route, Contest())
