@@ -104,10 +104,18 @@ def root(operations):
         yield http
 
 
+WRITTEN_MASKED = ("/api/v1/tasks", "/api/v1/task-kinds", "/api/v1/schedules")
+"""What tasks say is masked where it is written: the tests of tasks."""
+
+
 def reads() -> list[str]:
     """Every address that can be read."""
     paths = create_app(Operations).openapi()["paths"]
-    return sorted(path.replace("{name}", "web") for path, methods in paths.items() if "get" in methods)
+    return sorted(
+        path.replace("{name}", "web")
+        for path, methods in paths.items()
+        if "get" in methods and not path.startswith(WRITTEN_MASKED)
+    )
 
 
 @pytest.mark.parametrize("path", reads())

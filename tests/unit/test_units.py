@@ -255,9 +255,12 @@ def test_every_error_has_a_code_of_its_own_and_a_documented_exit() -> None:
         "Invalid": 2,
         "NotFound": 2,
         "BadState": 2,
+        "Unauthenticated": 2,
+        "Forbidden": 2,
         "Conflict": 1,
         "Latched": 2,
         "Retryable": 1,
         "Unavailable": 3,
+        "TooMany": 1,
         "Terminal": 1,
     }
