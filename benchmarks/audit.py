@@ -2,6 +2,7 @@
 
     python -m benchmarks.audit --json benchmarks/results/audit.json
 
+Beside it what the bare disk does: lines of the same length, each appended and synced, nothing else.
 Callers share one event loop and one recorder, as the orchestrator's do; an append counts when it is on the
 disk. Give `--directory` to measure another disk than that of temporary files.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -19,7 +21,7 @@ from typing import Any
 
 from benchmarks.conditions import conditions, end_in_order, write
 
-from phoenix_orch.security.audit_chain import Entry
+from phoenix_orch.security.audit_chain import GENESIS, Entry, encoded
 from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.security.recorder import Recorder
 
@@ -51,6 +53,21 @@ async def appends(directory: Path, callers: int, seconds: float) -> float:
     return round(count / (time.perf_counter() - begun), 1)
 
 
+def bare(file: Path, seconds: float) -> float:
+    """Lines a second that the disk takes, each with `fdatasync`."""
+    line, _ = encoded(_entry(), GENESIS)
+    descriptor, count = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 0
+    begun = time.perf_counter()
+    try:
+        while time.perf_counter() < begun + seconds:
+            os.write(descriptor, line)
+            os.fdatasync(descriptor)
+            count += 1
+        return round(count / (time.perf_counter() - begun), 1)
+    finally:
+        os.close(descriptor)
+
+
 def verified(directory: Path) -> float:
     """Seconds to verify `RECORDS` records; the quickest of three."""
     log = AuditLog(directory)
@@ -80,15 +97,21 @@ def _entry() -> Entry:
 
 
 def run(root: Path, seconds: float) -> dict[str, Any]:
-    rates = {str(n): asyncio.run(appends(root / f"append-{n}", n, seconds)) for n in CALLERS}
+    before = bare(root / "bare", seconds / 2)  # around what is compared with it: other work changes the disk
+    rates = {str(CALLERS[0]): asyncio.run(appends(root / "one", CALLERS[0], seconds))}
+    disk = (before + bare(root / "bare", seconds / 2)) / 2
+    rates |= {str(n): asyncio.run(appends(root / f"append-{n}", n, seconds)) for n in CALLERS[1:]}
     result = {
         **conditions(),
         "bars": BARS,
         "appendsPerSecond": rates,
+        "bareSyncsPerSecond": round(disk, 1),
+        "oneCallerToBare": round(rates["1"] / disk, 2),
         "verifySeconds": verified(root / "verify"),
         "verifyRecords": RECORDS,
     }
     result["held"] = {
+        "oneCaller": rates["1"] >= BARS["appendsPerSecond"],
         "appends": rates[str(CALLERS[-1])] >= BARS["appendsPerSecond"],
         "verify": result["verifySeconds"] < BARS["verifySeconds"],
     }
@@ -105,7 +128,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=wanted.directory) as root:
         result = run(Path(root), wanted.seconds)
     write(wanted.json, result)
-    print(result["appendsPerSecond"], result["verifySeconds"], result["held"])
+    print(result["appendsPerSecond"], result["bareSyncsPerSecond"], result["verifySeconds"], result["held"])
     return 0 if all(result["held"].values()) else 1
 
 

@@ -188,6 +188,41 @@ def test_a_writer_that_died_between_two_files_is_followed(tmp_path: Path) -> Non
     assert log.verify().faults == ()
 
 
+def test_a_head_that_power_took_back_by_several_files_is_caught_up(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path, largest=1000)
+    log.append([entry(1)])
+    before = (tmp_path / "head").read_bytes()
+    for number in range(2, 12):
+        log.append([entry(number)])
+    assert len(log.files()) > 3
+    (tmp_path / "head").write_bytes(before)
+    assert log.verify().holds
+    assert [one.seq for one in log.append([entry(12)])] == [12]
+    assert log.verify().faults == ()
+    assert log.last().seq == 12
+
+
+def test_each_append_syncs_its_records_and_the_head_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fdatasync = os.fdatasync
+
+    def spied(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fdatasync(descriptor)
+
+    monkeypatch.setattr(audit_log.os, "fdatasync", spied)
+    monkeypatch.setattr(audit_log, "HEAD_SYNC", 3600.0)
+    log = AuditLog(tmp_path)
+    log.append([entry(1)])
+    log.append([entry(2)])
+    monkeypatch.setattr(audit_log, "HEAD_SYNC", 0.0)
+    log.append([entry(3)])
+    file = "000000000001.jsonl"
+    assert synced == [file, "head", file, file, "head"]
+
+
 def _cut(file: Path) -> None:
     os.truncate(file, file.stat().st_size - 10)
 

@@ -1,5 +1,8 @@
 """How far the audit log has come, kept beside it: without that nobody could tell that its end is missing.
 
+It is written after the records, so that it is never ahead of them, and need not be on the disk before they are
+told of: where power fails it may be behind, and the chain itself says what follows.
+
 Two places of equal size are written in turn, each with a sum of its own, so that a crash in the middle of a
 write leaves the other one.
 """
@@ -34,12 +37,13 @@ def read(descriptor: int) -> Head | None:
     return max((one for one in found if one is not None), key=lambda one: one.link.seq, default=None)
 
 
-def write(descriptor: int, head: Head) -> None:
-    """Durable when it returns. Raises OSError."""
+def write(descriptor: int, head: Head, *, durably: bool) -> None:
+    """Seen by every process when it returns; `durably`: on the disk, too. Raises OSError."""
     text = f"{head.link.seq} {head.link.hash} {head.first} {head.size}"
     line = f"{text} {_sum(text)}\n".encode().ljust(_PLACE)
     os.pwrite(descriptor, line, (head.link.seq % 2) * _PLACE)
-    os.fdatasync(descriptor)
+    if durably:
+        os.fdatasync(descriptor)
 
 
 def _parsed(place: bytes) -> Head | None:

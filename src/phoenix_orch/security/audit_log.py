@@ -5,8 +5,9 @@
     audit/base                   where it begins, once the oldest files were removed
     audit/lock                   held by who appends
 
-A record is told of only when it and the new head are on the disk. A process that dies in between leaves a
-record that the next one finds and keeps, or half of one, which is dropped: nobody was told of it.
+A record is told of only when it is on the disk. The head follows it, and is on the disk within about a second
+of appends: where power fails before, the next writer finds the records after it and keeps them. Half a record,
+whose writer died, is dropped: nobody was told of it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -38,6 +40,9 @@ from phoenix_orch.security.audit_head import Head
 
 LARGEST_FILE = 8 * 2**20
 """Bytes after which a new file begins."""
+HEAD_SYNC = 1.0
+"""Seconds after which an append waits for the head to be on the disk, too. What is told of is in the records,
+which always are: a second sync for each append would halve the speed and save no record."""
 PRUNE = "audit.prune"
 _NAME = "{:012d}.jsonl"
 
@@ -73,6 +78,7 @@ class AuditLog:
     def __init__(self, directory: Path, *, largest: int = LARGEST_FILE) -> None:
         self._directory = directory
         self._largest = largest
+        self._synced = float("-inf")
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -102,7 +108,11 @@ class AuditLog:
             line, link = encoded(entry, link)
             lines.append(line)
         size = self._write(head, b"".join(lines))
-        audit_head.write(head_file, Head(link, head.first, size))
+        now = time.monotonic()
+        due = now - self._synced >= HEAD_SYNC
+        audit_head.write(head_file, Head(link, head.first, size), durably=due)
+        if due:
+            self._synced = now
         return [decoded(line) for line in lines]
 
     def _write(self, head: Head, content: bytes) -> int:
@@ -130,9 +140,15 @@ class AuditLog:
                     remedy="`phoenix audit verify` tells how far they hold; keep the directory, move it away",
                 )
             head = Head()
-        newest = self._file(head.link.seq + 1)
-        if newest.exists() and head.link.seq + 1 != head.first:  # it died after it had begun a new file
-            head = Head(head.link, head.link.seq + 1, 0)
+        while True:
+            head = self._completed(head)
+            following = head.link.seq + 1
+            if following == head.first or not self._file(following).exists():
+                return head
+            head = Head(head.link, following, 0)  # it died after it had begun a new file
+
+    def _completed(self, head: Head) -> Head:
+        """With all records of the head's file."""
         path = self._file(head.first)
         there = path.stat().st_size if path.exists() else 0
         if there < head.size:
@@ -168,7 +184,8 @@ class AuditLog:
         begins = {"seq": last.seq, "hash": last.hash}
         self.append([replace(entry, action=PRUNE, after={"begins": begins})])
         first = int(self.files()[0].stem)
-        with self._alone():
+        with self._alone() as head_file:
+            os.fsync(head_file)  # a head that power took back would name a file that is gone
             _write_whole(self._base, json.dumps(begins))
             for file in old:
                 file.unlink(missing_ok=True)  # two may prune
