@@ -209,7 +209,7 @@ def test_each_append_syncs_its_records_and_the_head_now_and_then(
     fdatasync = os.fdatasync
 
     def spied(descriptor: int) -> None:
-        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
         fdatasync(descriptor)
 
     monkeypatch.setattr(audit_log.os, "fdatasync", spied)

@@ -17,6 +17,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
 from phoenix_orch.api import audit, flow, measured, probes, problems, rollouts, services, streams, tasks
+from phoenix_orch.api.accessed import Accessed
 from phoenix_orch.api.answers import masked_by
 from phoenix_orch.api.doors import READ, Authenticator
 from phoenix_orch.api.limits import BodyLimit
@@ -27,6 +28,7 @@ from phoenix_orch.api.peer import PeerProtocol, by_peer
 from phoenix_orch.api.request_ids import RequestIds
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.masking import Masker
+from phoenix_orch.observability.access_log import AccessLog
 from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout, mask_key
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.runtime.files import make_private
@@ -47,11 +49,12 @@ def create_app(
     *,
     log: AuditLog | None = None,
     authenticators: Sequence[Authenticator] = (by_peer,),
+    access: AccessLog | None = None,
 ) -> FastAPI:
     """The API over `operations`. `masker` masks what leaves; left out: one without a key.
 
     `log`: the audit log; left out: an empty one. `authenticators`: the ways to become known, asked in this
-    order.
+    order. `access`: where each request is noted; left out: nowhere.
     """
     app = FastAPI(
         title="Phoenix Orchestrator",
@@ -70,6 +73,8 @@ def create_app(
     app.add_middleware(BodyLimit)
     problems.install(app)
     app.add_middleware(measured.Measured, prefix=PREFIX)
+    if access is not None:
+        app.add_middleware(Accessed, log=access, prefix=PREFIX)
     app.add_middleware(RequestIds)  # the outermost: whatever is answered or logged below has the id
 
     @app.get(f"{PREFIX}/openapi.json", include_in_schema=False, dependencies=[READ])
@@ -108,9 +113,13 @@ async def serve_operations(
     layout = Layout(socket_path.parent)
     key = await asyncio.to_thread(mask_key, layout)
     log = AuditLog(layout.audit)
-    app = create_app(operations, Masker(key), log=log)
+    access = AccessLog(layout.access_log)
+    app = create_app(operations, Masker(key), log=log, access=access)
     extend(app, operations, log)
-    await serve(app, socket_path, listening)
+    try:
+        await serve(app, socket_path, listening)
+    finally:
+        await asyncio.to_thread(access.close)
 
 
 async def serve(app: FastAPI, socket_path: Path, listening: Callable[[], None] = lambda: None) -> None:

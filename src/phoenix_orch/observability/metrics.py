@@ -115,6 +115,9 @@ AUDIT_RECORDS = Counter(
     ["outcome"],
     registry=REGISTRY,
 )
+ACCESS_LOST = Counter(
+    "phoenix_access_log_lost", "Lines of the access log that the disk did not take.", registry=REGISTRY
+)
 AUDIT_APPEND = Histogram(
     "phoenix_audit_append_seconds",
     "Until a record is on the disk.",

@@ -1,7 +1,7 @@
 """How far the audit log has come, kept beside it: without that nobody could tell that its end is missing.
 
-It is written after the records, so that it is never ahead of them, and need not be on the disk before they are
-told of: where power fails it may be behind, and the chain itself says what follows.
+It is written after the records, so that it is never ahead of them, and need not be on the disk before they
+are told of: where power fails it may be behind, and the chain itself says what follows.
 
 Two places of equal size are written in turn, each with a sum of its own, so that a crash in the middle of a
 write leaves the other one.

@@ -5,9 +5,9 @@
     audit/base                   where it begins, once the oldest files were removed
     audit/lock                   held by who appends
 
-A record is told of only when it is on the disk. The head follows it, and is on the disk within about a second
-of appends: where power fails before, the next writer finds the records after it and keeps them. Half a record,
-whose writer died, is dropped: nobody was told of it.
+A record is told of only when it is on the disk. The head follows it, and is synced once a second at most:
+where power fails before, the next writer finds the records after it and keeps them. Half a record, whose
+writer died, is dropped: nobody was told of it.
 """
 
 from __future__ import annotations
