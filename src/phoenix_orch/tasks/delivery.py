@@ -6,6 +6,7 @@ comes twice is refused by the store's claim. This is the one place that knows do
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -23,6 +24,10 @@ Handler = Callable[[str], Awaitable[None]]
 """Does what has to be done for a task, by its id. Raises nothing but Retryable."""
 _RUN = "run"
 _RECONNECT = timedelta(seconds=1)
+_QUICK = timedelta(milliseconds=2)
+"""Time between two looks for a free slot while tasks come and go."""
+_QUIET = 1.0
+"""Seconds after the last begin of a task, after which looks need not be quick."""
 _TIMERS = timedelta(milliseconds=250)
 """How late a task with a time may begin."""
 
@@ -71,9 +76,24 @@ class Delivery:
         """Give the tasks of one queue to `handler`, `slots` at once, until cancelled; then until it has come
         back from those it was given."""
         docket = self._dockets[priority]
+        active = 0
+        quiet: asyncio.TimerHandle | None = None
+
+        def pause(between_looks: timedelta) -> None:
+            worker.minimum_check_interval = between_looks
 
         async def run(id: str) -> None:  # noqa: A002 - the field's word
-            await handler(id)
+            nonlocal active, quiet
+            active += 1
+            if active >= slots:  # docket does not hear of the end of a task, but looks for it
+                if quiet is not None:
+                    quiet.cancel()
+                pause(_QUICK)
+                quiet = asyncio.get_running_loop().call_later(_QUIET, pause, pace)
+            try:
+                await handler(id)
+            finally:
+                active -= 1
 
         docket.register(run, [_RUN])
         async with Worker(

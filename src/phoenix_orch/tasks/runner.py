@@ -45,7 +45,7 @@ class _Running:
     context: TaskContext
     attempt: Attempt | None
     left: asyncio.Event
-    """Whoever waits for it need not any longer: it is over, or the queue has to be let go."""
+    """Whoever waits for it need not any longer: its function has ended, or the queue has to be let go."""
 
 
 class Runner:
@@ -71,7 +71,8 @@ class Runner:
         return [running.context.record for running in self._running.values()]
 
     async def handle(self, id: str) -> None:  # noqa: A002 - the field's word
-        """Run the task, if it is ours to run, and come back when it is over, or when the store goes away.
+        """Run the task, if it is ours to run, and come back when its function has ended, or when the store
+        goes away.
 
         Raises Retryable.
         """
@@ -111,6 +112,7 @@ class Runner:
         try:
             with measured(record) as span:
                 outcome, retries = await self._attempt(running)
+                running.left.set()  # if nobody hears how it ended, its missing signs of life tell
                 settled = await self._settle(running, retries, outcome) if outcome is not None else None
                 if settled in _TROUBLE:
                     span.fail(settled)

@@ -17,6 +17,7 @@ through the queues (`delivery.py`); this is where the truth is.
 from __future__ import annotations
 
 import importlib.resources
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -126,7 +127,7 @@ class TaskStore:
     async def page(self, state: State | None, before: str, limit: int) -> list[TaskRecord]:
         """Up to `limit` records, newest first, made before the one with that id; '' for the newest."""
         reply = await self._run("page", state or "", before, limit)
-        return [encoding.record(_paired(fields)) for _, fields in reply if fields]
+        return [encoding.record(fields) for fields in map(json.loads, reply) if fields]
 
     async def counts(self) -> dict[State, int]:
         """How many there are in each state."""
@@ -180,7 +181,7 @@ class TaskStore:
         how, *rest = await self._run("claim", id, worker, _ms(lease))
         match _text(how):
             case "GO":
-                return Taken(encoding.record(_paired(rest[0])))
+                return Taken(encoding.record(json.loads(rest[0])))
             case "HELD":
                 return Held(timedelta(milliseconds=int(rest[0])), Priority(_text(rest[1])))
             case "BLOCKED":
@@ -308,11 +309,6 @@ def _pairs(reply: Any) -> list[Delivered]:
 
 def _woken(reply: Any) -> tuple[Delivered, ...]:
     return tuple(_pairs([reply])) if reply else ()
-
-
-def _paired(reply: Sequence[Any]) -> dict[str, str]:
-    texts = [_text(part) for part in reply]
-    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def _texts(found: Mapping[Any, Any]) -> dict[str, str]:

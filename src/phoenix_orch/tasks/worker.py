@@ -36,7 +36,7 @@ class WorkerSettings:
     lease: timedelta = timedelta(seconds=10)
     """A task whose worker gave no sign of life for so long is given to another one."""
     pace: timedelta = timedelta(milliseconds=50)
-    """Time between two looks into a queue while all slots are taken."""
+    """Time between two looks into a queue; shorter while tasks come and go in all slots."""
     drain: timedelta = timedelta(seconds=10)
     """Time that running tasks get to end when the worker ends; then they are put back."""
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")

@@ -1,5 +1,5 @@
 -- A worker takes a task. ARGV: id, worker, lease.
--- Gives {'GO', record}, {'HELD', ms until its lease ends, priority}, {'BLOCKED'}, or
+-- Gives {'GO', record as JSON}, {'HELD', ms until its lease ends, priority}, {'BLOCKED'}, or
 -- {'GONE', who may run now, kind and state where it ended just now}.
 local id, worker, lease = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local now = now_ms()
@@ -39,4 +39,4 @@ redis.call('HINCRBY', record(id), 'fence', 1)
 redis.call('HSET', record(id), 'worker', worker, 'started', number(now), 'progress', '0', 'text', '')
 redis.call('ZADD', P .. 'beat', now, id)
 enter(id, state, 'running', '')
-return {'GO', redis.call('HGETALL', record(id))}
+return {'GO', whole(id)}

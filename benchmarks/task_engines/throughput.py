@@ -1,0 +1,68 @@
+"""How many tasks a second each engine takes and runs, with one worker process, all on one server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import select
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+from benchmarks.task_engines.worker import ENGINES
+from redis.asyncio import Redis
+
+PATIENCE = 240.0
+"""Seconds that one engine may take to run all tasks."""
+
+
+async def compared(url: str, names: list[str], count: int, rounds: int) -> dict[str, Any]:
+    """Tasks a second handed in, run, and both one after the other; and microseconds of the processor that the
+    worker took for each. For each engine the medians of `rounds`; they take turns, so that other load on the
+    machine meets all of them."""
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            found[name].append(await _measured(url, name, count))
+            print(f"{name:13}", found[name][-1], flush=True)
+    return {
+        name: {what: round(statistics.median(one[what] for one in rows), 1) for what in rows[0]}
+        for name, rows in found.items()
+    }
+
+
+async def _measured(url: str, name: str, count: int) -> dict[str, float]:
+    client = Redis.from_url(url)
+    await client.flushall()
+    await client.aclose()
+    begun = time.monotonic()
+    await ENGINES[name]().enqueue(url, count)
+    enqueued = time.monotonic() - begun
+    told = await asyncio.to_thread(_drained, url, name, count)
+    drained = told["seconds"]
+    return {
+        "enqueued": round(count / enqueued, 1),
+        "drained": round((count - 1) / drained, 1),
+        "both": round(count / (enqueued + drained), 1),
+        "workerMicroseconds": round(told["processorSeconds"] / count * 1e6, 1),
+    }
+
+
+def _drained(url: str, name: str, count: int) -> dict[str, float]:
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.task_engines.worker", name, url, str(count)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert worker.stdout is not None
+        ready, _, _ = select.select([worker.stdout], [], [], PATIENCE)
+        if not ready:
+            raise TimeoutError(f"{name} did not run {count:,} tasks within {PATIENCE:g} s")
+        told: dict[str, float] = json.loads(worker.stdout.readline())
+        return told
+    finally:
+        worker.kill()
+        worker.wait()
