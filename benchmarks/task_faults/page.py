@@ -72,8 +72,8 @@ def _slots(found: dict[str, Any]) -> str:
     return f"""## Slots
 
 A schedule with a slot every second for {found["minutes"]:g} minutes, {found["workers"]} worker processes with
-a lease of {found["leaseSeconds"]:g} s; about every second one of them, taken at random, is killed with
-SIGKILL and replaced.
+a lease of {found["leaseSeconds"]:g} s; every 1 to 4 s one of them, taken at random, is killed with SIGKILL
+and replaced.
 {_when(found)}
 
 {_table(("", ""), rows)}"""

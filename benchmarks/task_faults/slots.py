@@ -39,7 +39,7 @@ async def slots(url: str, directory: Path, minutes: float, seed: int) -> dict[st
         async with delivering(url, prefix=_PREFIX) as delivery:
             tasks = TaskService(store, REGISTRY, lambda: ticks("", "1s"), lambda: delivery)
             with workers(WORKERS, url, _PREFIX, str(LEASE), str(path), "1s") as running:
-                kills = await _killing(running, chance, minutes * 60)
+                kills = await _killing(running, chance, path, minutes * 60)
                 await tasks.pause("tick", actor="ann")
                 records = await _all_over(tasks)
                 view = await tasks.schedule("tick")
@@ -68,14 +68,20 @@ async def slots(url: str, directory: Path, minutes: float, seed: int) -> dict[st
     }
 
 
-async def _killing(running: Workers, chance: random.Random, seconds: float) -> int:
-    """Kill a worker every second or so, and start another; how many died."""
-    end, kills = time.monotonic() + seconds, 0
+async def _killing(running: Workers, chance: random.Random, ticks: Path, seconds: float) -> int:
+    """Kill a worker every few seconds, and start another; how many were killed.
+
+    On a busy machine workers take longer to start than they would live: a slot runs between two kills.
+    """
+    end, kills, ran = time.monotonic() + seconds, 0, 0
     while time.monotonic() < end:
-        await asyncio.sleep(chance.uniform(0.5, 1.5))
+        await asyncio.sleep(chance.uniform(1.0, 4.0))
+        await _lines(ticks, ran + 1)
+        ran = len(lines(ticks))
         running.kill(chance.choice(running.processes))
         running.replace_dead()
         kills += 1
+    await _lines(ticks, ran + 1)
     return kills
 
 
