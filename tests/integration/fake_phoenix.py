@@ -25,8 +25,10 @@ from phoenix_orch.orchestrator.views import (
     LogLine,
     LogPage,
     Rates,
+    RolloutEvent,
     RolloutView,
     ServiceView,
+    of_rollout,
 )
 from phoenix_orch.rollout.commands import refusal, remedy
 from phoenix_orch.rollout.spec import RolloutSpec
@@ -164,6 +166,12 @@ def cause() -> Cause:
     )
 
 
+APPLIED = {
+    "services": {"web": {"command": "app {port}", "env": {"LEVEL": "debug"}}},
+    "routes": {"web": {"service": "web"}},
+}
+
+
 class FakeOperations:
     """One rollout, `web`. What would change something is kept in `calls` instead."""
 
@@ -182,6 +190,7 @@ class FakeOperations:
         """A command is handled as soon as it is given."""
         self.latched = False
         self.answers = MemoryAnswers()
+        self.applied: PhoenixFile | None = PhoenixFile.model_validate(APPLIED)
         self.told: list[asyncio.Queue[str]] = []
         """Of each who follows the changes: names put here are told."""
         self.flow = fake_flow(self._rollouts, self.history, self.revisions, ManualClock(NOW))
@@ -201,8 +210,11 @@ class FakeOperations:
             ],
         }
 
-    async def views(self) -> list[RolloutView]:
-        return [self._picture()]
+    async def config(self) -> PhoenixFile | None:
+        return self.applied
+
+    async def views(self, *, after: str = "", limit: int | None = None) -> list[RolloutView]:
+        return [view for view in [self._picture()] if view.rollout.name > after][:limit]
 
     async def view(self, name: str) -> RolloutView:
         self._known(name)
@@ -235,6 +247,9 @@ class FakeOperations:
         if self.refuses:
             events.append(Event(at=NOW, reason="CommandRefused", message=self.refuses, release=3))
         return events[-limit:]
+
+    async def all_events(self, limit: int) -> list[RolloutEvent]:
+        return [of_rollout(event, "web") for event in await self.events("web", limit)]
 
     async def history(self, name: str, limit: int) -> list[Release]:
         self._known(name)

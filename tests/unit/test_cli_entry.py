@@ -55,7 +55,7 @@ def test_every_command_of_the_contract_is_there():
         *("abort", "retry", "undo", "history", "explain", "observations"),
     }
     assert names("service") == {"list", "logs", "restart"}
-    assert names("get") == {"rollouts", "services", "revisions", "events", "groups"}
+    assert names("get") == {"rollouts", "services", "revisions", "events", "groups", "config"}
     assert names("freeze") == {"list", "start", "end", "override"}
     assert names("report") == {"dora"}
     assert names("describe") == {"rollout"}

@@ -1,41 +1,32 @@
-"""`/rollouts` and `/apply`."""
+"""`/rollouts` and `/events`."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated
+from fastapi import APIRouter, Request, Response
 
-from fastapi import APIRouter, Query, Response
-from pydantic import TypeAdapter
-
-from phoenix_orch.api.doors import READ, Administrator, Operator, demand
-from phoenix_orch.api.requests import ApplyRequest, CommandRequest, StartRequest, UndoRequest
-from phoenix_orch.health_validator.observation import Observation, Verdict
-from phoenix_orch.kernel.masking import told
+from phoenix_orch.api import pages
+from phoenix_orch.api.doors import READ, Operator, demand
+from phoenix_orch.api.pages import Cursor, Limit
+from phoenix_orch.api.requests import CommandRequest, StartRequest, UndoRequest
+from phoenix_orch.health_validator.observation import Verdict
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import Change, RolloutView
-from phoenix_orch.rollout.status import Command, Event, Release, Revision
+from phoenix_orch.rollout.status import Command
 from phoenix_orch.security.rights import Right
-
-Limit = Annotated[int, Query(ge=1, le=20_000)]
-
-_OBSERVATIONS = TypeAdapter(list[Observation])
-
-
-def _told(observation: Observation) -> Observation:
-    """Notes are words of whoever gave the numbers."""
-    if not observation.notes:
-        return observation
-    return observation.model_copy(update={"notes": tuple(map(told, observation.notes))})
 
 
 def routes(operations: Operations) -> APIRouter:
     router = APIRouter(tags=["rollouts"])
 
     @router.get("/rollouts", dependencies=[READ])
-    async def list_rollouts() -> list[RolloutView]:
-        """All rollouts with what surrounds them."""
-        return await operations.views()
+    async def list_rollouts(
+        request: Request, response: Response, limit: Limit = 1000, cursor: Cursor = ""
+    ) -> list[RolloutView]:
+        """All rollouts with what surrounds them, by name."""
+        found = await operations.views(after=pages.decode(cursor), limit=limit + 1)
+        page, place = pages.behind(found, "", limit, lambda view: view.rollout.name)
+        pages.link(request, response, place)
+        return page
 
     @router.get("/rollouts/{name}", dependencies=[READ])
     async def get_rollout(name: str) -> RolloutView:
@@ -46,28 +37,6 @@ def routes(operations: Operations) -> APIRouter:
     async def get_verdict(name: str) -> Verdict | None:
         """The health validator's last answer; null before the first."""
         return (await operations.view(name)).verdict
-
-    @router.get("/rollouts/{name}/events", dependencies=[READ])
-    async def list_events(name: str, limit: Limit = 100) -> list[Event]:
-        """What happened: the newest `limit` events, oldest first."""
-        return await operations.events(name, limit)
-
-    @router.get("/rollouts/{name}/history", dependencies=[READ])
-    async def list_history(name: str, limit: Limit = 50) -> list[Release]:
-        """Ended releases, newest first."""
-        return await operations.history(name, limit)
-
-    @router.get("/rollouts/{name}/revisions", dependencies=[READ])
-    async def list_revisions(name: str) -> list[Revision]:
-        """All kept revisions by number."""
-        return await operations.revisions(name)
-
-    @router.get("/rollouts/{name}/observations", response_model=list[Observation], dependencies=[READ])
-    async def list_observations(name: str, since: datetime | None = None, limit: Limit = 1000) -> Response:
-        """What both variants did, interval by interval, oldest first."""
-        found = [_told(one) for one in await operations.observations(name, since, limit)]
-        # Thousands of numbers with nothing to mask: written as they are, a sixth of the time.
-        return Response(_OBSERVATIONS.dump_json(found, by_alias=True), media_type="application/json")
 
     @router.post("/rollouts/{name}/commands", status_code=202)
     async def give_command(name: str, body: CommandRequest, who: Operator) -> Command:
@@ -105,16 +74,6 @@ def routes(operations: Operations) -> APIRouter:
         """Go back to an earlier revision."""
         return await operations.undo(
             name, to_revision=body.to_revision, actor=who.name, reason=body.reason, dry_run=body.dry_run
-        )
-
-    @router.post("/apply")
-    async def apply_configuration(body: ApplyRequest, who: Administrator) -> list[Change]:
-        """Make a whole phoenix.yaml what is wanted, or none of it."""
-        return await operations.apply(
-            body.config,
-            actor=who.name,
-            dry_run=body.dry_run,
-            even_if_unattainable=body.even_if_unattainable,
         )
 
     return router

@@ -16,21 +16,36 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 
-from phoenix_orch.api import audit, flow, measured, probes, problems, rollouts, services, streams, tasks
+from phoenix_orch.api import (
+    audit,
+    configuration,
+    flow,
+    measured,
+    probes,
+    problems,
+    records,
+    rollouts,
+    services,
+    streams,
+    tasks,
+)
 from phoenix_orch.api.accessed import Accessed
 from phoenix_orch.api.answers import masked_by
-from phoenix_orch.api.doors import READ, Authenticator
+from phoenix_orch.api.doors import READ, Authenticator, Reader
+from phoenix_orch.api.identity import identity_of
 from phoenix_orch.api.limits import BodyLimit
 from phoenix_orch.api.live import Live
 from phoenix_orch.api.once import Once
 from phoenix_orch.api.openapi import describing, operation_id
 from phoenix_orch.api.peer import PeerProtocol, by_peer
 from phoenix_orch.api.request_ids import RequestIds
+from phoenix_orch.api.versions import Versions
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.masking import Masker
 from phoenix_orch.observability.access_log import AccessLog
 from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout, mask_key
 from phoenix_orch.orchestrator.operations_port import Operations
+from phoenix_orch.orchestrator.views import Identity
 from phoenix_orch.runtime.files import make_private
 from phoenix_orch.security.audit_log import AuditLog
 
@@ -69,6 +84,7 @@ def create_app(
     app.openapi = describing(app)  # type: ignore[method-assign]
     app.state.live = live = Live(operations, masker.data)
     app.state.authenticators = tuple(authenticators)
+    app.add_middleware(Versions)
     app.add_middleware(Once, answers=lambda: operations.answers)
     app.add_middleware(BodyLimit)
     problems.install(app)
@@ -86,6 +102,11 @@ def create_app(
         """Version of the running Phoenix and of this API."""
         return {"version": app.version, "api": "v1"}
 
+    @app.get(f"{PREFIX}/identity", tags=["phoenix"])
+    async def get_identity(who: Reader) -> Identity:
+        """Who asks, and what was granted to them."""
+        return identity_of(who)
+
     @app.get(f"{PREFIX}/health", tags=["phoenix"], dependencies=[READ])
     async def get_health() -> dict[str, Any]:
         """Process, data directory, speed, and each component with its state."""
@@ -93,7 +114,9 @@ def create_app(
 
     app.include_router(measured.routes())
     app.include_router(probes.routes(operations))
+    app.include_router(configuration.routes(operations, masker), prefix=PREFIX)
     app.include_router(rollouts.routes(operations), prefix=PREFIX)
+    app.include_router(records.routes(operations), prefix=PREFIX)
     app.include_router(flow.routes(operations), prefix=PREFIX)
     app.include_router(services.routes(operations), prefix=PREFIX)
     app.include_router(tasks.routes(operations), prefix=PREFIX)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from phoenix_orch.api import pages
 from phoenix_orch.api.doors import READ, Operator
+from phoenix_orch.api.pages import Cursor, Limit
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import LogPage, ServiceView
@@ -17,9 +19,14 @@ def routes(operations: Operations) -> APIRouter:
     router = APIRouter(tags=["services"])
 
     @router.get("/services", dependencies=[READ])
-    async def list_services() -> list[ServiceView]:
-        """All services with what runs of them."""
-        return await operations.services()
+    async def list_services(
+        request: Request, response: Response, limit: Limit = 1000, cursor: Cursor = ""
+    ) -> list[ServiceView]:
+        """All services with what runs of them, by name."""
+        found = sorted(await operations.services(), key=lambda service: service.name)
+        page, place = pages.behind(found, pages.decode(cursor), limit, lambda service: service.name)
+        pages.link(request, response, place)
+        return page
 
     @router.get("/services/{name}", dependencies=[READ])
     async def get_service(name: str) -> ServiceView:

@@ -17,7 +17,7 @@ from phoenix_orch.orchestrator.cluster.access import Access
 
 app = typer.Typer(
     name="get",
-    help="List rollouts, services, revisions, events or groups.",
+    help="List rollouts, services, revisions, events, groups, config.",
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -49,6 +49,14 @@ def services(
     with reaching.client(data_dir) as client:
         views = client.services() if name is None else [client.service(name)]
     emit(output, views, tables.services(views))
+
+
+@app.command()
+def config(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+    """What was applied last, with its version for `phoenix apply --expect`; secrets are masked."""
+    with reaching.client(data_dir) as client:
+        found = client.config()
+    emit(output, {"version": found.version, "config": found.config}, tables.configuration(found))
 
 
 @app.command()

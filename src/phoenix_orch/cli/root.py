@@ -50,7 +50,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
         "task": Branch("task", "app", "Run, watch, cancel and schedule durable tasks."),
     },
     "Look": {
-        "get": Branch("get", "app", "List rollouts, services, revisions, events or groups."),
+        "get": Branch("get", "app", "List rollouts, services, revisions, events, groups, config."),
         "top": Branch("top", "top", "What is releasing, what is wrong and what is due, live."),
         "audit": Branch("audit", "app", "What was done by whom: list, verify, export, prune."),
         "describe": Branch("describe", "app", "Show everything about one rollout."),

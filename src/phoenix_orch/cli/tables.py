@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from phoenix_orch.cli.output import GAVE_UP, columns, without_empty
+from phoenix_orch.client.client import AppliedConfig
 from phoenix_orch.health_validator import explain
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.views import Rates, RolloutView, ServiceView
@@ -95,6 +96,16 @@ def services(views: Sequence[ServiceView]) -> str:
         for view in views
     ]
     return columns(header, rows, empty="no services; `phoenix apply -f FILE` makes them")
+
+
+def configuration(found: AppliedConfig) -> str:
+    """What a configuration names; the whole of it is for `--output yaml`."""
+    rows = [
+        (kind.removesuffix("s"), name)
+        for kind in ("services", "routes", "rollouts")
+        for name in found.config.get(kind, {})
+    ]
+    return f"version {found.version}\n{columns(('KIND', 'NAME'), rows, empty='it names nothing')}"
 
 
 def revisions(found: Sequence[Revision], view: RolloutView, *, indent: int = 0) -> str:

@@ -7,10 +7,11 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,7 +27,7 @@ from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable, Terminal, U
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.flow_views import FreezeView, GroupView, OverrideView
 from phoenix_orch.orchestrator.limits import LARGEST_BODY
-from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
+from phoenix_orch.orchestrator.views import Change, Identity, LogPage, RolloutEvent, RolloutView, ServiceView
 from phoenix_orch.rollout.dora import DoraReport
 from phoenix_orch.rollout.freezes import UnderWay
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
@@ -45,6 +46,16 @@ TIMEOUT = 10.0
 """Seconds for one answer."""
 TRIES = 2
 """Times that a change is sent where the connection is lost before its answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedConfig:
+    """What was applied last."""
+
+    version: str
+    """For the `expect` of an apply."""
+    config: dict[str, Any]
+    """As in phoenix.yaml."""
 
 
 class Client(TaskCalls, AuditCalls):
@@ -96,12 +107,21 @@ class Client(TaskCalls, AuditCalls):
     def health(self) -> dict[str, Any]:
         return self._get(dict[str, Any], "health")
 
+    def identity(self) -> Identity:
+        """Who asks, as Phoenix sees it."""
+        return self._get(Identity, "identity")
+
+    def config(self) -> AppliedConfig:
+        """What was applied last, with values of environments masked. Raises NotFound where nothing was."""
+        answer = self._asked("GET", ("config",))
+        return AppliedConfig(answer.headers.get("etag", "").strip('"'), json.loads(answer.body))
+
     def speed(self) -> float:
         """How many seconds of rollout time pass in one real second."""
         return float(self.health().get("speed", 1.0))
 
     def rollouts(self) -> list[RolloutView]:
-        return self._get(list[RolloutView], "rollouts")
+        return [view for page in self._pages(list[RolloutView], "rollouts") for view in page]
 
     def rollout(self, name: str) -> RolloutView:
         return self._get(RolloutView, "rollouts", name)
@@ -114,6 +134,10 @@ class Client(TaskCalls, AuditCalls):
     def events(self, name: str, *, limit: int = 100) -> list[Event]:
         return self._get(list[Event], "rollouts", name, "events", query={"limit": limit})
 
+    def all_events(self, *, limit: int = 100) -> list[RolloutEvent]:
+        """The newest of all rollouts, oldest first."""
+        return self._get(list[RolloutEvent], "events", query={"limit": limit})
+
     def history(self, name: str, *, limit: int = 50) -> list[Release]:
         return self._get(list[Release], "rollouts", name, "history", query={"limit": limit})
 
@@ -121,15 +145,20 @@ class Client(TaskCalls, AuditCalls):
         return self._get(list[Revision], "rollouts", name, "revisions")
 
     def observations(
-        self, name: str, *, since: datetime | None = None, limit: int = 1000
+        self,
+        name: str,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        limit: int = 1000,
     ) -> list[Observation]:
         query: dict[str, Any] = {"limit": limit}
-        if since is not None:
-            query["since"] = since.isoformat()
+        moments = {"since": since, "until": until}
+        query |= {name: at.isoformat() for name, at in moments.items() if at is not None}
         return self._get(list[Observation], "rollouts", name, "observations", query=query)
 
     def services(self) -> list[ServiceView]:
-        return self._get(list[ServiceView], "services")
+        return [view for page in self._pages(list[ServiceView], "services") for view in page]
 
     def service(self, name: str) -> ServiceView:
         return self._get(ServiceView, "services", name)
@@ -214,14 +243,21 @@ class Client(TaskCalls, AuditCalls):
         return self._post(OverrideView, body, "rollouts", name, "freeze-override")
 
     def apply(
-        self, config: PhoenixFile, *, dry_run: bool = False, even_if_unattainable: bool = False
+        self,
+        config: PhoenixFile,
+        *,
+        dry_run: bool = False,
+        even_if_unattainable: bool = False,
+        expect: str | None = None,
     ) -> list[Change]:
+        """`expect`: the version of what is applied now; Outdated is raised when it has another one."""
         body = {
             "config": config.model_dump(mode="json", by_alias=True),
             "dryRun": dry_run,
             "evenIfUnattainable": even_if_unattainable,
         }
-        return self._post(list[Change], body, "apply")
+        headers = {"If-Match": f'"{expect}"'} if expect is not None else None
+        return self._post(list[Change], body, "apply", headers=headers)
 
     def start(
         self,
@@ -279,14 +315,27 @@ class Client(TaskCalls, AuditCalls):
     def _get(self, kind: type[T], *path: str, query: Mapping[str, Any] | None = None) -> T:
         return self._call(kind, "GET", path, query=query)
 
-    def _post(self, kind: type[T], body: Mapping[str, Any], *path: str) -> T:
+    def _pages(self, kind: type[T], *path: str) -> Iterator[T]:
+        """All pages of a list."""
+        query: dict[str, Any] = {}
+        while True:
+            answer = self._asked("GET", path, query=query)
+            yield self._decoded(kind, answer, path)
+            cursor = _next(answer.headers.get("link", ""))
+            if not cursor:
+                return
+            query = {"cursor": cursor}
+
+    def _post(
+        self, kind: type[T], body: Mapping[str, Any], *path: str, headers: Mapping[str, str] | None = None
+    ) -> T:
         content = json.dumps(body).encode()
         if len(content) > LARGEST_BODY:
             raise Invalid(
                 f"that is more than the {LARGEST_BODY:,} bytes that are taken at once",
                 remedy="aliases in YAML stand for all they name: write less, or apply it in parts",
             )
-        return self._call(kind, "POST", path, body=content)
+        return self._call(kind, "POST", path, body=content, headers=headers)
 
     def _silent(self) -> Retryable:
         return Retryable(
@@ -302,24 +351,41 @@ class Client(TaskCalls, AuditCalls):
         *,
         query: Mapping[str, Any] | None = None,
         body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> T:
+        answer = self._asked(method, path, query=query, body=body, headers=headers)
+        return self._decoded(kind, answer, path)
+
+    def _asked(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        *,
+        query: Mapping[str, Any] | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """The answer. Raises what a problem document says."""
         target = PREFIX + "/".join(_quoted(part) for part in path)
         if query:
             target += f"?{urlencode(query, doseq=True)}"
-        answer = self._ask(method, target, body)
+        answer = self._ask(method, target, body, headers or {})
         if answer.status >= 400:
             raise_problem(answer.status, answer.body)
+        return answer
+
+    def _decoded(self, kind: type[T], answer: Answer, path: tuple[str, ...]) -> T:
         try:
             answered: T = _adapter(cast("Any", kind)).validate_json(answer.body)
         except ValidationError as error:
             raise Terminal(
-                f"the answer to {method} {target} is not one this version knows",
+                f"the answer to {PREFIX}{'/'.join(path)} is not one this version knows",
                 remedy="use the `phoenix` of the same version as the one that runs",
             ) from error
         return answered
 
-    def _ask(self, method: str, target: str, body: bytes | None) -> Answer:
-        headers = dict(self._place.headers)
+    def _ask(self, method: str, target: str, body: bytes | None, more: Mapping[str, str]) -> Answer:
+        headers = {**self._place.headers, **more}
         tries = 1
         if method != "GET":
             headers[KEY] = uuid.uuid4().hex
@@ -340,6 +406,14 @@ class Client(TaskCalls, AuditCalls):
                         f"{self._place.name} went away while it was asked",
                         remedy="`phoenix up` starts it again",
                     ) from error
+
+
+def _next(link: str) -> str:
+    """The cursor of the next page that a `Link` names."""
+    address, _, relation = link.partition(">")
+    if 'rel="next"' not in relation:
+        return ""
+    return parse_qs(urlsplit(address.removeprefix("<")).query).get("cursor", [""])[0]
 
 
 @functools.cache

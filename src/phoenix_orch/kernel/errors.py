@@ -7,6 +7,7 @@
     │   ├── Unauthenticated  nobody knows who asks                        exit 2
     │   └── Forbidden  who asks has not the right                         exit 2
     ├── Conflict       somebody else wrote first; read again and decide again
+    │   └── Outdated     what was to be changed is no longer what it was seen to be
     ├── Latched        the revision was rolled back and only a person may retry it
     ├── Retryable      the other side is away for now; the same call may succeed later
     │   ├── Unavailable  Phoenix itself cannot be reached                 exit 3
@@ -60,6 +61,10 @@ class Forbidden(Invalid):
 
 class Conflict(PhoenixError):
     code = "conflict"
+
+
+class Outdated(Conflict):
+    code = "outdated"
 
 
 class Latched(PhoenixError):

@@ -18,7 +18,7 @@ from phoenix_orch.orchestrator.differing import differing
 from phoenix_orch.orchestrator.flow import Flow
 from phoenix_orch.orchestrator.kept_answers import KeptAnswers
 from phoenix_orch.orchestrator.operations_port import Operations
-from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
+from phoenix_orch.orchestrator.views import Change, LogPage, RolloutEvent, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
 from phoenix_orch.security.recorder import Recorder
 
@@ -184,14 +184,20 @@ class AuditedOperations:
     async def info(self) -> dict[str, Any]:
         return await self._operations.info()
 
-    async def views(self) -> list[RolloutView]:
-        return await self._operations.views()
+    async def config(self) -> PhoenixFile | None:
+        return await self._operations.config()
+
+    async def views(self, *, after: str = "", limit: int | None = None) -> list[RolloutView]:
+        return await self._operations.views(after=after, limit=limit)
 
     async def view(self, name: str) -> RolloutView:
         return await self._operations.view(name)
 
     async def events(self, name: str, limit: int) -> list[Event]:
         return await self._operations.events(name, limit)
+
+    async def all_events(self, limit: int) -> list[RolloutEvent]:
+        return await self._operations.all_events(limit)
 
     async def history(self, name: str, limit: int) -> list[Release]:
         return await self._operations.history(name, limit)

@@ -92,6 +92,9 @@ class OrchestratorOperations(Reading):
             book, self._rules, Records(store.rollouts, self.history, self.revisions, self._tell), clock
         )
 
+    async def config(self) -> PhoenixFile | None:
+        return self._applying.config
+
     async def recover(self) -> None:
         """Found anew the rollouts that the store has lost, if there are any."""
         async with self._changing:

@@ -16,7 +16,7 @@ from phoenix_orch.health_validator.observation import Observation
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.flow import Flow
 from phoenix_orch.orchestrator.kept_answers import KeptAnswers
-from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
+from phoenix_orch.orchestrator.views import Change, LogPage, RolloutEvent, RolloutView, ServiceView
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
 from phoenix_orch.tasks.port import Tasks
 
@@ -41,14 +41,22 @@ class Operations(Protocol):
         """version, pid, dataDir, speed, and components: a list of {name, state, …}."""
         ...
 
-    async def views(self) -> list[RolloutView]:
-        """All rollouts, by name."""
+    async def config(self) -> PhoenixFile | None:
+        """What was applied last, secrets included; None where nothing was, and in a cluster."""
+        ...
+
+    async def views(self, *, after: str = "", limit: int | None = None) -> list[RolloutView]:
+        """All rollouts, by name; the first `limit` of those with a name above `after`."""
         ...
 
     async def view(self, name: str) -> RolloutView: ...
 
     async def events(self, name: str, limit: int) -> list[Event]:
         """The newest `limit` events, oldest first."""
+        ...
+
+    async def all_events(self, limit: int) -> list[RolloutEvent]:
+        """The newest `limit` events of all rollouts, oldest first."""
         ...
 
     async def history(self, name: str, limit: int) -> list[Release]:

@@ -11,7 +11,7 @@ from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable
 from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.rates import RateMeter
-from phoenix_orch.orchestrator.views import Fault, LogPage, RolloutView, ServiceView
+from phoenix_orch.orchestrator.views import Fault, LogPage, RolloutEvent, RolloutView, ServiceView, of_rollout
 from phoenix_orch.rollout.remaining import time_left
 from phoenix_orch.rollout.status import Event, Release, Revision, Rollout, under_judgement
 from phoenix_orch.rollout.store.store import RolloutStore
@@ -72,11 +72,12 @@ class Reading:
     async def info(self) -> dict[str, Any]:
         return await self._info()
 
-    async def views(self) -> list[RolloutView]:
+    async def views(self, *, after: str = "", limit: int | None = None) -> list[RolloutView]:
         rollouts = await self._store.rollouts()
         for gone in set(self._meters) - {rollout.name for rollout in rollouts}:
             del self._meters[gone]
-        return [await self._view(rollout) for rollout in rollouts]
+        wanted = [rollout for rollout in rollouts if rollout.name > after][:limit]
+        return [await self._view(rollout) for rollout in wanted]
 
     async def view(self, name: str) -> RolloutView:
         return await self._view(await names.rollout(self._store, name))
@@ -85,6 +86,13 @@ class Reading:
         """By their time: what happened while Phoenix was dead is learnt of later."""
         await names.rollout(self._store, name)
         return sorted(await self._store.events(name, limit=limit), key=lambda event: event.at)
+
+    async def all_events(self, limit: int) -> list[RolloutEvent]:
+        found: list[RolloutEvent] = []
+        for rollout in await self._store.rollouts():
+            newest = await self._store.events(rollout.name, limit=limit)
+            found += [of_rollout(event, rollout.name) for event in newest]
+        return sorted(found, key=lambda event: event.at)[-limit:]
 
     async def history(self, name: str, limit: int) -> list[Release]:
         await names.rollout(self._store, name)

@@ -14,7 +14,7 @@ from pydantic import Field
 from phoenix_orch.health_validator.observation import Verdict
 from phoenix_orch.kernel.units import Duration
 from phoenix_orch.rollout.spec import Model, Step
-from phoenix_orch.rollout.status import Rollout
+from phoenix_orch.rollout.status import Event, Rollout
 from phoenix_orch.traffic.router import TrafficSeen, TrafficState
 from phoenix_orch.workload.workload import WorkloadState
 
@@ -65,6 +65,12 @@ class RolloutView(Model):
     faults: tuple[Fault, ...] = ()
 
 
+class RolloutEvent(Event):
+    """One thing that happened, and to which rollout."""
+
+    rollout: str
+
+
 class ServiceView(Model):
     """One service: what is declared and what runs."""
 
@@ -107,3 +113,26 @@ class LogPage(Model):
     lines: tuple[LogLine, ...]
     offsets: dict[str, int]
     """Give these back as `after` to get only what is new."""
+
+
+class GrantView(Model):
+    """A role in a namespace; `*` is all of them."""
+
+    role: str
+    namespace: str
+
+
+class Identity(Model):
+    """Somebody who is known to the API."""
+
+    name: str
+    kind: str
+    """How they are known: a user of this machine, a token, a login, …"""
+    grants: tuple[GrantView, ...]
+    address: str
+    """Where they call from."""
+
+
+def of_rollout(event: Event, rollout: str) -> RolloutEvent:
+    """An event with the name of what it happened to."""
+    return RolloutEvent.model_construct(**dict(event), rollout=rollout)

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from statistics import median
 from typing import Annotated
 
-from pydantic import PlainSerializer
+from pydantic import PlainSerializer, WithJsonSchema
 
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.rollout.status import Outcome, Release
@@ -30,7 +30,11 @@ from phoenix_orch.rollout.status import Outcome, Release
 _Z = 1.959964
 """Of the normal distribution, for 95 %."""
 
-Seconds = Annotated[timedelta, PlainSerializer(lambda span: round(span.total_seconds(), 3), when_used="json")]
+Seconds = Annotated[
+    timedelta,
+    PlainSerializer(lambda span: round(span.total_seconds(), 3), when_used="json"),
+    WithJsonSchema({"type": "number", "description": "Seconds."}),
+]
 
 
 class Spans(Model):

@@ -22,7 +22,14 @@ from phoenix_orch.orchestrator.cluster.restarting import restart
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.flow import Flow
 from phoenix_orch.orchestrator.kept_answers import KeptAnswers, MemoryAnswers
-from phoenix_orch.orchestrator.views import Change, LogPage, RolloutView, ServiceView
+from phoenix_orch.orchestrator.views import (
+    Change,
+    LogPage,
+    RolloutEvent,
+    RolloutView,
+    ServiceView,
+    of_rollout,
+)
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.tasks.port import Tasks
@@ -68,14 +75,26 @@ class ClusterOperations:
     async def info(self) -> dict[str, Any]:
         return await self._info()
 
-    async def views(self) -> list[RolloutView]:
-        return await looking.views(self._sight)
+    async def config(self) -> PhoenixFile | None:
+        """What is wanted stands in the cluster's objects."""
+        return None
+
+    async def views(self, *, after: str = "", limit: int | None = None) -> list[RolloutView]:
+        found = await looking.views(self._sight)
+        return [view for view in found if view.rollout.name > after][:limit]
 
     async def view(self, name: str) -> RolloutView:
         return await looking.view(self._sight, name, pods=True)
 
     async def events(self, name: str, limit: int) -> list[Event]:
         return await looking.events(self._sight, name, limit=limit)
+
+    async def all_events(self, limit: int) -> list[RolloutEvent]:
+        found: list[RolloutEvent] = []
+        for one in await self._sight.rollouts():
+            name = one.one.rollout.name
+            found += [of_rollout(event, name) for event in await self.events(name, limit)]
+        return sorted(found, key=lambda event: event.at)[-limit:]
 
     async def history(self, name: str, limit: int) -> list[Release]:
         return await looking.history(self._sight, name, limit=limit)
