@@ -29,6 +29,7 @@ from phoenix_orch.kernel.errors import (
     Invalid,
     Latched,
     NotFound,
+    Outdated,
     PhoenixError,
     Retryable,
     Terminal,
@@ -85,7 +86,9 @@ def test_what_is_read_comes_through_whole(client, operations):
 def test_infinity_survives_in_observations(client, operations):
     (observation,) = client.observations("web", since=NOW - timedelta(hours=1), limit=5)
     assert observation.canary.buckets[-1] == (float("inf"), 1)
-    assert operations.asked == [("observations", NOW - timedelta(hours=1), 5)]
+    assert operations.asked == [
+        ("observations", NOW - timedelta(hours=1), 6)
+    ]  # one more: is there a next page?
 
 
 def test_json_is_camel_case_down_to_the_leaves(raw):
@@ -168,6 +171,7 @@ def test_errors_come_back_as_they_were_raised(client, operations):
         (Forbidden, 403),
         (TooMany, 429),
         (Conflict, 409),
+        (Outdated, 412),
         (Latched, 409),
         (Retryable, 503),
         (Unavailable, 503),
@@ -176,7 +180,7 @@ def test_errors_come_back_as_they_were_raised(client, operations):
     ],
 )
 def test_every_kind_of_error_has_a_status_and_comes_back(raw, operations, monkeypatch, kind, status):
-    async def fail():
+    async def fail(**_):
         raise kind("what", remedy="do this")
 
     monkeypatch.setattr(operations, "views", fail)
@@ -337,7 +341,7 @@ async def test_a_request_under_way_is_answered_when_serving_ends(tmp_path):
     operations, asked, go = FakeOperations(), asyncio.Event(), asyncio.Event()
     views = operations.views
 
-    async def slow():
+    async def slow(**_):
         asked.set()
         await go.wait()
         return await views()

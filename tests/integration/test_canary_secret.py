@@ -121,6 +121,7 @@ LOOKS = (
     ("get", "revisions", NAME),
     ("get", "events", NAME, "--limit", "1000"),
     ("get", "groups"),
+    ("get", "config"),
     ("audit", "list", "--limit", "1000"),
     ("audit", "verify"),
     ("audit", "head"),
