@@ -205,6 +205,32 @@ Within `v1` fields are added, and none is renamed or removed. `/api/v1/openapi.j
 Answers are the models of [JSON output](json-output.md); values of environments and what is secret in
 addresses are [masked](secrets.md). A body has at most 1 MiB, a reason at most 500 characters.
 
+## Repeats, pages, versions
+
+- **Repeats.** Whatever changes something takes a header `Idempotency-Key` of 1 to 200 characters. The same
+  key with the same request gets the same answer for 24 hours, also after a restart, with
+  `Idempotent-Replayed: true`; with another request 422; while the first is under way 409. Answers of 5xx are
+  not kept.
+- **Pages.** Lists take `limit` and `cursor`. Where there is more, a header `Link: <…>; rel="next"` has the
+  address of the next page. Lists by time begin with the newest page, and each page with its oldest entry.
+- **Versions.** Answers in JSON have an `ETag`; `If-None-Match` with it gets 304 and no body. `If-Match` with
+  the one of `/config` lets an apply through only if nobody has applied something since; else 412.
+
+## Streams
+
+Server-sent events, `text/event-stream`. Each message has an `id`; with `Last-Event-ID` the next connection
+goes on behind it. A comment comes after 15 s of silence.
+
+| event | data |
+|---|---|
+| `rollout` | a RolloutView: at the beginning (of one rollout), and whenever more than its moments changed |
+| `verdict`, `event`, `observation` | of one rollout, as they come |
+| `components` | of all rollouts: the components with their states |
+| `gone` | the rollout was removed; of one rollout the last message |
+| `away` | the store or the router cannot be read now: `detail`, `remedy` |
+| `reset` | something was missed: read again what you show |
+| `reconnect` | come back in a second: Phoenix ends, or the connection is 15 minutes old |
+
 ## Errors
 
 An error is an `application/problem+json` document (RFC 9457): `type`, `title`, `status`, `code`, `detail`
@@ -217,6 +243,7 @@ not valid.
 | `not_found` | 404 | there is nothing of this name |
 | `bad_state` | 409 | right, but not in the present state |
 | `conflict` | 409 | somebody else changed it in between; read again |
+| `outdated` | 412 | what `If-Match` names is not what is there any more |
 | `latched` | 409 | the revision was rolled back; only `retry` lifts the latch |
 | `retryable`, `unavailable` | 503 | store or router are away; the same call may succeed later |
 | `terminal`, `internal` | 500 | it will not work however often it is tried |
