@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.ending import end_in_order
 
 from phoenix_orch.runtime.logs import configure_logs
 
+os.environ["PHOENIX_LISTEN"] = "off"  # many run at a time; those that need a port ask for one
 configure_logs()  # to standard error from the start, in whatever order tests run in one process
 end_in_order()
 settings.register_profile("phoenix", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from tests.integration.fake_phoenix import FakeOperations, serving
+from tests.integration.locked import Locked
 
 from phoenix_orch.api.openapi import operations as described
-from phoenix_orch.api.server import create_app
 from phoenix_orch.cli.main import run
 from phoenix_orch.cli.options import SERVER
 from phoenix_orch.client import Client, following
@@ -233,8 +233,15 @@ def test_a_server_that_is_away_has_no_traffic_object_here(tmp_path, capfd):
     assert not Path(tmp_path / "aborts").exists()
 
 
-NOT_FOR_PROGRAMS = {"get_metrics", "probe_live", "probe_ready", "probe_startup"}
-"""Operations that others ask: Prometheus and supervisors."""
+NOT_FOR_PROGRAMS = {
+    "get_metrics",
+    "probe_live",
+    "probe_ready",
+    "probe_startup",
+    "begin_session",
+    "end_session",
+}
+"""Operations that others ask: Prometheus, supervisors, browsers."""
 
 
 def test_every_operation_has_a_method(tmp_path):
@@ -242,7 +249,7 @@ def test_every_operation_has_a_method(tmp_path):
     modules = Path(following.__file__).parent.glob("*.py")
     source = "\n".join(module.read_text(encoding="utf-8") for module in modules)
     missing = []
-    for path, _, operation in described(create_app(FakeOperations()).openapi()):
+    for path, _, operation in described(Locked(tmp_path).app.openapi()):
         if operation["operationId"] in NOT_FOR_PROGRAMS:
             continue
         parts = [part for part in path.removeprefix("/api/v1/").split("/") if not part.startswith("{")]

@@ -16,10 +16,12 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 
+from phoenix_orch.api.rates import Rates
 from phoenix_orch.api.request_ids import request_id
 from phoenix_orch.kernel.errors import Forbidden, Unauthenticated
 from phoenix_orch.security.acting import Caller, current
-from phoenix_orch.security.rights import EMBEDDED, Principal, Right, allows
+from phoenix_orch.security.rights import EMBEDDED, EVERYWHERE, Principal, Right, allows
+from phoenix_orch.security.sessions import Session
 
 
 class Authenticator(Protocol):
@@ -41,9 +43,10 @@ class Door:
         self.namespace = namespace
 
     async def __call__(self, request: Request) -> Caller:
-        principal = await _known(request)
-        address = request.client.host if request.client and request.client.host else "unix"
-        caller = Caller(principal, request_id(), address)
+        principal = await known(request)
+        session: Session | None = getattr(request.state, "session", None)
+        csrf = "" if session is None else session.csrf
+        caller = Caller(principal, request_id(), address_of(request), csrf)
         current.set(caller)
         demand(caller, self.right, self.namespace)
         return caller
@@ -77,13 +80,24 @@ Reader = Annotated[Caller, READ]
 Operator = Annotated[Caller, Depends(require(Right.OPERATE))]
 Approver = Annotated[Caller, Depends(require(Right.APPROVE))]
 Administrator = Annotated[Caller, Depends(require(Right.ADMINISTER))]
+Keeper = Annotated[Caller, Depends(require(Right.ADMINISTER, EVERYWHERE))]
+"""Of what belongs to no namespace: tokens."""
 
 
-async def _known(request: Request) -> Principal:
+async def known(request: Request) -> Principal:
+    """Who asks. Raises Unauthenticated, TooMany."""
     authenticators: Sequence[Authenticator] = request.app.state.authenticators
+    rates: Rates | None = request.app.state.rates
     for authenticator in authenticators:
-        principal = await authenticator(request)
+        try:
+            principal = await authenticator(request)
+        except Unauthenticated:
+            if rates is not None:
+                rates.failed(address_of(request))
+            raise
         if principal is not None:
+            if rates is not None:
+                rates.asked(principal)
             return principal
     raise Unauthenticated(
         "the request does not say who asks",
@@ -91,5 +105,10 @@ async def _known(request: Request) -> Principal:
     )
 
 
+def address_of(request: Request) -> str:
+    """Where the request came from: an IP address, or `unix`."""
+    return request.client.host if request.client and request.client.host else "unix"
+
+
 def _told(namespace: str) -> str:
-    return f"namespace {namespace}" if namespace != "*" else "all namespaces"
+    return f"namespace {namespace}" if namespace != EVERYWHERE else "all namespaces"

@@ -7,7 +7,7 @@ from fastapi import Request
 
 from phoenix_orch.api.doors import Authenticator
 from phoenix_orch.api.server import create_app
-from phoenix_orch.api.tcp import serve_tcp
+from phoenix_orch.api.tcp import Tls, serve_tcp
 from phoenix_orch.kernel.errors import Unauthenticated
 from phoenix_orch.orchestrator.kubernetes import ApiParts
 from phoenix_orch.security.kube_review import KubeReviews
@@ -20,7 +20,8 @@ async def serve_in_cluster(parts: ApiParts) -> None:
     """Served until cancelled. Raises Invalid where the address or the certificate cannot be used."""
     app = create_app(parts.operations, authenticators=(by_kubernetes(parts.reviews),))
     host, port = parts.listen
-    await serve_tcp(app, host, port, _listening, parts.tls)
+    tls = None if parts.tls is None else Tls(*parts.tls)
+    await serve_tcp(app, host, port, _listening, tls)
 
 
 def by_kubernetes(reviews: KubeReviews) -> Authenticator:

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from phoenix_orch.api.doors import known
 from phoenix_orch.api.limits import again
 from phoenix_orch.api.openapi import ACTING
 from phoenix_orch.api.problems import problem
@@ -50,6 +52,11 @@ class Once:
             await problem(error)(scope, receive, send)
             return
         if kept is not None:
+            try:
+                await known(Request(scope, receive))  # whoever was let in then may not be any more
+            except PhoenixError as error:
+                await problem(error)(scope, receive, send)
+                return
             answer = Response(kept.body, kept.status, {"content-type": kept.content_type, REPLAYED: "true"})
             await answer(scope, receive, send)
             return
@@ -66,7 +73,7 @@ class Once:
             await self._forget(key)
             raise
         answer = seen.answer()
-        if answer is None or answer.status >= 500 or answer.status in _NOT_KEPT:
+        if answer is None or answer.status >= 500 or answer.status in _NOT_KEPT or seen.secret:
             await self._forget(key)
         else:
             with contextlib.suppress(PhoenixError):  # it is done: this answer is right, kept or not
@@ -87,6 +94,12 @@ class _Seen:
 
     async def send(self, message: Message) -> None:
         self.messages.append(message)
+
+    @property
+    def secret(self) -> bool:
+        """The route says that nobody may keep it: it lets somebody in."""
+        headers = Headers(raw=self.messages[0].get("headers", [])) if self.messages else Headers()
+        return "no-store" in headers.get("cache-control", "")
 
     def answer(self) -> KeptAnswer | None:
         if not self.messages:

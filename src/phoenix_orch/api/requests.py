@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, AwareDatetime, Field, ValidationError, model_validator
@@ -18,9 +19,13 @@ from phoenix_orch.orchestrator.limits import LONGEST_REASON
 from phoenix_orch.rollout.freezes import Pattern, UnderWay
 from phoenix_orch.rollout.spec import MOST, Model, Name
 from phoenix_orch.rollout.status import CommandKind
+from phoenix_orch.security.rights import EVERYWHERE, Role
 from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.tasks.spec import Key, Kind, Target
 
+LONGEST_LIFE = timedelta(days=366)
+DEFAULT_LIFE = timedelta(days=90)
+"""Of tokens."""
 NO_TEXT = "this is no text: there is half of a character in it"
 Reason = Annotated[str, Field(max_length=LONGEST_REASON), AfterValidator(told)]
 """Why, in one line that may be shown."""
@@ -140,3 +145,30 @@ class TaskRequest(_Request):
 
     def run_request(self) -> RunRequest:
         return RunRequest.model_validate(self.model_dump(exclude={"dry_run"}))
+
+
+class TokenRequest(_Request):
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._@ -]*$")]
+    """What it is for: the actor of what is done with it."""
+    role: Role
+    namespaces: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)] = (EVERYWHERE,)
+    """Where it has the role."""
+    lasting: Duration | None = DEFAULT_LIFE
+    """How long it lets in; null: until it is revoked."""
+    dry_run: bool = False
+
+
+class RevokeRequest(_Request):
+    reason: Reason = ""
+    dry_run: bool = False
+
+
+class AnswerRequest(_Request):
+    reason: Reason = ""
+    """Why it is approved or refused."""
+    dry_run: bool = False
+
+
+class LoginRequest(_Request):
+    token: Annotated[str, Field(min_length=1, max_length=200)]
+    """An API token of Phoenix."""

@@ -20,6 +20,7 @@ from phoenix_orch.api import (
     audit,
     configuration,
     flow,
+    getting_in,
     measured,
     probes,
     problems,
@@ -35,6 +36,7 @@ from phoenix_orch.api.doors import READ, Authenticator, Reader
 from phoenix_orch.api.identity import identity_of
 from phoenix_orch.api.limits import BodyLimit
 from phoenix_orch.api.live import Live
+from phoenix_orch.api.local_tcp import local_tcp
 from phoenix_orch.api.once import Once
 from phoenix_orch.api.openapi import describing, operation_id
 from phoenix_orch.api.peer import PeerProtocol, by_peer
@@ -43,7 +45,10 @@ from phoenix_orch.api.versions import Versions
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.masking import Masker
 from phoenix_orch.observability.access_log import AccessLog
-from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout, mask_key
+from phoenix_orch.orchestrator.api_spec import ApiSpec
+from phoenix_orch.orchestrator.api_work import ApiWork
+from phoenix_orch.orchestrator.identity import Doorkeeper
+from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, mask_key
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import Identity
 from phoenix_orch.runtime.files import make_private
@@ -65,11 +70,14 @@ def create_app(
     log: AuditLog | None = None,
     authenticators: Sequence[Authenticator] = (by_peer,),
     access: AccessLog | None = None,
+    identity: Doorkeeper | None = None,
+    spec: ApiSpec | None = None,
 ) -> FastAPI:
     """The API over `operations`. `masker` masks what leaves; left out: one without a key.
 
     `log`: the audit log; left out: an empty one. `authenticators`: the ways to become known, asked in this
-    order. `access`: where each request is noted; left out: nowhere.
+    order. `access`: where each request is noted; left out: nowhere. `identity` takes the place of
+    `authenticators` with tokens, sessions, and the calls that are about them.
     """
     app = FastAPI(
         title="Phoenix Orchestrator",
@@ -83,9 +91,11 @@ def create_app(
     )
     app.openapi = describing(app)  # type: ignore[method-assign]
     app.state.live = live = Live(operations, masker.data)
-    app.state.authenticators = tuple(authenticators)
     app.add_middleware(Versions)
     app.add_middleware(Once, answers=lambda: operations.answers)
+    app.state.authenticators, app.state.rates = tuple(authenticators), None
+    if identity is not None:
+        getting_in.install(app, identity, spec or ApiSpec(), PREFIX)
     app.add_middleware(BodyLimit)
     problems.install(app)
     app.add_middleware(measured.Measured, prefix=PREFIX)
@@ -126,21 +136,21 @@ def create_app(
 
 
 async def serve_operations(
-    operations: Operations,
-    socket_path: Path,
-    listening: Callable[[], None],
-    *,
-    extend: Callable[[FastAPI, Operations, AuditLog], None] = lambda *_: None,
+    work: ApiWork, *, extend: Callable[[FastAPI, Operations, AuditLog], None] = lambda *_: None
 ) -> None:
-    """The API over `operations`, served until cancelled. `extend` adds to the application: the console."""
-    layout = Layout(socket_path.parent)
-    key = await asyncio.to_thread(mask_key, layout)
-    log = AuditLog(layout.audit)
-    access = AccessLog(layout.access_log)
-    app = create_app(operations, Masker(key), log=log, access=access)
-    extend(app, operations, log)
+    """The API of one data directory, served until cancelled. `extend` adds to the application: the console.
+
+    Raises Invalid where the address that was asked for cannot be listened on.
+    """
+    key = await asyncio.to_thread(mask_key, work.layout)
+    log, access = AuditLog(work.layout.audit), AccessLog(work.layout.access_log)
+    app = create_app(
+        work.operations, Masker(key), log=log, access=access, identity=work.identity, spec=work.spec
+    )
+    extend(app, work.operations, log)
     try:
-        await serve(app, socket_path, listening)
+        async with local_tcp(app, work):
+            await serve(app, work.layout.socket, work.listening)
     finally:
         await asyncio.to_thread(access.close)
 

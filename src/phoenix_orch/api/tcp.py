@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
@@ -14,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.runtime.port_owner import listener_on
 
 GRACE = 10
 """Seconds that requests under way get at the end; a pod has 20."""
@@ -23,20 +26,42 @@ LOOK = 10.0
 _log = structlog.get_logger("phoenix.api")
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Files in PEM."""
+
+    certificate: Path
+    """The chain, the server's own first."""
+    key: Path
+    client_ca: Path | None = None
+    """Of the certificates that clients have to have; None: they need none."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.certificate, self.key, *((self.client_ca,) if self.client_ca else ()))
+
+
 async def serve_tcp(
     app: FastAPI,
     host: str,
     port: int,
     listening: Callable[[int], None],
-    tls: tuple[Path, Path] | None = None,
+    tls: Tls | None = None,
 ) -> None:
     """Serve until cancelled, then let requests under way end.
 
-    `listening` is called with the port, which 0 leaves to the system. `tls`: certificate chain and key, PEM.
+    `listening` is called with the port, which 0 leaves to the system.
     Raises Invalid where the address is taken or is none here, and for files that are no certificate and key.
     """
-    with contextlib.closing(_bound(host, port)) as listener:
-        context = _context(*tls) if tls is not None else None
+    await serve_listener(app, bound(host, port), listening, tls)
+
+
+async def serve_listener(
+    app: FastAPI, listener: socket.socket, listening: Callable[[int], None], tls: Tls | None = None
+) -> None:
+    """As `serve_tcp`, on a socket that is `bound`, and closed at the end."""
+    with contextlib.closing(listener):
+        context = context_of(tls) if tls is not None else None
         config = uvicorn.Config(
             app,
             http="h11",
@@ -52,7 +77,7 @@ async def serve_tcp(
         config.ssl = context
         server = _Server(config)
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
-        reloading = asyncio.ensure_future(_reload(context, *tls)) if context and tls else None
+        reloading = asyncio.ensure_future(_reload(context, tls)) if context and tls else None
         listening(int(listener.getsockname()[1]))
         try:
             await asyncio.wait({running})
@@ -64,50 +89,65 @@ async def serve_tcp(
             await running
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """A socket that listens there; an empty host is every interface.
+
+    Raises Invalid where the address is taken, and says by whom, or is none here.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(128)  # another one that is bound alike is noticed here
     except OSError as error:
         listener.close()
+        taken = error.errno == errno.EADDRINUSE
+        why = f"{listener_on(port)} listens there" if taken else error.strerror
         raise Invalid(
-            f"the API cannot listen on {host}:{port}: {error.strerror}", remedy="give another --listen"
+            f"the API cannot listen on {host or '*'}:{port}: {why}",
+            remedy="give another address with --listen, or --listen off",
         ) from error
-    listener.listen(128)
     listener.setblocking(False)
     return listener
 
 
-def _context(certificate: Path, key: Path) -> ssl.SSLContext:
+def context_of(tls: Tls) -> ssl.SSLContext:
+    """Raises Invalid for files that are no certificate with its key."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key)
+        _load(context, tls)
     except (OSError, ssl.SSLError) as error:
         raise Invalid(
-            f"{certificate} and {key} are no certificate with its key: {error.strerror or 'no PEM'}",
+            f"{tls.certificate} and {tls.key} are no certificate with its key: {error.strerror or 'no PEM'}",
             remedy="give a chain and its key as PEM files",
         ) from None  # what is in the files is nobody's business
     return context
 
 
-async def _reload(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+def _load(context: ssl.SSLContext, tls: Tls) -> None:
+    """Raises OSError, SSLError; of a pair that does not fit nothing is taken."""
+    context.load_cert_chain(tls.certificate, tls.key)
+    if tls.client_ca is not None:
+        context.load_verify_locations(tls.client_ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+
+
+async def _reload(context: ssl.SSLContext, tls: Tls) -> None:
     """Whoever connects from then on sees the new certificate; a pair that does not fit changes nothing."""
-    files = (certificate, key)
-    known = await asyncio.to_thread(_stamps, files)
+    known = await asyncio.to_thread(_stamps, tls.files)
     while True:
         await asyncio.sleep(LOOK)
-        now = await asyncio.to_thread(_stamps, files)
+        now = await asyncio.to_thread(_stamps, tls.files)
         if now == known:
             continue
         try:
-            await asyncio.to_thread(context.load_cert_chain, certificate, key)
+            await asyncio.to_thread(_load, context, tls)
         except (OSError, ssl.SSLError):
-            _log.warning("the new certificate of the API cannot be used", certificate=str(certificate))
+            _log.warning("the new certificate of the API cannot be used", certificate=str(tls.certificate))
         else:
-            _log.info("the API has a new certificate", certificate=str(certificate))
+            _log.info("the API has a new certificate", certificate=str(tls.certificate))
         known = now
 
 

@@ -40,13 +40,16 @@ Store = Annotated[
 ]
 
 
+LISTEN_VARIABLE = "PHOENIX_LISTEN"
+
+
 class Component(StrEnum):
     ORCHESTRATOR = "orchestrator"
     HEALTH_VALIDATOR = "health-validator"
     ROLLBACK_CONTROLLER = "rollback-controller"
 
 
-def up(
+def up(  # noqa: PLR0917 - options, given by name
     file: Annotated[
         Path | None,
         typer.Option(
@@ -60,6 +63,16 @@ def up(
     data_dir: DataDir = UNSET,
     speed: Speed = 1.0,
     store: Store = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="ADDRESS",
+            help=f"Answer the API and the console there, too: [HOST:]PORT, or off. [env: {LISTEN_VARIABLE}]",
+            show_default="api.listen of the file, 127.0.0.1:7007",
+        ),
+    ] = None,
+    no_listen: Annotated[bool, typer.Option("--no-listen", help="The same as --listen off.")] = False,
 ) -> int:
     """Run Phoenix in the foreground, with the services of a file.
 
@@ -70,7 +83,8 @@ def up(
         file = DEFAULT_FILE
     serve_api = _later("phoenix_orch.console.serving").serve_operations
     run_up = _later("phoenix_orch.orchestrator.up").run_up
-    return int(run_up(file, data_dir, speed, serve_api, store_url=store))
+    where = "off" if no_listen else listen or os.environ.get(LISTEN_VARIABLE) or None
+    return int(run_up(file, data_dir, speed, serve_api, store_url=store, listen=where))
 
 
 def down(dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
@@ -136,7 +150,8 @@ def serve(  # noqa: PLR0917 - options, given by name
     cluster_options.only_in_cluster(given, kubernetes=False)
     serve_api = _later("phoenix_orch.console.serving").serve_operations
     run_serve = _later("phoenix_orch.orchestrator.serve").run_serve
-    return int(run_serve(component.value, data_dir, store, speed, serve_api))
+    where = os.environ.get(LISTEN_VARIABLE) or None
+    return int(run_serve(component.value, data_dir, store, speed, serve_api, listen=where))
 
 
 def _api(component: Component, listen: str | None) -> tuple[str, int] | None:

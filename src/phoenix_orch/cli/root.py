@@ -40,6 +40,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
     "Run": {
         "up": Branch("process", "up", "Run Phoenix in the foreground, with the services of a file."),
         "down": Branch("process", "down", "End in order what a Phoenix that died left behind."),
+        "console": Branch("console", "console", "Print an address that lets a browser into the console."),
         "serve": Branch("process", "serve", "Run one component in a process of its own."),
     },
     "Release": {
@@ -56,6 +57,10 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
         "describe": Branch("describe", "app", "Show everything about one rollout."),
         "status-page": Branch("status_page", "app", "Write the public status page."),
         "report": Branch("report", "app", "What releases came to over some time."),
+    },
+    "Guard": {
+        "token": Branch("token", "app", "Make, list and revoke API tokens."),
+        "approval": Branch("approval", "app", "Agree, as a second person, to what destroys, or refuse it."),
     },
     "Judge": {
         "plan": Branch("plan", "plan", "How long each phase needs to prove its limits."),

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from phoenix_orch.client.audit_calls import AuditCalls
 from phoenix_orch.client.events import StreamEvent
 from phoenix_orch.client.following import follow
+from phoenix_orch.client.identity_calls import IdentityCalls
 from phoenix_orch.client.places import AddressPlace, Place, SocketPlace
 from phoenix_orch.client.problems import raise_problem
 from phoenix_orch.client.task_calls import TaskCalls
@@ -58,7 +59,7 @@ class AppliedConfig:
     """As in phoenix.yaml."""
 
 
-class Client(TaskCalls, AuditCalls):
+class Client(TaskCalls, AuditCalls, IdentityCalls):
     """Talks to the Phoenix that runs on `data_dir`, or to the one at `url`. Close it, or use it in `with`.
 
     Every method raises Unavailable when nobody serves there, Retryable when the answer does not come

@@ -38,7 +38,7 @@ _BY_CODE: dict[str, type[PhoenixError]] = {
         Unavailable,
         Terminal,
     )
-} | {"config": Invalid}
+} | {"config": Invalid, "needs_second_person": BadState}
 
 
 def raise_problem(status: int, body: bytes) -> NoReturn:

@@ -23,8 +23,8 @@ class Csrf:
         self._key = secrets.token_bytes(32)
 
     def token(self, caller: Caller) -> str:
-        """Bound to the principal, so that nobody can use that of another."""
-        return hmac.new(self._key, caller.principal.key.encode(), hashlib.sha256).hexdigest()
+        """Of the session; without one bound to the principal, so that nobody can use that of another."""
+        return caller.csrf or hmac.new(self._key, caller.principal.key.encode(), hashlib.sha256).hexdigest()
 
     def check(self, caller: Caller, request: Request, given: str) -> None:
         """Raises Forbidden for a form that is not from a page of ours."""

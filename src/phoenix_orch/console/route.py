@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 from pydantic import ValidationError
 
 from phoenix_orch.api.problems import status_of
 from phoenix_orch.console import render
-from phoenix_orch.kernel.errors import Invalid, PhoenixError
+from phoenix_orch.kernel.errors import Invalid, PhoenixError, Unauthenticated
 from phoenix_orch.kernel.masking import told
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -27,6 +29,8 @@ class PageRoute(APIRoute):
         async def page(request: Request) -> Response:
             try:
                 return await answer(request)
+            except Unauthenticated:
+                return RedirectResponse(f"/login?next={quote(request.url.path)}", status_code=303)
             except PhoenixError as error:
                 return error_page(error)
             except (RequestValidationError, ValidationError) as error:

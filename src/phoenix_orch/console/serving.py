@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from pathlib import Path
-from typing import Any
 
 from phoenix_orch.api import server
 from phoenix_orch.console.install import install
 from phoenix_orch.console.status_writer import keep_status
-from phoenix_orch.orchestrator.layout import Layout
-from phoenix_orch.orchestrator.operations_port import Operations
+from phoenix_orch.orchestrator.api_work import ApiWork
 
 
-async def serve_operations(operations: Operations, socket_path: Path, *more: Any, **settings: Any) -> None:
+async def serve_operations(work: ApiWork) -> None:
     """As `api.server.serve_operations`, with the console in it."""
-    keeping = asyncio.ensure_future(keep_status(operations, Layout(socket_path.parent)))
+    keeping = asyncio.ensure_future(keep_status(work.operations, work.layout))
     try:
-        await server.serve_operations(operations, socket_path, *more, **settings, extend=install)
+        await server.serve_operations(work, extend=install)
     finally:
         keeping.cancel()
         with contextlib.suppress(asyncio.CancelledError):

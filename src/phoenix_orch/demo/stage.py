@@ -92,6 +92,7 @@ async def stage(
             root,
             PHOENIX,
             *("up", "--file", str(file), "--data-dir", str(root), "--speed", f"{speed:g}"),
+            *("--listen", "127.0.0.1:0"),  # beside any other Phoenix
             log=root / PHOENIX_LOG,
         )
         stack.push_async_callback(phoenix.stop, _PHOENIX_GRACE)

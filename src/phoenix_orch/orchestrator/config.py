@@ -14,6 +14,7 @@ from phoenix_orch.kernel import config, model_shape
 from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.masking import masks_in
 from phoenix_orch.kernel.quoting import Quotes
+from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.rollout.freezes import Freeze
 from phoenix_orch.rollout.groups import Group, circle
 from phoenix_orch.rollout.rules_file import MOST_RULES
@@ -54,6 +55,8 @@ class PhoenixFile(Model):
     """Format of the file."""
     router: RouterSpec = RouterSpec()
     """Where users call."""
+    api: ApiSpec = ApiSpec()
+    """Where people and programs steer Phoenix over TCP, and who is known there."""
     services: dict[Name, ServiceSpec]
     """What runs."""
     routes: dict[Name, RouteSpec] = Field(default_factory=dict)

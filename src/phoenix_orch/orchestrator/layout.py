@@ -89,6 +89,21 @@ class Layout:
         return self.root / "status-days.json"
 
     @property
+    def tokens(self) -> Path:
+        """Digests of API tokens."""
+        return self.root / "tokens.json"
+
+    @property
+    def first_token(self) -> Path:
+        """The token that is made at the first start, as text."""
+        return self.root / "token"
+
+    @property
+    def approvals(self) -> Path:
+        """What waits for a second person, and what came of it."""
+        return self.root / "approvals.json"
+
+    @property
     def mask_key(self) -> Path:
         """The key of the signs that stand for values which are not shown."""
         return self.root / "mask.key"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import structlog
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.observability import metrics
+from phoenix_orch.orchestrator.api_spec import api_spec
+from phoenix_orch.orchestrator.api_work import ApiWork, ServeApi
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.audited import AuditedOperations
 from phoenix_orch.orchestrator.components import Parts, component_states
@@ -21,10 +22,10 @@ from phoenix_orch.orchestrator.evidence import ArmReader
 from phoenix_orch.orchestrator.flow import declared_rules, rules_of
 from phoenix_orch.orchestrator.followed_events import FollowedEvents
 from phoenix_orch.orchestrator.freeze_book import FileBook
+from phoenix_orch.orchestrator.identity import Doorkeeper
 from phoenix_orch.orchestrator.kept_answers import ValkeyAnswers
 from phoenix_orch.orchestrator.logs import WorkloadLogs
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
-from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.task_engine import TaskEngine
 from phoenix_orch.orchestrator.verification import Verifier
 from phoenix_orch.orchestrator.views import ServiceView
@@ -44,10 +45,6 @@ FIRST_LOOK = 0.2
 
 _log = structlog.get_logger("phoenix")
 
-ServeApi = Callable[[Operations, Path, Callable[[], None]], Coroutine[Any, Any, None]]
-"""Serves the operations on a unix socket until cancelled, and says when it can be asked. Given from above:
-the API imports this package."""
-
 
 class Master:
     """Put together from parts that are open already; `run` until cancelled."""
@@ -61,13 +58,21 @@ class Master:
         listening: Callable[[], None],
         *,
         recorder: Recorder,
+        listen: str | None = None,
     ) -> None:
-        """`listening` is called once the API can be asked."""
+        """`listening` is called once the API can be asked. `listen`: where that is over TCP; None: where the
+        configuration says.
+
+        Raises Invalid where that cannot be, Terminal where what is kept of tokens cannot be read.
+        """
         self._parts = parts
         self._workload = workload
         self._applying = applying
         self._serve_api = serve_api
         self._listening = listening
+        self._api_spec = api_spec(applying.config, listen)
+        self._api_address = ""
+        self._identity = Doorkeeper(parts.layout, recorder)
         self.book = FileBook(parts.layout.freezes)
         self._task_engine = TaskEngine(parts.store_url, lambda: applying.config)
         logs = WorkloadLogs(parts.layout.root)
@@ -136,6 +141,7 @@ class Master:
             "dataDir": str(self._parts.layout.root),
             "speed": self._parts.speed,
             "router": self._applying.router_spec.url,
+            "api": self._api_address,
             "components": await component_states(self._parts),
         }
 
@@ -151,8 +157,20 @@ class Master:
             group.create_task(self._tell_ready(), name="what serves")
             group.create_task(self._acts.run(), name="acts in the audit log")
             group.create_task(self._task_engine.run(), name="tasks")
-            serving = self._serve_api(self.operations, self._parts.layout.socket, self._listening)
-            group.create_task(serving, name="api")
+            group.create_task(self._serve_api(self._api_work()), name="api")
+
+    def _api_work(self) -> ApiWork:
+        def answering(address: str) -> None:
+            self._api_address = address
+
+        return ApiWork(
+            operations=self.operations,
+            layout=self._parts.layout,
+            identity=self._identity,
+            spec=self._api_spec,
+            listening=self._listening,
+            answering=answering,
+        )
 
     async def _follow_store(self) -> None:
         """A store that has lost its content is noticed at the start, and within a second later on."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from phoenix_orch.kernel.errors import Invalid, Unavailable
 from phoenix_orch.observability.tracing_exporter import exported
+from phoenix_orch.orchestrator.api_work import ServeApi
 from phoenix_orch.orchestrator.components import (
     Parts,
     open_parts,
@@ -19,7 +20,6 @@ from phoenix_orch.orchestrator.components import (
     run_rollback_controller,
 )
 from phoenix_orch.orchestrator.layout import Layout, open_clock
-from phoenix_orch.orchestrator.master import ServeApi
 from phoenix_orch.orchestrator.standby import is_led
 from phoenix_orch.orchestrator.up import ending_signals, run_up, until
 from phoenix_orch.runtime.logs import configure_logs
@@ -35,13 +35,19 @@ COMPONENTS = ("orchestrator", *_BESIDE)
 
 
 def run_serve(
-    component: str, data_dir: Path, store_url: str | None, speed: float, serve_api: ServeApi
+    component: str,
+    data_dir: Path,
+    store_url: str | None,
+    speed: float,
+    serve_api: ServeApi,
+    *,
+    listen: str | None = None,
 ) -> int:
     """Run one component until a signal comes. Raises PhoenixError where it cannot start."""
     configure_logs()
     return_large_blocks()
     if component == "orchestrator":
-        return run_up(None, data_dir, speed, serve_api, store_url=store_url, others=False)
+        return run_up(None, data_dir, speed, serve_api, store_url=store_url, others=False, listen=listen)
     if component not in _BESIDE:
         raise Invalid(f"there is no component {component!r}", remedy=f"one of: {', '.join(COMPONENTS)}")
     layout = Layout(data_dir.expanduser().absolute())

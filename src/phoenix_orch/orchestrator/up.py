@@ -24,6 +24,8 @@ from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.observability.tracing_exporter import exported
 from phoenix_orch.orchestrator import leftovers
+from phoenix_orch.orchestrator.api_spec import api_spec
+from phoenix_orch.orchestrator.api_work import ServeApi
 from phoenix_orch.orchestrator.applying import Applying
 from phoenix_orch.orchestrator.components import (
     Parts,
@@ -36,7 +38,7 @@ from phoenix_orch.orchestrator.differing import differing
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.kept_files import keep_files
 from phoenix_orch.orchestrator.layout import Layout, only_one, open_clock, write_whole
-from phoenix_orch.orchestrator.master import Master, ServeApi
+from phoenix_orch.orchestrator.master import Master
 from phoenix_orch.orchestrator.recording import open_recorder
 from phoenix_orch.runtime.children import adopting_orphans
 from phoenix_orch.runtime.held_lock import HeldLock, keep_held
@@ -65,18 +67,23 @@ def run_up(
     *,
     store_url: str | None = None,
     others: bool = True,
+    listen: str | None = None,
 ) -> int:
     """Run until a signal comes; returns the exit status. Raises PhoenixError where it cannot start.
 
     `store_url`: a Redis or Valkey to use instead of the embedded one. `others`: run health validator
-    and rollback controller in this process too.
+    and rollback controller in this process too. `listen`: where the API is answered over TCP, or `off`;
+    left out: where the configuration says.
     """
     configure_logs()
     return_large_blocks()
     config = load(file) if file is not None else None
+    api_spec(config, listen)  # a wrong address is told before anything is started
     layout = Layout(data_dir.expanduser().absolute())
     with adopting_orphans(), exported("master-orchestrator"):
-        return asyncio.run(_up(config, layout, speed, serve_api, store_url=store_url, others=others))
+        return asyncio.run(
+            _up(config, layout, speed, serve_api, store_url=store_url, others=others, listen=listen)
+        )
 
 
 def run_down(data_dir: Path, *, dry_run: bool = False) -> list[str]:
@@ -179,6 +186,7 @@ async def _up(
     *,
     store_url: str | None,
     others: bool,
+    listen: str | None,
 ) -> int:
     layout.make()
     with (
@@ -202,7 +210,16 @@ async def _up(
             async with open_parts(layout, started.clock, url, speed) as parts:
                 recorder = await open_recorder(layout)
                 recorder.note("phoenix.start", "phoenix", after={"pid": os.getpid(), "speed": speed})
-                work = _work(parts, machinery, config, serve_api, started, recorder=recorder, others=others)
+                work = _work(
+                    parts,
+                    machinery,
+                    config,
+                    serve_api,
+                    started,
+                    recorder=recorder,
+                    others=others,
+                    listen=listen,
+                )
                 loops = [work, recorder.run(), keep_held(lock), *machinery.loops()]
                 status = await until(stop, loops)
                 recorder.note("phoenix.stop", "phoenix", after={"pid": os.getpid()})
@@ -241,6 +258,7 @@ async def _work(
     *,
     recorder: Recorder,
     others: bool,
+    listen: str | None,
 ) -> None:
     """Learn what is wanted, then run the loops that bring it about."""
     started.storing = True
@@ -255,7 +273,9 @@ async def _work(
     await applying.declare_known()
     if config is not None:
         await _apply_at_start(applying, config, recorder)
-    master = Master(parts, machinery.workload, applying, serve_api, started.listening, recorder=recorder)
+    master = Master(
+        parts, machinery.workload, applying, serve_api, started.listening, recorder=recorder, listen=listen
+    )
     process = _write_process(parts.layout, parts.speed)
     kept = {
         parts.layout.process: lambda: process,

@@ -11,6 +11,7 @@ import argparse
 import json
 import re
 import sys
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 from phoenix_orch.orchestrator.config import PhoenixFile, schema
 from phoenix_orch.rollout import crd
-from phoenix_orch.schema import fields, metrics_page, rollout_page
+from phoenix_orch.schema import fields, metrics_page, rights_page, rollout_page
 from phoenix_orch.schema.titles import FILE
 
 MADE = "Generated from the code by `make docs`. Changes here are lost."
@@ -47,6 +48,7 @@ def files() -> Mapping[str, str]:
         "docs/reference/api.md": api_page(),
         crd.PATH: f"# {MADE}\n{crd.text()}",
         metrics_page.PATH: metrics_page.page(GENERATED),
+        rights_page.PATH: rights_page.page(GENERATED),
         rollout_page.PATH: rollout_page.page(GENERATED),
     }
 
@@ -134,9 +136,11 @@ def configuration_page() -> str:
 def api_page() -> str:
     from phoenix_orch.api.openapi import operations  # noqa: PLC0415
     from phoenix_orch.api.server import create_app  # noqa: PLC0415 - a second of imports
+    from phoenix_orch.orchestrator.identity import Doorkeeper  # noqa: PLC0415
     from phoenix_orch.orchestrator.operations_port import Operations  # noqa: PLC0415
 
-    app = create_app(typing.cast("Operations", None))
+    identity = typing.cast("Doorkeeper", types.SimpleNamespace())
+    app = create_app(typing.cast("Operations", None), identity=identity)
     rows = []
     for path, method, operation in operations(app.openapi()):
         query = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]

@@ -7,7 +7,7 @@ itself acts.
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from phoenix_orch.security.rights import Principal
 
@@ -18,6 +18,8 @@ class Caller:
     request_id: str
     address: str
     """Where the call came from: an IP address, or `unix`."""
+    csrf: str = field(default="", repr=False)
+    """What forms of the caller's session carry; empty without one."""
 
     @property
     def name(self) -> str:

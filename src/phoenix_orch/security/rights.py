@@ -69,11 +69,18 @@ class Principal:
     """Unique within its kind; shown as the actor of what they change."""
     kind: Kind
     grants: tuple[Grant, ...] = ()
+    maker: str = ""
+    """Key of who made it, where it is a token: it speaks for that person."""
 
     @property
     def key(self) -> str:
-        """One text for each principal: two are the same person when it is the same."""
+        """One text for each principal."""
         return f"{self.kind}:{self.name}"
+
+    @property
+    def person(self) -> str:
+        """Two principals are the same person when it is the same."""
+        return self.maker or self.key
 
 
 def allows(principal: Principal, right: Right, namespace: str) -> bool:

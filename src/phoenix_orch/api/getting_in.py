@@ -1,0 +1,30 @@
+"""The ways into the API of one machine, put together: socket, tokens, sessions, and an identity provider."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from phoenix_orch.api import approvals, login, tokens
+from phoenix_orch.api.bearer import by_no_other, by_token
+from phoenix_orch.api.cookies import by_session
+from phoenix_orch.api.hardening import Hardened, Named
+from phoenix_orch.api.leases import Leased, Leases
+from phoenix_orch.api.peer import by_peer
+from phoenix_orch.api.rates import Rates
+from phoenix_orch.orchestrator.api_spec import ApiSpec
+from phoenix_orch.orchestrator.identity import Doorkeeper
+
+
+def install(app: FastAPI, identity: Doorkeeper, spec: ApiSpec, prefix: str) -> None:
+    """Let in whom `identity` knows, over TCP too. Before middleware that has to see every answer."""
+    leases = Leases()
+    identity.ended = leases.end
+    app.state.authenticators = (by_peer, by_token(identity), by_no_other, by_session(identity))
+    app.state.rates = Rates(spec.requests_per_second)
+    app.add_middleware(Leased, leases=leases)
+    app.add_middleware(Named, hosts=spec.hosts)
+    app.add_middleware(Hardened)
+    app.include_router(login.api_routes(identity), prefix=prefix)
+    app.include_router(login.page_routes(identity, oidc=spec.oidc is not None))
+    app.include_router(tokens.routes(identity), prefix=prefix)
+    app.include_router(approvals.routes(identity), prefix=prefix)

@@ -1,0 +1,44 @@
+"""The page that asks who one is, before there is a console to see: no script and nothing from elsewhere."""
+
+from __future__ import annotations
+
+import html
+
+from fastapi.responses import HTMLResponse
+
+
+def page(*, after: str, oidc: bool, fault: str = "", status: int = 200) -> HTMLResponse:
+    """`after`: the path that is shown then. `oidc`: an identity provider can be asked. `fault`: what was
+    wrong about the last try."""
+    provider = (
+        f'<p><a href="/login/oidc?next={html.escape(after)}">Log in with your identity provider</a></p>'
+        if oidc
+        else ""
+    )
+    wrong = f'<p role="alert"><strong>{html.escape(fault)}</strong></p>' if fault else ""
+    return HTMLResponse(
+        f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Log in · Phoenix</title>
+</head>
+<body>
+<main>
+<h1>Phoenix</h1>
+{wrong}{provider}
+<form method="post" action="/login">
+<input type="hidden" name="next" value="{html.escape(after)}">
+<p><label for="token">API token</label></p>
+<p><input id="token" name="token" type="password" autocomplete="off" required autofocus></p>
+<p><button>Log in</button></p>
+</form>
+<p>On this machine <code>phoenix console --open</code> logs in without one.</p>
+</main>
+</body>
+</html>
+""",
+        status_code=status,
+    )

@@ -1,0 +1,65 @@
+"""The client's calls about who gets in, and about second persons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from phoenix_orch.kernel.units import format_duration
+from phoenix_orch.orchestrator.identity_views import LoginCode, NewToken, TokenView
+from phoenix_orch.security.rights import EVERYWHERE, Role
+from phoenix_orch.security.two_persons import Approval
+
+T = TypeVar("T")
+
+
+class IdentityCalls:
+    """What `Client` knows about tokens and approvals; it brings `_get` and `_post`."""
+
+    def _get(self, kind: type[T], *path: str, query: Mapping[str, Any] | None = None) -> T:
+        raise NotImplementedError
+
+    def _post(self, kind: type[T], body: Mapping[str, Any], *path: str) -> T:
+        raise NotImplementedError
+
+    def create_login_code(self) -> LoginCode:
+        """Lets one browser in as whoever asks, once and within a minute."""
+        return self._post(LoginCode, {}, "login-codes")
+
+    def tokens(self) -> list[TokenView]:
+        return self._get(list[TokenView], "tokens")
+
+    def create_token(
+        self,
+        name: str,
+        role: Role,
+        *,
+        namespaces: Sequence[str] = (EVERYWHERE,),
+        lasting: timedelta | None = timedelta(days=90),
+        dry_run: bool = False,
+    ) -> NewToken:
+        """`lasting`: at most 366 days; None: until it is revoked."""
+        body = {
+            "name": name,
+            "role": role.value,
+            "namespaces": list(namespaces),
+            "lasting": None if lasting is None else format_duration(lasting),
+            "dryRun": dry_run,
+        }
+        return self._post(NewToken, body, "tokens")
+
+    def revoke_token(self, id: str, *, reason: str = "", dry_run: bool = False) -> TokenView:  # noqa: A002
+        return self._post(TokenView, {"reason": reason, "dryRun": dry_run}, "tokens", id, "revoke")
+
+    def approvals(self) -> list[Approval]:
+        return self._get(list[Approval], "approvals")
+
+    def approval(self, id: str) -> Approval:  # noqa: A002
+        return self._get(Approval, "approvals", id)
+
+    def approve(self, id: str, *, reason: str = "", dry_run: bool = False) -> Approval:  # noqa: A002
+        return self._post(Approval, {"reason": reason, "dryRun": dry_run}, "approvals", id, "approve")
+
+    def refuse(self, id: str, *, reason: str = "", dry_run: bool = False) -> Approval:  # noqa: A002
+        return self._post(Approval, {"reason": reason, "dryRun": dry_run}, "approvals", id, "refuse")

@@ -1,0 +1,171 @@
+"""What phoenix.yaml says about the API on a TCP port: where it listens, and who is known there."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.rollout.spec import Model
+from phoenix_orch.security.rights import EVERYWHERE, Grant, Role
+from phoenix_orch.traffic.spec import parse_listen
+
+if TYPE_CHECKING:
+    from phoenix_orch.orchestrator.config import PhoenixFile  # which holds an ApiSpec
+
+OFF = "off"
+DEFAULT_API = "127.0.0.1:7007"
+
+
+def parse_api_listen(value: object) -> str:
+    """As for the router; `off` for none, and port 0 for one that is free. Raises ValueError."""
+    if value is False or value == OFF:  # YAML 1.1 takes the bare word for a boolean
+        return OFF
+    if isinstance(value, str) and value.strip().endswith(":0"):
+        host, _, _ = parse_listen(f"{value.strip()[:-2]}:1").rpartition(":")
+        return f"{host}:0"
+    return parse_listen(value)
+
+
+ApiListen = Annotated[
+    str,
+    BeforeValidator(parse_api_listen),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 1, "maximum": 65535},
+                {"type": "string"},
+                {"const": False},
+            ],
+            "examples": [DEFAULT_API, ":7007", OFF],
+        }
+    ),
+]
+
+
+class TlsSpec(Model):
+    """Files in PEM, read anew when they change. At least TLS 1.2 is spoken."""
+
+    certificate: str
+    """The chain, the server's own certificate first."""
+    key: str
+    """Its private key, not encrypted."""
+    client_ca: str | None = None
+    """Only clients with a certificate of this authority get as far as HTTP; they say who they are there."""
+
+
+class OidcGrant(Model):
+    """What members of a group may do."""
+
+    group: str
+    """As the groups claim has it."""
+    role: Role
+    namespaces: tuple[str, ...] = (EVERYWHERE,)
+    """Where; left out: everywhere."""
+
+    @property
+    def grants(self) -> tuple[Grant, ...]:
+        return tuple(Grant(self.role, namespace) for namespace in self.namespaces)
+
+
+class OidcSpec(Model):
+    """An OpenID Connect provider that knows people, and signs tokens of programs."""
+
+    issuer: str
+    """Its address, as its tokens name it: `/.well-known/openid-configuration` is found below it."""
+    client_id: str
+    """As this Phoenix is registered there: people who log in get tokens for it."""
+    client_secret_file: str | None = None
+    """A file with the secret of the registration; left out: a public client, held by PKCE alone."""
+    audience: str | None = None
+    """What bearer tokens of programs have to be for; left out: the client id."""
+    scopes: tuple[str, ...] = ("openid", "profile", "groups")
+    """What is asked for at a login."""
+    name_claim: str = "preferred_username"
+    """What people are called by; `sub` where a token lacks it."""
+    groups_claim: str = "groups"
+    """Where the names of groups are."""
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "Ed25519")
+    """Signatures that count."""
+    grants: tuple[OidcGrant, ...] = ()
+    """Roles by group. Who is in none of these groups is known, and may do nothing."""
+
+    @field_validator("issuer")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if not value.startswith("https://") and not _loopback(value.removeprefix("http://")):
+            raise ValueError(f"{value!r} is not an https:// address; keys come from there")
+        return value
+
+    @field_validator("algorithms")
+    @classmethod
+    def _asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name.lower() == "none" or name.startswith("HS"):
+                raise ValueError(f"{name} proves nothing: whoever can check it can make it")
+        return value
+
+
+class ApiSpec(Model):
+    """The API and the console on a TCP port, beside the unix socket. Read at the start of Phoenix."""
+
+    listen: ApiListen = DEFAULT_API
+    """HOST:PORT; `off`: the unix socket only."""
+    hosts: tuple[str, ...] = ()
+    """Further names by which browsers may call it. Names of this machine's loopback always are."""
+    tls: TlsSpec | None = None
+    """Needed where others than this machine can connect."""
+    oidc: OidcSpec | None = None
+    """Who else is known, besides tokens of Phoenix."""
+    requests_per_second: float = Field(default=200, gt=0)
+    """Of one principal, in the long run; five times as many at once."""
+
+    @model_validator(mode="after")
+    def _not_open(self) -> Self:
+        if self.listen != OFF and self.tls is None and not _loopback(self.listen):
+            raise ValueError(
+                f"{self.listen} is open to other machines: tokens would cross the network in the clear; "
+                "give tls, or listen on 127.0.0.1"
+            )
+        return self
+
+    @property
+    def host(self) -> str:
+        """The address to bind, without brackets; empty: every interface."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """0: one that is free."""
+        return int(self.listen.rpartition(":")[2])
+
+
+def api_spec(file: PhoenixFile | None, listen: str | None) -> ApiSpec:
+    """What is applied, with another address where one is given. Raises Invalid where that cannot be."""
+    spec = file.api if file is not None else ApiSpec()
+    if listen is None:
+        return spec
+    try:
+        return ApiSpec.model_validate({**dict(spec), "listen": listen})
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise Invalid(f"--listen: {message}", remedy=f"for example --listen {DEFAULT_API}") from None
+
+
+def _loopback(address: str) -> bool:
+    """Whether `host:port/…` is this machine alone."""
+    host = address.partition("/")[0]
+    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
