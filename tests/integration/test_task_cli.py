@@ -68,7 +68,7 @@ def test_bad_words_say_what_there_is(phoenix: Phoenix) -> None:
 
 
 def test_a_schedule_is_paused_resumed_and_run_by_hand(phoenix: Phoenix) -> None:
-    assert [view["name"] for view in phoenix.json("task", "schedule", "list")] == ["nightly"]
+    assert [view["name"] for view in phoenix.json("task", "schedule", "list")] == ["audit-prune", "nightly"]
     assert phoenix.json("task", "schedule", "pause", "nightly")["paused"]
     assert phoenix.json("task", "schedule", "show", "nightly")["next"] is None
     assert not phoenix.json("task", "schedule", "resume", "nightly")["paused"]
