@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -14,6 +15,7 @@ from phoenix_orch.kernel import config, model_shape
 from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.masking import masks_in
 from phoenix_orch.kernel.quoting import Quotes
+from phoenix_orch.kernel.units import Duration
 from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.rollout.freezes import Freeze
 from phoenix_orch.rollout.groups import Group, circle
@@ -25,6 +27,9 @@ from phoenix_orch.workload.spec import ServiceSpec
 
 SCHEMA_ID = "https://phoenix-orch.io/v1alpha1/phoenix.schema.json"
 SCHEMA_URL = "https://json-schema.org/draft/2020-12/schema"
+
+SHORTEST_RETENTION = timedelta(days=1)
+LONGEST_RETENTION = timedelta(days=36_500)
 
 
 class RolloutEntry(RolloutSpec):
@@ -46,6 +51,13 @@ class StatusPage(Model):
     """Where its files are written, every half minute; a relative one is taken from where this file is."""
     title: str = Field(default="Status", min_length=1, max_length=100)
     """Its heading."""
+
+
+class AuditSettings(Model):
+    """How the audit log is kept."""
+
+    retention: Annotated[Duration, Field(ge=SHORTEST_RETENTION, le=LONGEST_RETENTION)] = timedelta(days=400)
+    """Files of which every record is older are removed, once a day."""
 
 
 class PhoenixFile(Model):
@@ -71,6 +83,8 @@ class PhoenixFile(Model):
     """Programs that are run again and again, or by hand; left out: those applied before stay."""
     status_page: StatusPage | None = None
     """The public status page; left out: none is written."""
+    audit: AuditSettings | None = None
+    """How the audit log is kept; left out: as was applied before, at first 400 days."""
 
     def effective_rollouts(self) -> dict[str, RolloutEntry]:
         """All rollouts with service and route filled in; a routed service without an entry gets the

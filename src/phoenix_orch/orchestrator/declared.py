@@ -77,6 +77,7 @@ def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:
         "freezes": known.freezes if new.freezes is None else new.freezes,
         "groups": known.groups if new.groups is None else new.groups,
         "tasks": known.tasks if new.tasks is None else new.tasks,
+        "audit": known.audit if new.audit is None else new.audit,
     }
     try:
         return PhoenixFile.model_validate(

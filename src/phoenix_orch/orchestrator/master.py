@@ -13,6 +13,7 @@ import structlog
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.observability import metrics
+from phoenix_orch.orchestrator import audit_keeping
 from phoenix_orch.orchestrator.api_spec import api_spec
 from phoenix_orch.orchestrator.api_work import ApiWork, ServeApi
 from phoenix_orch.orchestrator.applying import Applying
@@ -74,7 +75,12 @@ class Master:
         self._api_address = ""
         self._identity = Doorkeeper(parts.layout, recorder)
         self.book = FileBook(parts.layout.freezes)
-        self._task_engine = TaskEngine(parts.store_url, lambda: applying.config)
+        self._task_engine = TaskEngine(
+            parts.store_url,
+            lambda: applying.config,
+            audit_keeping.prune_kind(recorder.log, lambda: applying.config),
+            own=(audit_keeping.SCHEDULE,),
+        )
         logs = WorkloadLogs(parts.layout.root)
         verifier = Verifier(
             parts.store,

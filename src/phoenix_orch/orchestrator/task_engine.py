@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,14 +34,22 @@ _log = structlog.get_logger("phoenix.tasks")
 class TaskEngine:
     """Known from the start, so that tasks can be asked for; runs what there is once `run` is called."""
 
-    def __init__(self, store_url: str, config: Callable[[], PhoenixFile | None]) -> None:
-        """`config`: the configuration that holds now."""
+    def __init__(
+        self,
+        store_url: str,
+        config: Callable[[], PhoenixFile | None],
+        *kinds: TaskKind,
+        own: Sequence[Schedule] = (),
+    ) -> None:
+        """`config`: the configuration that holds now. `kinds`, `own`: tasks of Phoenix itself, and when they
+        run; a schedule of the configuration does not take the place of one of these."""
         self._url = store_url
         self._config = config
+        self._own = {schedule.name: schedule for schedule in own}
         self._store = TaskStore(store_url)
         self._delivery: Delivery | None = None
         self._faults = Faults(_log)
-        self._registry = Registry(*installed(), declared=self._kinds)
+        self._registry = Registry(*installed(), *kinds, declared=self._kinds)
         self.tasks: Tasks = TaskService(self._store, self._registry, self._schedules, lambda: self._delivery)
 
     def _declared(self) -> dict[str, CommandTask]:
@@ -52,7 +60,7 @@ class TaskEngine:
         return kinds_of(self._declared())
 
     def _schedules(self) -> dict[str, Schedule]:
-        return schedules_of(self._declared())
+        return {**schedules_of(self._declared()), **self._own}
 
     async def run(self) -> None:
         """Work on tasks until cancelled."""
