@@ -239,6 +239,7 @@ NOT_FOR_PROGRAMS = {
     "probe_ready",
     "probe_startup",
     "begin_session",
+    "get_session",
     "end_session",
 }
 """Operations that others ask: Prometheus, supervisors, browsers."""

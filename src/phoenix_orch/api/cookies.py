@@ -22,6 +22,8 @@ from phoenix_orch.security.sessions import Session
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF = "x-csrf-token"
 FIELD = "csrf"
+LOGIN_SECONDS = 600
+"""That somebody may take at an identity provider."""
 FORM = "application/x-www-form-urlencoded"
 _REMEDY = "load the page again and do it from there"
 
@@ -72,6 +74,33 @@ def take_cookie(request: Request, response: Response) -> None:
     response.delete_cookie(
         cookie_name(request), path="/", secure=_secure(request), httponly=True, samesite="lax"
     )
+
+
+def give_login(request: Request, response: Response, state: str) -> None:
+    """What proves later that this browser began the login at the provider."""
+    response.set_cookie(
+        _login_name(request),
+        state,
+        max_age=LOGIN_SECONDS,
+        path="/",
+        secure=_secure(request),
+        httponly=True,
+        samesite="lax",
+    )
+
+
+def login_of(request: Request) -> str:
+    return request.cookies.get(_login_name(request), "")
+
+
+def take_login(request: Request, response: Response) -> None:
+    response.delete_cookie(
+        _login_name(request), path="/", secure=_secure(request), httponly=True, samesite="lax"
+    )
+
+
+def _login_name(request: Request) -> str:
+    return f"{cookie_name(request)}-login"
 
 
 def expect_own_page(request: Request) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from phoenix_orch.api import approvals, login, tokens
+from phoenix_orch.api import approvals, login, single_sign_on, tokens
 from phoenix_orch.api.bearer import by_no_other, by_token
 from phoenix_orch.api.cookies import by_session
 from phoenix_orch.api.hardening import Hardened, Named
@@ -19,12 +19,22 @@ def install(app: FastAPI, identity: Doorkeeper, spec: ApiSpec, prefix: str) -> N
     """Let in whom `identity` knows, over TCP too. Before middleware that has to see every answer."""
     leases = Leases()
     identity.ended = leases.end
-    app.state.authenticators = (by_peer, by_token(identity), by_no_other, by_session(identity))
+    oidc = None if spec.oidc is None else single_sign_on.provider(spec.oidc, identity)
+    signed = () if oidc is None else (single_sign_on.by_provider(oidc),)
+    app.state.authenticators = (
+        by_peer,
+        by_token(identity),
+        *signed,
+        by_no_other,
+        by_session(identity),
+    )
     app.state.rates = Rates(spec.requests_per_second)
     app.add_middleware(Leased, leases=leases)
     app.add_middleware(Named, hosts=spec.hosts)
     app.add_middleware(Hardened)
     app.include_router(login.api_routes(identity), prefix=prefix)
-    app.include_router(login.page_routes(identity, oidc=spec.oidc is not None))
+    app.include_router(login.page_routes(identity, oidc=oidc is not None))
+    if oidc is not None:
+        app.include_router(single_sign_on.routes(oidc, identity))
     app.include_router(tokens.routes(identity), prefix=prefix)
     app.include_router(approvals.routes(identity), prefix=prefix)

@@ -12,10 +12,10 @@ from phoenix_orch.api.doors import OPEN, Reader, address_of
 from phoenix_orch.api.leases import STATE, Credential
 from phoenix_orch.api.login_page import page
 from phoenix_orch.api.requests import LoginRequest
-from phoenix_orch.kernel.errors import NotFound, Unauthenticated
+from phoenix_orch.kernel.errors import Forbidden, NotFound, Unauthenticated
 from phoenix_orch.orchestrator.identity import Doorkeeper
 from phoenix_orch.orchestrator.identity_views import LoginCode, SessionView
-from phoenix_orch.security.rights import Principal
+from phoenix_orch.security.rights import Kind, Principal
 from phoenix_orch.security.sessions import Session
 
 _PATH = re.compile(r"/[A-Za-z0-9][A-Za-z0-9._~/-]{0,300}")
@@ -42,6 +42,11 @@ def api_routes(identity: Doorkeeper) -> APIRouter:
         The session ends with the token that asks for it.
         """
         response.headers["cache-control"] = "no-store"
+        if who.principal.kind is Kind.OIDC:
+            raise Forbidden(
+                "a token of an identity provider is worth minutes, and a session hours",
+                remedy="log in at /login/oidc",
+            )
         return LoginCode(code=identity.sessions.code(who.principal, credential=_begun_with(request)))
 
     @router.post("/session", status_code=201, response_model=SessionView, dependencies=[OPEN])
@@ -85,7 +90,7 @@ def page_routes(identity: Doorkeeper, *, oidc: bool) -> APIRouter:
     async def log_in_by_code(request: Request, code: str, next: str = "/") -> Response:  # noqa: A002
         invited = identity.sessions.redeem(code)
         if invited is None or not identity.stands(invited.credential):
-            _count_failure(request)
+            count_failure(request)
             return page(after=place(next), oidc=oidc, fault=_STALE, status=401)
         answer = RedirectResponse(place(next), status_code=303)
         begin(identity, request, answer, invited.principal, credential=invited.credential)
@@ -124,7 +129,7 @@ def begin(
 async def _by_token(identity: Doorkeeper, request: Request, response: Response, text: str) -> Session:
     token = await identity.known_by(text.strip())
     if token is None:
-        _count_failure(request)
+        count_failure(request)
         raise Unauthenticated("this token lets nobody in", remedy="`phoenix token create` makes one")
     return begin(identity, request, response, token.principal, credential=f"token:{token.id}")
 
@@ -138,8 +143,8 @@ def _begun_with(request: Request) -> str:
     return "" if shown is None else shown.key
 
 
-def _count_failure(request: Request) -> None:
-    """Raises TooMany."""
+def count_failure(request: Request) -> None:
+    """Somebody there was let in nowhere. Raises TooMany."""
     if request.app.state.rates is not None:
         request.app.state.rates.failed(address_of(request))
 

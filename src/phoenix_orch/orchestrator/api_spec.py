@@ -64,10 +64,12 @@ class TlsSpec(Model):
 
 
 class OidcGrant(Model):
-    """What members of a group may do."""
+    """What whoever has a value in a claim may do."""
 
-    group: str
-    """As the groups claim has it."""
+    claim: str = "groups"
+    """With dots for what is inside others: `realm_access.roles`."""
+    value: str
+    """As the claim has it, or as one of a list has it."""
     role: Role
     namespaces: tuple[str, ...] = (EVERYWHERE,)
     """Where; left out: everywhere."""
@@ -88,16 +90,16 @@ class OidcSpec(Model):
     """A file with the secret of the registration; left out: a public client, held by PKCE alone."""
     audience: str | None = None
     """What bearer tokens of programs have to be for; left out: the client id."""
-    scopes: tuple[str, ...] = ("openid", "profile", "groups")
+    ca: str | None = None
+    """A file in PEM of the authority that the provider's certificate is from; left out: the system's."""
+    scopes: tuple[str, ...] = ("openid", "profile")
     """What is asked for at a login."""
     name_claim: str = "preferred_username"
-    """What people are called by; `sub` where a token lacks it."""
-    groups_claim: str = "groups"
-    """Where the names of groups are."""
+    """What people are called by, with their subject behind it."""
     algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "Ed25519")
     """Signatures that count."""
     grants: tuple[OidcGrant, ...] = ()
-    """Roles by group. Who is in none of these groups is known, and may do nothing."""
+    """Roles by claim. Whoever has none of these is known, and may do nothing."""
 
     @field_validator("issuer")
     @classmethod

@@ -1,0 +1,99 @@
+"""Logins and bearer tokens of an identity provider, over HTTP: what is decided is in `security/oidc.py`."""
+
+from __future__ import annotations
+
+import ssl
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+
+from phoenix_orch.api.bearer import bearer
+from phoenix_orch.api.cookies import give_login, login_of, take_login
+from phoenix_orch.api.doors import OPEN, Authenticator, address_of
+from phoenix_orch.api.leases import STATE, Credential
+from phoenix_orch.api.login import begin, count_failure, place
+from phoenix_orch.api.login_page import page
+from phoenix_orch.kernel.errors import Invalid, Retryable, Unauthenticated
+from phoenix_orch.orchestrator.api_spec import OidcSpec
+from phoenix_orch.orchestrator.identity import Doorkeeper
+from phoenix_orch.security.claims import ClaimGrant
+from phoenix_orch.security.oidc import Oidc, Registration, shaped_like_one
+from phoenix_orch.security.oidc_keys import Published
+from phoenix_orch.security.rights import Principal
+
+CALLBACK = "/login/oidc/callback"
+
+
+def provider(spec: OidcSpec, identity: Doorkeeper) -> Oidc:
+    """The provider of the configuration. Raises Invalid where its authority cannot be read."""
+    try:
+        published = Published(spec.issuer, spec.ca)
+    except (OSError, ssl.SSLError) as error:
+        raise Invalid(
+            f"{spec.ca} holds no certificates: {error.strerror or 'no PEM'}", remedy="mend api.oidc.ca"
+        ) from None
+    agreed = Registration(
+        client_id=spec.client_id,
+        audience=spec.audience or spec.client_id,
+        secret_file=spec.client_secret_file,
+        scopes=spec.scopes,
+        algorithms=spec.algorithms,
+        name_claim=spec.name_claim,
+        grants=tuple(ClaimGrant(one.claim, one.value, one.grants) for one in spec.grants),
+    )
+    return Oidc(published, agreed, identity.now)
+
+
+def by_provider(oidc: Oidc) -> Authenticator:
+    """Whoever shows a token that the provider signed."""
+
+    async def authenticate(request: Request) -> Principal | None:
+        text = bearer(request)
+        if text is None or not shaped_like_one(text):
+            return None
+        if request.app.state.rates is not None:
+            request.app.state.rates.may_try(address_of(request))  # a wrong one may cost a question elsewhere
+        known = await oidc.known_by(text)
+        setattr(request.state, STATE, Credential(f"oidc:{known.principal.name}", known.lasts))
+        return known.principal
+
+    return authenticate
+
+
+def routes(oidc: Oidc, identity: Doorkeeper) -> APIRouter:
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/login/oidc", dependencies=[OPEN])
+    async def go_to_provider(request: Request, next: str = "/") -> Response:  # noqa: A002
+        after = place(next)
+        try:
+            address, state = await oidc.begin(_callback(request), after)
+        except Retryable as error:
+            return page(after=after, oidc=True, fault=error.message, status=503)
+        answer = RedirectResponse(address, status_code=303)
+        give_login(request, answer, state)
+        return answer
+
+    @router.get(CALLBACK, dependencies=[OPEN])
+    async def come_back(
+        request: Request, state: str = "", code: str = "", iss: str | None = None
+    ) -> Response:
+        try:
+            principal, after = await oidc.finish(state, login_of(request), code, iss)
+        except Unauthenticated as error:
+            count_failure(request)
+            answer: Response = page(after="/", oidc=True, fault=error.message, status=401)
+        except Retryable as error:
+            answer = page(after="/", oidc=True, fault=error.message, status=503)
+        else:
+            answer = RedirectResponse(after, status_code=303)
+            begin(identity, request, answer, principal)
+        take_login(request, answer)
+        return answer
+
+    return router
+
+
+def _callback(request: Request) -> str:
+    """Where the provider sends the browser back to: a name that this Phoenix has, or nobody had got here."""
+    return str(request.url.replace(path=CALLBACK, query=""))
