@@ -87,6 +87,35 @@ async def test_an_answer_to_no_login_lets_nobody_in(locked, query):
         assert "guessed" not in answer.text
 
 
+@pytest.mark.parametrize("after", ["https://other.example", "//other.example", "/\\other.example"])
+async def test_a_login_ends_on_a_page_of_this_phoenix(locked, after):
+    async with locked.http() as http:
+        away = await http.get("/login/oidc", params={"next": after})
+        assert (await http.get(let_in(away.headers["location"], "4711"))).headers["location"] == "/"
+
+
+async def test_what_a_provider_says_of_errors_is_shown_to_nobody(locked):
+    async with locked.http() as http:
+        away = await http.get("/login/oidc")
+        state = parse_qs(urlsplit(away.headers["location"]).query)["state"][0]
+        said = {"state": state, "error": "access_denied", "error_description": "<b>canary</b>"}
+        answer = await http.get(CALLBACK, params=said)
+        assert answer.status_code == 401
+        assert "let nobody in" in answer.text
+        assert "canary" not in answer.text
+
+
+async def test_the_state_is_kept_from_pages_and_from_other_sites(locked):
+    async with locked.http() as http:
+        cookie = (await http.get("/login/oidc")).headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=lax" in cookie
+    async with locked.http(scheme="https") as http:
+        cookie = (await http.get("/login/oidc")).headers["set-cookie"].lower()
+    assert cookie.startswith("__host-")
+    assert "; secure" in cookie
+
+
 async def token_of(issuer: str, subject: str, client: str) -> str:
     """An ID token that a program got without Phoenix."""
     asked = {

@@ -14,8 +14,8 @@ from phoenix_orch.api.leases import STATE, Credential
 from phoenix_orch.api.login import begin, count_failure, place
 from phoenix_orch.api.login_page import page
 from phoenix_orch.kernel.errors import Invalid, Retryable, Unauthenticated
-from phoenix_orch.orchestrator.api_spec import OidcSpec
 from phoenix_orch.orchestrator.identity import Doorkeeper
+from phoenix_orch.orchestrator.oidc_spec import OidcSpec
 from phoenix_orch.security.claims import ClaimGrant
 from phoenix_orch.security.oidc import Oidc, Registration, shaped_like_one
 from phoenix_orch.security.oidc_keys import Published

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import (
@@ -10,13 +9,13 @@ from pydantic import (
     Field,
     ValidationError,
     WithJsonSchema,
-    field_validator,
     model_validator,
 )
 
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.loopback import loopback
+from phoenix_orch.orchestrator.oidc_spec import OidcSpec
 from phoenix_orch.rollout.spec import Model
-from phoenix_orch.security.rights import EVERYWHERE, Grant, Role
 from phoenix_orch.traffic.spec import parse_listen
 
 if TYPE_CHECKING:
@@ -63,60 +62,6 @@ class TlsSpec(Model):
     """Only clients with a certificate of this authority get as far as HTTP; they say who they are there."""
 
 
-class OidcGrant(Model):
-    """What whoever has a value in a claim may do."""
-
-    claim: str = "groups"
-    """With dots for what is inside others: `realm_access.roles`."""
-    value: str
-    """As the claim has it, or as one of a list has it."""
-    role: Role
-    namespaces: tuple[str, ...] = (EVERYWHERE,)
-    """Where; left out: everywhere."""
-
-    @property
-    def grants(self) -> tuple[Grant, ...]:
-        return tuple(Grant(self.role, namespace) for namespace in self.namespaces)
-
-
-class OidcSpec(Model):
-    """An OpenID Connect provider that knows people, and signs tokens of programs."""
-
-    issuer: str
-    """Its address, as its tokens name it: `/.well-known/openid-configuration` is found below it."""
-    client_id: str
-    """As this Phoenix is registered there: people who log in get tokens for it."""
-    client_secret_file: str | None = None
-    """A file with the secret of the registration; left out: a public client, held by PKCE alone."""
-    audience: str | None = None
-    """What bearer tokens of programs have to be for; left out: the client id."""
-    ca: str | None = None
-    """A file in PEM of the authority that the provider's certificate is from; left out: the system's."""
-    scopes: tuple[str, ...] = ("openid", "profile")
-    """What is asked for at a login."""
-    name_claim: str = "preferred_username"
-    """What people are called by, with their subject behind it."""
-    algorithms: tuple[str, ...] = ("RS256", "ES256", "PS256", "Ed25519")
-    """Signatures that count."""
-    grants: tuple[OidcGrant, ...] = ()
-    """Roles by claim. Whoever has none of these is known, and may do nothing."""
-
-    @field_validator("issuer")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        if not value.startswith("https://") and not _loopback(value.removeprefix("http://")):
-            raise ValueError(f"{value!r} is not an https:// address; keys come from there")
-        return value
-
-    @field_validator("algorithms")
-    @classmethod
-    def _asymmetric(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name.lower() == "none" or name.startswith("HS"):
-                raise ValueError(f"{name} proves nothing: whoever can check it can make it")
-        return value
-
-
 class ApiSpec(Model):
     """The API and the console on a TCP port, beside the unix socket. Read at the start of Phoenix."""
 
@@ -133,7 +78,7 @@ class ApiSpec(Model):
 
     @model_validator(mode="after")
     def _not_open(self) -> Self:
-        if self.listen != OFF and self.tls is None and not _loopback(self.listen):
+        if self.listen != OFF and self.tls is None and not loopback(self.listen):
             raise ValueError(
                 f"{self.listen} is open to other machines: tokens would cross the network in the clear; "
                 "give tls, or listen on 127.0.0.1"
@@ -161,13 +106,3 @@ def api_spec(file: PhoenixFile | None, listen: str | None) -> ApiSpec:
     except ValidationError as error:
         message = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise Invalid(f"--listen: {message}", remedy=f"for example --listen {DEFAULT_API}") from None
-
-
-def _loopback(address: str) -> bool:
-    """Whether `host:port/…` is this machine alone."""
-    host = address.partition("/")[0]
-    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
