@@ -10,6 +10,7 @@ from tests.ending import end_in_order
 
 from phoenix_orch.runtime.logs import configure_logs
 
+pytest.register_assert_rewrite("tests.faults.story", "tests.faults.story_cases")  # they tell as much as tests
 os.environ["PHOENIX_LISTEN"] = "off"  # many run at a time; those that need a port ask for one
 configure_logs()  # to standard error from the start, in whatever order tests run in one process
 end_in_order()

@@ -1,8 +1,7 @@
-"""Asserts of the helpers tell as much as those of the tests."""
+"""What faults of a real API server need."""
 
 from __future__ import annotations
 
-import pytest
 from tests.cluster.conftest import (  # noqa: F401 - some faults are those of a real API server
     cluster,
     control_plane,
@@ -10,5 +9,3 @@ from tests.cluster.conftest import (  # noqa: F401 - some faults are those of a 
     namespace,
     pytest_collection_finish,
 )
-
-pytest.register_assert_rewrite("tests.faults.story", "tests.faults.story_cases")

@@ -258,6 +258,7 @@ def test_every_error_has_a_code_of_its_own_and_a_documented_exit() -> None:
         "Unauthenticated": 2,
         "Forbidden": 2,
         "Conflict": 1,
+        "Outdated": 1,
         "Latched": 2,
         "Retryable": 1,
         "Unavailable": 3,
