@@ -241,7 +241,6 @@ NOT_FOR_PROGRAMS = {
     "begin_session",
     "get_session",
     "end_session",
-    "get_session",
 }
 """Operations that others ask: Prometheus, supervisors, browsers."""
 
