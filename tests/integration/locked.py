@@ -13,7 +13,8 @@ from fastapi import FastAPI
 from tests.integration.fake_phoenix import FakeOperations
 
 from phoenix_orch.api.server import create_app
-from phoenix_orch.api.tcp import Tls, bound, serve_listener
+from phoenix_orch.api.tcp import bound, serve_listener
+from phoenix_orch.api.tls import Tls
 from phoenix_orch.console.install import install
 from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.orchestrator.identity import Doorkeeper

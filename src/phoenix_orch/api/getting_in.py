@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from phoenix_orch.api import approvals, login, single_sign_on, tokens
 from phoenix_orch.api.bearer import by_no_other, by_token
 from phoenix_orch.api.cookies import by_session
-from phoenix_orch.api.hardening import Hardened, Named
+from phoenix_orch.api.hardening import Named
 from phoenix_orch.api.leases import Leased, Leases
 from phoenix_orch.api.peer import by_peer
 from phoenix_orch.api.rates import Rates
@@ -31,7 +31,6 @@ def install(app: FastAPI, identity: Doorkeeper, spec: ApiSpec, prefix: str) -> N
     app.state.rates = Rates(spec.requests_per_second)
     app.add_middleware(Leased, leases=leases)
     app.add_middleware(Named, hosts=spec.hosts)
-    app.add_middleware(Hardened)
     app.include_router(login.api_routes(identity), prefix=prefix)
     app.include_router(login.page_routes(identity, oidc=oidc is not None))
     if oidc is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import structlog
 from fastapi import Request
 
-from phoenix_orch.api.doors import Authenticator
+from phoenix_orch.api.doors import Authenticator, address_of
+from phoenix_orch.api.rates import Rates
 from phoenix_orch.api.server import create_app
-from phoenix_orch.api.tcp import Tls, serve_tcp
+from phoenix_orch.api.tcp import serve_tcp
+from phoenix_orch.api.tls import Tls
 from phoenix_orch.kernel.errors import Unauthenticated
+from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.orchestrator.kubernetes import ApiParts
 from phoenix_orch.security.kube_review import KubeReviews
 from phoenix_orch.security.rights import Principal
@@ -19,6 +22,7 @@ _log = structlog.get_logger("phoenix.api")
 async def serve_in_cluster(parts: ApiParts) -> None:
     """Served until cancelled. Raises Invalid where the address or the certificate cannot be used."""
     app = create_app(parts.operations, authenticators=(by_kubernetes(parts.reviews),))
+    app.state.rates = Rates(ApiSpec().requests_per_second)
     host, port = parts.listen
     tls = None if parts.tls is None else Tls(*parts.tls)
     await serve_tcp(app, host, port, _listening, tls)
@@ -31,6 +35,8 @@ def by_kubernetes(reviews: KubeReviews) -> Authenticator:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             return None
+        if request.app.state.rates is not None:
+            request.app.state.rates.may_try(address_of(request))  # a wrong one costs questions elsewhere
         found = await reviews.principal(token.strip())
         if found is None:
             raise Unauthenticated(

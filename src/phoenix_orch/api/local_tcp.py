@@ -10,7 +10,8 @@ from pathlib import Path
 import structlog
 from fastapi import FastAPI
 
-from phoenix_orch.api.tcp import Tls, bound, context_of, serve_listener
+from phoenix_orch.api.tcp import bound, serve_listener
+from phoenix_orch.api.tls import Tls, context_of
 from phoenix_orch.kernel.errors import Invalid, PhoenixError
 from phoenix_orch.orchestrator.api_spec import DEFAULT_API, OFF, ApiSpec
 from phoenix_orch.orchestrator.api_work import ApiWork

@@ -33,6 +33,7 @@ from phoenix_orch.api import (
 from phoenix_orch.api.accessed import Accessed
 from phoenix_orch.api.answers import masked_by
 from phoenix_orch.api.doors import READ, Authenticator, Reader
+from phoenix_orch.api.hardening import Hardened
 from phoenix_orch.api.identity import identity_of
 from phoenix_orch.api.limits import BodyLimit
 from phoenix_orch.api.live import Live
@@ -98,6 +99,7 @@ def create_app(
         getting_in.install(app, identity, spec or ApiSpec(), PREFIX)
     app.add_middleware(BodyLimit)
     problems.install(app)
+    app.add_middleware(Hardened)
     app.add_middleware(measured.Measured, prefix=PREFIX)
     if access is not None:
         app.add_middleware(Accessed, log=access, prefix=PREFIX)

@@ -52,7 +52,7 @@ ApiListen = Annotated[
 
 
 class TlsSpec(Model):
-    """Files in PEM, read anew when they change. At least TLS 1.2 is spoken."""
+    """Files in PEM; they are read anew when they change. At least TLS 1.2 is spoken."""
 
     certificate: str
     """The chain, the server's own certificate first."""
