@@ -12,6 +12,7 @@ BENCHMARKS = (
     ("-m", "benchmarks.zero_loss"),
     ("-m", "benchmarks.footprint"),
     ("-m", "benchmarks.audit"),
+    ("-m", "benchmarks.api_load"),
     ("-m", "benchmarks.tasks"),
     ("-m", "benchmarks.many_services"),
     ("-m", "benchmarks.scale_kubernetes"),

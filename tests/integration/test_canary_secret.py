@@ -226,7 +226,7 @@ def test_no_answer_of_the_api_holds_it(told: Story) -> None:
     transport = httpx.HTTPTransport(uds=str(told.data / "phoenix.sock"))
     with httpx.Client(transport=transport, base_url="http://phoenix") as http:
         for path, methods in paths.items():
-            if "get" in methods:
+            if "get" in methods and "{id}" not in path:  # tasks have tests of their own
                 assert CANARY not in text_of(http, path.replace("{name}", NAME)), path
         shown = http.get(f"/api/v1/rollouts/{NAME}/revisions").json()
         envs = [one["template"]["env"] for one in shown]

@@ -11,16 +11,18 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Terminal
-from phoenix_orch.rollout.status import Status
+from phoenix_orch.health_validator.observation import Verdict, VerdictKind
+from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable, Terminal
+from phoenix_orch.rollout.status import Rollout, Status
 from phoenix_orch.rollout.store import valkey
+from phoenix_orch.rollout.store.memory import MemoryStore
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.valkey_client import CALL_TIMEOUT
 from phoenix_orch.runtime.valkey_program import find_binary
@@ -499,3 +501,28 @@ def _tells_no_secret(*told: object) -> None:
             seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
         for secret in (SECRET, SECRET_IN_URL, "w0rd"):
             assert secret not in text
+
+
+@pytest.mark.parametrize("kind", ["valkey", "memory"])
+async def test_a_part_is_read_without_the_rest(server: ServerInfo, kind: str) -> None:
+    """Pages by name, and marks that change with each verdict, also with one of the same moment."""
+    store = ValkeyStore(server.url, prefix="paged:") if kind == "valkey" else MemoryStore()
+    for name in ("b", "a-1", "a", "c"):
+        await store.put(Rollout(name=name, service=name, route=name, target="1"))
+    assert [one.name for one, _ in await store.page(limit=2)] == ["a", "a-1"]
+    assert [one.name for one, _ in await store.page(after="a-1")] == ["b", "c"]
+    assert await store.page(after="c") == []
+    await store.remove("b")
+    assert [one.name for one, _ in await store.page()] == ["a", "a-1", "c"]
+    marks = [await store.marked("a")]
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    for reason in ("first", "second"):
+        verdict = Verdict(kind=VerdictKind.CONTINUE, revision="1", step=0, at=at, reason=reason)
+        await store.put_verdict("a", verdict, "{}")
+        marks.append(await store.marked("a"))
+    assert len({mark for _, mark in marks}) == 3
+    assert {rollout.version for rollout, _ in marks} == {1}
+    with pytest.raises(NotFound):
+        await store.marked("b")
+    if kind == "valkey":
+        await store.close()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.unit.applying_setting import SECRET, Place, config, group, revision_of
 
-from phoenix_orch.health_validator.observation import Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Arm, Observation, Verdict, VerdictKind
 from phoenix_orch.kernel.errors import BadState, Invalid, Latched
 from phoenix_orch.orchestrator.freeze_book import FileBook
 from phoenix_orch.orchestrator.operations import OrchestratorOperations
@@ -239,3 +239,25 @@ async def test_what_is_asked_wakes_the_controller_and_a_loss_of_the_store_does(w
     await world.operations.recover()
     assert world.woken == woken + 1
     assert (await world.operations.view("web")).rollout.status.stable == OLD
+
+
+async def test_a_rollout_that_rests_is_read_once_and_what_goes_on_is_shown_all_the_same(world: World) -> None:
+    arm = Arm(revision=NEW, requests=60, errors=3)
+    now = world.clock.now()
+    seen = Observation(
+        t0=now, t1=now + timedelta(seconds=10), revision=NEW, step=0, weight_applied=100, canary=arm
+    )
+    await world.store.append_observation("web", seen)
+    await world.clock.sleep(timedelta(seconds=10))
+    first = await world.operations.view("web")
+    again = await world.operations.view("web")
+    assert first.canary.requests_per_second == 6
+    assert again.versions is first.versions
+    assert again.canary is first.canary
+    await world.clock.sleep(timedelta(hours=1))
+    later = await world.operations.view("web")
+    assert later.at == first.at + timedelta(hours=1)
+    assert later.canary.requests_per_second == 0
+    assert later.canary.requests == 60
+    await world.set(State.IDLE, message="another word")
+    assert (await world.operations.view("web")).rollout.status.message == "another word"

@@ -7,31 +7,34 @@ from fastapi import APIRouter, Request, Response
 from phoenix_orch.api import pages
 from phoenix_orch.api.doors import READ, Operator, demand
 from phoenix_orch.api.pages import Cursor, Limit
+from phoenix_orch.api.pictures import Pictures
 from phoenix_orch.api.requests import CommandRequest, StartRequest, UndoRequest
 from phoenix_orch.health_validator.observation import Verdict
+from phoenix_orch.kernel.masking import Masker
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import Change, RolloutView
 from phoenix_orch.rollout.status import Command
 from phoenix_orch.security.rights import Right
 
 
-def routes(operations: Operations) -> APIRouter:
+def routes(operations: Operations, masker: Masker) -> APIRouter:
     router = APIRouter(tags=["rollouts"])
 
-    @router.get("/rollouts", dependencies=[READ])
-    async def list_rollouts(
-        request: Request, response: Response, limit: Limit = 1000, cursor: Cursor = ""
-    ) -> list[RolloutView]:
+    pictures = Pictures(masker.data)
+
+    @router.get("/rollouts", dependencies=[READ], response_model=list[RolloutView])
+    async def list_rollouts(request: Request, limit: Limit = 1000, cursor: Cursor = "") -> Response:
         """All rollouts with what surrounds them, by name."""
         found = await operations.views(after=pages.decode(cursor), limit=limit + 1)
         page, place = pages.behind(found, "", limit, lambda view: view.rollout.name)
+        response = Response(await pictures.array(page), media_type="application/json")
         pages.link(request, response, place)
-        return page
+        return response
 
-    @router.get("/rollouts/{name}", dependencies=[READ])
-    async def get_rollout(name: str) -> RolloutView:
+    @router.get("/rollouts/{name}", dependencies=[READ], response_model=RolloutView)
+    async def get_rollout(name: str) -> Response:
         """One rollout: what is wanted, where it stands, traffic, instances, verdict, rates."""
-        return await operations.view(name)
+        return Response(pictures.text(await operations.view(name)), media_type="application/json")
 
     @router.get("/rollouts/{name}/verdict", dependencies=[READ])
     async def get_verdict(name: str) -> Verdict | None:

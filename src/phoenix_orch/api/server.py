@@ -127,7 +127,7 @@ def create_app(
     app.include_router(measured.routes())
     app.include_router(probes.routes(operations))
     app.include_router(configuration.routes(operations, masker), prefix=PREFIX)
-    app.include_router(rollouts.routes(operations), prefix=PREFIX)
+    app.include_router(rollouts.routes(operations, masker), prefix=PREFIX)
     app.include_router(records.routes(operations), prefix=PREFIX)
     app.include_router(flow.routes(operations), prefix=PREFIX)
     app.include_router(services.routes(operations), prefix=PREFIX)

@@ -7,13 +7,21 @@ from collections.abc import Iterable
 from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.kernel.guess import did_you_mean
 from phoenix_orch.rollout.status import Rollout
-from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.rollout.store.store import PagedStore, RolloutStore
 
 
 async def rollout(store: RolloutStore, name: str) -> Rollout:
     """The rollout of that name. Raises NotFound with those there are."""
     try:
         return await store.get(name)
+    except NotFound:
+        raise _unknown("rollout", name, (one.name for one in await store.rollouts())) from None
+
+
+async def marked(store: PagedStore, name: str) -> tuple[Rollout, str]:
+    """The same with its mark."""
+    try:
+        return await store.marked(name)
     except NotFound:
         raise _unknown("rollout", name, (one.name for one in await store.rollouts())) from None
 

@@ -38,7 +38,7 @@ from phoenix_orch.rollout.status import (
     State,
     under_judgement,
 )
-from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.rollout.store.store import PagedStore
 from phoenix_orch.tasks.port import Tasks
 from phoenix_orch.traffic.router import TrafficRouter
 from phoenix_orch.workload.spec import Template, refuse_unfit
@@ -56,7 +56,7 @@ class OrchestratorOperations(Reading):
     def __init__(
         self,
         *,
-        store: RolloutStore,
+        store: PagedStore,
         router: TrafficRouter,
         workload: Workload,
         clock: Clock,

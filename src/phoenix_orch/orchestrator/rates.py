@@ -29,6 +29,8 @@ class RateMeter:
     recent: deque[Observation] = field(default_factory=deque)
     canary_totals: _Totals = field(default_factory=_Totals)
     stable_totals: _Totals = field(default_factory=_Totals)
+    _known: tuple[tuple[datetime | None, int], tuple[Rates, Rates]] | None = None
+    """The rates given last, by the end of the last observation and how many they are of."""
 
     def feed(self, observations: Iterable[Observation]) -> None:
         for observation in observations:
@@ -46,6 +48,12 @@ class RateMeter:
         """(canary, stable) over the window that ends now."""
         while self.recent and self.recent[0].t1 <= now - self.window:
             self.recent.popleft()
+        over = (self.last, len(self.recent))
+        if self._known is None or self._known[0] != over:
+            self._known = over, self._reckoned()
+        return self._known[1]
+
+    def _reckoned(self) -> tuple[Rates, Rates]:
         seconds = sum(observation.seconds for observation in self.recent)
         stable = [o.stable for o in self.recent if o.stable is not None]
         return (

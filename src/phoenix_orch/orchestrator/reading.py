@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -13,8 +14,9 @@ from phoenix_orch.orchestrator import names
 from phoenix_orch.orchestrator.rates import RateMeter
 from phoenix_orch.orchestrator.views import Fault, LogPage, RolloutEvent, RolloutView, ServiceView, of_rollout
 from phoenix_orch.rollout.remaining import time_left
-from phoenix_orch.rollout.status import Event, Release, Revision, Rollout, under_judgement
-from phoenix_orch.rollout.store.store import RolloutStore
+from phoenix_orch.rollout.spec import Step
+from phoenix_orch.rollout.status import RESTING, Event, Release, Revision, Rollout, under_judgement
+from phoenix_orch.rollout.store.store import PagedStore
 from phoenix_orch.traffic.router import TrafficRouter
 from phoenix_orch.workload.workload import WorkloadView
 
@@ -41,13 +43,25 @@ class Addresses(Protocol):
     def address(self, route: str) -> str: ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Around:
+    """What the store keeps beside the record of a rollout."""
+
+    seen: tuple[int, str]
+    """Version of the record and mark of the verdict that this is about."""
+    steps: tuple[Step, ...]
+    versions: dict[str, str]
+    verdict: tuple[Verdict, str] | None
+    meter: RateMeter
+
+
 class Reading:
     """The reading half of the operations port."""
 
     def __init__(
         self,
         *,
-        store: RolloutStore,
+        store: PagedStore,
         router: TrafficRouter,
         workload: WorkloadView,
         clock: Clock,
@@ -68,19 +82,26 @@ class Reading:
         self._speed = speed
         self._faults = faults
         self._meters: dict[str, tuple[int, RateMeter]] = {}
+        self._known: dict[str, _Around] = {}
+        self._given: dict[str, tuple[Any, RolloutView]] = {}
+        """The last view of each rollout, and what it was made of."""
 
     async def info(self) -> dict[str, Any]:
         return await self._info()
 
     async def views(self, *, after: str = "", limit: int | None = None) -> list[RolloutView]:
-        rollouts = await self._store.rollouts()
-        for gone in set(self._meters) - {rollout.name for rollout in rollouts}:
-            del self._meters[gone]
-        wanted = [rollout for rollout in rollouts if rollout.name > after][:limit]
-        return [await self._view(rollout) for rollout in wanted]
+        found = await self._store.page(after=after, limit=limit)
+        if not after and limit is None:
+            self._forget_all_but({rollout.name for rollout, _ in found})
+        return [await self._view(rollout, mark) for rollout, mark in found]
+
+    def _forget_all_but(self, names: set[str]) -> None:
+        self._meters = {name: meter for name, meter in self._meters.items() if name in names}
+        self._known = {name: around for name, around in self._known.items() if name in names}
+        self._given = {name: given for name, given in self._given.items() if name in names}
 
     async def view(self, name: str) -> RolloutView:
-        return await self._view(await names.rollout(self._store, name))
+        return await self._view(*await names.marked(self._store, name))
 
     async def events(self, name: str, limit: int) -> list[Event]:
         """By their time: what happened while Phoenix was dead is learnt of later."""
@@ -110,26 +131,56 @@ class Reading:
         async for name in self._store.watch(timeout=timeout):
             yield name
 
-    async def _view(self, rollout: Rollout) -> RolloutView:
+    async def _view(self, rollout: Rollout, mark: str) -> RolloutView:
+        """`mark`: of the store, changes with the verdict."""
         now = self._clock.now()
-        verdict = await self._store.verdict(rollout.name)
-        kept = await self._store.revisions(rollout.name)
-        canary, stable = (await self._meter(rollout)).rates(now)
-        return RolloutView(
+        around = await self._around(rollout, mark)
+        traffic = await or_none(self._router.read(rollout.route))
+        seen = await self._router.observe(rollout.route)
+        workload = await or_none(self._running.state(rollout.service))
+        faults = tuple(_fault(at, error) for at, error in sorted(self._faults(rollout.name).items()))
+        rates = around.meter.rates(now)
+        surroundings = (around, traffic, seen, workload, faults, rates)
+        known = self._given.get(rollout.name)
+        if known is not None and rollout.status.state in RESTING and known[0] == surroundings:
+            return known[1].model_copy(update={"at": now})
+        canary, stable = rates
+        view = RolloutView(
             at=now,
             rollout=rollout,
-            steps=rollout.spec.steps(),
-            versions={revision.revision: revision.version for revision in kept},
-            traffic=await or_none(self._router.read(rollout.route)),
-            seen=await self._router.observe(rollout.route),
-            workload=await or_none(self._running.state(rollout.service)),
-            verdict=_shown(rollout, verdict),
+            steps=around.steps,
+            versions=around.versions,
+            traffic=traffic,
+            seen=seen,
+            workload=workload,
+            verdict=_shown(rollout, around.verdict),
             canary=canary,
             stable=stable,
-            time_left=time_left(rollout.spec, rollout.status, now, _of_this_release(rollout, verdict)),
+            time_left=time_left(rollout.spec, rollout.status, now, _of_this_release(rollout, around.verdict)),
             speed=self._speed,
-            faults=tuple(_fault(at, error) for at, error in sorted(self._faults(rollout.name).items())),
+            faults=faults,
         )
+        self._given[rollout.name] = (surroundings, view)
+        return view
+
+    async def _around(self, rollout: Rollout, mark: str) -> _Around:
+        """What the store keeps beside a rollout: read once for each change, but for the observations of one
+        that moves."""
+        known = self._known.get(rollout.name)
+        if known is None or known.seen != (rollout.version, mark):
+            verdict = await self._store.verdict(rollout.name)
+            kept = await self._store.revisions(rollout.name)
+            known = _Around(
+                seen=(rollout.version, mark),
+                steps=rollout.spec.steps(),
+                versions={revision.revision: revision.version for revision in kept},
+                verdict=verdict,
+                meter=await self._meter(rollout),
+            )
+            self._known[rollout.name] = known
+        elif rollout.status.state not in RESTING:
+            await self._meter(rollout)
+        return known
 
     async def _meter(self, rollout: Rollout) -> RateMeter:
         """The running sums of this release, brought up to date from the observation log."""

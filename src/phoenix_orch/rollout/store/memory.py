@@ -44,6 +44,7 @@ class _Kept:
     revisions: dict[str, Revision] = field(default_factory=dict)
     causes: dict[str, tuple[int, Cause]] = field(default_factory=dict)
     verdict: tuple[Verdict, str] | None = None
+    puts: int = 0
     verification: Verification | None = None
 
 
@@ -106,6 +107,13 @@ class MemoryStore:
         return sorted(
             (kept.rollout for kept in self._kept.values() if kept.rollout is not None), key=lambda r: r.name
         )
+
+    async def page(self, *, after: str = "", limit: int | None = None) -> list[tuple[Rollout, str]]:
+        found = [rollout for rollout in await self.rollouts() if rollout.name > after][:limit]
+        return [(rollout, str(self._kept[rollout.name].puts)) for rollout in found]
+
+    async def marked(self, name: str) -> tuple[Rollout, str]:
+        return await self.get(name), str(self._kept[name].puts)
 
     async def get(self, name: str) -> Rollout:
         self._called()
@@ -241,6 +249,7 @@ class MemoryStore:
         if kept.verdict is not None and kept.verdict[0].at > verdict.at and not clock_back:
             raise outdated(name)
         kept.verdict = (_through_json(verdict), judge_state)
+        kept.puts += 1
         self._wrote(name)
 
     async def verdict(self, name: str) -> tuple[Verdict, str] | None:

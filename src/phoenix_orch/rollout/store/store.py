@@ -172,6 +172,19 @@ class RolloutStore(Protocol):
         ...
 
 
+class PagedStore(RolloutStore, Protocol):
+    """A store of which a part can be read without the rest."""
+
+    async def page(self, *, after: str = "", limit: int | None = None) -> list[tuple[Rollout, str]]:
+        """The first `limit` rollouts with a name above `after`, by name, each with a mark that changes when
+        its verdict does. Raises what `rollouts` raises."""
+        ...
+
+    async def marked(self, name: str) -> tuple[Rollout, str]:
+        """One rollout with its mark. Raises NotFound."""
+        ...
+
+
 def outdated(name: str) -> Conflict:
     """A newer verdict is there than the one to be written."""
     return Conflict(

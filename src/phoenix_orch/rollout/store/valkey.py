@@ -7,7 +7,7 @@ Keys, all under one prefix (`phoenix:` unless told otherwise):
     events:<name>       stream, ~10,000 newest     history:<name>    hash: number → release, 200 newest
     observations:<name> stream, ~20,000 newest     templates:<name>  hash: revision → template
     verdict:<name>      hash: verdict, at, state,  numbers:<name>    sorted set: revision by number
-                        verification               causes:<name>     hash: revision → release, cause
+                        puts, verification         causes:<name>     hash: revision → release, cause
     changes             pub/sub channel of names
 
 Every write is one script, which the server runs whole or, when it dies, not at all: the append-only
@@ -18,6 +18,7 @@ Cluster does not do. Values are the models' JSON.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import contextlib
 import importlib.resources
 import time
@@ -54,6 +55,10 @@ T = TypeVar("T")
 EVENTS_KEPT = 10_000
 OBSERVATIONS_KEPT = 20_000
 _PAGE = 1000
+_FIRST_PAGE = 8
+"""Entries that are read first by whoever wants what is newer than a moment: mostly there are one or two."""
+_NAMES_AGE = 1.0
+"""Seconds after which names are read again."""
 _SILENCE = 5.0
 """Seconds without a word after which a watched connection is asked whether it still lives."""
 _RECORD_ONLY = {"status", "commands", "version"}
@@ -69,6 +74,7 @@ _KINDS = (
 )
 _SCRIPTS = (
     "read",
+    "page",
     "put",
     "remove",
     "command",
@@ -106,6 +112,8 @@ class ValkeyStore:
         self._scripts = {name: server.register_script(_source(name)) for name in _SCRIPTS}
         self._decoded: dict[str, tuple[tuple[Any, ...], Rollout]] = {}
         """The last record of each rollout with what it says: most are read again as they were."""
+        self._names: tuple[float, list[str]] = (float("-inf"), [])
+        """All names in order, and since when that was so."""
 
     @property
     def client(self) -> Redis:
@@ -125,6 +133,37 @@ class ValkeyStore:
 
     async def rollouts(self) -> list[Rollout]:
         return sorted(await self._read(), key=lambda rollout: rollout.name)
+
+    async def page(self, *, after: str = "", limit: int | None = None) -> list[tuple[Rollout, str]]:
+        """As `PagedStore.page`. Names are at most a second old, those that this store put in or removed
+        excepted."""
+        names = await self._all_names()
+        begin = bisect.bisect_right(names, after)
+        chosen = names[begin:] if limit is None else names[begin : begin + limit]
+        return await self._marked(chosen)
+
+    async def marked(self, name: str) -> tuple[Rollout, str]:
+        found = await self._marked([name])
+        if not found:
+            raise _no_such(name)
+        return found[0]
+
+    async def _marked(self, chosen: Sequence[str]) -> list[tuple[Rollout, str]]:
+        if not chosen:
+            return []
+        prefixes = [self._key(kind, "") for kind in ("record", "commands", "verdict")]
+        reply = await self._run("page", [], [*prefixes, *chosen])
+        return [(self._rollout(_text(name), record), _text(puts or "")) for name, record, puts in reply]
+
+    async def _all_names(self) -> list[str]:
+        at, names = self._names
+        if time.monotonic() - at > _NAMES_AGE:
+            asked = time.monotonic()
+            async with answered(self._client):
+                found: Any = await cast("Any", self._client.smembers(self._key("rollouts")))
+            names = sorted(map(_text, found))
+            self._names = asked, names
+        return names
 
     async def get(self, name: str) -> Rollout:
         found = await self._read(name)
@@ -163,11 +202,13 @@ class ValkeyStore:
         )
         if not written:
             raise _changed(rollout, reply)
+        self._names = (float("-inf"), [])
         return self._rollout(name, reply)
 
     async def remove(self, name: str) -> None:
         keys = [self._key("rollouts"), self._key("record", name), self._key("removed")]
         await self._run("remove", keys + [self._key(kind, name) for kind in _KINDS], [self._changes, name])
+        self._names = (float("-inf"), [])
 
     async def command(self, name: str, command: Command) -> None:
         await self._write(
@@ -251,9 +292,10 @@ class ValkeyStore:
     ) -> list[T]:
         """The newest entries, oldest first; with `since` back to the first that ended before it."""
         found: list[T] = []
-        end = "+"
+        end, most = "+", _PAGE if since is None else _FIRST_PAGE
         while len(found) < limit:
-            count = min(_PAGE, limit - len(found))
+            count = min(most, limit - len(found))
+            most = min(_PAGE, 4 * most)
             async with answered(self._client):
                 page: Any = await self._client.xrevrange(key, end, "-", count=count)
             for entry, fields in page:

@@ -7,5 +7,6 @@ if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local stored = redis.call('HGET', KEYS[2], 'at')
 if stored and ARGV[4] ~= '1' and tonumber(stored) > tonumber(ARGV[3]) then return 2 end
 redis.call('HSET', KEYS[2], 'at', ARGV[3], 'verdict', ARGV[5], 'state', ARGV[6])
+redis.call('HINCRBY', KEYS[2], 'puts', 1)
 announce(ARGV[1], ARGV[2])
 return 1
