@@ -30,7 +30,9 @@ OWNER = Principal("owner", Kind.USER, (Grant(Role.ADMIN),))
 class Locked:
     """One Phoenix behind its doors."""
 
-    def __init__(self, data_dir: Path, spec: ApiSpec | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, spec: ApiSpec | None = None, operations: FakeOperations | None = None
+    ) -> None:
         layout = Layout(data_dir)
         layout.make()
         self.moved = timedelta()
@@ -38,7 +40,7 @@ class Locked:
         self.identity = Doorkeeper(
             layout, Recorder(self.log, patience=60), now=lambda: datetime.now(UTC) + self.moved
         )
-        self.operations = FakeOperations()
+        self.operations = operations or FakeOperations()
         self.app: FastAPI = create_app(
             self.operations, log=self.log, identity=self.identity, spec=spec or ApiSpec()
         )

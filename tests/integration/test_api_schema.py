@@ -6,6 +6,11 @@ a status of 5xx is a fault of the API.
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
+from pathlib import Path
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
@@ -18,10 +23,11 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.integration.fake_phoenix import FakeOperations
 from tests.integration.known import admin
+from tests.integration.locked import Locked
 
 from phoenix_orch.api.openapi import ACTING, operations
 from phoenix_orch.api.problems import CONTENT_TYPE
-from phoenix_orch.api.server import create_app
+from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.orchestrator.cluster.no_tasks import NoTasks
 
 CHECKS = (
@@ -46,7 +52,16 @@ class Well(FakeOperations):
         return {**await super().info(), "components": [{"name": "store", "state": "ok"}]}
 
 
-APP = create_app(Well(), authenticators=(admin,))
+def served():
+    """All of the API, tokens and approvals too, for whom everything is open."""
+    directory = Path(tempfile.mkdtemp(prefix="phoenix-schema-"))
+    atexit.register(shutil.rmtree, directory, ignore_errors=True)
+    app = Locked(directory, ApiSpec(hosts=("testserver",)), Well()).app
+    app.state.authenticators, app.state.rates = (admin,), None
+    return app
+
+
+APP = served()
 schema = schemathesis.openapi.from_asgi("/api/v1/openapi.json", APP).exclude(operation_id=list(STREAMS))
 bounded = settings(
     deadline=None,
