@@ -71,8 +71,8 @@ def page_routes(identity: Doorkeeper, *, oidc: bool) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/login", dependencies=[OPEN])
-    async def login_page(next: str = "/") -> HTMLResponse:  # noqa: A002
-        return page(after=place(next), oidc=oidc)
+    async def login_page(request: Request, next: str = "/") -> HTMLResponse:  # noqa: A002
+        return page(request, after=place(next), oidc=oidc)
 
     @router.post("/login", dependencies=[OPEN])
     async def log_in(request: Request) -> Response:
@@ -83,7 +83,7 @@ def page_routes(identity: Doorkeeper, *, oidc: bool) -> APIRouter:
         try:
             await _by_token(identity, request, answer, form.get("token", ""))
         except Unauthenticated as error:
-            return page(after=after, oidc=oidc, fault=error.message, status=401)
+            return page(request, after=after, oidc=oidc, fault=error.message, status=401)
         return answer
 
     @router.get("/login/code", dependencies=[OPEN])
@@ -91,7 +91,7 @@ def page_routes(identity: Doorkeeper, *, oidc: bool) -> APIRouter:
         invited = identity.sessions.redeem(code)
         if invited is None or not identity.stands(invited.credential):
             count_failure(request)
-            return page(after=place(next), oidc=oidc, fault=_STALE, status=401)
+            return page(request, after=place(next), oidc=oidc, fault=_STALE, status=401)
         answer = RedirectResponse(place(next), status_code=303)
         begin(identity, request, answer, invited.principal, credential=invited.credential)
         return answer

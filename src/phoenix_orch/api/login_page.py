@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import html
 
+from fastapi import Request
 from fastapi.responses import HTMLResponse
 
+POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
-def page(*, after: str, oidc: bool, fault: str = "", status: int = 200) -> HTMLResponse:
+
+def page(request: Request, *, after: str, oidc: bool, fault: str = "", status: int = 200) -> HTMLResponse:
     """`after`: the path that is shown then. `oidc`: an identity provider can be asked. `fault`: what was
-    wrong about the last try."""
+    wrong about the last try. It looks like the console where there is one."""
+    sheet = getattr(request.app.state, "stylesheet", "")
+    style = f'<link rel="stylesheet" href="{html.escape(sheet)}">\n' if sheet else ""
     provider = (
         f'<p><a href="/login/oidc?next={html.escape(after)}">Log in with your identity provider</a></p>'
         if oidc
         else ""
     )
-    wrong = f'<p role="alert"><strong>{html.escape(fault)}</strong></p>' if fault else ""
+    wrong = f'<p class="note bad" role="alert">{html.escape(fault)}</p>' if fault else ""
     return HTMLResponse(
         f"""<!doctype html>
 <html lang="en">
@@ -24,9 +29,10 @@ def page(*, after: str, oidc: bool, fault: str = "", status: int = 200) -> HTMLR
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <title>Log in · Phoenix</title>
-</head>
+{style}</head>
 <body>
-<main>
+<main id="main">
+<section class="card">
 <h1>Phoenix</h1>
 {wrong}{provider}
 <form method="post" action="/login">
@@ -35,10 +41,12 @@ def page(*, after: str, oidc: bool, fault: str = "", status: int = 200) -> HTMLR
 <p><input id="token" name="token" type="password" autocomplete="off" required autofocus></p>
 <p><button>Log in</button></p>
 </form>
-<p>On this machine <code>phoenix console --open</code> logs in without one.</p>
+<p class="quiet">On this machine <code>phoenix console --open</code> logs in without one.</p>
+</section>
 </main>
 </body>
 </html>
 """,
         status_code=status,
+        headers={"content-security-policy": POLICY},
     )

@@ -69,7 +69,7 @@ def routes(oidc: Oidc, identity: Doorkeeper) -> APIRouter:
         try:
             address, state = await oidc.begin(_callback(request), after)
         except Retryable as error:
-            return page(after=after, oidc=True, fault=error.message, status=503)
+            return page(request, after=after, oidc=True, fault=error.message, status=503)
         answer = RedirectResponse(address, status_code=303)
         give_login(request, answer, state)
         return answer
@@ -82,9 +82,9 @@ def routes(oidc: Oidc, identity: Doorkeeper) -> APIRouter:
             principal, after = await oidc.finish(state, login_of(request), code, iss)
         except Unauthenticated as error:
             count_failure(request)
-            answer: Response = page(after="/", oidc=True, fault=error.message, status=401)
+            answer: Response = page(request, after="/", oidc=True, fault=error.message, status=401)
         except Retryable as error:
-            answer = page(after="/", oidc=True, fault=error.message, status=503)
+            answer = page(request, after="/", oidc=True, fault=error.message, status=503)
         else:
             answer = RedirectResponse(after, status_code=303)
             begin(identity, request, answer, principal)

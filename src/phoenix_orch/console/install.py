@@ -22,6 +22,7 @@ def install(app: FastAPI, operations: Operations, log: AuditLog | None = None) -
     judging, csrf = Judging(operations), Csrf()
     page = Pages(csrf)
     parts = Parts(operations, judging)
+    app.state.stylesheet = assets.address("console.css")  # for the page that is seen before a login
     app.state.live.beside.append(parts.turn_away)
     app.include_router(pages.front())
     app.include_router(assets.routes())
