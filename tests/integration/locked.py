@@ -69,3 +69,4 @@ class Locked:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+            await self.app.state.live.aclose()

@@ -97,6 +97,7 @@ async def test_a_right_opens_its_doors_and_no_other(locked, name):
             csrf = way.path.startswith("/console") and way.method == "POST"  # forms prove more than a right
             expected = None if may and not csrf else 403
             assert turned_away(answer) == expected, f"{name}: {way.method} {way.path}: {answer.text}"
+    await locked.app.state.live.aclose()
 
 
 async def texts_that_let_nobody_in(locked, tmp_path) -> dict[str, str | None]:

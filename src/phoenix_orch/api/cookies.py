@@ -12,14 +12,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Request, Response
 
-from phoenix_orch.api.doors import Authenticator
+from phoenix_orch.api.doors import SAFE, Authenticator
 from phoenix_orch.api.leases import STATE, Credential
 from phoenix_orch.kernel.errors import Forbidden
 from phoenix_orch.orchestrator.identity import Doorkeeper
 from phoenix_orch.security.rights import Principal
 from phoenix_orch.security.sessions import Session
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF = "x-csrf-token"
 FIELD = "csrf"
 LOGIN_SECONDS = 600

@@ -23,6 +23,9 @@ from phoenix_orch.security.acting import Caller, current
 from phoenix_orch.security.rights import EMBEDDED, EVERYWHERE, Principal, Right, allows
 from phoenix_orch.security.sessions import Session
 
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
+
 
 class Authenticator(Protocol):
     """One way to become known."""
@@ -97,7 +100,7 @@ async def known(request: Request) -> Principal:
             raise
         if principal is not None:
             if rates is not None:
-                rates.asked(principal)
+                rates.asked(principal, changes=request.method not in SAFE)
             return principal
     raise Unauthenticated(
         "the request does not say who asks",

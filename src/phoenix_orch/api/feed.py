@@ -83,6 +83,12 @@ class Feed:
         self.turned += 1
         self._tell()
 
+    async def aclose(self) -> None:
+        """End the producer. For the end of the process, when nobody is answered any more."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
     async def follow(self, last_id: str = "") -> AsyncGenerator[bytes]:
         """The stream as one viewer gets it: from the message after `last_id`, or from what is true now."""
         self.viewers += 1

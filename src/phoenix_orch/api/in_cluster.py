@@ -25,7 +25,10 @@ async def serve_in_cluster(parts: ApiParts) -> None:
     app.state.rates = Rates(ApiSpec().requests_per_second)
     host, port = parts.listen
     tls = None if parts.tls is None else Tls(*parts.tls)
-    await serve_tcp(app, host, port, _listening, tls)
+    try:
+        await serve_tcp(app, host, port, _listening, tls)
+    finally:
+        await app.state.live.aclose()
 
 
 def by_kubernetes(reviews: KubeReviews) -> Authenticator:

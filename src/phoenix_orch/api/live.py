@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from phoenix_orch.api.feed import TICK, Feed
 from phoenix_orch.api.stream_sources import OverviewSource, RolloutSource
@@ -17,6 +17,18 @@ MOST_VIEWERS = 2000
 """Streams open at a time; each costs a connection and its buffer."""
 PATIENCE = 2.0
 """Seconds that a stream waits until changes are told; it begins all the same."""
+
+
+class Streams(Protocol):
+    """Whoever has streams of their own."""
+
+    def turn_away(self) -> None:
+        """Tell all viewers to come back in a moment."""
+        ...
+
+    async def aclose(self) -> None:
+        """End what produces them."""
+        ...
 
 
 class Live:
@@ -31,8 +43,8 @@ class Live:
         self._watching: asyncio.Task[None] | None = None
         self._heard = asyncio.Event()
         """The watcher is told of changes from now on."""
-        self.beside: list[Callable[[], None]] = []
-        """What else has viewers to turn away."""
+        self.beside: list[Streams] = []
+        """The streams of others in this process."""
 
     async def rollout(self, name: str, last_id: str) -> AsyncGenerator[bytes]:
         """The stream of one rollout. Raises NotFound, and Retryable when too many are open."""
@@ -54,7 +66,17 @@ class Live:
         for feed in self._all():
             feed.turn_away()
         for others in self.beside:
-            others()
+            others.turn_away()
+
+    async def aclose(self) -> None:
+        """End all that produces. For the end of the process, when nobody is answered any more."""
+        for feed in self._all():
+            await feed.aclose()
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait([self._watching])
+        for others in self.beside:
+            await others.aclose()
 
     async def _opened(self, feed: Feed, last_id: str) -> AsyncGenerator[bytes]:
         self._forget_ended(feed)

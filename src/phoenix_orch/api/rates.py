@@ -18,17 +18,22 @@ FAILURES = Rate(burst=10, per_second=0.2)
 
 
 class Rates:
-    """For one event loop. Users of this machine, over the unix socket, are not counted."""
+    """For one event loop. Users of this machine, over the unix socket, are not counted.
+
+    Changes are counted apart from reads: whoever looks too often may still abort.
+    """
 
     def __init__(self, per_second: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._asked = Buckets(Rate(burst=per_second * BURST, per_second=per_second))
+        rate = Rate(burst=per_second * BURST, per_second=per_second)
+        self._read, self._changed = Buckets(rate), Buckets(rate)
         self._failed = Buckets(FAILURES)
 
-    def asked(self, principal: Principal) -> None:
+    def asked(self, principal: Principal, *, changes: bool) -> None:
         """Raises TooMany."""
         if principal.kind is not Kind.USER:
-            _wait(self._asked.take(principal.key, self._clock()), f"{principal.name} asks too often")
+            asked = self._changed if changes else self._read
+            _wait(asked.take(principal.key, self._clock()), f"{principal.name} asks too often")
 
     def failed(self, address: str) -> None:
         """Somebody there showed what lets nobody in. Raises TooMany, in place of the reason."""

@@ -33,6 +33,7 @@ from phoenix_orch.api import (
 from phoenix_orch.api.accessed import Accessed
 from phoenix_orch.api.answers import masked_by
 from phoenix_orch.api.doors import READ, Authenticator, Reader
+from phoenix_orch.api.guest_server import GuestServer
 from phoenix_orch.api.hardening import Hardened
 from phoenix_orch.api.identity import identity_of
 from phoenix_orch.api.limits import BodyLimit
@@ -154,6 +155,7 @@ async def serve_operations(
         async with local_tcp(app, work):
             await serve(app, work.layout.socket, work.listening)
     finally:
+        await app.state.live.aclose()
         await asyncio.to_thread(access.close)
 
 
@@ -180,7 +182,7 @@ async def serve(app: FastAPI, socket_path: Path, listening: Callable[[], None] =
 async def _serve(app: FastAPI, socket_path: Path, listening: Callable[[], None]) -> None:
     """Serve until cancelled, or until the socket is no longer in its place."""
     with _listening(socket_path) as listener:
-        server = _Server(
+        server = GuestServer(
             uvicorn.Config(
                 app,
                 http=PeerProtocol,
@@ -212,13 +214,6 @@ def _place(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the process that serves."""
-        yield
 
 
 @contextlib.contextmanager

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from phoenix_orch.api.guest_server import GuestServer
 from phoenix_orch.api.tls import Renewed, Tls
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.runtime.port_owner import listener_on
@@ -56,7 +57,7 @@ async def serve_listener(
         )
         config.load()
         config.ssl = None if renewed is None else renewed.context
-        server = _Server(config)
+        server = GuestServer(config)
         running = asyncio.ensure_future(server.serve(sockets=[listener]))
         renewing = None if renewed is None else asyncio.ensure_future(renewed.run())
         listening(int(listener.getsockname()[1]))
@@ -91,10 +92,3 @@ def bound(host: str, port: int) -> socket.socket:
         ) from error
     listener.setblocking(False)
     return listener
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Signals belong to the process that serves."""
-        yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.text import plain
 from phoenix_orch.tasks.port import RunRequest
-from phoenix_orch.tasks.record import ENDED, LogEntry, LogKind, State, TaskRecord
+from phoenix_orch.tasks.record import LogEntry, State, TaskRecord
 
 app = typer.Typer(
     name="task",
@@ -33,8 +32,6 @@ schedules = typer.Typer(
 )
 app.add_typer(schedules)
 
-FOLLOW_INTERVAL = 0.5
-"""Seconds between looks at a log that is followed."""
 PAGE = 1000
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the task, from `phoenix task list`.")]
@@ -153,17 +150,9 @@ def logs(
 
 def _follow(client: Client, task: str) -> int:
     """Print what it says until it is over; 0 when it succeeded, 1 when it did not."""
-    after, state = "", client.task(task).state
-    while True:
-        page = client.task_log(task, after=after, limit=PAGE)
-        for entry in page:
-            after = entry.id
-            state = entry.state if entry.kind is LogKind.STATE and entry.state else state
-            print(plain(task_pages.line(entry), keep="\t"), flush=True)
-        if not page and state in ENDED:
-            return 0 if state is State.SUCCEEDED else 1
-        if not page:
-            time.sleep(FOLLOW_INTERVAL)
+    for event in client.follow_task(task):
+        print(plain(task_pages.line(LogEntry.model_validate(event.data)), keep="\t"), flush=True)
+    return 0 if client.task(task).state is State.SUCCEEDED else 1
 
 
 @schedules.command("list")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 
+from phoenix_orch.client.calling import Calling
 from phoenix_orch.orchestrator.audit_views import AuditHead, AuditPage
 
-T = TypeVar("T")
 
-
-class AuditCalls:
-    """What `Client` knows about the audit log; it brings `_get`."""
-
-    def _get(self, kind: type[T], *path: str, query: Mapping[str, Any] | None = None) -> T:
-        raise NotImplementedError
+class AuditCalls(Calling):
+    """Calls about the audit log."""
 
     def audit(
         self,

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
-
-from pydantic import TypeAdapter, ValidationError
 
 from phoenix_orch.client.audit_calls import AuditCalls
+from phoenix_orch.client.calling import PREFIX, quoted
 from phoenix_orch.client.events import StreamEvent
 from phoenix_orch.client.following import follow
 from phoenix_orch.client.identity_calls import IdentityCalls
 from phoenix_orch.client.places import AddressPlace, Place, SocketPlace
-from phoenix_orch.client.problems import raise_problem
 from phoenix_orch.client.task_calls import TaskCalls
-from phoenix_orch.client.transport import Answer, NobodyListens, NotAllowed, ask
 from phoenix_orch.health_validator.observation import Observation, Verdict
-from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable, Terminal, Unavailable
+from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.flow_views import FreezeView, GroupView, OverrideView
-from phoenix_orch.orchestrator.limits import LARGEST_BODY
 from phoenix_orch.orchestrator.views import Change, Identity, LogPage, RolloutEvent, RolloutView, ServiceView
 from phoenix_orch.rollout.dora import DoraReport
 from phoenix_orch.rollout.freezes import UnderWay
 from phoenix_orch.rollout.status import Command, CommandKind, Event, Release, Revision
-from phoenix_orch.tasks.record import ENDED
 
 if TYPE_CHECKING:
     from phoenix_orch.orchestrator.config import PhoenixFile  # half a second
 
 T = TypeVar("T")
 
-PREFIX = "/api/v1/"
 URL_VARIABLE = "PHOENIX_URL"
 TOKEN_VARIABLE = "PHOENIX_TOKEN"  # noqa: S105 - its name
-KEY = "Idempotency-Key"
 TIMEOUT = 10.0
 """Seconds for one answer."""
-TRIES = 2
-"""Times that a change is sent where the connection is lost before its answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +68,16 @@ class Client(TaskCalls, AuditCalls, IdentityCalls):
         if url is None and data_dir is None:
             url = os.environ.get(URL_VARIABLE)
             token = token or os.environ.get(TOKEN_VARIABLE)
-        self._timeout = timeout
         if url is not None:
-            self._place: Place = AddressPlace(url, token)
+            place: Place = AddressPlace(url, token)
         elif data_dir is not None:
-            self._place = SocketPlace(data_dir)
+            place = SocketPlace(data_dir)
         else:
             raise Invalid(
                 "neither a data directory nor an address of a Phoenix is given",
                 remedy=f"Client(Path(…)), Client(url=…), or set {URL_VARIABLE}",
             )
+        super().__init__(place, timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -201,13 +189,8 @@ class Client(TaskCalls, AuditCalls, IdentityCalls):
         missed all the same. The stream of a rollout ends with `gone`. Raises Unavailable when nobody has
         served for a minute, and what the API answers instead.
         """
-        path = ("stream",) if name is None else ("rollouts", _quoted(name), "stream")
+        path = ("stream",) if name is None else ("rollouts", quoted(name), "stream")
         return follow(self._place, PREFIX + "/".join(path), last_id)
-
-    def follow_task(self, id: str, *, last_id: str = "") -> Iterator[StreamEvent]:  # noqa: A002
-        """What a task says and what happens to it, as it does, until it has ended."""
-        path = ("tasks", _quoted(id), "events")
-        return follow(self._place, PREFIX + "/".join(path), last_id, lambda: self.task(id).state in ENDED)
 
     # -- changing ----------------------------------------------------------------------------------
 
@@ -310,122 +293,3 @@ class Client(TaskCalls, AuditCalls, IdentityCalls):
     def restart(self, name: str, *, dry_run: bool = False) -> ServiceView:
         query = {"dryRun": "true"} if dry_run else None
         return self._call(ServiceView, "POST", ("services", name, "restart"), query=query)
-
-    # -- pieces ------------------------------------------------------------------------------------
-
-    def _get(self, kind: type[T], *path: str, query: Mapping[str, Any] | None = None) -> T:
-        return self._call(kind, "GET", path, query=query)
-
-    def _pages(self, kind: type[T], *path: str) -> Iterator[T]:
-        """All pages of a list."""
-        query: dict[str, Any] = {}
-        while True:
-            answer = self._asked("GET", path, query=query)
-            yield self._decoded(kind, answer, path)
-            cursor = _next(answer.headers.get("link", ""))
-            if not cursor:
-                return
-            query = {"cursor": cursor}
-
-    def _post(
-        self, kind: type[T], body: Mapping[str, Any], *path: str, headers: Mapping[str, str] | None = None
-    ) -> T:
-        content = json.dumps(body).encode()
-        if len(content) > LARGEST_BODY:
-            raise Invalid(
-                f"that is more than the {LARGEST_BODY:,} bytes that are taken at once",
-                remedy="aliases in YAML stand for all they name: write less, or apply it in parts",
-            )
-        return self._call(kind, "POST", path, body=content, headers=headers)
-
-    def _silent(self) -> Retryable:
-        return Retryable(
-            f"{self._place.name} did not answer within {self._timeout:g} s",
-            remedy="try again; `phoenix doctor` tells what is wrong",
-        )
-
-    def _call(
-        self,
-        kind: type[T],
-        method: str,
-        path: tuple[str, ...],
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> T:
-        answer = self._asked(method, path, query=query, body=body, headers=headers)
-        return self._decoded(kind, answer, path)
-
-    def _asked(
-        self,
-        method: str,
-        path: tuple[str, ...],
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """The answer. Raises what a problem document says."""
-        target = PREFIX + "/".join(_quoted(part) for part in path)
-        if query:
-            target += f"?{urlencode(query, doseq=True)}"
-        answer = self._ask(method, target, body, headers or {})
-        if answer.status >= 400:
-            raise_problem(answer.status, answer.body)
-        return answer
-
-    def _decoded(self, kind: type[T], answer: Answer, path: tuple[str, ...]) -> T:
-        try:
-            answered: T = _adapter(cast("Any", kind)).validate_json(answer.body)
-        except ValidationError as error:
-            raise Terminal(
-                f"the answer to {PREFIX}{'/'.join(path)} is not one this version knows",
-                remedy="use the `phoenix` of the same version as the one that runs",
-            ) from error
-        return answered
-
-    def _ask(self, method: str, target: str, body: bytes | None, more: Mapping[str, str]) -> Answer:
-        headers = {**self._place.headers, **more}
-        tries = 1
-        if method != "GET":
-            headers[KEY] = uuid.uuid4().hex
-            tries = TRIES
-        while True:
-            tries -= 1
-            try:
-                return ask(self._place.connection(self._timeout), method, target, body, headers)
-            except NobodyListens as error:
-                raise self._place.nobody_listens() from error
-            except NotAllowed as error:
-                raise self._place.not_allowed() from error
-            except TimeoutError as error:
-                raise self._silent() from error
-            except OSError as error:
-                if not tries:
-                    raise Unavailable(
-                        f"{self._place.name} went away while it was asked",
-                        remedy="`phoenix up` starts it again",
-                    ) from error
-
-
-def _next(link: str) -> str:
-    """The cursor of the next page that a `Link` names."""
-    address, _, relation = link.partition(">")
-    if 'rel="next"' not in relation:
-        return ""
-    return parse_qs(urlsplit(address.removeprefix("<")).query).get("cursor", [""])[0]
-
-
-@functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def _quoted(part: str) -> str:
-    """One part of a path. A name is never taken for a path, whatever is in it."""
-    if part in ("", ".", ".."):
-        raise NotFound(
-            f"there is nothing with the name {part!r}", remedy="give a name from `phoenix get rollouts`"
-        )
-    return quote(part, safe="")

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, TypeVar
 
+from phoenix_orch.client.calling import Calling
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.identity_views import LoginCode, NewToken, TokenView
 from phoenix_orch.security.rights import EVERYWHERE, Role
 from phoenix_orch.security.two_persons import Approval
 
-T = TypeVar("T")
 
-
-class IdentityCalls:
-    """What `Client` knows about tokens and approvals; it brings `_get` and `_post`."""
-
-    def _get(self, kind: type[T], *path: str, query: Mapping[str, Any] | None = None) -> T:
-        raise NotImplementedError
-
-    def _post(self, kind: type[T], body: Mapping[str, Any], *path: str) -> T:
-        raise NotImplementedError
+class IdentityCalls(Calling):
+    """Calls about tokens and approvals."""
 
     def create_login_code(self) -> LoginCode:
         """Lets one browser in as whoever asks, once and within a minute."""

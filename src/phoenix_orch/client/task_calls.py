@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any
 
+from phoenix_orch.client.calling import PREFIX, Calling, quoted
+from phoenix_orch.client.events import StreamEvent
+from phoenix_orch.client.following import follow
 from phoenix_orch.tasks.port import RunRequest, ScheduleView, TaskPage
-from phoenix_orch.tasks.record import LogEntry, State, TaskRecord
+from phoenix_orch.tasks.record import ENDED, LogEntry, State, TaskRecord
 from phoenix_orch.tasks.spec import TaskSpec
 
-T = TypeVar("T")
 
-
-class TaskCalls:
-    """What `Client` knows about tasks; it brings `_get` and `_post`."""
-
-    def _get(self, kind: type[T], *path: str, query: Mapping[str, Any] | None = None) -> T:
-        raise NotImplementedError
-
-    def _post(self, kind: type[T], body: Mapping[str, Any], *path: str) -> T:
-        raise NotImplementedError
+class TaskCalls(Calling):
+    """Calls about tasks."""
 
     def tasks(
         self, *, state: State | None = None, kind: str | None = None, before: str = "", limit: int = 50
@@ -48,6 +43,11 @@ class TaskCalls:
     def task_log(self, id: str, *, after: str = "", limit: int = 1000) -> list[LogEntry]:  # noqa: A002
         """What it said behind the entry with the id `after`."""
         return self._get(list[LogEntry], "tasks", id, "logs", query={"after": after, "limit": limit})
+
+    def follow_task(self, id: str, *, last_id: str = "") -> Iterator[StreamEvent]:  # noqa: A002
+        """What a task says and what happens to it, as it does, until it has ended."""
+        path = ("tasks", quoted(id), "events")
+        return follow(self._place, PREFIX + "/".join(path), last_id, lambda: self.task(id).state in ENDED)
 
     def schedules(self) -> list[ScheduleView]:
         return self._get(list[ScheduleView], "schedules")

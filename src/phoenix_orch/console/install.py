@@ -23,7 +23,7 @@ def install(app: FastAPI, operations: Operations, log: AuditLog | None = None) -
     page = Pages(csrf)
     parts = Parts(operations, judging)
     app.state.stylesheet = assets.address("console.css")  # for the page that is seen before a login
-    app.state.live.beside.append(parts.turn_away)
+    app.state.live.beside.append(parts)
     app.include_router(pages.front())
     app.include_router(assets.routes())
     app.include_router(pages.routes(operations, judging, parts, page))

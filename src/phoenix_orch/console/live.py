@@ -143,6 +143,11 @@ class Parts:
         for feed in self._feeds.values():
             feed.turn_away()
 
+    async def aclose(self) -> None:
+        """End what produces them."""
+        for feed in self._feeds.values():
+            await feed.aclose()
+
     def _follow(self, key: str, source: Callable[[], Source], last_id: str) -> AsyncGenerator[bytes]:
         self._feeds = {name: feed for name, feed in self._feeds.items() if not (feed.ended or feed.gone)}
         if sum(feed.viewers for feed in self._feeds.values()) >= MOST_VIEWERS:
