@@ -24,6 +24,7 @@ from phoenix_orch.orchestrator.reading import Reading
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import Event, Outcome, Release, Revision, Rollout, State, Status
 from phoenix_orch.rollout.store.valkey import ValkeyStore
+from phoenix_orch.runtime.memory import set_aside_what_stays
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.testing.fake_router import FakeRouter
 from phoenix_orch.testing.fake_workload import FakeWorkload
@@ -146,6 +147,8 @@ async def run(directory: Path, count: int, interval: float) -> None:
             info=info,
             speed=1.0,
         )
+        await operations.views()
+        set_aside_what_stays()  # as `phoenix up` does when all services serve
         async with asyncio.TaskGroup() as group:
             group.create_task(judge(store, interval))
             app = create_app(operations, Masker(b"k" * 32))

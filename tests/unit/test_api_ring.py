@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phoenix_orch.api.feed import CHUNK, chunks
 from phoenix_orch.api.ring import Ring
 
 
@@ -54,3 +55,13 @@ def test_a_reader_gets_everything_once_or_is_told_that_it_cannot(texts, position
     if found is not None:
         numbers = [int(message.rsplit(b"-", 1)[1]) for message in found]
         assert numbers == list(range(position + 1, len(texts) + 1))
+
+
+@given(st.lists(st.integers(1, 2 * CHUNK), max_size=8))
+def test_what_comes_together_is_sent_together_up_to_a_size(sizes):
+    messages = [bytes([number]) * size for number, size in enumerate(sizes)]
+    sent = list(chunks(messages))
+    assert b"".join(sent) == b"".join(messages)
+    assert all(len(piece) <= CHUNK or piece in messages for piece in sent)
+    if sum(sizes) <= CHUNK:
+        assert len(sent) <= 1

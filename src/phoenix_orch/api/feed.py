@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import structlog
@@ -27,6 +27,8 @@ LINGER = 30.0
 """Seconds that a feed outlives its last viewer, so that one who comes back misses nothing."""
 KEEPALIVE = 15.0
 """Seconds of silence after which a viewer gets a comment: proxies close what is silent."""
+CHUNK = 64 * 1024
+"""Bytes that are sent at once, one larger message excepted."""
 RETRY = 1000
 """Milliseconds after which a viewer comes back."""
 LONGEST = 900.0
@@ -103,8 +105,8 @@ class Feed:
                 news = self._news
                 messages = self._after(position, anew=anew)
                 position, anew = self._ring.last, True
-                for message in messages:
-                    yield message  # goes on when the transport took it: one that does not read lags behind
+                for chunk in chunks(messages):
+                    yield chunk  # goes on when the transport took it: one that does not read lags behind
                 if self.turned != turned or loop.time() > end:
                     yield self._ring.encoded("reconnect", "{}")
                     return
@@ -170,6 +172,20 @@ class Feed:
 
     def _text(self, data: Any) -> str:
         return json.dumps(self._masked(data), ensure_ascii=False, separators=(",", ":"))
+
+
+def chunks(messages: Iterable[bytes]) -> Iterator[bytes]:
+    """Messages in pieces that are sent at once: what comes together costs one call for each viewer."""
+    piece: list[bytes] = []
+    size = 0
+    for message in messages:
+        if piece and size + len(message) > CHUNK:
+            yield b"".join(piece)
+            piece, size = [], 0
+        piece.append(message)
+        size += len(message)
+    if piece:
+        yield b"".join(piece)
 
 
 async def _happens(event: asyncio.Event, within: float) -> bool:

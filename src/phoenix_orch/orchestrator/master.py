@@ -35,6 +35,7 @@ from phoenix_orch.rollout.controller import RolloutController
 from phoenix_orch.rollout.gate import Rules, RulesGate
 from phoenix_orch.rollout.hands import GroupHands
 from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.runtime.memory import set_aside_what_stays
 from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.workload.process import ProcessWorkload
 
@@ -209,6 +210,7 @@ class Master:
                         address=view.route,
                     )
             if found and told >= {view.name for view in found}:
+                set_aside_what_stays()
                 return
             await asyncio.sleep(pause)
             pause = min(LOOK, pause * 1.5)
