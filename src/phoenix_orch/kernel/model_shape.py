@@ -8,11 +8,14 @@ import re
 import textwrap
 import types
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
+
+from phoenix_orch.kernel.units import format_duration
 
 TOO_FEW = "too few entries"
 
@@ -166,11 +169,17 @@ def _range(context: Mapping[str, Any], info: FieldInfo | None) -> str:
     for part in _constraints(info):
         for name in ("ge", "gt", "le", "lt"):
             if getattr(part, name, None) is not None:
-                bounds.setdefault(name, getattr(part, name))
-    if {"ge", "le"} <= bounds.keys():
-        return f"{bounds['ge']} to {bounds['le']}"
+                bounds[name] = getattr(part, name)  # pydantic tells some as Python has them
+    shown = {name: _shown(bound) for name, bound in bounds.items()}
+    if {"ge", "le"} <= shown.keys():
+        return f"{shown['ge']} to {shown['le']}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    return " and ".join(f"{words[name]} {bounds[name]}" for name in words if name in bounds)
+    return " and ".join(f"{words[name]} {shown[name]}" for name in words if name in shown)
+
+
+def _shown(bound: Any) -> str:
+    """A bound as a file would have it."""
+    return format_duration(bound) if isinstance(bound, timedelta) else str(bound)
 
 
 def _constraints(info: FieldInfo | None) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Self
 
 from pydantic import (
@@ -51,8 +52,15 @@ ApiListen = Annotated[
 ]
 
 
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]+$")]
+"""A name or an address, without scheme, port and path."""
+
+
 class TlsSpec(Model):
-    """Files in PEM; they are read anew when they change. At least TLS 1.2 is spoken."""
+    """Files in PEM; they are read anew when they change. At least TLS 1.2 is spoken.
+
+    A relative path is taken from where this file is.
+    """
 
     certificate: str
     """The chain, the server's own certificate first."""
@@ -67,7 +75,7 @@ class ApiSpec(Model):
 
     listen: ApiListen = DEFAULT_API
     """HOST:PORT; `off`: the unix socket only."""
-    hosts: tuple[str, ...] = ()
+    hosts: tuple[HostName, ...] = ()
     """Further names by which browsers may call it. Names of this machine's loopback always are."""
     tls: TlsSpec | None = None
     """Needed where others than this machine can connect."""
@@ -85,6 +93,15 @@ class ApiSpec(Model):
             )
         return self
 
+    def placed(self, base: Path) -> ApiSpec:
+        """With files that do not depend on where Phoenix is started."""
+        tls, oidc = self.tls, self.oidc
+        if tls is not None:
+            tls = tls.model_copy(update=absolute(tls, base, "certificate", "key", "client_ca"))
+        if oidc is not None:
+            oidc = oidc.model_copy(update=absolute(oidc, base, "client_secret_file", "ca"))
+        return self.model_copy(update={"tls": tls, "oidc": oidc})
+
     @property
     def host(self) -> str:
         """The address to bind, without brackets; empty: every interface."""
@@ -94,6 +111,16 @@ class ApiSpec(Model):
     def port(self) -> int:
         """0: one that is free."""
         return int(self.listen.rpartition(":")[2])
+
+
+def absolute(spec: Model, base: Path, *names: str) -> dict[str, str]:
+    """The paths under these names that are given, from `base` where they are relative."""
+    given = {name: getattr(spec, name) for name in names}
+    return {
+        name: str((base / Path(path).expanduser()).resolve())
+        for name, path in given.items()
+        if path is not None
+    }
 
 
 def api_spec(file: PhoenixFile | None, listen: str | None) -> ApiSpec:

@@ -16,7 +16,7 @@ from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.masking import masks_in
 from phoenix_orch.kernel.quoting import Quotes
 from phoenix_orch.kernel.units import Duration
-from phoenix_orch.orchestrator.api_spec import ApiSpec
+from phoenix_orch.orchestrator.api_spec import ApiSpec, absolute
 from phoenix_orch.rollout.freezes import Freeze
 from phoenix_orch.rollout.groups import Group, circle
 from phoenix_orch.rollout.rules_file import MOST_RULES
@@ -242,7 +242,7 @@ def mask_fault(loc: config.Loc) -> InitErrorDetails:
 def load(path: Path) -> PhoenixFile:
     """Read and check a phoenix.yaml. Raises Invalid or ConfigError, which lists everything wrong.
 
-    Relative working directories are taken from where the file is, and absolute from here on.
+    Relative paths are taken from where the file is, and absolute from here on.
     """
     source = read(path)
     file = config.validate(source, PhoenixFile)
@@ -263,15 +263,10 @@ def load(path: Path) -> PhoenixFile:
         raise config.ConfigError(source.name, missing)
     if file.tasks is None:
         del found["tasks"]
-    return file.model_copy(update={**found, "status_page": _page(file.status_page, base)})
-
-
-def _page(page: StatusPage | None, base: Path) -> StatusPage | None:
-    """With a directory that is absolute."""
-    if page is None:
-        return None
-    place = str((base / Path(page.directory).expanduser()).resolve())
-    return page.model_copy(update={"directory": place})
+    page = file.status_page
+    if page is not None:
+        page = page.model_copy(update=absolute(page, base, "directory"))
+    return file.model_copy(update={**found, "status_page": page, "api": file.api.placed(base)})
 
 
 Placed = TypeVar("Placed", ServiceSpec, CommandTask)
@@ -279,10 +274,7 @@ Placed = TypeVar("Placed", ServiceSpec, CommandTask)
 
 def _placed(specs: Mapping[str, Placed], base: Path) -> dict[str, Placed]:
     """With working directories that are absolute."""
-    return {
-        name: spec.model_copy(update={"cwd": str((base / Path(spec.cwd).expanduser()).resolve())})
-        for name, spec in specs.items()
-    }
+    return {name: spec.model_copy(update=absolute(spec, base, "cwd")) for name, spec in specs.items()}
 
 
 def _masked(source: config.Source, loc: config.Loc) -> config.Problem:

@@ -29,7 +29,10 @@ class OidcGrant(Model):
 
 
 class OidcSpec(Model):
-    """An OpenID Connect provider that knows people, and signs tokens of programs."""
+    """An OpenID Connect provider that knows people, and signs tokens of programs.
+
+    Relative paths are taken from where this file is.
+    """
 
     issuer: str
     """Its address, as its tokens name it: `/.well-known/openid-configuration` is found below it."""
