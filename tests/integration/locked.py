@@ -19,6 +19,7 @@ from phoenix_orch.console.install import install
 from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.orchestrator.identity import Doorkeeper
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.recording import origin
 from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.security.rights import EVERYWHERE, Grant, Kind, Principal, Role
@@ -37,9 +38,8 @@ class Locked:
         layout.make()
         self.moved = timedelta()
         self.log = AuditLog(layout.audit)
-        self.identity = Doorkeeper(
-            layout, Recorder(self.log, patience=60), now=lambda: datetime.now(UTC) + self.moved
-        )
+        self.recorder = Recorder(self.log, origin=origin, patience=60)
+        self.identity = Doorkeeper(layout, self.recorder, now=lambda: datetime.now(UTC) + self.moved)
         self.operations = operations or FakeOperations()
         self.app: FastAPI = create_app(
             self.operations, log=self.log, identity=self.identity, spec=spec or ApiSpec()

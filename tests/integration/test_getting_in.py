@@ -37,6 +37,18 @@ async def logged_in(locked, http, role=Role.OPERATOR) -> str:
     return text.split("_")[1]
 
 
+async def test_who_logged_in_and_out_is_recorded_with_where_they_came_from(locked):
+    async with locked.http() as http:
+        token = await logged_in(locked, http)
+        assert (await http.post("/logout", headers=OWN_PAGE)).status_code == 303
+    await locked.recorder.drain()
+    told = [one for one in locked.log.newest(100) if one.action.startswith("session.")]
+    assert {(one.actor, one.source) for one in told} == {("operators", "192.0.2.7")}
+    assert sorted(one.action for one in told) == ["session.begin", "session.end"]
+    assert all(one.request_id for one in told)
+    assert token not in repr(told)
+
+
 # -- tokens ----------------------------------------------------------------------------------------
 
 

@@ -11,10 +11,12 @@ from phoenix_orch.api.cookies import expect_own_page, form_of, give_cookie, sess
 from phoenix_orch.api.doors import OPEN, Reader, address_of
 from phoenix_orch.api.leases import STATE, Credential
 from phoenix_orch.api.login_page import page
+from phoenix_orch.api.request_ids import request_id
 from phoenix_orch.api.requests import LoginRequest
 from phoenix_orch.kernel.errors import Forbidden, NotFound, Unauthenticated
 from phoenix_orch.orchestrator.identity import Doorkeeper
 from phoenix_orch.orchestrator.identity_views import LoginCode, SessionView
+from phoenix_orch.security.acting import Caller, current
 from phoenix_orch.security.rights import Kind, Principal
 from phoenix_orch.security.sessions import Session
 
@@ -102,6 +104,7 @@ def page_routes(identity: Doorkeeper, *, oidc: bool) -> APIRouter:
         answer = RedirectResponse("/login", status_code=303)
         session = session_of(request, identity)
         if session is not None:
+            current.set(Caller(session.principal, request_id(), address_of(request)))
             identity.log_out(session)
         take_cookie(request, answer)
         return answer
@@ -118,10 +121,11 @@ def begin(
     credential: str = "",
 ) -> Session:
     """A new session in place of the one that this browser has: no name outlives a login."""
+    current.set(Caller(principal, request_id(), address_of(request)))  # no door has told who it is
     old = session_of(request, identity)
     if old is not None:
         identity.log_out(old)
-    name, session = identity.log_in(principal, credential=credential, address=address_of(request))
+    name, session = identity.log_in(principal, credential=credential)
     give_cookie(request, response, name)
     return session
 

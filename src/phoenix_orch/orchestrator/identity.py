@@ -135,13 +135,11 @@ class Doorkeeper:
         """It was not ended, or there is none to end."""
         return not credential or self.token(credential.removeprefix("token:")).lets_in(self.now())
 
-    def log_in(self, principal: Principal, *, credential: str, address: str) -> tuple[str, Session]:
+    def log_in(self, principal: Principal, *, credential: str) -> tuple[str, Session]:
         """(name for the cookie, session). `credential`: what it ends with; empty: nothing."""
         until = self.token(credential.removeprefix("token:")).expires if credential else None
         name, session = self.sessions.begin(principal, credential=credential, until=until)
-        self._recorder.note(
-            "session.begin", f"session/{session.key[:12]}", actor=principal.name, after={"from": address}
-        )
+        self._recorder.note("session.begin", f"session/{session.key[:12]}", actor=principal.name)
         return name, session
 
     def log_out(self, session: Session) -> None:
