@@ -19,20 +19,20 @@ PHASES = (
 """Steps that last until somebody says the word: every button is pressed by a person here."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def phoenix() -> Iterator[Story]:
     settings = {"rollout": {"phases": PHASES}, "policy": {"bake": "2h", "progressDeadline": "9h"}}
     with Story(settings=settings, rate=100.0) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address(phoenix: Story) -> Iterator[str]:
     with relay(phoenix.data / "phoenix.sock") as found:
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     with browser() as made:
         yield made

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import axe_playwright_python
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.faults.story import NAME, Story
@@ -15,7 +16,7 @@ from phoenix_orch.rollout.status import CommandKind, State
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PICTURES = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "pictures"
-AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 ROLLOUT = f"/console/rollouts/{NAME}"
 PAGES = (
     "/console",

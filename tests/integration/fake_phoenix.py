@@ -443,7 +443,6 @@ def text_of(http: httpx.Client, path: str) -> str:
 def serving(operations: FakeOperations, data_dir: Path) -> Iterator[FakeOperations]:
     """Serve `operations` on `<data_dir>/phoenix.sock` from a thread with a loop of its own."""
     socket_path = data_dir / "phoenix.sock"
-    loop = asyncio.new_event_loop()
     task: asyncio.Task[None] | None = None
     listening = threading.Event()
 
@@ -458,7 +457,7 @@ def serving(operations: FakeOperations, data_dir: Path) -> Iterator[FakeOperatio
 
     def body() -> None:
         with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(run())
+            asyncio.run(run())
 
     thread = threading.Thread(target=body)
     thread.start()
@@ -467,7 +466,6 @@ def serving(operations: FakeOperations, data_dir: Path) -> Iterator[FakeOperatio
         yield operations
     finally:
         if task is not None:
-            loop.call_soon_threadsafe(task.cancel)
+            task.get_loop().call_soon_threadsafe(task.cancel)
         thread.join(20)
-        loop.close()
         assert not thread.is_alive()
