@@ -1,0 +1,1 @@
+"""Backups that are verified, restores that are rehearsed: Redis, configuration, volumes."""
