@@ -29,8 +29,8 @@ from pathlib import Path
 import structlog
 
 from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable
+from phoenix_orch.runtime.file_lock import locked
 from phoenix_orch.runtime.files import make_private
-from phoenix_orch.traffic.file_lock import locked
 from phoenix_orch.traffic.spec import RouteSpec
 from phoenix_orch.traffic.state_file import Reading, RouteObject, Table, decode, encode, marker, merged
 

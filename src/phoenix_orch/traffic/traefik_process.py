@@ -29,9 +29,9 @@ from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Termina
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
 from phoenix_orch.runtime.faults import Faults
+from phoenix_orch.runtime.file_lock import locked
 from phoenix_orch.runtime.files import make_private
 from phoenix_orch.runtime.loop_beat import LoopBeat
-from phoenix_orch.traffic.file_lock import locked
 from phoenix_orch.traffic.route_files import RouteFiles
 from phoenix_orch.traffic.spec import RouterSpec
 from phoenix_orch.traffic.traefik_api import (
