@@ -1,4 +1,4 @@
-"""Phoenix's own: a record for each task, docket's queues to carry ids."""
+"""Phoenix's own: a record for each task, with a log and a lease."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from benchmarks.task_engines.engine import SLOTS, called
 
 from phoenix_orch.tasks.context import TaskContext
-from phoenix_orch.tasks.delivery import delivering
 from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.tasks.process import run_worker
 from phoenix_orch.tasks.registry import Registry, task
@@ -20,9 +19,8 @@ class PhoenixEngine:
     async def enqueue(self, url: str, count: int) -> None:
         store = TaskStore(url)
         try:
-            async with delivering(url) as delivery:
-                tasks = TaskService(store, _registry(lambda: None), dict, lambda: delivery)
-                await called(count, lambda: tasks.run(RunRequest(kind="nothing"), actor="ann"))
+            tasks = TaskService(store, _registry(lambda: None))
+            await called(count, lambda: tasks.run(RunRequest(kind="nothing"), actor="ann"))
         finally:
             await store.close()
 

@@ -20,7 +20,6 @@ from benchmarks.task_engines.engine import called
 from pydantic import BaseModel
 
 from phoenix_orch.tasks.context import TaskContext
-from phoenix_orch.tasks.delivery import delivering
 from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.tasks.process import run_worker
 from phoenix_orch.tasks.record import ENDED, State
@@ -30,8 +29,8 @@ from phoenix_orch.tasks.store import TaskStore
 from phoenix_orch.tasks.worker import WorkerSettings
 
 WORKERS = 2
-KILL_EVERY = 20.0
-"""Seconds between two kills."""
+KILL_EVERY = (4.0, 10.0)
+"""Seconds between two kills, evenly spread; a worker is killed only once it has run tasks."""
 _PATIENCE = 120.0
 """Seconds without any task that ends, after which what is left is lost."""
 _PREFIX = "bench:lost:"
@@ -54,17 +53,16 @@ async def lost(url: str, directory: Path, count: int, seed: int) -> dict[str, An
     marks, numbers, begun = directory / "marks", iter(range(count)), time.monotonic()
     marks.mkdir()
     store = TaskStore(url, prefix=_PREFIX)
-    killing = asyncio.create_task(_killing(url, random.Random(seed)))
+    tasks = TaskService(store, Registry(mark))
+
+    async def hand_in() -> None:
+        place = {"directory": str(marks), "number": next(numbers)}
+        await tasks.run(RunRequest(kind="mark", arguments=place), actor="ann")
+
+    killing = asyncio.create_task(_killing(url, marks, random.Random(seed)))
     try:
-        async with delivering(url, prefix=_PREFIX) as delivery:
-            tasks = TaskService(store, Registry(mark), dict, lambda: delivery)
-
-            async def hand_in() -> None:
-                place = {"directory": str(marks), "number": next(numbers)}
-                await tasks.run(RunRequest(kind="mark", arguments=place), actor="ann")
-
-            await called(count, hand_in)
-            counts = await _all_over(store, count)
+        await called(count, hand_in)
+        counts = await _all_over(store, count)
     finally:
         killing.cancel()
         await asyncio.wait({killing})
@@ -74,7 +72,8 @@ async def lost(url: str, directory: Path, count: int, seed: int) -> dict[str, An
         "tasks": count,
         "seconds": round(time.monotonic() - begun),
         "workers": WORKERS,
-        "kills": _kills(killing),
+        "secondsBetweenKills": list(KILL_EVERY),
+        "kills": killing.result(),
         "neverRan": sum(str(number) not in ran for number in range(count)),
         "notSucceeded": count - counts[State.SUCCEEDED],
         "ranAgainAfterAKill": sum(times - 1 for times in ran.values()),
@@ -94,13 +93,15 @@ async def _all_over(store: TaskStore, count: int) -> dict[State, int]:
         await asyncio.sleep(0.5)
 
 
-async def _killing(url: str, chance: random.Random) -> int:
+async def _killing(url: str, marks: Path, chance: random.Random) -> int:
     """Keep workers, and kill one of them again and again, until cancelled; how many were killed."""
     workers, kills = [_worker(url) for _ in range(WORKERS)], 0
     try:
         while True:
-            await asyncio.sleep(KILL_EVERY)
+            await asyncio.sleep(chance.uniform(*KILL_EVERY))
             index = chance.randrange(WORKERS)
+            while not (marks / str(workers[index].pid)).exists():  # noqa: ASYNC110 - another process writes it
+                await asyncio.sleep(0.1)
             workers[index].kill()
             workers[index].wait()
             workers[index] = _worker(url)
@@ -111,10 +112,6 @@ async def _killing(url: str, chance: random.Random) -> int:
         for worker in workers:
             worker.kill()
             worker.wait()
-
-
-def _kills(killing: asyncio.Task[int]) -> int:
-    return killing.result()
 
 
 def _worker(url: str) -> subprocess.Popen[bytes]:

@@ -19,7 +19,6 @@ from tests.tasks.workers import workers
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.runtime.valkey_server import ValkeyServer
-from phoenix_orch.tasks.delivery import delivering
 from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.tasks.record import ENDED, State, TaskRecord
 from phoenix_orch.tasks.service import TaskService
@@ -75,9 +74,8 @@ async def setting(tmp_path: Path) -> AsyncIterator[Setting]:
     info = await server.ensure()
     store = TaskStore(info.url, prefix="t:")
     try:
-        async with delivering(info.url, prefix="t:") as delivery:
-            tasks = TaskService(store, REGISTRY, lambda: ticks("", "1s"), lambda: delivery)
-            yield Setting(server, info.url, tasks, tmp_path / "lines")
+        tasks = TaskService(store, REGISTRY, lambda: ticks("", "1s"))
+        yield Setting(server, info.url, tasks, tmp_path / "lines")
     finally:
         await store.close()
         await server.stop()
@@ -183,8 +181,8 @@ async def test_every_slot_runs_once_with_four_workers_that_are_killed_at_random(
     span = (max(slots) - min(slots)) / timedelta(seconds=1) + 1
     assert view.runs + view.missed + view.skipped == pytest.approx(span, abs=2)
     finished = [tuple(line.split()) for line in lines(setting.path)]
-    assert {datetime.fromisoformat(slot) for slot, _ in finished} == set(slots)
-    assert {task for _, task in finished} == {record.id for record in records}
+    assert {datetime.fromisoformat(slot) for slot, _, _ in finished} == set(slots)
+    assert {task for _, task, _ in finished} == {record.id for record in records}
 
 
 async def _all_over(setting: Setting) -> bool:

@@ -18,16 +18,19 @@ from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
 from phoenix_orch.security import acting
 from phoenix_orch.security.acting import Caller
 from phoenix_orch.security.rights import Kind, Principal
-from phoenix_orch.tasks.delivery import Delivery, delivering
+from phoenix_orch.tasks.outcome import Settled
 from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.tasks.record import ENDED, LogKind, State, TaskRecord
 from phoenix_orch.tasks.schedule import Schedule, Timing
 from phoenix_orch.tasks.service import TaskService
-from phoenix_orch.tasks.store import Gone, Taken, TaskStore
+from phoenix_orch.tasks.spec import Priority
+from phoenix_orch.tasks.store import TaskStore
 from phoenix_orch.tasks.worker import TaskWorker, WorkerSettings
 
 PATIENCE = 30.0
 LEASE = timedelta(seconds=10)
+SWEEP = timedelta(seconds=0.2)
+NORMAL = {Priority.NORMAL: 1}
 _numbers = itertools.count()
 
 
@@ -39,22 +42,20 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
 
 
 class Setting:
-    """The queues and the service over them; workers as one needs them."""
+    """The store and the service over it; workers as one needs them."""
 
-    def __init__(self, store: TaskStore, delivery: Delivery) -> None:
+    def __init__(self, store: TaskStore) -> None:
         self.store = store
-        self.delivery = delivery
         self.schedules: dict[str, Schedule] = {}
-        self.tasks = TaskService(store, REGISTRY, lambda: self.schedules, lambda: delivery)
+        self.tasks = TaskService(store, REGISTRY, lambda: self.schedules)
 
     @contextlib.asynccontextmanager
     async def worker(self, *, drain: float = 0.2, **settings: int) -> AsyncIterator[TaskWorker]:
         worker = TaskWorker(
             self.store,
-            self.delivery,
             REGISTRY,
             lambda: self.schedules,
-            WorkerSettings(lease=LEASE, drain=timedelta(seconds=drain), name="w", **settings),
+            WorkerSettings(lease=LEASE, sweep=SWEEP, drain=timedelta(seconds=drain), name="w", **settings),
         )
         running = asyncio.create_task(worker.run())
         try:
@@ -66,6 +67,20 @@ class Setting:
     async def run(self, kind: str, target: str = "", key: str | None = None, **arguments: object) -> str:
         request = RunRequest(kind=kind, target=target, key=key, arguments=arguments)
         return (await self.tasks.run(request, actor="ann")).id
+
+    async def taken(self, worker: str, lease: timedelta = LEASE) -> TaskRecord:
+        """The task that a worker takes, which runs nowhere."""
+        [record] = (await self.store.take(worker, lease, NORMAL)).records
+        return record
+
+    async def taken_from_the_dead(self, worker: str) -> TaskRecord:
+        """The same, as if the lease of whoever has it were over."""
+        await self.swept(timedelta(0))
+        return await self.taken(worker, timedelta(0))
+
+    async def swept(self, lease: timedelta) -> None:
+        await self.store.client.delete(f"{self.store.prefix}sweeper")
+        await self.store.sweep("nobody", lease, SWEEP)
 
     async def ended(self, task: str) -> TaskRecord:
         await until(lambda: self._is(task, *ENDED))
@@ -94,9 +109,8 @@ async def until_lines(path: Path, count: int) -> None:
 @pytest.fixture
 async def setting(server: ServerInfo) -> AsyncIterator[Setting]:
     prefix = f"test{next(_numbers)}:"
-    store = TaskStore(server.url, prefix=prefix, grace=timedelta(seconds=0.4))
-    async with delivering(server.url, prefix=prefix) as delivery:
-        yield Setting(store, delivery)
+    store = TaskStore(server.url, prefix=prefix)
+    yield Setting(store)
     await store.close()
 
 
@@ -266,14 +280,6 @@ async def test_a_task_waits_for_its_time(setting: Setting) -> None:
     assert found.started - begin >= timedelta(seconds=0.99)
 
 
-async def test_what_its_queue_has_lost_is_brought_again(setting: Setting) -> None:
-    """The record is kept, and the process dies before it hands the task to a queue."""
-    silent = TaskService(setting.store, REGISTRY)
-    record = await silent.run(RunRequest(kind="nothing"), actor="ann")
-    async with setting.worker():
-        assert (await setting.ended(record.id)).state is State.SUCCEEDED
-
-
 async def test_a_kind_that_nobody_knows_any_more_is_dead(setting: Setting) -> None:
     record = await setting.tasks.run(RunRequest(kind="nothing"), actor="ann", dry_run=True)
     unknown = record.model_copy(update={"kind": "gone"})
@@ -297,21 +303,56 @@ async def test_bad_arguments_and_kinds_are_refused_with_what_is_allowed(setting:
 async def test_an_earlier_claim_is_not_heard(setting: Setting) -> None:
     """A worker that slept through its lease says nothing over the one that has the task now."""
     task = await setting.run("nothing")
-    slept = await setting.store.claim(task, "slow", LEASE)
-    woke = await setting.store.claim(task, "quick", timedelta(0))
-    assert isinstance(slept, Taken)
-    assert isinstance(woke, Taken)
-    assert not await setting.store.tell(slept.record, lines=["hello"])
-    assert await setting.store.beat({task: slept.record.fence}) == {task: "lost"}
-    assert await setting.store.tell(woke.record, lines=["hello"])
-    assert woke.record.deaths == 1
+    slept = await setting.taken("slow")
+    assert slept.id == task
+    assert (await setting.store.take("early", LEASE, NORMAL)).records == ()
+    woke = await setting.taken_from_the_dead("quick")
+    assert woke.id == task
+    assert not await setting.store.tell(slept, lines=["hello"])
+    assert not await setting.store.settle(slept, Settled(State.SUCCEEDED))
+    assert await setting.store.beat({task: slept.fence}) == {task: "lost"}
+    assert await setting.store.tell(woke, lines=["hello"])
+    assert woke.deaths == 1
+
+
+async def test_a_worker_that_was_only_slow_keeps_its_task(setting: Setting) -> None:
+    """It is queued as that of a dead worker; then comes the sign of life, before anybody takes it."""
+    task = await setting.run("nothing")
+    slow = await setting.taken("slow")
+    await setting.swept(timedelta(0))
+    await setting.store.beat({task: slow.fence})
+    assert (await setting.store.take("quick", LEASE, NORMAL)).records == ()
+    assert await setting.store.settle(slow, Settled(State.SUCCEEDED))
+    assert (await setting.tasks.show(task)).deaths == 0
+
+
+async def test_a_worker_that_is_given_what_it_still_runs_goes_on_with_it(
+    setting: Setting, path: Path
+) -> None:
+    async with setting.worker() as worker:
+        task = await setting.run("wait", path=str(path))
+        await until_lines(path, 1)
+
+        async def taken_again() -> bool:
+            if worker.runner.running[0].fence == 1:
+                await setting.store.client.zadd(f"{setting.store.prefix}beat", {task: 0})
+            return worker.runner.running[0].fence == 2
+
+        await until(taken_again)
+        await setting.tasks.cancel(task, actor="bob")
+        found = await setting.ended(task)
+    assert (found.state, found.fence, found.deaths) == (State.CANCELLED, 2, 1)
+    assert lines(path) == ["begin 1", "cleaned"]
 
 
 async def test_a_task_whose_workers_die_too_often_is_dead(setting: Setting) -> None:
     task = await setting.run("deadly", path="")
-    for _ in range(3):
-        assert isinstance(await setting.store.claim(task, "dies", timedelta(0)), Taken)
-    assert isinstance(await setting.store.claim(task, "refused", timedelta(0)), Gone)
+    await setting.taken("dies")
+    for _ in range(2):
+        await setting.taken_from_the_dead("dies")
+    await setting.swept(timedelta(0))
+    found = await setting.store.take("refused", timedelta(0), NORMAL)
+    assert (found.records, found.ended) == ((), (("deadly", "dead"),))
     found = await setting.tasks.show(task)
     assert (found.state, found.error) == (State.DEAD, "its worker died 3 times while it ran")
     revived = await setting.tasks.retry(task, actor="ann")
@@ -334,7 +375,6 @@ async def test_what_is_kept_long_enough_is_forgotten(setting: Setting) -> None:
     record = await setting.tasks.run(RunRequest(kind="nothing"), actor="ann", dry_run=True)
     spec = REGISTRY.get("nothing").spec.model_copy(update={"keep": timedelta(milliseconds=1)})
     await setting.store.create(record, spec)
-    await setting.delivery.deliver_lost(await setting.store.sweep("nobody", LEASE))
     async with setting.worker():
 
         async def forgotten() -> bool:

@@ -130,11 +130,11 @@ async def deadly(context: TaskContext, arguments: Place) -> None:
 
 @task(kind="tick")
 async def tick(context: TaskContext, arguments: Place) -> None:
-    """One slot of a schedule."""
+    """One slot of a schedule: a line with slot, id, and the process that ran it."""
     slot = context.record.slot
     assert slot is not None
     await asyncio.sleep(0.05)
-    await write(arguments.path, f"{slot.isoformat()} {context.id}")
+    await write(arguments.path, f"{slot.isoformat()} {context.id} {os.getpid()}")
 
 
 async def write(path: str, line: str) -> None:

@@ -40,6 +40,10 @@ class Workers:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
 
+    def kill_all(self) -> None:
+        for process in self.processes:
+            self.kill(process)
+
 
 @contextlib.contextmanager
 def workers(count: int, *arguments: str) -> Iterator[Workers]:

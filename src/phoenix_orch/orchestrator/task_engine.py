@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import functools
-import importlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -16,14 +13,11 @@ from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.tasks.command import kinds_of
 from phoenix_orch.tasks.command_spec import CommandTask, schedules_of
 from phoenix_orch.tasks.port import Tasks
+from phoenix_orch.tasks.process import work
 from phoenix_orch.tasks.registry import Registry, TaskKind, installed
 from phoenix_orch.tasks.schedule import Schedule
 from phoenix_orch.tasks.service import TaskService
 from phoenix_orch.tasks.store import TaskStore
-
-if TYPE_CHECKING:
-    from phoenix_orch.tasks.delivery import Delivery  # a second
-
 
 AGAIN = 5.0
 """Seconds until a worker that failed is started again."""
@@ -47,10 +41,9 @@ class TaskEngine:
         self._config = config
         self._own = {schedule.name: schedule for schedule in own}
         self._store = TaskStore(store_url)
-        self._delivery: Delivery | None = None
         self._faults = Faults(_log)
         self._registry = Registry(*installed(), *kinds, declared=self._kinds)
-        self.tasks: Tasks = TaskService(self._store, self._registry, self._schedules, lambda: self._delivery)
+        self.tasks: Tasks = TaskService(self._store, self._registry, self._schedules)
 
     def _declared(self) -> dict[str, CommandTask]:
         config = self._config()
@@ -64,21 +57,12 @@ class TaskEngine:
 
     async def run(self) -> None:
         """Work on tasks until cancelled."""
-        # In a thread: the library takes a second to import, in which nothing else would happen.
-        process = await asyncio.to_thread(importlib.import_module, "phoenix_orch.tasks.process")
-        work = functools.partial(
-            process.work, self._url, self._registry, self._schedules, opened=self._opened
-        )
         try:
             while True:
                 try:
-                    await work()
+                    await work(self._url, self._registry, self._schedules)
                 except Exception as error:  # noqa: BLE001 - releases go on, whatever becomes of tasks
                     self._faults.tell("tasks", error=error, unforeseen=not isinstance(error, PhoenixError))
-                self._delivery = None
                 await asyncio.sleep(AGAIN)
         finally:
             await self._store.close()
-
-    def _opened(self, delivery: Delivery) -> None:
-        self._delivery = delivery

@@ -27,9 +27,9 @@ def moment(milliseconds: float) -> datetime:
 
 
 def new_fields(record: TaskRecord, spec: TaskSpec) -> dict[str, str]:
-    """What a new task's hash holds from the beginning, besides key, state and due."""
+    """What a new task's hash holds from the beginning, besides key, state, due and priority."""
     return {
-        **fields(record.model_dump(exclude={"key", "state", "due"}, by_alias=False)),
+        **fields(record.model_dump(exclude={"key", "state", "due", "priority"}, by_alias=False)),
         "limit": str(spec.limit or ""),
         "limit_per_target": str(spec.limit_per_target or ""),
         "deaths_allowed": str(spec.deaths),

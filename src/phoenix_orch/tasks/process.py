@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import Callable
 
 from phoenix_orch.runtime.logs import configure_logs
-from phoenix_orch.tasks.delivery import Delivery, delivering
 from phoenix_orch.tasks.registry import Registry, installed
 from phoenix_orch.tasks.scheduler import Schedules
 from phoenix_orch.tasks.store import PREFIX, TaskStore
@@ -28,17 +26,14 @@ async def work(
     settings: WorkerSettings | None = None,
     *,
     prefix: str = PREFIX,
-    opened: Callable[[Delivery], None] = lambda _: None,
 ) -> None:
-    """Run a worker on the store at `url` until cancelled. `opened` is given the queues once they are open.
+    """Run a worker on the store at `url` until cancelled.
 
     Raises Invalid for what is no URL of a store.
     """
     store = TaskStore(url, prefix=prefix)
     try:
-        async with delivering(url, prefix=prefix) as delivery:
-            opened(delivery)
-            await TaskWorker(store, delivery, registry, schedules, settings).run()
+        await TaskWorker(store, registry, schedules, settings).run()
     finally:
         await store.close()
 

@@ -1,14 +1,14 @@
-"""What one worker does with the tasks that are brought to it.
+"""What one worker does with the tasks that it has taken.
 
 The store says who may run a task; the runner keeps that word alive with a sign of life for each task,
-several times a lease, and writes how it ended. A delivery only starts it: when the queue loses its server,
-tasks that run go on, and what they end with is written when the server is back.
+several times a lease, and writes how it ended. When the store goes away, tasks that run go on, and what they
+end with is written when it is back.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -22,13 +22,12 @@ from phoenix_orch.security.acting import Caller
 from phoenix_orch.security.rights import Kind, Principal
 from phoenix_orch.tasks.attempt import Attempt, Stop
 from phoenix_orch.tasks.context import TaskContext
-from phoenix_orch.tasks.delivery import Delivery
 from phoenix_orch.tasks.measuring import measured
 from phoenix_orch.tasks.outcome import Buried, Outcome, settle
 from phoenix_orch.tasks.record import ENDED, State, TaskRecord
 from phoenix_orch.tasks.registry import Registry
 from phoenix_orch.tasks.spec import Retries
-from phoenix_orch.tasks.store import Blocked, Delivered, Gone, Held, TaskStore
+from phoenix_orch.tasks.store import TaskStore
 
 _AGAIN = 0.5
 """Seconds until a write is tried again that the store did not take."""
@@ -43,82 +42,52 @@ _log = structlog.get_logger("phoenix.tasks")
 @dataclass(slots=True)
 class _Running:
     context: TaskContext
-    attempt: Attempt | None
-    left: asyncio.Event
-    """Whoever waits for it need not any longer: its function has ended, or the queue has to be let go."""
+    attempt: Attempt | None = None
 
 
 class Runner:
-    """Runs tasks under one name. `handle` is given ids by any number of queues at once."""
+    """Runs tasks under one name, each from `begin` to the word of how it ended."""
 
-    def __init__(
-        self, store: TaskStore, delivery: Delivery, registry: Registry, *, name: str, lease: timedelta
-    ) -> None:
+    def __init__(self, store: TaskStore, registry: Registry, *, lease: timedelta) -> None:
         self._store = store
-        self._delivery = delivery
         self._registry = registry
-        self._name = name
         self._lease = lease
         self._running: dict[str, _Running] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._draining = False
-        self._away = False
-        """The store does not answer: queues are let go, so that they can connect again."""
         self._faults = Faults(_log)
 
     @property
     def running(self) -> list[TaskRecord]:
         return [running.context.record for running in self._running.values()]
 
-    async def handle(self, id: str) -> None:  # noqa: A002 - the field's word
-        """Run the task, if it is ours to run, and come back when its function has ended, or when the store
-        goes away.
-
-        Raises Retryable.
-        """
-        if self._away:
-            raise Retryable("the store of tasks is away")
-        running = self._running.get(id) or await self._take(id)
-        if running is not None:
-            await running.left.wait()
-
-    async def _take(self, id: str) -> _Running | None:  # noqa: A002
-        match await self._store.claim(id, self._name, self._lease):
-            case Held(left, priority):
-                await self._delivery.deliver([Delivered(id, priority)], datetime.now(UTC) + left)
-                return None
-            case Gone(woken, kind, outcome):
-                if outcome:
-                    metrics.TASKS.labels(kind, outcome).inc()
-                await self._delivery.deliver(woken)
-                return None
-            case Blocked():
-                return None
-            case taken:
-                return self._begin(taken.record)
-
-    def _begin(self, record: TaskRecord) -> _Running:
-        context = TaskContext(record, self._store, deadline=datetime.max.replace(tzinfo=UTC))
-        running = _Running(context, None, asyncio.Event())
+    def begin(self, record: TaskRecord, freed: Callable[[], None]) -> None:
+        """Run a task that is ours. `freed` is called once, when its function has ended."""
+        running = self._running.get(record.id)
+        if running is not None:  # this worker was taken for dead, and now has again what it still runs
+            running.context.record = record
+            freed()
+            return
+        running = _Running(TaskContext(record, self._store, deadline=datetime.max.replace(tzinfo=UTC)))
         self._running[record.id] = running
-        work = asyncio.create_task(self._run(running), name=f"task {record.kind} {record.id}")
+        work = asyncio.create_task(self._run(running, freed), name=f"task {record.kind} {record.id}")
         self._work.add(work)
         work.add_done_callback(self._work.discard)
-        return running
 
-    async def _run(self, running: _Running) -> None:
+    async def _run(self, running: _Running, freed: Callable[[], None]) -> None:
         record = running.context.record
         acting.current.set(_on_behalf(record))
         try:
             with measured(record) as span:
-                outcome, retries = await self._attempt(running)
-                running.left.set()  # if nobody hears how it ended, its missing signs of life tell
+                try:
+                    outcome, retries = await self._attempt(running)
+                finally:
+                    freed()  # the word of how it ended goes to the store together with the next look
                 settled = await self._settle(running, retries, outcome) if outcome is not None else None
                 if settled in _TROUBLE:
                     span.fail(settled)
         finally:
             del self._running[record.id]
-            running.left.set()
 
     async def _attempt(self, running: _Running) -> tuple[Outcome | None, Retries]:
         try:
@@ -132,21 +101,21 @@ class Runner:
         return await running.attempt.run(), kind.spec.retries
 
     async def _settle(self, running: _Running, retries: Retries, outcome: Outcome) -> State | None:
-        """Write how it ended, however long the store is away; then bring what follows from it.
+        """Write how it ended, however long the store is away.
 
         The state it has now; None where it was no longer ours.
         """
-        record = running.context.record
-        settled = settle(record, retries, outcome, datetime.now(UTC))
         while True:
+            record = running.context.record
+            settled = settle(record, retries, outcome, datetime.now(UTC))
             try:
-                woken = await self._store.settle(record, settled)
+                ours = await self._store.settle(record, settled)
                 break
             except Retryable as error:
                 self._faults.tell("settle", error=error)
                 await asyncio.sleep(_AGAIN)
         self._faults.mended("settle")
-        if woken is None:
+        if not ours:
             _log.warning("what a task ended with is not heard: another worker has it", task=record.id)
             return None
         if settled.state in ENDED:
@@ -155,10 +124,6 @@ class Runner:
             _log.warning(
                 f"task {settled.state}", task=record.id, kind=record.kind, problem=settled.fields["error"]
             )
-        with contextlib.suppress(Retryable):  # the sweep brings it
-            await self._delivery.deliver(woken)
-            if settled.due is not None:
-                await self._delivery.deliver([Delivered(record.id, record.priority)], settled.due)
         return settled.state
 
     # -- alive -----------------------------------------------------------------------------------------
@@ -169,34 +134,23 @@ class Runner:
             await asyncio.sleep(self._lease.total_seconds() / _BEATS)
             fences = {task: running.context.record.fence for task, running in self._running.items()}
             try:
-                stop = await self._store.beat(fences)
+                for task, why in (await self._store.beat(fences)).items():
+                    await self._stop(task, Stop(why), fences[task])
             except Retryable as error:
                 self._faults.tell("signs of life", error=error)
-                self._let_go()
-                continue
-            self._faults.mended("signs of life")
-            self._away = False
-            for id, why in stop.items():  # noqa: A001
-                await self._stop(id, Stop(why))
+            else:
+                self._faults.mended("signs of life")
 
-    def _let_go(self) -> None:
-        self._away = True
-        for running in self._running.values():
-            running.left.set()
-            running.left = asyncio.Event()
-
-    async def hear_cancellations(self) -> None:
-        """Cancel what somebody wants cancelled, at once, until cancelled itself."""
-        while True:
-            with contextlib.suppress(Retryable):  # signs of life tell the same, later
-                async for id in self._store.cancellations(silence=1.0):  # noqa: A001
-                    if id in self._running:
-                        await self._stop(id, Stop.CANCEL)
-            await asyncio.sleep(_AGAIN)
-
-    async def _stop(self, id: str, why: Stop) -> None:  # noqa: A002
+    async def cancel(self, id: str) -> None:  # noqa: A002 - the field's word
+        """Stop what somebody wants cancelled, if it runs here. Raises Retryable."""
         running = self._running.get(id)
-        if running is None:
+        if running is not None:
+            await self._stop(id, Stop.CANCEL, running.context.record.fence)
+
+    async def _stop(self, id: str, why: Stop, fence: int) -> None:  # noqa: A002
+        """Stop a task, unless it has ended, or was taken anew since its claim with this fence."""
+        running = self._running.get(id)
+        if running is None or running.context.record.fence != fence:
             return
         if why is Stop.CANCEL and not running.context.record.cancelling:
             found = await self._store.get(id)

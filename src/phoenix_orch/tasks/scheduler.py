@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -12,11 +11,10 @@ import structlog
 from phoenix_orch.kernel.errors import PhoenixError, Retryable
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.runtime.faults import Faults
-from phoenix_orch.tasks.delivery import Delivery
 from phoenix_orch.tasks.record import ScheduleState, State, TaskRecord
 from phoenix_orch.tasks.registry import Registry
 from phoenix_orch.tasks.schedule import Due, Schedule, due, next_due
-from phoenix_orch.tasks.store import Delivered, TaskStore
+from phoenix_orch.tasks.store import TaskStore
 
 LOOK = 1.0
 """Seconds between two looks, unless a slot is due earlier."""
@@ -30,11 +28,8 @@ Schedules = Callable[[], dict[str, Schedule]]
 class Scheduler:
     """Fires slots until cancelled. Any number may run at once, in as many processes."""
 
-    def __init__(
-        self, store: TaskStore, delivery: Delivery, registry: Registry, schedules: Schedules
-    ) -> None:
+    def __init__(self, store: TaskStore, registry: Registry, schedules: Schedules) -> None:
         self._store = store
-        self._delivery = delivery
         self._registry = registry
         self._schedules = schedules
         self._faults = Faults(_log)
@@ -99,6 +94,4 @@ class Scheduler:
         self._faults.mended("schedule", schedule.name)
         if slot.missed:
             _log.warning("slots of a schedule were missed", schedule=schedule.name, missed=slot.missed)
-        if await self._store.fire(state, slot.slot, slot.missed, record, kind.spec):
-            with contextlib.suppress(Retryable):  # the sweep brings it
-                await self._delivery.add(Delivered(record.id, record.priority))
+        await self._store.fire(state, slot.slot, slot.missed, record, kind.spec)

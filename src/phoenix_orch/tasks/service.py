@@ -1,26 +1,24 @@
-"""The port `Tasks`: what people and programs ask, answered from the store and handed to the queues."""
+"""The port `Tasks`: what people and programs ask, answered from the store."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from phoenix_orch.kernel.errors import NotFound, Retryable
+from phoenix_orch.kernel.errors import NotFound
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.kernel.masking import told
 from phoenix_orch.observability import tracing
 from phoenix_orch.observability.traceparent import HEADER
 from phoenix_orch.security import acting
-from phoenix_orch.tasks.delivery import Delivery
 from phoenix_orch.tasks.port import MOST_LISTED, RunRequest, ScheduleView, TaskPage
 from phoenix_orch.tasks.record import ENDED, LogEntry, LogKind, ScheduleState, State, TaskRecord
 from phoenix_orch.tasks.registry import Registry
 from phoenix_orch.tasks.schedule import Schedule, next_due
 from phoenix_orch.tasks.scheduler import Schedules
 from phoenix_orch.tasks.spec import TaskSpec
-from phoenix_orch.tasks.store import Delivered, TaskStore
+from phoenix_orch.tasks.store import TaskStore
 
 _LOOK = 0.25
 """Seconds between two looks at a log that is followed."""
@@ -29,20 +27,12 @@ _PAGES = 20
 
 
 class TaskService:
-    """Answers at any time; what it cannot hand to a queue yet, a worker's sweep does."""
+    """Answers whether workers run or not."""
 
-    def __init__(
-        self,
-        store: TaskStore,
-        registry: Registry,
-        schedules: Schedules = dict,
-        delivery: Callable[[], Delivery | None] = lambda: None,
-    ) -> None:
-        """`delivery`: the queues, as soon as they are open."""
+    def __init__(self, store: TaskStore, registry: Registry, schedules: Schedules = dict) -> None:
         self._store = store
         self._registry = registry
         self._schedules = schedules
-        self._delivery = delivery
 
     async def kinds(self) -> list[TaskSpec]:
         return [kind.spec for _, kind in sorted(self._registry.kinds().items())]
@@ -91,27 +81,15 @@ class TaskService:
 
     async def _submit(self, record: TaskRecord, spec: TaskSpec) -> TaskRecord:
         kept = await self._store.create(record, spec)
-        if kept != record.id:
-            return await self._store.get(kept)
-        await self._bring(Delivered(record.id, record.priority), record.due, new=True)
-        return record
+        return record if kept == record.id else await self._store.get(kept)
 
     async def cancel(self, id: str, *, actor: str) -> TaskRecord:  # noqa: A002
-        for woken in await self._store.cancel(id, actor):
-            await self._bring(woken, None)
+        await self._store.cancel(id, actor)
         return await self._store.get(id)
 
     async def retry(self, id: str, *, actor: str) -> TaskRecord:  # noqa: A002, ARG002 - for the audit
-        await self._bring(await self._store.revive(id), None)
+        await self._store.revive(id)
         return await self._store.get(id)
-
-    async def _bring(self, task: Delivered, when: datetime | None, *, new: bool = False) -> None:
-        delivery = self._delivery()
-        with contextlib.suppress(Retryable):  # a worker's sweep brings it
-            if delivery is not None and new:
-                await delivery.add(task, when)
-            elif delivery is not None:
-                await delivery.deliver([task], when)
 
     async def logs(self, id: str, *, after: str = "", limit: int = 1000) -> list[LogEntry]:  # noqa: A002
         await self._store.get(id)

@@ -1,17 +1,17 @@
-"""Tasks in Redis or Valkey: records, indices, logs, and the states of schedules.
+"""Tasks in Redis or Valkey: records, queues, indices, logs, and the states of schedules.
 
 Keys, all under one prefix (`phoenix:tasks:` unless told otherwise):
 
     record:<id>      hash: one task               all, state:<state>   sorted sets of ids
     log:<id>         stream: what it said         key:<key>            id of the active task with it
-    waiting          ids, by when to look after   beat                 ids, by the last sign of life
+    queue:<priority> ids, by when they are due    beat                 ids, by the last sign of life
     slots:<kind>[@<target>]  ids that run         blocked:<kind>       ids that wait for room, in order
     forget           ids, by when to forget       schedule:<name>      hash: one schedule
-    cancel           pub/sub channel of ids       sweeper              who looks after what was lost
+    cancel, due      pub/sub channels             sweeper              who looks after what was left behind
 
 Every change is one script, which checks the state it starts from: two workers, or a worker and a person,
-cannot both win. Scripts reach all keys of a task at once, so Redis Cluster does not do. Only ids travel
-through the queues (`delivery.py`); this is where the truth is.
+cannot both win. What waits is in a queue or blocked, what runs has a sign of life, and each script keeps that
+so: nothing is between two places. Scripts reach all keys of a task at once, so Redis Cluster does not do.
 """
 
 from __future__ import annotations
@@ -34,13 +34,11 @@ from phoenix_orch.tasks.record import ENDED, LogEntry, ScheduleState, State, Tas
 from phoenix_orch.tasks.spec import Priority, TaskSpec
 
 PREFIX = "phoenix:tasks:"
-GRACE = timedelta(seconds=5)
-"""How long a task may be overdue before somebody looks whether its delivery was lost."""
 SWEPT = 1000
 """Tasks that are looked after at once."""
 _SCRIPTS = (
     "create",
-    "claim",
+    "take",
     "settle",
     "cancel",
     "revive",
@@ -53,44 +51,30 @@ _SCRIPTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Delivered:
-    """A task that a worker should look at now."""
+class Taken:
+    """What a worker was given, and when it is worth asking again."""
+
+    records: tuple[TaskRecord, ...]
+    """Its own now, each under its fence."""
+    ended: tuple[tuple[str, str], ...]
+    """Kind and state of what ended instead, because its worker had died."""
+    wait: float | None
+    """Seconds until more is due; None where nothing waits in the queues that were asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Something waits in a queue, and is the next one of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unwanted:
+    """A running task that somebody wants cancelled."""
 
     id: str
-    priority: Priority
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """The task is ours, under this record's fence."""
-
-    record: TaskRecord
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Another worker runs it, and has shown itself within its lease, which ends after this time."""
-
-    left: timedelta
-    priority: Priority
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """Enough of its kind run; it comes again when one ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """It is over, or there is none; who may run in its place."""
-
-    woken: tuple[Delivered, ...] = ()
-    kind: str = ""
-    """With `ended`: where this claim was what ended it, because its worker had died."""
-    ended: str = ""
-
-
-Claim = Taken | Held | Blocked | Gone
+Heard = Due | Unwanted
 
 
 class TaskStore:
@@ -99,9 +83,8 @@ class TaskStore:
     Every method raises Retryable while the server is away.
     """
 
-    def __init__(self, server: Redis | str, *, prefix: str = PREFIX, grace: timedelta = GRACE) -> None:
+    def __init__(self, server: Redis | str, *, prefix: str = PREFIX) -> None:
         """`server`: a URL, or a client. Connects at the first call."""
-        self.grace = grace
         self.client = connect(server) if isinstance(server, str) else server
         self.prefix = prefix
         self._run = ScriptCalls(self.client, {name: _source(name) for name in _SCRIPTS}, prefix).run
@@ -112,8 +95,8 @@ class TaskStore:
     # -- people and schedules ------------------------------------------------------------------------
 
     async def create(self, record: TaskRecord, spec: TaskSpec) -> str:
-        """Keep a new task, unless one with its key is active. Gives the id of the one that is."""
-        _, kept = await self._run("create", *_creation(record, spec, self.grace))
+        """Queue a new task, unless one with its key is active. Gives the id of the one that is."""
+        _, kept = await self._run("create", *_creation(record, spec))
         return _text(kept)
 
     async def get(self, id: str) -> TaskRecord:  # noqa: A002 - the field's word
@@ -136,8 +119,8 @@ class TaskStore:
                 pipe.zcard(f"{self.prefix}state:{state}")
             return dict(zip(State, await pipe.execute(), strict=True))
 
-    async def cancel(self, id: str, by: str) -> tuple[Delivered, ...]:  # noqa: A002
-        """End what waits; ask the worker of what runs to end it. Gives who may run now.
+    async def cancel(self, id: str, by: str) -> None:  # noqa: A002
+        """End what waits; ask the worker of what runs to end it.
 
         Raises NotFound, BadState for what is over.
         """
@@ -149,16 +132,13 @@ class TaskStore:
                 raise BadState(
                     f"task {id} is over: it has {_text(rest[0])}", remedy="nothing is left to stop"
                 )
-            case "DONE":
-                return _woken(rest[0])
-        return ()
 
-    async def revive(self, id: str) -> Delivered:  # noqa: A002
+    async def revive(self, id: str) -> None:  # noqa: A002
         """Queue a task again that failed, was cancelled or is dead.
 
         Raises NotFound, BadState for another state or while another task with its key is active.
         """
-        how, *rest = await self._run("revive", id, _ms(self.grace))
+        how, *rest = await self._run("revive", id)
         match _text(how):
             case "NONE":
                 raise _no_such(id)
@@ -172,35 +152,35 @@ class TaskStore:
                     f"task {_text(rest[0])} has the same key and is not over",
                     remedy="wait until it is, or cancel it",
                 )
-        return Delivered(id, Priority(_text(rest[0])))
 
     # -- workers ---------------------------------------------------------------------------------------
 
-    async def claim(self, id: str, worker: str, lease: timedelta) -> Claim:  # noqa: A002
-        """Take a task, if nobody else runs it, and there is room."""
-        how, *rest = await self._run("claim", id, worker, _ms(lease))
-        match _text(how):
-            case "GO":
-                return Taken(encoding.record(json.loads(rest[0])))
-            case "HELD":
-                return Held(timedelta(milliseconds=int(rest[0])), Priority(_text(rest[1])))
-            case "BLOCKED":
-                return Blocked()
-        return Gone(_woken(rest[0]), *map(_text, rest[1:]))
+    async def take(self, worker: str, lease: timedelta, free: Mapping[Priority, int]) -> Taken:
+        """Take what is due, the longest due first, as long as there is room for its kind.
 
-    async def settle(self, record: TaskRecord, settled: Settled) -> tuple[Delivered, ...] | None:
-        """Write how an attempt ended. Gives who may run now; None when the task is no longer ours."""
-        reply = await self._run(
-            "settle",
-            record.id,
-            record.fence,
-            settled.state,
-            encoding.milliseconds(settled.due) if settled.due is not None else "",
-            _ms(self.grace),
-            str(settled.fields.get("error", "")),
-            *_flat(encoding.fields(settled.fields)),
+        `free`: how many of each priority; queues that are not named are not asked.
+        """
+        asked = [part for pair in free.items() for part in pair]
+        wait, records, ended = await self._run("take", worker, _ms(lease), *asked)
+        return Taken(
+            tuple(encoding.record(json.loads(found)) for found in records),
+            tuple((_text(kind), _text(state)) for kind, state in ended),
+            wait / 1000 if wait >= 0 else None,
         )
-        return _woken(reply[1]) if reply[0] else None
+
+    async def settle(self, record: TaskRecord, settled: Settled) -> bool:
+        """Write how an attempt ended. False when the task is no longer ours."""
+        return bool(
+            await self._run(
+                "settle",
+                record.id,
+                record.fence,
+                settled.state,
+                encoding.milliseconds(settled.due) if settled.due is not None else "",
+                str(settled.fields.get("error", "")),
+                *_flat(encoding.fields(settled.fields)),
+            )
+        )
 
     async def beat(self, running: Mapping[str, int]) -> dict[str, str]:
         """Say that tasks, by id with their fences, still run. Gives those to stop: `cancel` or `lost`."""
@@ -216,10 +196,12 @@ class TaskStore:
         said = "" if progress is None else repr(progress)
         return bool(await self._run("tell", record.id, record.fence, said, text, *lines))
 
-    async def sweep(self, worker: str, lease: timedelta) -> list[Delivered]:
-        """Tasks whose delivery may have been lost; forgets those whose time is over. Mostly nothing: one
-        worker at a time looks."""
-        return list(_pairs(await self._run("sweep", _ms(lease), _ms(self.grace), SWEPT, worker)))
+    async def sweep(self, worker: str, lease: timedelta, every: timedelta) -> None:
+        """Queue what was left behind by workers that died; forget those whose time is over.
+
+        `every`: within this time of a look another one does nothing, whichever worker wants it.
+        """
+        await self._run("sweep", _ms(lease), _ms(every), SWEPT, worker)
 
     # -- what was said -----------------------------------------------------------------------------------
 
@@ -268,47 +250,46 @@ class TaskStore:
             encoding.milliseconds(state.last) if state.last is not None else "",
             encoding.milliseconds(slot),
             missed,
-            *_creation(record, spec, self.grace),
+            *_creation(record, spec),
         )
         return _text(how) == "DONE"
 
     # -- the server ------------------------------------------------------------------------------------
 
-    async def cancellations(self, *, silence: float) -> AsyncIterator[str]:
-        """Ids of running tasks that somebody wants cancelled; '' after each `silence` (seconds)."""
-        pubsub: Any = self.client.pubsub()
+    async def hear(self, *, silence: float) -> AsyncIterator[Heard | None]:
+        """What happens that workers should know at once; None at first, when nothing can be missed any more,
+        and after each `silence` (seconds). Where it is lost, looks and signs of life tell the same, later."""
+        pubsub: Any = self.client.pubsub(ignore_subscribe_messages=True)
         try:
             async with answered(self.client):
-                await pubsub.subscribe(f"{self.prefix}cancel")
+                await pubsub.subscribe(f"{self.prefix}cancel", f"{self.prefix}due")
+            yield None
             while True:
                 async with answered(self.client):
-                    message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=silence)
-                yield _text(message["data"]) if message else ""
+                    message = await pubsub.get_message(timeout=silence)
+                yield self._heard(message) if message else None
         finally:
             await pubsub.aclose()
 
+    def _heard(self, message: Mapping[str, Any]) -> Heard:
+        if _text(message["channel"]) == f"{self.prefix}due":
+            return Due()
+        return Unwanted(_text(message["data"]))
 
-def _creation(record: TaskRecord, spec: TaskSpec, grace: timedelta) -> list[Any]:
+
+def _creation(record: TaskRecord, spec: TaskSpec) -> list[Any]:
     return [
         record.id,
         record.key,
         record.state,
         encoding.milliseconds(record.due),
-        _ms(grace),
+        record.priority,
         *_flat(encoding.new_fields(record, spec)),
     ]
 
 
 def _flat(values: Mapping[str, str]) -> list[str]:
     return [part for pair in values.items() for part in pair]
-
-
-def _pairs(reply: Any) -> list[Delivered]:
-    return [Delivered(_text(task), Priority(_text(priority))) for task, priority in reply]
-
-
-def _woken(reply: Any) -> tuple[Delivered, ...]:
-    return tuple(_pairs([reply])) if reply else ()
 
 
 def _texts(found: Mapping[Any, Any]) -> dict[str, str]:

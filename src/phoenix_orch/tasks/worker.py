@@ -1,4 +1,4 @@
-"""A worker: takes tasks from the queues, runs them, keeps their schedules, and looks after what was lost.
+"""A worker: takes tasks from the queues, runs them, keeps their schedules, looks after what the dead left.
 
 Any number of workers may serve one store, each in a process of its own or several in one.
 """
@@ -6,6 +6,7 @@ Any number of workers may serve one store, each in a process of its own or sever
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from dataclasses import dataclass, field
@@ -13,14 +14,19 @@ from datetime import timedelta
 
 import structlog
 
-from phoenix_orch.kernel.errors import Retryable
+from phoenix_orch.kernel.errors import NotFound, Retryable
 from phoenix_orch.runtime.faults import Faults
-from phoenix_orch.tasks.delivery import Delivery
 from phoenix_orch.tasks.registry import Registry
 from phoenix_orch.tasks.runner import Runner
 from phoenix_orch.tasks.scheduler import Scheduler, Schedules
 from phoenix_orch.tasks.spec import Priority
-from phoenix_orch.tasks.store import TaskStore
+from phoenix_orch.tasks.store import TaskStore, Unwanted
+from phoenix_orch.tasks.taker import Taker
+
+_SILENCE = 2.0
+"""Seconds without news, after which one looks anyway."""
+_AGAIN = 0.5
+"""Seconds until one listens again after the store went away."""
 
 _log = structlog.get_logger("phoenix.tasks")
 
@@ -35,14 +41,11 @@ class WorkerSettings:
     """Slots besides, which only urgent tasks use."""
     lease: timedelta = timedelta(seconds=10)
     """A task whose worker gave no sign of life for so long is given to another one."""
-    pace: timedelta = timedelta(milliseconds=50)
-    """Time between two looks into a queue; shorter while tasks come and go in all slots."""
+    sweep: timedelta = timedelta(seconds=2.5)
+    """Time between two looks for what workers left behind that died; one of all workers looks."""
     drain: timedelta = timedelta(seconds=10)
     """Time that running tasks get to end when the worker ends; then they are put back."""
     name: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}")
-
-    def slots_of(self, priority: Priority) -> int:
-        return self.urgent_slots if priority is Priority.URGENT else self.slots
 
 
 class TaskWorker:
@@ -51,16 +54,21 @@ class TaskWorker:
     def __init__(
         self,
         store: TaskStore,
-        delivery: Delivery,
         registry: Registry,
         schedules: Schedules = dict,
         settings: WorkerSettings | None = None,
     ) -> None:
         self._settings = settings or WorkerSettings()
         self._store = store
-        self._delivery = delivery
-        self.runner = Runner(store, delivery, registry, name=self._settings.name, lease=self._settings.lease)
-        self._scheduler = Scheduler(store, delivery, registry, schedules)
+        self.runner = Runner(store, registry, lease=self._settings.lease)
+        self._taker = Taker(
+            store,
+            self.runner.begin,
+            {Priority.URGENT: self._settings.urgent_slots, Priority.NORMAL: self._settings.slots},
+            name=self._settings.name,
+            lease=self._settings.lease,
+        )
+        self._scheduler = Scheduler(store, registry, schedules)
         self._faults = Faults(_log)
 
     async def run(self) -> None:
@@ -68,43 +76,43 @@ class TaskWorker:
         async with asyncio.TaskGroup() as group:
             helpers = [
                 group.create_task(self.runner.keep_alive(), name="signs of life"),
-                group.create_task(self.runner.hear_cancellations(), name="cancellations"),
+                group.create_task(self._hear(), name="news of tasks"),
             ]
             try:
                 async with asyncio.TaskGroup() as taking:
                     taking.create_task(self._scheduler.run(), name="schedules")
                     taking.create_task(self._sweep(), name="sweep")
-                    for priority in Priority:
-                        taking.create_task(self._take(priority), name=f"{priority} tasks")
+                    taking.create_task(self._take(), name="tasks")
             finally:
                 for helper in helpers:
                     helper.cancel()
 
-    async def _take(self, priority: Priority) -> None:
+    async def _take(self) -> None:
         """Take tasks until cancelled, then none any more while those that run come to their ends."""
-        working = asyncio.create_task(
-            self._delivery.work(
-                priority,
-                self.runner.handle,
-                name=f"{self._settings.name}-{priority}",
-                slots=self._settings.slots_of(priority),
-                lease=self._settings.lease,
-                pace=self._settings.pace,
-            )
-        )
+        taking = asyncio.create_task(self._taker.run())
         try:
-            await asyncio.shield(working)
+            await asyncio.shield(taking)
         finally:
-            working.cancel()
+            self._taker.close()
+            await asyncio.wait({taking})
             await self.runner.drain(self._settings.drain)
-            await asyncio.wait({working})
+
+    async def _hear(self) -> None:
+        """Look when something is due, and cancel what somebody wants cancelled, at once, until cancelled."""
+        while True:
+            with contextlib.suppress(Retryable, NotFound):
+                async for heard in self._store.hear(silence=_SILENCE):
+                    if isinstance(heard, Unwanted):
+                        await self.runner.cancel(heard.id)
+                    else:
+                        self._taker.look()
+            await asyncio.sleep(_AGAIN)
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(self._store.grace.total_seconds() / 2)
+            await asyncio.sleep(self._settings.sweep.total_seconds())
             try:
-                lost = await self._store.sweep(self._settings.name, self._settings.lease)
-                await self._delivery.deliver_lost(lost)
+                await self._store.sweep(self._settings.name, self._settings.lease, self._settings.sweep)
             except Retryable as error:
                 self._faults.tell("sweep", error=error)
             else:

@@ -3,6 +3,9 @@
 local P = KEYS[1]
 local LOG = 10000
 local ENDED = {succeeded = true, failed = true, cancelled = true, dead = true}
+-- Fields of a record that scripts look at.
+local KNOWN = {'state', 'kind', 'target', 'key', 'priority', 'due', 'keep', 'limit', 'limit_per_target',
+  'attempt', 'deaths', 'deaths_allowed', 'fence', 'cancelling'}
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -12,6 +15,13 @@ end
 local function number(value) return string.format('%.0f', value) end
 
 local function record(id) return P .. 'record:' .. id end
+
+-- What scripts have to know of a task, by name; every value is false where there is no such task.
+local function known(id)
+  local values, found = redis.call('HMGET', record(id), unpack(KNOWN)), {}
+  for i, name in ipairs(KNOWN) do found[name] = values[i] end
+  return found
+end
 
 -- The record as one text, which a client takes apart far quicker than a reply of many parts.
 local function whole(id)
@@ -34,62 +44,69 @@ local function enter(id, old, new, text)
   log(id, 'state', 'state', new, 'text', text or '')
 end
 
--- Whether another task of the kind may run, for this target.
-local function room(kind, target, limit, per_target)
-  if limit ~= '' and redis.call('SCARD', P .. 'slots:' .. kind) >= tonumber(limit) then return false end
-  local at = P .. 'slots:' .. kind .. '@' .. target
-  return per_target == '' or redis.call('SCARD', at) < tonumber(per_target)
+-- Let a task wait in its queue until `at`. Workers hear of it when it is the next one.
+local function push(id, priority, at)
+  local queue = P .. 'queue:' .. priority
+  redis.call('ZADD', queue, at, id)
+  if redis.call('ZRANGE', queue, 0, 0)[1] == id then redis.call('PUBLISH', P .. 'due', priority) end
 end
 
--- The first of those that wait for room and now has it: {id, priority}, or {}.
+local function limited(r) return r.limit ~= '' or r.limit_per_target ~= '' end
+
+-- Whether another task of the kind may run, for this target.
+local function room(kind, r)
+  if r.limit ~= '' and redis.call('SCARD', P .. 'slots:' .. kind) >= tonumber(r.limit) then return false end
+  local at = P .. 'slots:' .. kind .. '@' .. r.target
+  return r.limit_per_target == '' or redis.call('SCARD', at) < tonumber(r.limit_per_target)
+end
+
+-- The first of those that wait for room, and now has it, may run.
 local function wake(kind)
   local key = P .. 'blocked:' .. kind
   for _, id in ipairs(redis.call('ZRANGE', key, 0, 199)) do
-    local r = redis.call('HMGET', record(id), 'state', 'target', 'limit', 'limit_per_target', 'priority')
-    if not r[1] or ENDED[r[1]] or r[1] == 'running' then
+    local r = known(id)
+    if not r.state or ENDED[r.state] or r.state == 'running' then
       redis.call('ZREM', key, id)
-    elseif room(kind, r[2], r[3], r[4]) then
+    elseif room(kind, r) then
       redis.call('ZREM', key, id)
-      redis.call('ZADD', P .. 'waiting', now_ms(), id)
-      return {id, r[5]}
+      push(id, r.priority, r.due)
+      return
     end
   end
-  return {}
 end
 
--- A task that ran does so no longer: its lease and its place are free. Gives who may run now.
-local function release(id)
+-- A task that ran does so no longer: its lease and its place are free.
+local function release(id, r)
   redis.call('ZREM', P .. 'beat', id)
-  local r = redis.call('HMGET', record(id), 'kind', 'target', 'limit', 'limit_per_target')
-  if r[3] == '' and r[4] == '' then return {} end
-  redis.call('SREM', P .. 'slots:' .. r[1], id)
-  redis.call('SREM', P .. 'slots:' .. r[1] .. '@' .. r[2], id)
-  return wake(r[1])
+  if not limited(r) then return end
+  redis.call('SREM', P .. 'slots:' .. r.kind, id)
+  redis.call('SREM', P .. 'slots:' .. r.kind .. '@' .. r.target, id)
+  wake(r.kind)
 end
 
--- A task is over: its key is free, and it is forgotten after its time. Gives who may run now.
-local function finish(id, old, new, text)
-  local now = now_ms()
-  local r = redis.call('HMGET', record(id), 'key', 'keep', 'kind')
+-- A task is over: its key is free, and it is forgotten after its time. `r`: what was known of it.
+local function finish(id, r, new, text)
+  local now, key = now_ms(), P .. 'key:' .. r.key
   redis.call('HSET', record(id), 'ended', number(now), 'cancelling', '')
-  enter(id, old, new, text)
-  redis.call('ZREM', P .. 'waiting', id)
-  redis.call('ZREM', P .. 'blocked:' .. r[3], id)
-  if redis.call('GET', P .. 'key:' .. r[1]) == id then redis.call('DEL', P .. 'key:' .. r[1]) end
-  redis.call('ZADD', P .. 'forget', now + tonumber(r[2]), id)
-  return release(id)
+  enter(id, r.state, new, text)
+  redis.call('ZREM', P .. 'queue:' .. r.priority, id)
+  if limited(r) then redis.call('ZREM', P .. 'blocked:' .. r.kind, id) end
+  if redis.call('GET', key) == id then redis.call('DEL', key) end
+  redis.call('ZADD', P .. 'forget', now + tonumber(r.keep), id)
+  release(id, r)
 end
 
 -- Put a new task in, unless one with its key is active. Gives {1, its id} or {0, the id of the other}.
--- `from`: index in ARGV of: id, key, state, due, time between due and looking after it, field, value...
+-- `from`: index in ARGV of: id, key, state, due, priority, field, value...
 local function create(from)
-  local id, key, state, due, grace = ARGV[from], ARGV[from + 1], ARGV[from + 2], ARGV[from + 3], ARGV[from + 4]
+  local id, key, state, due, priority = ARGV[from], ARGV[from + 1], ARGV[from + 2], ARGV[from + 3], ARGV[from + 4]
   local active = redis.call('GET', P .. 'key:' .. key)
   if active then return {0, active} end
+  if state == 'queued' then due = number(math.min(due, now_ms())) end -- whatever the clock of who wants it
   redis.call('SET', P .. 'key:' .. key, id)
-  redis.call('HSET', record(id), 'key', key, 'due', due, unpack(ARGV, from + 5))
+  redis.call('HSET', record(id), 'key', key, 'due', due, 'priority', priority, unpack(ARGV, from + 5))
   redis.call('ZADD', P .. 'all', 0, id)
-  redis.call('ZADD', P .. 'waiting', tonumber(due) + tonumber(grace), id)
+  push(id, priority, due)
   enter(id, nil, state)
   return {1, id}
 end

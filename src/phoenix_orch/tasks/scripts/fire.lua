@@ -1,5 +1,5 @@
 -- One slot of a schedule: whoever comes first has it.
--- ARGV: name, the slot before ('' for none), slot, missed, id, key, state, due, grace, field, value...
+-- ARGV: name, the slot before ('' for none), slot, missed, id, key, state, due, priority, field, value...
 -- Gives {'LATE'}, {'SKIPPED', id of the run before} or {'DONE', id}.
 local key = P .. 'schedule:' .. ARGV[1]
 local r = redis.call('HMGET', key, 'last', 'paused')
