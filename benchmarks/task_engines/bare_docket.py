@@ -21,7 +21,7 @@ PACE = timedelta(milliseconds=2)
 class BareDocket:
     async def enqueue(self, url: str, count: int) -> None:
         async with _docket(url, lambda: None) as docket:
-            await called(count, docket.add("nothing"))
+            await called(count, lambda: docket.add("nothing")())  # each with a key of its own
 
     def work(self, url: str, ran: Callable[[], None]) -> None:
         async def run() -> None:
