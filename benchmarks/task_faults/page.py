@@ -23,8 +23,9 @@ def page(found: dict[str, Any]) -> str:
     if "lost" in found:
         parts.append(_lost(found["lost"]))
     names = {
-        "shareOfBareEngine": f"at least {found['bars']['shareOfBareEngine']} of docket alone",
-        "noSlotTwice": "no slot is run twice",
+        "shareOfBareEngine": f"at least {found['bars']['shareOfBareEngine']} of docket alone, "
+        "when run and in both steps together",
+        "noSlotTwice": "no slot is given twice, or run twice other than after a kill",
         "noSlotLost": "no slot is lost that is not counted as missed",
         "redelivery": f"redelivery under {found['bars']['redeliverySeconds']:g} s",
         "noTaskLost": "no task is lost",
@@ -37,43 +38,51 @@ def page(found: dict[str, Any]) -> str:
 def _throughput(found: dict[str, Any]) -> str:
     columns = ("enqueued", "drained", "both", "workerMicroseconds")
     rows = [
-        (name, *(f"{rates[column]:,.0f}" for column in columns))
+        (name, *(_rate(rates[column], found["best"][name][column]) for column in columns))
         for name, rates in found["tasksPerSecond"].items()
     ]
     head = ("engine", "handed in/s", "run/s", "both/s", "processor time of the worker for each, µs")
-    return f"""## Throughput
+    text = f"""## Throughput
 
-{found["tasks"]:,} tasks that do nothing, handed in by 64 callers of one process (by one with Celery),
-then run by one worker process with 16 slots, timed from the first to the last. Medians of
-{found["rounds"]}, the engines in turn. {_when(found)}
+{found["tasks"]:,} tasks that do nothing, handed in by {found["callers"]} callers of one process (by one with
+Celery), then run by one worker process with {found["slots"]} slots, timed from the first to the last.
+All on the same server, which is emptied before each; the engines in turn, in each of {found["rounds"]} rounds.
+Medians, and the best in brackets. {_when(found)}
 
 {_table(head, rows)}
 `docket` is pydocket with a look for free slots every 2 ms, and forgets a task at once; by its defaults,
-250 ms and 10 slots, it runs 40 tasks a second at most. Phoenix keeps a record, a log and a lease for each,
-in three scripts besides those of docket. In both steps together it reaches
-{found["shareOfBareEngine"]} of docket alone.
-What the others do not guarantee is in [ADR 0040](../adr/0040-durable-tasks.md).
+250 ms and 10 slots, it runs 40 tasks a second at most. Phoenix keeps a record, a log and a lease for each.
 """
+    if share := found.get("shareOfBareEngine"):
+        text += f"""Of docket alone it reaches {share["enqueued"]} when tasks are handed in,
+{share["drained"]} when they are run, {share["both"]} in both together (medians of the shares of each round).
+"""
+    return text + "What the others do not guarantee is in [ADR 0040](../adr/0040-durable-tasks.md).\n"
+
+
+def _rate(median: float, best: float) -> str:
+    return f"{median:,.0f} ({best:,.0f})"
 
 
 def _slots(found: dict[str, Any]) -> str:
     redelivered = ", ".join(f"{seconds:g} s" for seconds in found["redeliverySeconds"])
+    least, most = found["secondsBetweenKills"]
     rows = [
-        ("slots that passed", f"{found['slots']:,}"),
+        ("slots that were due", f"{found['due']:,}"),
         ("workers killed", f"{found['kills']:,}"),
-        ("slots that ran", f"{found['runs']:,}"),
-        ("counted as missed / as skipped", f"{found['missed']:,} / {found['skipped']:,}"),
+        ("slots that ran once", f"{found['ranOnce']:,}"),
+        ("slots that ran twice, as a kill cut the first run off", f"{found['ranTwice']:,}"),
+        ("missed and counted / skipped and counted", f"{found['missedAndCounted']:,} / {found['skipped']:,}"),
         ("given to two tasks", found["givenTwice"]),
         ("lost and not counted, or never run", found["lostUncounted"] + found["neverRan"]),
-        ("tasks cut off by a kill, which began again", found["workersDiedInTheMiddle"]),
-        ("slots whose work was done twice, as a kill came before the word of it", found["ranTwice"]),
+        ("runs that a kill cut off, which began again", found["workersDiedInTheMiddle"]),
         ("until a task ran again whose worker was killed", redelivered),
     ]
     return f"""## Slots
 
 A schedule with a slot every second for {found["minutes"]:g} minutes, {found["workers"]} worker processes with
-a lease of {found["leaseSeconds"]:g} s; every 1 to 4 s one of them, taken at random, is killed with SIGKILL
-and replaced.
+a lease of {found["leaseSeconds"]:g} s. Every {least:g} to {most:g} s one of those that have run a slot,
+taken at random, is killed with SIGKILL and replaced, every second time while a slot is run.
 {_when(found)}
 
 {_table(("", ""), rows)}"""
@@ -90,7 +99,8 @@ def _lost(found: dict[str, Any]) -> str:
     ]
     return f"""## None lost
 
-Tasks handed in while {found["workers"]} worker processes run them, one of which is killed every 20 s.
+Tasks handed in while {found["workers"]} worker processes run them, one of which is killed with SIGKILL every
+{found["secondsBetweenKills"][0]:g} to {found["secondsBetweenKills"][1]:g} s and replaced.
 {_when(found)}
 
 {_table(("", ""), rows)}"""
