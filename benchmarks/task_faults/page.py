@@ -46,8 +46,8 @@ def _throughput(found: dict[str, Any]) -> str:
 
 {found["tasks"]:,} tasks that do nothing, handed in by {found["callers"]} callers of one process (by one with
 Celery), then run by one worker process with {found["slots"]} slots, timed from the first to the last.
-All on the same server, which is emptied before each; the engines in turn, in each of {found["rounds"]} rounds.
-Medians, and the best in brackets. {_when(found)}
+All on the same server, which is emptied before each; the engines in turn, in each of
+{found["rounds"]} rounds. Medians, and the best in brackets. {_when(found)}
 
 {_table(head, rows)}
 `docket` is pydocket with a look for free slots every 2 ms, and forgets a task at once; by its defaults,
