@@ -17,6 +17,7 @@ from phoenix_orch.kernel.masking import masks_in
 from phoenix_orch.kernel.quoting import Quotes
 from phoenix_orch.kernel.units import Duration
 from phoenix_orch.orchestrator.api_spec import ApiSpec, absolute
+from phoenix_orch.recovery.spec import BackupSpec
 from phoenix_orch.rollout.freezes import Freeze
 from phoenix_orch.rollout.groups import Group, circle
 from phoenix_orch.rollout.rules_file import MOST_RULES
@@ -85,6 +86,8 @@ class PhoenixFile(Model):
     """The public status page; left out: none is written."""
     audit: AuditSettings | None = None
     """How the audit log is kept; left out: as was applied before, at first 400 days."""
+    backup: BackupSpec | None = None
+    """Where backups go and how long they stay; left out: as was applied before, at first none is taken."""
 
     def effective_rollouts(self) -> dict[str, RolloutEntry]:
         """All rollouts with service and route filled in; a routed service without an entry gets the
@@ -266,7 +269,10 @@ def load(path: Path) -> PhoenixFile:
     page = file.status_page
     if page is not None:
         page = page.model_copy(update=absolute(page, base, "directory"))
-    return file.model_copy(update={**found, "status_page": page, "api": file.api.placed(base)})
+    backup = file.backup.placed(base) if file.backup is not None else None
+    return file.model_copy(
+        update={**found, "status_page": page, "api": file.api.placed(base), "backup": backup}
+    )
 
 
 Placed = TypeVar("Placed", ServiceSpec, CommandTask)

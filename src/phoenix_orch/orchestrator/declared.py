@@ -78,6 +78,7 @@ def merge(known: PhoenixFile | None, new: PhoenixFile) -> PhoenixFile:
         "groups": known.groups if new.groups is None else new.groups,
         "tasks": known.tasks if new.tasks is None else new.tasks,
         "audit": known.audit if new.audit is None else new.audit,
+        "backup": known.backup if new.backup is None else new.backup,
     }
     try:
         return PhoenixFile.model_validate(
