@@ -67,6 +67,10 @@ class Draft:
             self._written.add(sha)
         self._files[path] = sha
 
+    def same(self, path: str, content: bytes) -> bool:
+        """The file was exactly this."""
+        return self.former.get(path) == hex_to_sha(Blob.from_string(content).id)
+
     def keep(self, path: str) -> None:
         """The file as it was."""
         self._files[path] = self.former[path]

@@ -34,6 +34,7 @@ from phoenix_orch.runtime.files import make_private
 MANY_LOOSE = 4096
 """Objects in files of their own before they are put together into one."""
 _COMMIT = re.compile(rb"[0-9a-f]{40}")
+_TORN = "phoenix-torn"
 _HEARTBEAT = "phoenix-heartbeat.json"
 
 
@@ -69,6 +70,8 @@ class ConfigRepository:
             raise Corrupted(
                 f"{directory} is no repository any more: {type(error).__name__}", remedy=REBUILD
             ) from None
+        if (directory / _TORN).exists():
+            raise Corrupted(f"{directory} was found torn before", remedy=REBUILD)
         config_reading.intact(found.store, found.head())
         return found
 
@@ -237,6 +240,11 @@ class ConfigRepository:
             raise Conflict(f"another process has written to {self.directory}")
         _sync(self.directory / "refs" / "heads" / "main")
         _sync(self.directory / "refs" / "heads")
+
+    def condemn(self, why: str) -> None:
+        """Have nobody go on with it: something older than the newest commit is torn."""
+        with told(self.directory):
+            (self.directory / _TORN).write_text(f"{why}\n", encoding="utf-8")
 
     def beat(self, seen: Heartbeat) -> None:
         """Record that somebody looked."""

@@ -106,7 +106,10 @@ class Choice:
     """Kinds and names, as `("Secret", "sandbox")`."""
 
 
-def left_out(found: Object, kind: str, choice: Choice = Choice()) -> str:
+EVERYTHING = Choice()
+
+
+def left_out(found: Object, kind: str, choice: Choice = EVERYTHING) -> str:
     """Why this object is not backed up; empty where it is."""
     metadata = found["metadata"]
     name, annotations = metadata["name"], metadata.get("annotations") or {}
