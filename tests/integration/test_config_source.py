@@ -36,9 +36,8 @@ CANARIES = ["canary-password-4711", "canary-token-0815", "canary-env-in-a-file"]
 class Given:
     """Items that a test has put there."""
 
-    source: dict[str, Any] = {"namespaces": ["shop"]}
-
     def __init__(self, *items: Item) -> None:
+        self.source: dict[str, Any] = {"namespaces": ["shop"]}
         self.items = list(items)
         self.fails = False
 
