@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import BusyLoadingError
+from redis.exceptions import AuthenticationError, BusyLoadingError
 from redis.exceptions import ConnectionError as Unreachable
 from tests.debian import cache, program
 
@@ -109,7 +109,8 @@ def answers(server: Server) -> None:
     give_up = time.monotonic() + 30
     while True:
         with contextlib.suppress(Unreachable, BusyLoadingError):
-            server.ask("PING")
+            with contextlib.suppress(AuthenticationError):
+                server.ask("PING")
             return
         assert server.process.poll() is None, server.log()
         assert time.monotonic() < give_up, server.log()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.redis_server import Server, filled, free_port, redis7, replica_of, serving, until, valkey
 
-from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
+from phoenix_orch.kernel.errors import Forbidden, PhoenixError, Retryable, Terminal
 from phoenix_orch.recovery.redis_address import RedisAddress, RedisTls
 from phoenix_orch.recovery.sources.replication import Patience, replicate
 
@@ -115,7 +115,7 @@ def test_who_may_not_is_told_what_is_missing(tmp_path, user, password, words):
         server.ask("ACL", "SETUSER", "blind", "reset", "on", ">hush-hush", "+ping", "+replconf")
         server.ask("ACL", "SETUSER", "default", "off")
         address = RedisAddress(port=server.port, username=user, password=password)
-        with pytest.raises(Terminal) as caught, replicate(address):
+        with pytest.raises((Terminal, Forbidden)) as caught, replicate(address):
             pass
     assert words in caught.value.message
     assert f"127.0.0.1:{server.port}" in caught.value.message

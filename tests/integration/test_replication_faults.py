@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.scripted_redis import MARK, REPLICATION, Script, scripted
 
-from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
+from phoenix_orch.kernel.errors import Forbidden, PhoenixError, Retryable, Terminal
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.sources.replication import Patience, replicate
 
@@ -109,7 +109,7 @@ def test_newlines_alone_are_not_waited_for_for_ever():
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        (b"-NOPERM this user has no permissions to run the 'psync' command\r\n", Terminal, "does not let"),
+        (b"-NOPERM this user has no permissions to run the 'psync' command\r\n", Forbidden, "does not let"),
         (b"-LOADING Redis is loading the dataset in memory\r\n", Retryable, "is loading"),
         (b"-NOMASTERLINK Can't SYNC while not connected with my master\r\n", Retryable, "without a link"),
         (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
+from phoenix_orch.kernel.errors import Forbidden, PhoenixError, Retryable, Terminal
 from phoenix_orch.kernel.text import plain
 from phoenix_orch.recovery.redis_address import RedisAddress
 
@@ -35,7 +35,7 @@ _CAUSES: tuple[tuple[re.Pattern[str], type[PhoenixError], str, str], ...] = (
     ),
     (
         re.compile(r"^NOPERM"),
-        Terminal,
+        Forbidden,
         "does not let this user do it",
         "an administrator adds the right there; taking a copy needs +psync +replconf +ping",
     ),
