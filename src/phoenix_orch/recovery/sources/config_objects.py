@@ -55,6 +55,8 @@ KINDS = (
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 LEADER = "control-plane.alpha.kubernetes.io/leader"
+PENDING = "phoenix-orch.io/restore-pending"
+"""On a workload: a restore changes what it reads, and has not rolled it yet."""
 SECRET_PARTS = ("data", "stringData")
 """Fields of a Secret whose values nobody may read."""
 
@@ -73,6 +75,7 @@ _ANNOTATIONS = frozenset(
     {
         LAST_APPLIED,
         LEADER,
+        PENDING,
         "deployment.kubernetes.io/revision",
         "deprecated.daemonset.template.generation",
         "kubernetes.io/service-account.uid",
