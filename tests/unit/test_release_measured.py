@@ -47,6 +47,7 @@ def spans() -> Iterator[Spans]:
 
 @pytest.fixture
 def world() -> Iterator[World]:
+    metrics.ROLLOUTS.forget_rollouts()  # those of whole processes that ran in this one before
     yield World()
     metrics.ROLLOUTS.forget_rollouts()
 
