@@ -12,22 +12,19 @@ import time
 from pathlib import Path
 
 from phoenix_orch.recovery.redis_address import RedisAddress
-from phoenix_orch.recovery.restore.feed import Feed
-from phoenix_orch.recovery.restore.redis_target import load
+from phoenix_orch.recovery.restore.redis_target import feeding
 
 
 def main() -> None:
     port, file, count = int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     data = file.read_bytes()
 
-    def pour(feed: Feed) -> None:
-        feed.write(data[:count])
+    with feeding(RedisAddress(port=port)) as session:
+        session.write(data[:count])
         if count > len(data):
-            feed.commit()
+            session._feed.commit()
         print("stopped", flush=True)  # noqa: T201
         time.sleep(600)
-
-    load(RedisAddress(port=port), pour)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pytest
 from tests.redis_server import Server, filled, linked, replica_of, serving, until
 
 from phoenix_orch.kernel.errors import PhoenixError, Retryable
-from phoenix_orch.recovery.restore.feed import Feed
+from phoenix_orch.recovery.objects import Writer
 from phoenix_orch.recovery.restore.redis_target import alone, load
 from phoenix_orch.recovery.sources.replication import replicate
 
@@ -113,8 +113,8 @@ class _LostError(PhoenixError):
     pass
 
 
-def broken(it: Story, at: int, error: PhoenixError) -> Callable[[Feed], None]:
-    def pour(feed: Feed) -> None:
+def broken(it: Story, at: int, error: PhoenixError) -> Callable[[Writer], None]:
+    def pour(feed: Writer) -> None:
         feed.write(it.dump[:at])
         raise error
 
@@ -136,7 +136,7 @@ def test_a_target_that_dies_while_it_takes_the_data_has_its_old_data_again(tmp_p
     with story(tmp_path, "disabled") as it:
         it.target.ask("CONFIG", "SET", "appendfsync", "always")
 
-        def pour(feed: Feed) -> None:
+        def pour(feed: Writer) -> None:
             feed.write(it.dump[: len(it.dump) // 2])
             it.target.process.kill()
             it.target.process.wait()

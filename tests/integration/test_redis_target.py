@@ -23,10 +23,10 @@ from tests.redis_server import (
 )
 
 from phoenix_orch.kernel.errors import BadState, PhoenixError, Retryable, Terminal
+from phoenix_orch.recovery.objects import Writer
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import asking
 from phoenix_orch.recovery.restore import redis_target
-from phoenix_orch.recovery.restore.feed import Feed
 from phoenix_orch.recovery.restore.redis_preflight import Copy, Weight, blocked, preflight
 from phoenix_orch.recovery.restore.redis_target import Listen, NotLoadedError, load, target_of
 from phoenix_orch.recovery.sources.replication import replicate
@@ -37,8 +37,8 @@ def dump_of(server: Server) -> bytes:
         return stream.read()
 
 
-def poured(data: bytes, size: int = 65536) -> Callable[[Feed], None]:
-    def pour(feed: Feed) -> None:
+def poured(data: bytes, size: int = 65536) -> Callable[[Writer], None]:
+    def pour(feed: Writer) -> None:
         for at in range(0, len(data), size):
             feed.write(data[at : at + size])
 
@@ -130,7 +130,7 @@ def test_a_copy_that_turns_out_damaged_changes_nothing(tmp_path, loading):
         filled(target.client(), 30, "old:")
         data, before = dump_of(origin), target.digest()
 
-        def pour(feed: Feed) -> None:
+        def pour(feed: Writer) -> None:
             poured(data)(feed)
             raise Terminal("the last byte is not what was written")
 

@@ -13,12 +13,14 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from redis import Redis
 from redis.exceptions import ResponseError
 
 from phoenix_orch.kernel.errors import BadState, PhoenixError, Retryable, Terminal
+from phoenix_orch.recovery.objects import Writer
 from phoenix_orch.recovery.rdb_header import RdbHeader
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import CONNECT_TIMEOUT, asking, facts, translated
@@ -32,8 +34,8 @@ _LOOK = 0.1
 _PROMOTE = 30.0
 """Seconds for the target to become a primary again."""
 
-Pour = Callable[[Feed], object]
-"""Writes a whole dump into the feed, and returns when every byte of it has been proven; else raises."""
+Pour = Callable[[Writer], object]
+"""Writes a whole dump, and returns when every byte of it has been proven; else raises."""
 
 _log = structlog.get_logger("phoenix.restore")
 
@@ -104,23 +106,48 @@ def _may_follow(client: Redis) -> bool:
     return True
 
 
-def load(
+class Session:
+    """A target that waits for its data: `write` a whole dump, then `commit`."""
+
+    def __init__(self, target: RedisAddress, feed: Feed, load_within: float) -> None:
+        self._target = target
+        self._feed = feed
+        self._within = load_within
+        self._begun = time.monotonic()
+        self.loaded: Loaded | None = None
+
+    def write(self, data: bytes, /) -> int:
+        return self._feed.write(data)
+
+    def commit(self) -> Loaded:
+        """Say that every byte is proven, and wait until the target has loaded them. Raises PhoenixError."""
+        feed = self._feed
+        feed.commit()
+        _await_load(self._target, feed, self._within)
+        assert feed.header is not None
+        after = alone(self._target)  # while it still hears us: it would ask for everything again
+        seconds = time.monotonic() - self._begun
+        self.loaded = Loaded(feed.header, feed.sent, after.loaded, after.expired, seconds, after)
+        return self.loaded
+
+
+@contextlib.contextmanager
+def feeding(
     target: RedisAddress,
-    pour: Pour,
     *,
     listen: Listen | None = None,
     come_within: float = 30.0,
     load_within: float = 3600.0,
     following: Callable[[], None] = lambda: None,
-) -> Loaded:
-    """Make the target take the dump that `pour` writes, as all of its data.
+    release: bool = True,
+) -> Iterator[Session]:
+    """Have the target wait for a dump. Left without `commit`, it keeps the data that it has.
 
     `following`: called when the target is about to follow us. In every end the target is made a primary
-    again; where that fails the error says the command to type. Raises PhoenixError: the target has its old
-    data, except for NotLoadedError.
+    again; where that fails the error says the command to type. `release`: False for one that is thrown away
+    whatever comes. Raises PhoenixError: the target has its old data, except for NotLoadedError.
     """
     listen = listen or Listen()
-    begun = time.monotonic()
     here, peer = _ends(target)
     with door(listen.host or here, listen.port, bind=listen.bind) as entrance:
         with asking(target) as client:
@@ -138,19 +165,22 @@ def load(
                 within=come_within,
             )
             with waiting as feed:
-                pour(feed)
-                feed.commit()
-                _await_load(target, feed, load_within)
-                assert feed.header is not None
-                header, sent = feed.header, feed.sent
-                alone(target)  # while it still hears us: it would ask for everything again
+                session = Session(target, feed, load_within)
+                yield session
+            if session.loaded is None:
+                alone(target)
         except BaseException as error:
-            _log.warning("the target is released", target=str(target), because=type(error).__name__)
-            _release(target, error)
+            if release:
+                _log.warning("the target is released", target=str(target), because=type(error).__name__)
+                _release(target, error)
             raise
-    with asking(target) as client:
-        after = facts(client)
-    return Loaded(header, sent, after.loaded, after.expired, time.monotonic() - begun, after)
+
+
+def load(target: RedisAddress, pour: Pour, **options: Any) -> Loaded:
+    """Make the target take the dump that `pour` writes, as all of its data. Options and errors: `feeding`."""
+    with feeding(target, **options) as session:
+        pour(session)
+        return session.commit()
 
 
 def alone(target: RedisAddress) -> RedisFacts:
