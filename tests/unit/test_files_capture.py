@@ -359,7 +359,14 @@ def test_an_append_only_file(folder: Path) -> None:
     (folder / "a.aof").write_bytes(good)
     check = one(CheckKind.AOF, "*.aof")
     assert faults(checked(folder, [check])) == ""
+    (folder / "empty.aof").touch()
+    (folder / "a.manifest").write_text("file a.aof seq 1 type b\nfile empty.aof seq 2 type i\n")
+    whole = one(CheckKind.AOF, "*.manifest")
+    assert faults(checked(folder, [whole])) == ""
+    (folder / "empty.aof").unlink()
+    assert "empty.aof is in the manifest, and not there" in faults(checked(folder, [whole]))
     (folder / "a.aof").write_bytes(good[:-4])
+    assert "a.manifest: a.aof: " in faults(checked(folder, [whole]))
     assert "exit status 1" in faults(checked(folder, [check]))
 
 

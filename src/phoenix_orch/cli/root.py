@@ -62,6 +62,9 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
         "token": Branch("token", "app", "Make, list and revoke API tokens."),
         "approval": Branch("approval", "app", "Agree, as a second person, to what destroys, or refuse it."),
     },
+    "Recover": {
+        "verify-state": Branch("verify_state", "verify_state", "Check that the state of Phoenix is whole."),
+    },
     "Judge": {
         "plan": Branch("plan", "plan", "How long each phase needs to prove its limits."),
         "replay": Branch("replay", "replay", "What a policy would have done on recorded releases."),

@@ -132,9 +132,35 @@ def json_lines_fault(file: Path) -> str:
 
 
 def aof_fault(file: Path, limit: float = 300.0) -> str:
-    """What `valkey-check-aof` says: the server's own program, under the name by which it checks."""
+    """What is wrong with an append-only file; of a multi-part one `file` is the manifest. Empty when it is
+    whole. Raises OSError.
+
+    The server's own program says it, under the names by which it checks. `valkey-check-aof` 9.1 takes a base
+    in Valkey's own format for commands, so that the parts are checked one by one.
+    """
+    if file.suffix != ".manifest":
+        return _valkey_says(file, limit)
+    parts = [line.split() for line in file.read_text("utf-8", "surrogateescape").splitlines()]
+    names = [words[1] for words in parts if len(words) >= 6 and words[0] == "file" and words[5] != "h"]
+    if not names:
+        return "the manifest names no file"
+    for name in names:
+        if "/" in name or not (file.parent / name).is_file():
+            return f"{name} is in the manifest, and not there"
+        fault = _valkey_says(file.parent / name, limit)
+        if fault:
+            return f"{name}: {fault}"
+    return ""
+
+
+def _valkey_says(file: Path, limit: float) -> str:
+    with file.open("rb") as content:
+        begin = content.read(6)
+    if not begin:
+        return ""  # nothing was written to it yet
+    called = "valkey-check-rdb" if begin == b"VALKEY" else "valkey-check-aof"
     with tempfile.TemporaryDirectory(prefix="phoenix-") as place:
-        program = Path(place) / "valkey-check-aof"
+        program = Path(place) / called
         try:
             program.symlink_to(find_binary(None))
         except PhoenixError as error:
