@@ -89,7 +89,10 @@ class ObjectStore(Protocol):
         """Raises NotFound."""
 
     def list(self, prefix: str) -> Iterator[Stat]:
-        """All objects whose key begins with `prefix`, by key. Read page by page while it is gone through."""
+        """All objects whose key begins with `prefix`. Read page by page while it is gone through.
+
+        Of a folder and of S3 they come by key; others that speak like S3 go folder by folder.
+        """
 
     def delete(self, key: str) -> None:
         """No error when it is gone."""
