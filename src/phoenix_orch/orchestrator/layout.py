@@ -89,6 +89,11 @@ class Layout:
         return self.root / "status-days.json"
 
     @property
+    def configurations(self) -> Path:
+        """The history of configurations that were backed up, and the key of its signs."""
+        return self.root / "configurations"
+
+    @property
     def tokens(self) -> Path:
         """Digests of API tokens."""
         return self.root / "tokens.json"

@@ -174,9 +174,14 @@ def _sweep(repository: ConfigRepository) -> None:
 
 def _summary(found: Committed) -> str:
     parts = [("add", found.added), ("change", found.changed), ("remove", found.removed)]
-    shown = [(verb, [path for path in paths if not path.endswith(".digests")]) for verb, paths in parts]
+    shown = [(verb, [path for path in paths if not _beside(path)]) for verb, paths in parts]
     head = ", ".join(f"{verb} {len(paths)}" for verb, paths in shown if paths) or "sign anew"
     named = [f"{verb} {path}" for verb, paths in shown for path in paths]
     if len(named) > _NAMED:
         named = [*named[:_NAMED], f"and {len(named) - _NAMED} more"]
     return "\n".join([head.capitalize(), "", *named]).strip()
+
+
+def _beside(path: str) -> bool:
+    """What Phoenix keeps beside the configuration."""
+    return path.endswith(".digests") or path.startswith(".phoenix/")

@@ -1,0 +1,112 @@
+"""`phoenix restore plan config` and `phoenix restore run config`: with the rights of whoever asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_orch.cli.backup_config import AsOf, Bundle, Commit, moment
+from phoenix_orch.cli.cluster_options import Context, Kubeconfig
+from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
+from phoenix_orch.cli.output import columns, emit
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.units import parse_duration
+from phoenix_orch.orchestrator import config_history, config_restore
+from phoenix_orch.orchestrator.cluster.access import Access
+from phoenix_orch.orchestrator.config_restore import ConfigPlan, Wanted
+from phoenix_orch.orchestrator.layout import Layout
+
+UNREADY = 1
+"""Exit status where something that was rolled does not serve."""
+Namespaces = Annotated[
+    list[str] | None,
+    typer.Option("--namespace", "-n", metavar="NAME", help="May be repeated; left out, all of the backup."),
+]
+IdentityFile = Annotated[
+    Path,
+    typer.Option("--identity", metavar="FILE", help="Holds the age key that opens the secrets."),
+]
+
+
+def plan(  # noqa: PLR0917 - one parameter for each option
+    identity: IdentityFile,
+    namespace: Namespaces = None,
+    commit: Commit = None,
+    as_of: AsOf = None,
+    bundle: Bundle = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            "--write",
+            metavar="FILE",
+            help="Write it for kubectl apply -f, values of secrets in it, and ask no cluster.",
+        ),
+    ] = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """What would be made, changed, replaced and rolled in the cluster; changes nothing."""
+    with config_history.opened(Layout(data_dir).configurations, bundle) as repository:
+        at = config_history.chosen(repository, commit, moment(as_of))
+        wanted = config_restore.wanted(repository, at, identity, tuple(namespace or ()))
+    if write is not None:
+        config_restore.write(wanted, write)
+        written = ConfigPlan(commit=at.commit, hash="", steps=(), unchanged=len(wanted.objects))
+        emit(
+            output,
+            written,
+            f"{len(wanted.objects)} objects of {at.commit[:12]} are in {write}, with values of secrets\n"
+            f"apply them:       kubectl apply -f {write}\nand remove it:    rm {write}",
+        )
+        return
+    found = config_restore.plan(wanted, Access(None, kubeconfig, context))
+    emit(output, found, _table(found, wanted))
+
+
+def run(  # noqa: PLR0917
+    identity: IdentityFile,
+    confirm: Annotated[
+        str, typer.Option("--confirm", metavar="HASH", help="What `phoenix restore plan config` told.")
+    ],
+    namespace: Namespaces = None,
+    commit: Commit = None,
+    as_of: AsOf = None,
+    bundle: Bundle = None,
+    within: Annotated[
+        str, typer.Option("--within", metavar="TIME", help="Wait so long until what was rolled serves.")
+    ] = "10m",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> int:
+    """Do what was planned, after the cluster has tried all of it; nothing where the plan has changed."""
+    with config_history.opened(Layout(data_dir).configurations, bundle) as repository:
+        at = config_history.chosen(repository, commit, moment(as_of))
+        wanted = config_restore.wanted(repository, at, identity, tuple(namespace or ()))
+    seconds = parse_duration(within).total_seconds()
+    if seconds < 0:
+        raise Invalid(f"--within {within} is before now", remedy="for example --within 10m")
+    journal = Layout(data_dir).configurations / "restores.jsonl"
+    done = config_restore.run(wanted, Access(None, kubeconfig, context), confirm, seconds, journal)
+    told = [f"{done.done} objects are put back, {len(done.rolled)} workloads rolled"]
+    told += [f"{name} {why}" for name, why in done.unready.items()]
+    emit(output, done, "\n".join(told))
+    return UNREADY if done.unready else 0
+
+
+def _table(found: ConfigPlan, wanted: Wanted) -> str:
+    rows = [(one.act, one.object, ", ".join(one.fields)) for one in found.steps]
+    table = columns(("ACT", "OBJECT", "FIELDS"), rows, empty="the cluster has all of it", whole=False)
+    if not found.hash:
+        return table
+    where = "".join(f" -n {name}" for name in wanted.namespaces)
+    return (
+        f"{table}\n{found.unchanged} objects are as they were at {found.commit[:12]}\n"
+        f"do it: phoenix restore run config --commit {found.commit[:12]}{where} --confirm {found.hash}"
+        " --identity FILE"
+    )
