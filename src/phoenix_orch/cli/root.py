@@ -58,15 +58,13 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
         "status-page": Branch("status_page", "app", "Write the public status page."),
         "report": Branch("report", "app", "What releases came to over some time."),
     },
-    "Recover": {
-        "backup": Branch("backup", "app", "Look at what was backed up."),
-        "restore": Branch("restore", "app", "Put back what was backed up: plan first, then run."),
-    },
     "Guard": {
         "token": Branch("token", "app", "Make, list and revoke API tokens."),
         "approval": Branch("approval", "app", "Agree, as a second person, to what destroys, or refuse it."),
     },
     "Recover": {
+        "backup": Branch("backup", "app", "Look at what was backed up."),
+        "restore": Branch("restore", "app", "Put back what was backed up: plan first, then run."),
         "verify-state": Branch("verify_state", "verify_state", "Check that the state of Phoenix is whole."),
     },
     "Judge": {
