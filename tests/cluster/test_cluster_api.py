@@ -2,136 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 from tests.cluster import serving
 from tests.cluster.plane import ControlPlane
-from tests.cluster.serving import Component, until
-from tests.cluster.stand import NAME, PATIENCE, Stand, kubelet
-
-from phoenix_orch.runtime.valkey_server import ValkeyServer
+from tests.cluster.replicas import Replicas, a_store, replicas
+from tests.cluster.stand import NAME
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
-API = "rbac.authorization.k8s.io"
-VERBS = {"viewer": ["read"], "operator": ["read", "operate"], "stranger": []}
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[str]:
-    keeper = ValkeyServer(tmp_path / "valkey")
-    yield asyncio.run(keeper.ensure()).url
-    asyncio.run(keeper.stop())
+def world(control_plane: ControlPlane, tmp_path: Path) -> Iterator[Replicas]:
+    with a_store(tmp_path / "valkey") as store, replicas(control_plane, tmp_path, store) as made:
+        yield made
 
 
-class Replica:
-    """One process, called as somebody."""
-
-    def __init__(self, component: Component) -> None:
-        self.component = component
-
-    @property
-    def url(self) -> str:
-        found = [one for one in self.component.lines() if one["event"] == "answers the API"]
-        return f"http://127.0.0.1:{found[-1]['port']}"
-
-    @property
-    def answers(self) -> bool:
-        try:
-            return self.call("/healthz/ready", "").status_code == 200
-        except (httpx.TransportError, IndexError, FileNotFoundError):
-            return False
-
-    def call(self, path: str, token: str, body: Any = None, scheme: str = "Bearer") -> httpx.Response:
-        headers = {"Authorization": f"{scheme} {token}"} if token else {}
-        verb = "GET" if body is None else "POST"
-        with httpx.Client(base_url=self.url, headers=headers, timeout=30, trust_env=False) as client:
-            return client.request(verb, path, json=body)
-
-    def leads(self, token: str) -> bool:
-        components = self.call("/api/v1/health", token).json()["components"]
-        return any(one.get("role") == "leads" for one in components)
-
-
-class World:
-    """Two replicas, and people with tokens."""
-
-    def __init__(self, stand: Stand, folder: Path, store: str) -> None:
-        self.stand = stand
-        cluster, namespace = stand.cluster, stand.namespace
-        cluster.apply(*serving.rights(namespace), *people(namespace))
-        kubeconfig = cluster.service_account(namespace, "master-orchestrator")
-        words = ["--kubernetes", f"--namespace={namespace}", f"--store={store}", f"--kubeconfig={kubeconfig}"]
-        self.replicas = []
-        for name in ("one", "two"):
-            (folder / name).mkdir()
-            made = Component("orchestrator", [*words, "--listen=127.0.0.1:0"], folder / name)
-            self.replicas.append(Replica(made))
-        self.tokens = {name: self.token(name) for name in VERBS}
-
-    def token(self, name: str, *more: str) -> str:
-        words = ["create", "token", name, "--namespace", self.stand.namespace, "--duration", "1h", *more]
-        return self.stand.cluster.kubectl(*words).strip()
-
-    def tails(self) -> str:
-        return "\n".join(one.component.tail() for one in self.replicas)
-
-    def until(self, what: str, condition: Any) -> None:
-        until(what, condition, PATIENCE, self.tails)
-
-    def until_state(self, wanted: str) -> None:
-        self.until(f"it is {wanted}", lambda: self.stand.state() == wanted)
-
-    def word(self, replica: Replica, kind: str, reason: str = "a test") -> httpx.Response:
-        body = {"kind": kind, "reason": reason}
-        return replica.call(f"/api/v1/rollouts/{NAME}/commands", self.tokens["operator"], body)
-
-
-def people(namespace: str) -> list[dict[str, Any]]:
-    made: list[dict[str, Any]] = []
-    for name, verbs in VERBS.items():
-        metadata = {"name": name, "namespace": namespace}
-        made.append({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
-        if not verbs:
-            continue
-        rule = {"apiGroups": ["phoenix-orch.io"], "resources": ["api"], "verbs": verbs}
-        made.append({"apiVersion": f"{API}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]})
-        made.append(
-            {
-                "apiVersion": f"{API}/v1",
-                "kind": "RoleBinding",
-                "metadata": metadata,
-                "roleRef": {"apiGroup": API, "kind": "Role", "name": name},
-                "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
-            }
-        )
-    return made
-
-
-@pytest.fixture
-def world(control_plane: ControlPlane, tmp_path: Path, store: str) -> Iterator[World]:
-    namespace = "shops"
-    control_plane.kubectl("create", "namespace", namespace)
-    stand = Stand(control_plane, namespace)
-    stand.set_up()
-    made = World(stand, tmp_path, store)
-    with kubelet(stand):
-        try:
-            for one in made.replicas:
-                one.component.start()
-            made.until("both answer", lambda: all(one.answers for one in made.replicas))
-            yield made
-        finally:
-            for one in made.replicas:
-                one.component.end()
-
-
-def test_a_release_by_the_api_of_any_replica(world: World) -> None:
+def test_a_release_by_the_api_of_any_replica(world: Replicas) -> None:
     stand, operator = world.stand, world.tokens["operator"]
     world.until_state("Idle")
     _only_who_may(world)
@@ -182,11 +72,11 @@ def test_a_release_by_the_api_of_any_replica(world: World) -> None:
     assert denied == []
 
 
-def _only_who_may(world: World) -> None:
+def _only_who_may(world: Replicas) -> None:
     path = f"/api/v1/rollouts/{NAME}"
     for replica in world.replicas:
         statuses = {name: replica.call(path, token).status_code for name, token in world.tokens.items()}
-        assert statuses == {"viewer": 200, "operator": 200, "stranger": 403}
+        assert statuses == {"viewer": 200, "operator": 200, "admin": 200, "stranger": 403}
         assert replica.call(path, "").status_code == 401
         assert replica.call(path, "made-up").status_code == 401
         assert replica.call(path, world.tokens["operator"], scheme="Basic").status_code == 401

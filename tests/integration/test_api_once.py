@@ -11,7 +11,7 @@ from tests.integration.known import admin
 
 from phoenix_orch.api.server import create_app
 from phoenix_orch.kernel.errors import Conflict, Invalid, Retryable
-from phoenix_orch.orchestrator.kept_answers import KeptAnswer, MemoryAnswers, ValkeyAnswers
+from phoenix_orch.orchestrator.kept_answers import KeptAnswer, MemoryAnswers, SpareAnswers, ValkeyAnswers
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
@@ -159,3 +159,33 @@ async def test_kept_answers(tmp_path, kind):
         for store in stores:
             await store.close()
         await server.stop()
+
+
+async def test_while_the_shared_store_is_away_each_replica_has_its_own():
+    class Away(MemoryAnswers):
+        away = False
+        asked = 0
+
+        async def begin(self, key, request):
+            self.asked += 1
+            if self.away:
+                await asyncio.sleep(60)
+            return await super().begin(key, request)
+
+    now = [0.0]
+    shared, answer = Away(), KeptAnswer(status=202, content_type="application/json", body=b"{}")
+    one, other = (SpareAnswers(shared, MemoryAnswers(), lambda: now[0]) for _ in range(2))
+    assert await one.begin("k", "r") is None
+    await one.keep("k", "r", answer)
+    assert await other.begin("k", "r") == answer
+    shared.away = True
+    async with asyncio.timeout(5):
+        assert await one.begin("l", "r") is None
+        await one.keep("l", "r", answer)
+        assert await one.begin("l", "r") == answer
+    asked = shared.asked
+    assert await one.begin("m", "r") is None
+    assert shared.asked == asked  # not asked again for a while
+    shared.away = False
+    now[0] = 60
+    assert await one.begin("k", "r") == answer

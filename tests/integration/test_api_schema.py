@@ -24,11 +24,11 @@ from schemathesis.specs.openapi.checks import (
 from tests.integration.fake_phoenix import FakeOperations
 from tests.integration.known import admin
 from tests.integration.locked import Locked
+from tests.integration.no_tasks import NoTasks
 
 from phoenix_orch.api.openapi import ACTING, operations
 from phoenix_orch.api.problems import CONTENT_TYPE
 from phoenix_orch.orchestrator.api_spec import ApiSpec
-from phoenix_orch.orchestrator.cluster.no_tasks import NoTasks
 
 CHECKS = (
     not_a_server_error,

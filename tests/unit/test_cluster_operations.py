@@ -9,6 +9,7 @@ from time import monotonic
 from typing import Any, cast
 
 import pytest
+from tests.integration.no_tasks import NoTasks
 from tests.unit import deployment_setting as setting
 from tests.unit.kube_fake import NAMESPACE, FakeApi
 from tests.unit.kube_objects import ENDPOINT_SLICES, INGRESSES, endpoints, shop
@@ -25,9 +26,9 @@ from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.orchestrator.cluster.watched import WatchedSight
 from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.kept_answers import MemoryAnswers
 from phoenix_orch.rollout.status import CommandKind, Event
 from phoenix_orch.rollout.store.memory import MemoryStore
-from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.router import Backend, Group, TrafficState
 from phoenix_orch.workload.deployment import marks
@@ -87,7 +88,9 @@ class World:
         store = WatchedStore(client, self.log, cache, rollouts, namespace=NAMESPACE, clock=RealClock())
         self.router = ClusterRouter(client, NAMESPACE, rollouts, cached=CachedReads(caches, client))
         sight = WatchedSight(cache, rollouts, watches, self.router, store, self.log)
-        self.operations = ClusterOperations(client, sight, self.log, info=info, changes=store.watch)
+        self.operations = ClusterOperations(
+            client, sight, self.log, info=info, changes=store.watch, tasks=NoTasks(), answers=MemoryAnswers()
+        )
         if listed:
             self.seen.look()
 
@@ -289,13 +292,3 @@ async def test_events_of_the_log_are_shown_of_this_object_alone() -> None:
     )
     await world.log.append_events("shop", [event])
     assert [one.message for one in await world.operations.events("shop", 10)] == ["it began"]
-
-
-async def test_no_tasks_are_run_and_that_is_said() -> None:
-    tasks = World().operations.tasks
-    assert (await tasks.page(state=None, kind=None, before="", limit=10)).items == []
-    assert await tasks.schedules() == []
-    with pytest.raises(BadState, match="no tasks are run in a cluster yet"):
-        await tasks.run(RunRequest(kind="backup"), actor="ann")
-    with pytest.raises(NotFound, match="no task 'x'"):
-        await tasks.show("x")

@@ -93,6 +93,15 @@ Certificate = Annotated[
         help="With --listen: the API speaks TLS with this chain, read anew when the file changes.",
     ),
 ]
+ClusterFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--file",
+        "-f",
+        metavar="FILE",
+        help="With --listen: tasks and who gets in, read anew when it changes; it need not be there.",
+    ),
+]
 CertificateKey = Annotated[
     Path | None,
     typer.Option("--tls-key", metavar="FILE", help="With --tls-certificate: its key."),

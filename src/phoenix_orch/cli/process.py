@@ -17,6 +17,7 @@ from phoenix_orch.cli.cluster_options import (
     STORE_VARIABLE,
     Certificate,
     CertificateKey,
+    ClusterFile,
     Context,
     Kubeconfig,
     Kubernetes,
@@ -109,6 +110,7 @@ def serve(  # noqa: PLR0917 - options, given by name
     listen: Listen = None,
     tls_certificate: Certificate = None,
     tls_key: CertificateKey = None,
+    file: ClusterFile = None,
 ) -> int:
     """Run one component in a process of its own.
 
@@ -130,6 +132,7 @@ def serve(  # noqa: PLR0917 - options, given by name
             metrics=cluster_options.listener("--metrics", metrics),
             api=_api(component, listen),
             tls=cluster_options.certificate(tls_certificate, tls_key),
+            file=_file(file, listen),
             app=os.environ.get(APP_VARIABLE),
         )
         if settings.api is None:
@@ -146,6 +149,7 @@ def serve(  # noqa: PLR0917 - options, given by name
         "--listen": listen,
         "--tls-certificate": tls_certificate,
         "--tls-key": tls_key,
+        "--file": file,
     }
     cluster_options.only_in_cluster(given, kubernetes=False)
     serve_api = _later("phoenix_orch.console.serving").serve_operations
@@ -160,6 +164,12 @@ def _api(component: Component, listen: str | None) -> tuple[str, int] | None:
             f"--listen is not for the {component.value}", remedy="the orchestrator is who serves the API"
         )
     return cluster_options.listener("--listen", listen)
+
+
+def _file(file: Path | None, listen: str | None) -> Path | None:
+    if file is not None and listen is None:
+        raise Invalid("--file says what the API's orchestrator does", remedy="add --listen")
+    return file
 
 
 def _store(given: str | None) -> str:

@@ -7,20 +7,31 @@ a new one, which is refused where it makes no sense any more.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from typing import Any, Protocol, cast
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from redis.asyncio import Redis
 
-from phoenix_orch.kernel.errors import Conflict, Invalid
+from phoenix_orch.kernel.errors import Conflict, Invalid, Retryable
 from phoenix_orch.runtime.valkey_client import answered
 
 KEPT = 24 * 3600
 """Seconds that an answer is kept."""
 UNDER_WAY = 60
 """Seconds after which a request that has not been answered counts as lost."""
+
+
+PATIENCE = 0.5
+"""Seconds that a request waits for a store that may be left out."""
+LEFT_OUT = 5.0
+"""Seconds for which it is left out once it did not answer."""
+
+T = TypeVar("T")
 
 
 class KeptAnswer(BaseModel):
@@ -96,6 +107,50 @@ class MemoryAnswers:
 
     async def forget(self, key: str) -> None:
         self._kept.pop(key, None)
+
+
+class SpareAnswers:
+    """KeptAnswers in a store that all replicas have; while it is away each keeps its own.
+
+    Then a request that is repeated to another replica is acted on again, and refused where that makes no
+    sense. Nothing that a person asks for, an abort least of all, waits for that store (rule R2).
+    """
+
+    def __init__(
+        self, shared: KeptAnswers, own: KeptAnswers, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._shared = shared
+        self._own = own
+        self._clock = clock
+        self._away_until = float("-inf")
+
+    async def begin(self, key: str, request: str) -> KeptAnswer | None:
+        return await self._either(
+            lambda: self._shared.begin(key, request), lambda: self._own.begin(key, request)
+        )
+
+    async def keep(self, key: str, request: str, answer: KeptAnswer) -> None:
+        await self._either(
+            lambda: self._shared.keep(key, request, answer), lambda: self._own.keep(key, request, answer)
+        )
+
+    async def forget(self, key: str) -> None:
+        await self._own.forget(key)
+        await self._either(lambda: self._shared.forget(key), _nothing)
+
+    async def _either(self, shared: Callable[[], Awaitable[T]], own: Callable[[], Awaitable[T]]) -> T:
+        if self._clock() < self._away_until:
+            return await own()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await shared()
+        except (Retryable, TimeoutError):
+            self._away_until = self._clock() + LEFT_OUT
+            return await own()
+
+
+async def _nothing() -> None:
+    """There is nothing to forget."""
 
 
 def written(request: str, answer: KeptAnswer) -> str:

@@ -38,6 +38,7 @@ from phoenix_orch.observability.tracing_exporter import exported
 from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
+from phoenix_orch.orchestrator.cluster.file import FollowedFile
 from phoenix_orch.orchestrator.cluster.following import Following
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.freezing import NAME, WatchedRules
@@ -59,6 +60,8 @@ from phoenix_orch.orchestrator.cluster.user_calls import call_of, missing
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.cluster.watched import WatchedSight
+from phoenix_orch.orchestrator.kept_answers import MemoryAnswers, SpareAnswers, ValkeyAnswers
+from phoenix_orch.orchestrator.task_engine import TaskEngine
 from phoenix_orch.orchestrator.up import ending_signals, until
 from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollback_controller.service import RollbackController
@@ -72,6 +75,7 @@ from phoenix_orch.runtime.memory import return_large_blocks, set_aside_what_stay
 from phoenix_orch.runtime.probes import serve_probes
 from phoenix_orch.runtime.stuck_loop import stuck_loop_told
 from phoenix_orch.security.kube_review import KubeReviews
+from phoenix_orch.tasks.port import Tasks
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.kube_router import SETTLED
 from phoenix_orch.workload.deployment.marks import GROUP
@@ -117,6 +121,8 @@ class ClusterSettings:
     """Where the orchestrator's API is answered; None: nowhere."""
     tls: tuple[Path, Path] | None = None
     """Certificate chain and key of the API; None: it speaks plain HTTP."""
+    file: Path | None = None
+    """The orchestrator's configuration: its tasks, and who gets in; None, or one that is not there: none."""
     app: str | None = None
     """The label `app` of the pod that this runs in; None: in no pod."""
 
@@ -210,7 +216,8 @@ async def serve(
     """Know the cluster, stand for election, and do `work` in every term of office, until cancelled. The API
     is answered all the time, in a term and out of it.
 
-    A canary of the component knows the cluster, answers probes and the API, and leaves it at that.
+    A canary of the component knows the cluster, answers probes and the API, and leaves it at that: it runs no
+    tasks either.
 
     Raises PhoenixError where it cannot start, and what `work` raises.
     """
@@ -241,15 +248,24 @@ async def serve(
                 group.create_task(serve_metrics(*settings.metrics, _measured))
             if serve_api is not None and settings.api is not None:
                 asked = await stack.enter_async_context(KubeClient(target, component=f"{component}-api"))
+                file = FollowedFile(settings.file)
+                engine = TaskEngine(
+                    settings.store_url, lambda: file.held, prefix=f"{log_prefix(client.namespace)}tasks:"
+                )
+                stack.push_async_callback(engine.close)
                 operations = operations_of(
                     client,
                     looks,
                     log,
                     pace,
-                    functools.partial(info, client.namespace, looks.not_ready, log, office),
+                    info=functools.partial(info, client.namespace, looks.not_ready, log, office),
+                    tasks=engine.tasks,
                 )
                 api = ApiParts(operations, KubeReviews(asked), settings.api, settings.tls)
                 group.create_task(_as_task(serve_api(api)), name="api")
+                group.create_task(file.run(), name="configuration")
+                if not kept_from_leading(settings.app, LEASES[component]):
+                    group.create_task(engine.run(), name="tasks")
             await looks.synced()
             set_aside_what_stays()
             _log.info("knows the cluster", component=component, namespace=client.namespace)
@@ -307,14 +323,17 @@ def operations_of(
     looks: Looks,
     log: ValkeyStore,
     pace: Pace,
+    *,
     info: Callable[[], Awaitable[dict[str, Any]]],
+    tasks: Tasks,
 ) -> ClusterOperations:
     """What people may ask of this process, whether it leads or not."""
     rollouts, namespace = looks.rollouts, client.namespace
     store = WatchedStore(client, log, looks.cache, rollouts, namespace=namespace, clock=RealClock())
     router = ClusterRouter(client, namespace, rollouts, cached=looks.cached, settled=pace.settled)
     sight = WatchedSight(looks.cache, rollouts, looks.watches, router, store, log)
-    return ClusterOperations(client, sight, log, info=info, changes=store.watch)
+    answers = SpareAnswers(ValkeyAnswers(log.client, prefix=log_prefix(namespace)), MemoryAnswers())
+    return ClusterOperations(client, sight, log, info=info, changes=store.watch, tasks=tasks, answers=answers)
 
 
 def parts_of(client: KubeClient, looks: Looks, log: RolloutStore, tell: Tell, pace: Pace) -> ClusterParts:

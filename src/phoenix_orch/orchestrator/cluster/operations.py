@@ -16,12 +16,11 @@ from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.orchestrator.cluster import looking, person, starting
 from phoenix_orch.orchestrator.cluster.freezing import flow_of, through_freeze
-from phoenix_orch.orchestrator.cluster.no_tasks import NoTasks
 from phoenix_orch.orchestrator.cluster.reach import Found, Reach, Sight
 from phoenix_orch.orchestrator.cluster.restarting import restart
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.flow import Flow
-from phoenix_orch.orchestrator.kept_answers import KeptAnswers, MemoryAnswers
+from phoenix_orch.orchestrator.kept_answers import KeptAnswers
 from phoenix_orch.orchestrator.views import (
     Change,
     LogPage,
@@ -56,15 +55,17 @@ class ClusterOperations:
         *,
         info: Callable[[], Awaitable[dict[str, Any]]],
         changes: Changes,
+        tasks: Tasks,
+        answers: KeptAnswers,
     ) -> None:
-        """`client` changes what `sight` shows, and `changes` tells of."""
+        """`client` changes what `sight` shows, and `changes` tells of. Tasks and answers: of all replicas."""
         self._client = client
         self._sight = sight
         self._log = log
         self._info = info
         self._changes = changes
-        self.tasks: Tasks = NoTasks()
-        self.answers: KeptAnswers = MemoryAnswers()
+        self.tasks = tasks
+        self.answers = answers
 
     @property
     def flow(self) -> Flow:
