@@ -24,7 +24,7 @@ from phoenix_orch.tasks.record import ENDED, LogKind, State, TaskRecord
 from phoenix_orch.tasks.schedule import Schedule, Timing
 from phoenix_orch.tasks.service import TaskService
 from phoenix_orch.tasks.spec import Priority
-from phoenix_orch.tasks.store import TaskStore
+from phoenix_orch.tasks.store import Due, Heard, TaskStore, Unwanted
 from phoenix_orch.tasks.worker import TaskWorker, WorkerSettings
 
 PATIENCE = 30.0
@@ -313,6 +313,59 @@ async def test_an_earlier_claim_is_not_heard(setting: Setting) -> None:
     assert await setting.store.beat({task: slept.fence}) == {task: "lost"}
     assert await setting.store.tell(woke, lines=["hello"])
     assert woke.deaths == 1
+
+
+async def test_what_a_dead_worker_had_comes_before_what_was_wanted_later(setting: Setting) -> None:
+    first = await setting.run("nothing")
+    await setting.taken("dies")
+    for _ in range(3):
+        await setting.run("nothing")
+    assert (await setting.taken_from_the_dead("w")).id == first
+
+
+async def test_workers_hear_of_what_is_next_and_not_of_what_waits_behind_it(setting: Setting) -> None:
+    news = setting.store.hear(silence=0.2)
+    assert await anext(news) is None
+    await setting.run("nothing")
+    assert await heard(news) == [Due()]
+    await setting.run("nothing")
+    assert await heard(news) == []
+    task = await setting.run("restore", path="")  # of another queue
+    assert await heard(news) == [Due()]
+    found = await setting.store.take("w", LEASE, {Priority.URGENT: 1})
+    assert [record.id for record in found.records] == [task]
+    await setting.tasks.cancel(task, actor="ann")
+    assert await heard(news) == [Unwanted(task)]
+    await news.aclose()
+
+
+async def heard(news: AsyncIterator[Heard | None]) -> list[Heard]:
+    """What comes before it is silent for a while."""
+    found = []
+    while (one := await anext(news)) is not None:
+        found.append(one)
+    return found
+
+
+async def test_those_that_wait_for_room_do_not_keep_others_from_running(setting: Setting) -> None:
+    held = await setting.run("one", path="")
+    assert (await setting.taken("w")).id == held
+    await asyncio.gather(*(setting.run("one", path="") for _ in range(300)))
+    other = await setting.run("nothing")
+    found = await setting.store.take("w", LEASE, NORMAL)
+    assert (found.records, found.wait) == ((), 0)  # enough looked at for one script
+    assert (await setting.taken("w")).id == other
+    assert (await setting.store.take("w", LEASE, NORMAL)).wait is None
+
+
+async def test_a_worker_is_told_when_the_next_one_is_due(setting: Setting) -> None:
+    for seconds in (20, 10):
+        after = datetime.now(UTC) + timedelta(seconds=seconds)
+        await setting.tasks.run(RunRequest(kind="nothing", after=after), actor="ann")
+    found = await setting.store.take("w", LEASE, NORMAL)
+    assert found.records == ()
+    assert found.wait is not None
+    assert 0 < found.wait <= 10
 
 
 async def test_a_worker_that_was_only_slow_keeps_its_task(setting: Setting) -> None:

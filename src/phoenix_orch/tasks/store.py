@@ -259,10 +259,13 @@ class TaskStore:
     async def hear(self, *, silence: float) -> AsyncIterator[Heard | None]:
         """What happens that workers should know at once; None at first, when nothing can be missed any more,
         and after each `silence` (seconds). Where it is lost, looks and signs of life tell the same, later."""
-        pubsub: Any = self.client.pubsub(ignore_subscribe_messages=True)
+        pubsub: Any = self.client.pubsub()
+        channels = f"{self.prefix}cancel", f"{self.prefix}due"
         try:
             async with answered(self.client):
-                await pubsub.subscribe(f"{self.prefix}cancel", f"{self.prefix}due")
+                await pubsub.subscribe(*channels)
+                for _ in channels:  # the server confirms each
+                    await pubsub.get_message(timeout=silence)
             yield None
             while True:
                 async with answered(self.client):
