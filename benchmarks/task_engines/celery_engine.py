@@ -28,7 +28,12 @@ class CeleryEngine:
 
 def _app(url: str, ran: Callable[[], None]) -> Celery:
     app = Celery("bench", broker=url.replace("unix://", "redis+socket://"))
-    app.conf.update(task_acks_late=True, task_ignore_result=True, worker_hijack_root_logger=False)
+    app.conf.update(
+        task_acks_late=True,
+        task_ignore_result=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+    )
 
     @app.task(name="nothing")
     def nothing() -> None:
