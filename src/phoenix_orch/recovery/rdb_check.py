@@ -108,6 +108,10 @@ class DumpLoad:
 
     level = Level.LOADED
 
+    def __init__(self) -> None:
+        self.result: Rehearsed | None = None
+        """Of the last copy that held."""
+
     def tools(self) -> dict[str, str]:
         return {"valkey-server": _version()}
 
@@ -119,7 +123,9 @@ class DumpLoad:
             throwaway() as server,
             feeding(server, release=False) as session,
         ):
-            yield Rehearsal(server, session, walk)
+            rehearsal = Rehearsal(server, session, walk)
+            yield rehearsal
+            self.result = rehearsal.result
 
 
 class Rehearsal:

@@ -1,0 +1,245 @@
+"""A whole restore, from the plan to the last replica; killed at every step; failing where it hurts most."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from tests.backup_stage import IDENTITY, stage
+from tests.redis_restoring import find, restorer, taken
+from tests.redis_server import Server, filled, replica_of, serving, until
+
+from phoenix_orch.kernel.errors import BadState, NotFound, Outdated, PhoenixError, Terminal
+from phoenix_orch.recovery.errors import Corrupted
+from phoenix_orch.recovery.restore import run
+from phoenix_orch.recovery.restore.journal import State
+from phoenix_orch.recovery.restore.redis_target import NotLoadedError
+from phoenix_orch.recovery.restore.replication_check import Said
+
+pytestmark = pytest.mark.timeout(240)
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Story:
+    """A server whose old data was copied, and which has other data since."""
+
+    folder: Path
+    server: Server
+    backup: str
+    old: str
+    now: str
+
+    def restorer(self, **more: object) -> run.Restorer:
+        return restorer(self.folder, self.folder / "journal", (IDENTITY,), **more)
+
+    def role(self) -> str:
+        return str(self.server.client().info("replication")["role"])
+
+
+@contextmanager
+def story(folder: Path) -> Iterator[Story]:
+    with serving(folder / "server", "--appendonly", "yes") as server:
+        filled(server.client(), 60, "good:")
+        at = stage(folder)
+        backup = taken(at, server.address).manifest.id
+        old = server.digest()
+        server.ask("FLUSHALL")
+        filled(server.client(), 40, "bad:")
+        yield Story(folder, server, backup, old, server.digest())
+
+
+def test_a_restore_from_the_plan_to_the_last_replica(tmp_path):
+    with (
+        story(tmp_path) as it,
+        replica_of(it.server, tmp_path / "r1") as one,
+        replica_of(it.server, tmp_path / "r2") as two,
+    ):
+        told: list[str] = []
+        acting = it.restorer(tell=told.append)
+        plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
+        assert plan.safety
+        assert not plan.blocked
+        assert plan.replicas == 2
+        assert it.server.digest() == it.now
+        done = acting.run(plan.id, it.server.address, plan.hash)
+        assert done.state is State.DONE
+        assert it.server.digest() == it.old
+        for replica in (one, two):
+            until(lambda replica=replica: replica.digest() == it.old)
+        assert done.digest == it.old  # as the rehearsal had it
+        words = "\n".join(told)
+        assert "safety copy" in words
+        assert "2 of 2 replicas confirmed it" in words
+        assert it.server.ask("KEYS", "phoenix:*") == []
+        safety = find(tmp_path)(done.safety)
+        assert safety.manifest.trigger.kind.value == "pre-restore"
+        with pytest.raises(BadState, match="is done"):
+            acting.run(plan.id, it.server.address, plan.hash)
+        # and back again, from the safety copy
+        back = acting.plan(safety, it.server.address)
+        acting.run(back.id, it.server.address, back.hash)
+        assert it.server.digest() == it.now
+
+
+def test_without_the_hash_of_the_plan_nothing_happens(tmp_path):
+    with story(tmp_path) as it:
+        acting = it.restorer()
+        plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
+        for wrong in ("", "yes", plan.hash[:-1], plan.id):
+            with pytest.raises(BadState, match="is not the hash"):
+                acting.run(plan.id, it.server.address, wrong)
+        with pytest.raises(NotFound):
+            acting.run("nothing", it.server.address, plan.hash)
+        assert it.server.digest() == it.now
+
+
+def test_a_plan_does_not_hold_for_another_server(tmp_path):
+    with story(tmp_path) as it:
+        acting = it.restorer()
+        plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
+        it.server.stop()
+        with serving(tmp_path / "server", "--appendonly", "yes", "--port", str(it.server.port)) as again:
+            again.port = it.server.port
+            until(lambda: _answers(again))
+            with pytest.raises(Outdated):
+                acting.run(plan.id, again.address, plan.hash)
+
+
+def _answers(server: Server) -> bool:
+    try:
+        return bool(server.ask("PING"))
+    except Exception:  # noqa: BLE001 - whatever keeps it from answering
+        return False
+
+
+@pytest.mark.parametrize("state", ["copying", "staging", "cutting", "checking"])
+def test_killed_at_any_step_it_goes_on_or_is_aborted(tmp_path, state):
+    identity = tmp_path / "identity"
+    identity.write_text(f"{IDENTITY.key}\n")
+    with story(tmp_path) as it:
+        acting = it.restorer()
+        plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
+
+        def killed(plan_id: str, hash_: str) -> None:
+            command = [sys.executable, "-m", "tests.redis_restoring", str(tmp_path), state, plan_id, hash_]
+            done = subprocess.run(
+                [*command, str(it.server.port), str(identity)],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == -9, done.stderr
+
+        killed(plan.id, plan.hash)
+        assert it.server.digest() in (it.now, it.old)
+        assert acting.journal.read(plan.id).state.value == state
+        assert not acting.journal.running(plan.id)
+        done = acting.run(plan.id, it.server.address, plan.hash)
+        assert done.state is State.DONE
+        assert it.server.digest() == it.old
+        assert it.role() == "master"
+
+        other = acting.plan(find(tmp_path)(it.backup), it.server.address)
+        killed(other.id, other.hash)
+        assert acting.abort(other.id, it.server.address).state is State.ABORTED
+        assert it.role() == "master"
+        assert it.server.digest() == it.old
+
+
+def test_a_damaged_copy_is_found_before_the_target_is_touched(tmp_path):
+    with story(tmp_path) as it:
+        acting = it.restorer()
+        backup = find(tmp_path)(it.backup)
+        plan = acting.plan(backup, it.server.address)
+        data = tmp_path / backup.manifest.stream.key
+        content = bytearray(data.read_bytes())
+        content[len(content) // 2] ^= 1
+        data.write_bytes(content)
+        with pytest.raises(Corrupted):
+            acting.run(plan.id, it.server.address, plan.hash)
+        assert acting.journal.read(plan.id).state is State.FAILED
+        assert it.server.digest() == it.now
+        assert it.role() == "master"
+
+
+def test_damage_during_the_cut_over_leaves_the_target_as_it_was(tmp_path, monkeypatch):
+    with story(tmp_path) as it:
+        acting = it.restorer()
+        backup = find(tmp_path)(it.backup)
+        plan = acting.plan(backup, it.server.address)
+        staged = run.Restorer._staged
+
+        def then_damaged(self, entry, copy):
+            entry = staged(self, entry, copy)
+            data = tmp_path / backup.manifest.stream.key
+            data.write_bytes(data.read_bytes()[:-20])
+            return entry
+
+        monkeypatch.setattr(run.Restorer, "_staged", then_damaged)
+        with pytest.raises(PhoenixError):
+            acting.run(plan.id, it.server.address, plan.hash)
+        entry = acting.journal.read(plan.id)
+        assert entry.state is State.FAILED
+        assert "the target was not changed" in entry.message
+        assert it.server.digest() == it.now
+        assert it.role() == "master"
+
+
+@pytest.mark.parametrize("fault", ["not loaded", "miscounted", "replicas"])
+def test_what_fails_after_the_cut_over_is_put_back(tmp_path, monkeypatch, fault):
+    with story(tmp_path) as it:
+        acting = it.restorer()
+        plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
+        real = run.Restorer._load
+        calls: list[int] = []
+
+        def load(self, manifest, target):
+            done = real(self, manifest, target)
+            calls.append(1)
+            if len(calls) == 1 and fault == "not loaded":
+                raise NotLoadedError("the target did not load it", remedy="see its log")
+            return done
+
+        def miscounted(self, entry, done):
+            raise Terminal("the target loaded 1 keys")
+
+        monkeypatch.setattr(run.Restorer, "_load", load)
+        if fault == "miscounted":
+            monkeypatch.setattr(run.Restorer, "_counted", miscounted)
+        if fault == "replicas":
+            monkeypatch.setattr(run, "check", lambda *_, **__: (Said(False, "a replica is missing"),))
+        with pytest.raises(Terminal):
+            acting.run(plan.id, it.server.address, plan.hash)
+        assert acting.journal.read(plan.id).state is State.UNDONE
+        assert it.server.digest() == it.now
+        assert it.role() == "master"
+
+
+def test_a_target_that_was_empty_needs_no_safety_copy(tmp_path):
+    with story(tmp_path) as it:
+        it.server.ask("FLUSHALL")
+        acting = it.restorer(keep_safe=None)
+        plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
+        assert not plan.safety
+        assert acting.run(plan.id, it.server.address, plan.hash).state is State.DONE
+        assert it.server.digest() == it.old
+
+
+def test_without_a_safety_copy_live_data_is_not_written_over(tmp_path):
+    with story(tmp_path) as it:
+        acting = it.restorer(keep_safe=None)
+        plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
+        with pytest.raises(BadState, match="no safety copy"):
+            acting.run(plan.id, it.server.address, plan.hash)
+        assert it.server.digest() == it.now
+        dead = acting.plan(find(tmp_path)(it.backup), it.server.address, dead=True)
+        assert dead.hash != plan.hash
+        acting.run(dead.id, it.server.address, dead.hash)
+        assert it.server.digest() == it.old
