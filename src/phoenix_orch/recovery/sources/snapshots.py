@@ -1,0 +1,244 @@
+"""The volume of an application in a cluster, as a snapshot of its storage.
+
+The application rests from before the snapshot is asked for until the storage has it. The backup's object is a
+small description (`snapshot.json`): the data stays in the storage, which is no other place. What belongs to
+it in the cluster goes when the backup expires: `SnapshotKeeper.forget`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from phoenix_orch.kernel.errors import BadState, NotFound, PhoenixError, Retryable, Terminal
+from phoenix_orch.kube.client import KubeClient
+from phoenix_orch.kube.patches import merge_patch_of
+from phoenix_orch.kube.resources import Object
+from phoenix_orch.recovery import hooks
+from phoenix_orch.recovery.backup_source import Capture, Facts
+from phoenix_orch.recovery.hook_spec import Quiesce
+from phoenix_orch.recovery.sources.snapshot_plan import (
+    CLAIMS,
+    CLASSES,
+    CONTENTS,
+    SNAPSHOTS,
+    VOLUMES,
+    Taken,
+    choose_class,
+    driver_of,
+    seen,
+    snapshot_of,
+    statically,
+    taken,
+)
+
+T = TypeVar("T")
+NAME = "snapshot.json"
+TIMEOUT = timedelta(minutes=10)
+LOOK = 0.5
+"""Seconds between two looks at a snapshot that is not ready."""
+
+
+class SnapshotKeeper:
+    """Takes snapshots, keeps them from being lost with their namespace, finds them again, lets them go."""
+
+    def __init__(self, client: KubeClient, *, timeout: timedelta = TIMEOUT, look: float = LOOK) -> None:
+        self._client = client
+        self._timeout = timeout.total_seconds()
+        self._look = look
+
+    async def take(self, namespace: str, claim_name: str, name: str, class_name: str, backup: str) -> Taken:
+        """Raises Invalid where no snapshot can be taken of the claim, Terminal where it was not ready in
+        time; then nothing of it is left."""
+        claim = await self._client.get(CLAIMS, claim_name, namespace)
+        volume = claim["spec"].get("volumeName")
+        if not volume:
+            raise BadState(f"the claim {claim_name} has no volume yet", remedy="wait until a pod uses it")
+        driver = driver_of(await self._client.get(VOLUMES, volume))
+        classes = (await self._client.list(CLASSES)).items
+        chosen = choose_class(classes, driver, class_name)
+        made = await self._client.create(SNAPSHOTS, snapshot_of(claim, name, chosen, backup), namespace)
+        try:
+            snapshot, content = await self.ready(namespace, made["metadata"]["name"])
+            await self._policy(content["metadata"]["name"], "Retain")
+        except BaseException:
+            with contextlib.suppress(PhoenixError):  # what is under way says more
+                await asyncio.shield(
+                    self._client.delete(SNAPSHOTS, name, namespace, uid=made["metadata"]["uid"])
+                )
+            raise
+        return taken(claim, snapshot, content)
+
+    async def ready(self, namespace: str, name: str) -> tuple[Object, Object]:
+        """The snapshot and its content, when they are bound, ready to use and without an error."""
+        end = time.monotonic() + self._timeout
+        while True:
+            snapshot = await self._client.get(SNAPSHOTS, name, namespace)
+            bound = (snapshot.get("status") or {}).get("boundVolumeSnapshotContentName")
+            content = await self._there(bound) if bound else None
+            waiting = seen(snapshot, content)
+            if waiting is None and content is not None:
+                return snapshot, content
+            if time.monotonic() >= end:
+                reason = waiting.reason if waiting else "its content has gone"
+                raise Terminal(
+                    f"the snapshot {name} was not ready in {self._timeout:g} s: {reason}",
+                    remedy=f"kubectl describe volumesnapshot {name} -n {namespace}",
+                )
+            await asyncio.sleep(self._look)
+
+    async def found(self, one: Taken, namespace: str, suffix: str) -> str:
+        """The name of a snapshot in the namespace that is ready: the first one, or one that is made anew for
+        what the storage has. Idempotent for one suffix."""
+        if namespace == one.namespace:
+            with contextlib.suppress(NotFound):
+                snapshot = await self._client.get(SNAPSHOTS, one.snapshot, namespace)
+                content = await self._there(one.content)
+                if seen(snapshot, content) is None:
+                    return one.snapshot
+        content_body, snapshot_body = statically(one, namespace, suffix)
+        await self._made(CONTENTS, content_body, "")
+        await self._made(SNAPSHOTS, snapshot_body, namespace)
+        name = str(snapshot_body["metadata"]["name"])
+        await self.ready(namespace, name)
+        return name
+
+    async def forget(self, one: Taken) -> None:
+        """Let the storage delete it. Idempotent. Where the objects are lost they are made anew first: a
+        handle that nobody knows any more would be kept, and paid for, for ever."""
+        namespace, name, content = one.namespace, one.snapshot, one.content
+        if await self._there(content) is None:
+            content_body, _ = statically(one, namespace, "expired")
+            content = content_body["metadata"]["name"]
+            name = content_body["spec"]["volumeSnapshotRef"]["name"]
+            await self._made(CONTENTS, content_body, "")
+        await self._policy(content, "Delete")
+        with contextlib.suppress(NotFound):
+            snapshot = await self._client.get(SNAPSHOTS, name, namespace)
+            await self._client.delete(SNAPSHOTS, name, namespace, uid=snapshot["metadata"]["uid"])
+        with contextlib.suppress(NotFound):
+            found = await self._client.get(CONTENTS, content)
+            await self._client.delete(CONTENTS, content, uid=found["metadata"]["uid"])
+
+    async def _policy(self, content: str, policy: str) -> None:
+        """Say what becomes of the storage's snapshot with the object; another writer is waited for."""
+        for _ in range(10):
+            found = await self._client.get(CONTENTS, content)
+            if found["spec"]["deletionPolicy"] == policy:
+                return
+            try:
+                await self._client.patch(
+                    CONTENTS, content, merge_patch_of(found, {"spec": {"deletionPolicy": policy}})
+                )
+            except PhoenixError as error:
+                if error.code not in {"conflict", "outdated"}:
+                    raise
+        raise Retryable(f"the snapshot's content {content} is written by others all the time")
+
+    async def _there(self, content: str) -> Object | None:
+        try:
+            return await self._client.get(CONTENTS, content)
+        except NotFound:
+            return None
+
+    async def _made(self, resource: object, body: Object, namespace: str) -> None:
+        assert resource in {SNAPSHOTS, CONTENTS}
+        kind = SNAPSHOTS if resource == SNAPSHOTS else CONTENTS
+        try:
+            await self._client.get(kind, body["metadata"]["name"], namespace)
+        except NotFound:
+            await self._client.create(kind, body, namespace)
+
+
+class SnapshotSource:
+    """One PersistentVolumeClaim. `connect` gives a client that may be used in this thread and is closed."""
+
+    def __init__(
+        self,
+        component: str,
+        namespace: str,
+        claim: str,
+        *,
+        connect: Callable[[], KubeClient],
+        quiesce: Quiesce,
+        notes: Path,
+        now: Callable[[], datetime],
+        new_id: Callable[[], str],
+        class_name: str = "",
+        timeout: timedelta = TIMEOUT,
+    ) -> None:
+        self.component = component
+        self._namespace = namespace
+        self._claim = claim
+        self._connect = connect
+        self._quiesce = quiesce
+        self._note = notes / f"{component.replace('/', '.')}.json"
+        self._now = now
+        self._new_id = new_id
+        self._class_name = class_name
+        self._timeout = timeout
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[Capture]:
+        """Raises Invalid, Terminal. Left by an exception the snapshot is deleted in the storage, too."""
+        with hooks.at_rest(self._quiesce, self._note) as rest:
+            moment, backup = self._now(), self._new_id()
+            name = f"phoenix-{self._claim}-{backup}"[:253]
+            one = self._run(
+                lambda keeper: keeper.take(self._namespace, self._claim, name, self._class_name, backup)
+            )
+            try:
+                rest.wake()
+                yield SnapshotCapture(one, moment, rest)
+            except BaseException:
+                with contextlib.suppress(PhoenixError):
+                    self._run(lambda keeper: keeper.forget(one))
+                raise
+
+    def _run(self, act: Callable[[SnapshotKeeper], Awaitable[T]]) -> T:
+        async def acting() -> T:
+            async with self._connect() as client:
+                return await act(SnapshotKeeper(client, timeout=self._timeout))
+
+        return asyncio.run(acting())
+
+
+class SnapshotCapture:
+    """The description of a snapshot that is ready."""
+
+    name = NAME
+
+    def __init__(self, one: Taken, moment: datetime, rest: hooks.Rest) -> None:
+        self.taken = one
+        self._moment = moment
+        self._rest = rest
+        self._content = io.BytesIO(one.stored())
+        self._ended = False
+
+    def read(self, size: int = -1, /) -> bytes:
+        read = self._content.read(size)
+        self._ended = self._ended or not read or size < 0
+        return read
+
+    def facts(self) -> Facts:
+        if not self._ended:
+            raise BadState("the description was not read to its end")
+        one = self.taken
+        return Facts(
+            consistency_point=self._moment,
+            engine={"name": "volumesnapshot", "driver": one.driver, "class": one.snapshot_class},
+            content={
+                "snapshotHandle": one.handle,
+                "restoreSize": one.restore_size,
+                "createdByStorage": one.created,
+                "dataInStorage": True,
+            },
+            source={"namespace": one.namespace, "claim": one.claim, "content": one.content},
+            hooks=tuple(result.fact() for result in self._rest.results),
+        )
