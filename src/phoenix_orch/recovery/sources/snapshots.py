@@ -118,6 +118,7 @@ class SnapshotKeeper:
             content = content_body["metadata"]["name"]
             name = content_body["spec"]["volumeSnapshotRef"]["name"]
             await self._made(CONTENTS, content_body, "")
+            await self._looked_up(content)
         await self._policy(content, "Delete")
         with contextlib.suppress(NotFound):
             snapshot = await self._client.get(SNAPSHOTS, name, namespace)
@@ -125,6 +126,20 @@ class SnapshotKeeper:
         with contextlib.suppress(NotFound):
             found = await self._client.get(CONTENTS, content)
             await self._client.delete(CONTENTS, content, uid=found["metadata"]["uid"])
+
+    async def _looked_up(self, content: str) -> None:
+        """The storage has said whether it has the handle: a content that goes before deletes nothing."""
+        end = time.monotonic() + self._timeout
+        while True:
+            status = ((await self._there(content)) or {}).get("status") or {}
+            if status.get("snapshotHandle") or status.get("error"):
+                return
+            if time.monotonic() >= end:
+                raise Retryable(
+                    f"the storage has not looked up the snapshot of {content} in {self._timeout:g} s",
+                    remedy=f"kubectl describe volumesnapshotcontent {content}",
+                )
+            await asyncio.sleep(self._look)
 
     async def _policy(self, content: str, policy: str) -> None:
         """Say what becomes of the storage's snapshot with the object; another writer is waited for."""
