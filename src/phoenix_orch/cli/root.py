@@ -60,6 +60,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
     },
     "Guard": {
         "token": Branch("token", "app", "Make, list and revoke API tokens."),
+        "keys": Branch("keys", "app", "Make, show, check and rotate the keys of backups."),
         "approval": Branch("approval", "app", "Agree, as a second person, to what destroys, or refuse it."),
     },
     "Recover": {

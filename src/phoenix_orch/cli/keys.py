@@ -1,0 +1,248 @@
+"""`phoenix keys`: who can open backups. Needs no Phoenix that runs."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption
+from phoenix_orch.cli.output import columns, emit, say
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.config import load
+from phoenix_orch.orchestrator.kept_config import read_kept
+from phoenix_orch.orchestrator.layout import Layout
+
+if TYPE_CHECKING:
+    from phoenix_orch.recovery.keys import Identity
+    from phoenix_orch.recovery.spec import BackupSpec
+
+app = typer.Typer(
+    name="keys",
+    help="Make, show, check and rotate the keys of backups.",
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+)
+Config = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", metavar="FILE", help="A phoenix.yaml; left out: the one applied last."),
+]
+OnlineFile = Annotated[
+    Path | None,
+    typer.Option("--online-file", metavar="FILE", help="The online key; left out: in the data directory."),
+]
+TERMINAL = Path("-")
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class KeyView(_View):
+    """A recipient, as far as it may be seen."""
+
+    name: str
+    key: str
+    offline: bool = False
+    recipient: bool = True
+    """phoenix.yaml seals backups for it."""
+    here: bool = False
+    """Its private key is on this machine."""
+    file: str = ""
+
+
+class CheckView(_View):
+    opened_by: str
+    recipients: int
+    renewed: bool
+
+
+@app.command()
+def init(
+    recovery_file: Annotated[
+        Path,
+        typer.Option(
+            "--recovery-file", metavar="FILE", help="Where the recovery key goes; - is the terminal."
+        ),
+    ] = TERMINAL,
+    online_file: OnlineFile = None,
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Make the online key of this machine, and the offline recovery key, which is shown this once."""
+    from phoenix_orch.recovery import key_acts  # noqa: PLC0415 - cryptography takes a while
+
+    online = _online(online_file, data_dir)
+    if recovery_file == TERMINAL and output is not Output.TABLE:
+        raise Invalid("the recovery key is shown to a person alone", remedy="add --recovery-file FILE")
+    if dry_run:
+        key_acts.refuse_online(online)
+        say(f"would write {online}, and the recovery key to {_named(recovery_file)}")
+        return
+    made = key_acts.init(online, None if recovery_file == TERMINAL else recovery_file, datetime.now(UTC))
+    assert made.recovery is not None
+    views = [
+        KeyView(name="online", key=made.online.public, recipient=False, here=True, file=str(online)),
+        KeyView(
+            name="recovery",
+            key=made.recovery.public,
+            offline=True,
+            recipient=False,
+            file="" if recovery_file == TERMINAL else str(recovery_file.absolute()),
+        ),
+    ]
+    if recovery_file == TERMINAL:
+        sys.stdout.write(f"{made.recovery_text}\n")  # not by `say`, which hides what is secret
+        sys.stdout.flush()
+    emit(output, views, _after_init(online, recovery_file, views))
+
+
+@app.command()
+def rotate(
+    online_file: OnlineFile = None,
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Make a new online key. The one before stays in the file, to open what was sealed for it."""
+    from phoenix_orch.recovery import key_acts, keys  # noqa: PLC0415
+
+    online = _online(online_file, data_dir)
+    if dry_run:
+        keys.read(online)
+        say(f"would make a new key in {online}, and keep those that are there")
+        return
+    made = key_acts.rotate(online, datetime.now(UTC))
+    view = KeyView(name="online", key=made.online.public, recipient=False, here=True, file=str(online))
+    text = (
+        f"a new key is the first in {online}\n\n"
+        "put it into phoenix.yaml beside the one before, then `phoenix apply` and `phoenix keys check`:\n\n"
+        f"{_recipient(f'online-{datetime.now(UTC):%Y%m%d}', made.online.public, offline=False)}\n"
+        "take the one before out of phoenix.yaml once no backup needs it: after the longest retention"
+    )
+    emit(output, view, text)
+
+
+@app.command()
+def show(
+    file: Config = None,
+    online_file: OnlineFile = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Who can open backups, and whose private key is here. No private key is shown."""
+    spec = _spec(file, data_dir)
+    path = _identity_path(spec, online_file, data_dir)
+    here = {one.public for one in _identities(path, needed=False)}
+    views = [
+        KeyView(
+            name=one.name,
+            key=one.key,
+            offline=one.offline,
+            here=one.key in here,
+            file=str(path) if one.key in here else "",
+        )
+        for one in (spec.recipients if spec is not None else ())
+    ]
+    known = {view.key for view in views}
+    views += [
+        KeyView(name="", key=key, recipient=False, here=True, file=str(path))
+        for key in sorted(here - known - {""})
+    ]
+    rows = [
+        (
+            view.name,
+            "offline" if view.offline else "online",
+            "yes" if view.recipient else "no",
+            "here" if view.here else "elsewhere",
+            view.key,
+        )
+        for view in views
+    ]
+    header = ("NAME", "KIND", "RECIPIENT", "PRIVATE KEY", "PUBLIC KEY")
+    emit(output, views, columns(header, rows, empty="no keys: `phoenix keys init` makes them"))
+
+
+@app.command()
+def check(
+    file: Config = None,
+    online_file: OnlineFile = None,
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Whether what is sealed for the recipients of now opens here: with a small object in the storage."""
+    from phoenix_orch.recovery import key_acts  # noqa: PLC0415
+    from phoenix_orch.recovery.keys import Recipient  # noqa: PLC0415
+    from phoenix_orch.recovery.storage import opened  # noqa: PLC0415
+
+    spec = _spec(file, data_dir)
+    if spec is None:
+        raise Invalid(
+            "no backups are configured",
+            remedy="`phoenix keys init` says what to put into phoenix.yaml; name it with -f, or apply it",
+        )
+    path = _identity_path(spec, online_file, data_dir)
+    recipients = [Recipient(one.key, one.name, one.offline) for one in spec.recipients]
+    storage = opened(spec.storage, Layout(data_dir).root / "backups")
+    done = key_acts.check(storage.objects, recipients, _identities(path), dry_run=dry_run)
+    view = CheckView(opened_by=done.opened_by, recipients=done.recipients, renewed=done.renewed)
+    renewed = "; the canary was made anew for them" if done.renewed else ""
+    emit(output, view, f"good: {done.recipients} recipients, opened with {done.opened_by}{renewed}")
+
+
+def _online(online_file: Path | None, data_dir: Path) -> Path:
+    return (
+        online_file.absolute() if online_file is not None else Layout(data_dir).root / "keys" / "online.key"
+    )
+
+
+def _identity_path(spec: BackupSpec | None, online_file: Path | None, data_dir: Path) -> Path:
+    if online_file is None and spec is not None and spec.identity_file is not None:
+        return Path(spec.identity_file)
+    return _online(online_file, data_dir)
+
+
+def _identities(path: Path, *, needed: bool = True) -> list[Identity]:
+    from phoenix_orch.recovery import keys  # noqa: PLC0415
+
+    if not needed and not path.exists():
+        return []
+    return keys.read(path, lambda: str(typer.prompt("passphrase", hide_input=True, err=True)))
+
+
+def _spec(file: Path | None, data_dir: Path) -> BackupSpec | None:
+    config = load(file) if file is not None else read_kept(Layout(data_dir).config)
+    return config.backup if config is not None else None
+
+
+def _named(recovery_file: Path) -> str:
+    return "the terminal" if recovery_file == TERMINAL else str(recovery_file.absolute())
+
+
+def _recipient(name: str, key: str, *, offline: bool) -> str:
+    line = f"    - name: {name}\n      key: {key}\n"
+    return line + ("      offline: true\n" if offline else "")
+
+
+def _after_init(online: Path, recovery_file: Path, views: list[KeyView]) -> str:
+    where = (
+        "The recovery key is above, and nowhere else."
+        if recovery_file == TERMINAL
+        else f"The recovery key is in {recovery_file.absolute()}."
+    )
+    recipients = "".join(_recipient(view.name, view.key, offline=view.offline) for view in views)
+    return (
+        f"{where} It opens every backup, also when this machine is lost. Print it or write it to a stick,\n"
+        "put that into a safe, and a second one elsewhere; then remove the file from this machine.\n"
+        f"The online key is in {online}: with it backups are verified here.\n\n"
+        f"put this into phoenix.yaml, then `phoenix apply`:\n\nbackup:\n  recipients:\n{recipients}\n"
+        "next: `phoenix keys check`"
+    )
