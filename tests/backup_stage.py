@@ -20,13 +20,18 @@ from phoenix_orch.recovery.publish import Published, Publisher, Settings, Told
 from phoenix_orch.recovery.signing import Ed25519Signer, Trust
 from phoenix_orch.recovery.verifying import Structural, Verifier
 from phoenix_orch.testing.fake_backup import FakeBackupSource
-from phoenix_orch.testing.fake_lease import FakeLeases
+from phoenix_orch.testing.fake_lease import Generations
 
 SIGNER = Ed25519Signer(Ed25519PrivateKey.from_private_bytes(b"p" * 32))
 TRUST = Trust([SIGNER.public])
 SCOPE = Scope("local", "default", "bytes")
-_ONLINE = pyrage.x25519.Identity.generate()
-_OFFLINE = pyrage.x25519.Identity.generate()
+# The same in every process of a test; they open nothing else.
+_ONLINE = pyrage.x25519.Identity.from_str(
+    "AGE-SECRET-KEY-1H9QAA076LPK87RX7776JGMUKZ2G057YMVNEY2VMU4DG274PV83LQEU8KK2"
+)
+_OFFLINE = pyrage.x25519.Identity.from_str(
+    "AGE-SECRET-KEY-1JD8M3EMEU4M9UW5XNM4HPF3NGRL747VHP6CYWDL2VM2DA2ZZLV6S0AH94C"
+)
 IDENTITY = Identity(public=str(_ONLINE.to_public()), key=_ONLINE)
 OFFLINE = Identity(public=str(_OFFLINE.to_public()), key=_OFFLINE)
 RECIPIENTS = (Recipient(IDENTITY.public, "here"), Recipient(OFFLINE.public, "safe", offline=True))
@@ -54,7 +59,7 @@ class Stage:
         return Publisher(
             self.store,
             catalog=Catalog(self.store, TRUST),
-            leases=FakeLeases(self.store),
+            leases=Generations(self.store),
             signer=SIGNER,
             trust=TRUST,
             verifier=self.verifier,

@@ -77,12 +77,18 @@ def commands(command=None, path=()):
 
 EVERY = dict(commands())
 PRINTS_NO_PICTURE = {
+    ("backup", "cat"),
     ("audit", "export"),
     *(("top",), ("init",), ("up",), ("down",), ("serve",), ("demo",), ("schema",), ("crd",), ("completion",)),
     *(("rollout", "watch"), ("service", "logs")),
     *(("rollout", word) for word in ("pause", "resume", "promote", "retry")),
 }
 CHANGES = {
+    ("backup", "acknowledge"),
+    ("backup", "pin"),
+    ("backup", "prune"),
+    ("backup", "run"),
+    ("backup", "unpin"),
     *(("audit", "prune"), ("status-page", "write")),
     *(("init",), ("down",), ("apply",), ("service", "restart")),
     *(("rollout", word) for word in ("start", "pause", "resume", "promote", "abort", "retry", "undo")),

@@ -1,16 +1,366 @@
-"""`phoenix backup`."""
+"""`phoenix backup`: reads and writes the storage of backups itself, so that it needs no Phoenix that runs.
+
+Only `run` asks the one that runs, where there is one: so two runs are never on the same component.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
-from phoenix_orch.cli import backup_config
+from phoenix_orch.cli import backup_config, reaching
+from phoenix_orch.cli import backup_pages as pages
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
+from phoenix_orch.cli.output import emit
+from phoenix_orch.cli.records import moment
+from phoenix_orch.cli.task import follow_task
+from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Unavailable
+from phoenix_orch.orchestrator.audited_here import audited
+from phoenix_orch.orchestrator.config import load
+from phoenix_orch.orchestrator.kept_config import read_kept
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.runtime.users import name_of
+from phoenix_orch.tasks.port import RunRequest
+
+if TYPE_CHECKING:
+    from phoenix_orch.orchestrator.backups import Backups
+    from phoenix_orch.recovery.catalog import Backup
 
 app = typer.Typer(
     name="backup",
-    help="Look at what was backed up.",
+    help="Take, list, verify, pin, prune and open backups.",
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
 )
 app.add_typer(backup_config.app, name="config")
+FAILED = 1
+"""Exit status for a backup that does not hold, and for a list with faults."""
+
+
+def _ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids for Tab; none where the storage does not answer. A completion never complains."""
+    try:
+        given = ctx.params
+        before = ctx.find_root().obj
+        data_dir = given.get("data_dir") or before
+        if not isinstance(data_dir, Path) or data_dir == UNSET:
+            from phoenix_orch.cli.options import default_data_dir  # noqa: PLC0415 - only for Tab
+
+            data_dir = default_data_dir()
+        backups = _backups(data_dir, given.get("file"))
+        found = [backup.id for view in backups.views() for backup in view.backups]
+    except Exception:  # noqa: BLE001 - nothing may spoil the command line that is being typed
+        return []
+    return [name for name in ["latest", *found] if name.startswith(incomplete)]
+
+
+Id = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="Id, the beginning of one, or `latest`.", autocompletion=_ids),
+]
+Component = Annotated[str, typer.Option("--component", metavar="NAME", help="Of this component only.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="WHEN", help="The newest whose state is not later; a moment, or 2h."),
+]
+File = Annotated[
+    Path | None,
+    typer.Option(
+        "--file", "-f", metavar="FILE", help="A phoenix.yaml that names the storage; left out: as applied."
+    ),
+]
+
+
+@app.command("list")
+def list_backups(
+    component: Component = "",
+    file: File = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> int:
+    """All backups with their age, RPO and how far each was verified; exit status 1 where one is missing.
+
+    Times are UTC. A backup counts from level 2 on: it was opened and compared.
+    """
+    views = _backups(data_dir, file).views(component)
+    found: dict[str, Any] = {
+        "backups": [pages.summary(backup) for view in views for backup in view.backups],
+        "faults": [fault.message for view in views for fault in view.faults],
+    }
+    emit(output, found, pages.listing(views, datetime.now(UTC)))
+    return FAILED if found["faults"] else 0
+
+
+@app.command()
+def show(  # noqa: PLR0917 - one parameter for each option
+    backup: Id = "latest",
+    component: Component = "",
+    as_of: AsOf = None,
+    file: File = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Everything about one backup, and the shell line that opens it without Phoenix."""
+    found = _one(_backups(data_dir, file), backup, component, as_of)
+    emit(output, pages.detail(found), pages.page(found, datetime.now(UTC)))
+
+
+@app.command()
+def run(  # noqa: PLR0917
+    component: Annotated[str, typer.Argument(metavar="COMPONENT", help="What to back up: config.")],
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    file: File = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> int:
+    """Take a backup now, look at what was stored, and publish it.
+
+    By the Phoenix that runs, where one does; else by this command itself.
+    """
+    from phoenix_orch.recovery.manifest import Trigger, TriggerKind  # noqa: PLC0415 - half a second
+
+    if file is None:
+        arguments = {"component": component, "reason": reason}
+        request = RunRequest(kind="backup.run", arguments=arguments, target=component, reason=reason)
+        try:
+            with reaching.client(data_dir) as client:
+                record = client.run_task(request, dry_run=dry_run)
+                if dry_run:
+                    emit(output, record, f"a backup of {component} would be taken by Phoenix, as a task")
+                    return 0
+                return follow_task(client, record.id)
+        except Unavailable:
+            if reaching.elsewhere():
+                raise
+    backups = _backups(data_dir, file)
+    if dry_run:
+        known = component in backups.sources()
+        text = f"a backup of {component} would be taken" if known else f"{component} is not backed up here"
+        emit(output, {"component": component, "dryRun": True, "known": known}, text)
+        return 0 if known else FAILED
+    trigger = Trigger(kind=TriggerKind.MANUAL, actor=_me(), reason=reason)
+    with audited(Layout(data_dir), "backup.run", f"backup/{component}", actor=_me(), reason=reason) as done:
+        published = backups.run(component, trigger)
+        if published is not None:
+            done.update(id=published.manifest.id, level=published.look.level.value)
+    if published is None:
+        raise Conflict(f"a backup of {component} was published meanwhile", remedy="`phoenix backup list`")
+    found = backups.one(published.manifest.id)
+    emit(output, pages.detail(found), f"published {found.id}: {pages.level(found)}, {pages.standing(found)}")
+    return 0 if not found.shrunk else FAILED
+
+
+@app.command()
+def verify(  # noqa: PLR0917
+    backup: Id = "latest",
+    component: Component = "",
+    level: Annotated[
+        int | None,
+        typer.Option("--level", min=0, max=5, help="How far; left out: as far as can be seen here."),
+    ] = None,
+    file: File = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> int:
+    """Look at a backup and record what was seen; exit status 1 where it does not hold.
+
+    0: it is there · 1: what is stored holds · 2: it opens and its content holds · 3: it is well-formed ·
+    4: it loads into a server that is thrown away · 5: an application works on it.
+    """
+    from phoenix_orch.recovery.manifest import Level  # noqa: PLC0415 - half a second
+
+    backups = _backups(data_dir, file)
+    found = _one(backups, backup, component, None, any_of_them=True)
+    with audited(Layout(data_dir), "backup.verify", f"backup/{found.id}", actor=_me()) as done:
+        look = backups.verify(found, None if level is None else Level(level))
+        done.update(level=look.level.value, passed=look.passed)
+    word = "holds" if look.passed else "does NOT hold"
+    emit(output, look, f"{found.id} {word} at level {look.level.value}: {look.detail} ({look.seconds:.1f} s)")
+    return 0 if look.passed else FAILED
+
+
+@app.command()
+def pin(  # noqa: PLR0917
+    backup: Id,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    file: File = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Keep a backup until it is unpinned, whatever retention says."""
+    backups = _backups(data_dir, file)
+    found = _one(backups, backup, "", None)
+    if found.pin is not None:
+        raise BadState(
+            f"{found.id} is pinned by {found.pin.by} already", remedy="`phoenix backup unpin` first"
+        )
+    if not dry_run:
+        with audited(Layout(data_dir), "backup.pin", f"backup/{found.id}", actor=_me(), reason=reason):
+            backups.pin(found, reason)
+    emit(output, {"id": found.id, "pinned": not dry_run}, f"{found.id} {_would(dry_run)} kept")
+
+
+@app.command()
+def unpin(
+    backup: Id,
+    dry_run: DryRun = False,
+    file: File = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Leave a backup to retention again."""
+    backups = _backups(data_dir, file)
+    found = _one(backups, backup, "", None)
+    if not dry_run:
+        with audited(Layout(data_dir), "backup.unpin", f"backup/{found.id}", actor=_me()):
+            backups.unpin(found)
+    emit(output, {"id": found.id, "pinned": False}, f"{found.id} {_would(dry_run)} left to retention")
+
+
+@app.command()
+def acknowledge(  # noqa: PLR0917
+    backup: Id,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    file: File = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Say that it is right for a backup to be much smaller than those before: from then on it counts."""
+    backups = _backups(data_dir, file)
+    found = _one(backups, backup, "", None, any_of_them=True)
+    if not found.shrunk:
+        raise BadState(f"{found.id} is not smaller than it should be", remedy="there is nothing to do")
+    if not dry_run:
+        with audited(
+            Layout(data_dir), "backup.acknowledge", f"backup/{found.id}", actor=_me(), reason=reason
+        ):
+            backups.acknowledge(found, reason)
+    emit(output, {"id": found.id, "acknowledged": not dry_run}, f"{found.id} {_would(dry_run)} counted")
+
+
+@app.command()
+def prune(
+    component: Component = "",
+    dry_run: DryRun = False,
+    file: File = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> int:
+    """Mark what retention does not keep, and remove what was marked a day ago; exit status 1 where it stops.
+
+    --dry-run explains every keep and delete.
+    """
+    backups = _backups(data_dir, file)
+    parts, texts, stop = [], [], False
+    for view in backups.views(component):
+        plan = backups.plan(view)
+        done = backups.prune(view, plan, dry_run=True)
+        if not dry_run and (done.marked or done.removed or done.swept):
+            target = f"backup/{view.scope.component}"
+            with audited(Layout(data_dir), "backup.prune", target, actor=_me()) as told:
+                done = backups.prune(view, plan)
+                told.update(marked=list(done.marked), removed=list(done.removed), swept=len(done.swept))
+        parts.append(pages.plan_data(plan, done))
+        texts.append(pages.explained(plan, done, dry_run=dry_run))
+        stop = stop or bool(plan.stop)
+    emit(output, {"components": parts, "dryRun": dry_run}, "\n".join(texts))
+    return FAILED if stop else 0
+
+
+@app.command()
+def cat(  # noqa: PLR0917
+    backup: Id = "latest",
+    component: Component = "",
+    as_of: AsOf = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option("--identity", "-i", metavar="FILE", help="Private key; left out: the online one."),
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FILE", help="Where to; left out: standard output.")
+    ] = None,
+    file: File = None,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Write what a backup holds. A file appears whole and proven, or not at all."""
+    from phoenix_orch.recovery import keys  # noqa: PLC0415 - half a second
+
+    backups = _backups(data_dir, file)
+    if identity is not None:
+        backups.identities = keys.read(identity)
+    found = _one(backups, backup, component, as_of)
+    if to is None and sys.stdout.isatty():
+        raise Invalid("a backup is nothing for a terminal", remedy="give --to FILE, or a pipe")
+    with audited(Layout(data_dir), "backup.read", f"backup/{found.id}", actor=_me()):
+        _write(backups, found, to)
+
+
+def _write(backups: Backups, found: Backup, to: Path | None) -> None:
+    if to is None:
+        backups.cat(found, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        with tempfile.NamedTemporaryFile(dir=to.absolute().parent, delete=False) as part:
+            temporary = Path(part.name)
+            try:
+                backups.cat(found, part)
+                part.flush()
+                os.fsync(part.fileno())
+                temporary.replace(to)
+            finally:
+                temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise Invalid(f"{to} cannot be written: {error.strerror}", remedy="name another file") from error
+
+
+@app.command("keys")
+def show_keys(file: File = None, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+    """The public key that manifests are signed with here; another machine names it in backup.trustedKeys."""
+    backups = _backups(data_dir, file)
+    emit(output, {"signing": backups.public_key}, backups.public_key)
+
+
+def _backups(data_dir: Path, file: Path | None) -> Backups:
+    """By the file that is named, else by what was applied last."""
+    from phoenix_orch.orchestrator.backups import Backups  # noqa: PLC0415 - half a second
+
+    layout = Layout(data_dir)
+    config = load(file) if file is not None else read_kept(layout.config)
+    if config is None or config.backup is None:
+        raise Invalid(
+            "backups are not configured" if file is None else f"{file} has no section backup",
+            remedy="`phoenix keys init` makes keys and says what to put into phoenix.yaml; "
+            "name the file with --file",
+        )
+    return Backups(config.backup, layout, by=_me())
+
+
+def _one(
+    backups: Backups, word: str, component: str, as_of: str | None, *, any_of_them: bool = False
+) -> Backup:
+    """`any_of_them`: `latest` is the newest even where it does not count."""
+    when = moment(as_of, datetime.now(UTC)) if as_of is not None else None
+    if any_of_them and word == "latest":
+        newest = [view.live[0] for view in backups.views(component) if view.live]
+        if len(newest) == 1:
+            return newest[0]
+    return backups.one(word, component=component, as_of=when)
+
+
+def _would(dry_run: bool) -> str:
+    return "would be" if dry_run else "is"
+
+
+def _me() -> str:
+    return name_of(os.getuid())

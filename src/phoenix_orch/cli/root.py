@@ -64,7 +64,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
         "approval": Branch("approval", "app", "Agree, as a second person, to what destroys, or refuse it."),
     },
     "Recover": {
-        "backup": Branch("backup", "app", "Look at what was backed up."),
+        "backup": Branch("backup", "app", "Take, list, verify, pin, prune and open backups."),
         "restore": Branch("restore", "app", "Put back what was backed up: plan first, then run."),
         "verify-state": Branch("verify_state", "verify_state", "Check that the state of Phoenix is whole."),
     },

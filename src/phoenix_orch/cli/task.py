@@ -94,7 +94,7 @@ def run(  # noqa: PLR0917 - one parameter for each option
     with reaching.client(data_dir) as client:
         record = client.run_task(request, dry_run=dry_run)
         if follow and not dry_run:
-            return _follow(client, record.id)
+            return follow_task(client, record.id)
     verb = "would be" if dry_run else "is"
     emit(output, record, f"task {record.id} ({record.kind}) {verb} {record.state}")
     return 0
@@ -140,7 +140,7 @@ def logs(
     """What a task said, and what happened to it."""
     with reaching.client(data_dir) as client:
         if follow:
-            return _follow(client, task)
+            return follow_task(client, task)
         entries: list[LogEntry] = []
         while page := client.task_log(task, after=entries[-1].id if entries else "", limit=PAGE):
             entries += page
@@ -148,7 +148,7 @@ def logs(
     return 0
 
 
-def _follow(client: Client, task: str) -> int:
+def follow_task(client: Client, task: str) -> int:
     """Print what it says until it is over; 0 when it succeeded, 1 when it did not."""
     for event in client.follow_task(task):
         print(plain(task_pages.line(LogEntry.model_validate(event.data)), keep="\t"), flush=True)

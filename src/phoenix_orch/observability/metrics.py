@@ -18,6 +18,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.process_collector import ProcessCollector
 
 from phoenix_orch.observability import tracing
+from phoenix_orch.observability.backups import BackupCollector
 from phoenix_orch.observability.resources import ResourceCollector
 from phoenix_orch.observability.rollouts import RolloutCollector
 
@@ -33,6 +34,8 @@ disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)  # its start is how a restart is told from a reset
 REGISTRY.register(ResourceCollector())
+BACKUPS = BackupCollector()
+REGISTRY.register(BACKUPS)
 
 BUILD = Gauge("phoenix_build_info", "1, with the version of Phoenix.", ["version"], registry=REGISTRY)
 BUILD.labels(version("phoenix-orchestrator")).set(1)

@@ -109,6 +109,16 @@ class Layout:
         return self.root / "approvals.json"
 
     @property
+    def backup_keys(self) -> Path:
+        """Private keys of backups: the online one, and the one that signs."""
+        return self.root / "keys"
+
+    @property
+    def backup_state(self) -> Path:
+        """What backups keep here between runs; all of it can be made anew from the bucket."""
+        return self.root / "backup-state"
+
+    @property
     def mask_key(self) -> Path:
         """The key of the signs that stand for values which are not shown."""
         return self.root / "mask.key"

@@ -41,15 +41,17 @@ class TaskEngine:
         config: Callable[[], DeclaresTasks | None],
         *kinds: TaskKind,
         own: Sequence[Schedule] = (),
+        following: Callable[[], Sequence[Schedule]] = tuple,
         prefix: str = PREFIX,
     ) -> None:
         """`config`: the configuration that holds now. `kinds`, `own`: tasks of Phoenix itself, and when they
-        run; a schedule of the configuration does not take the place of one of these. `prefix`: of all keys
-        in the store."""
+        run; `following`: when others of these run now. A schedule of the configuration does not take the
+        place of one of these. `prefix`: of all keys in the store."""
         self._url = store_url
         self._prefix = prefix
         self._config = config
         self._own = {schedule.name: schedule for schedule in own}
+        self._following = following
         self._store = TaskStore(store_url, prefix=prefix)
         self._faults = Faults(_log)
         self._registry = Registry(*installed(), *kinds, declared=self._kinds)
@@ -63,7 +65,11 @@ class TaskEngine:
         return kinds_of(self._declared())
 
     def _schedules(self) -> dict[str, Schedule]:
-        return {**schedules_of(self._declared()), **self._own}
+        return {
+            **schedules_of(self._declared()),
+            **{schedule.name: schedule for schedule in self._following()},
+            **self._own,
+        }
 
     async def run(self) -> None:
         """Work on tasks until cancelled."""

@@ -1,4 +1,7 @@
-"""Leases for tests: everybody gets one at once, with a generation above all before; the last one holds."""
+"""Leases for tests, without waiting: each holder gets a number above all before it, and the last one holds.
+
+So a run that was thought dead can go on beside the next one.
+"""
 
 from __future__ import annotations
 
@@ -11,32 +14,34 @@ from phoenix_orch.recovery.objects import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
-class FakeFence:
-    """Implements Fence."""
+class Generation:
+    """Implements `publish.Fence`."""
 
     store: ObjectStore
     key: str
     generation: int
 
     def check(self) -> None:
+        """Raises Conflict when somebody else has begun since."""
         if int(self.store.get(self.key)[0]) != self.generation:
-            raise Conflict("another run holds the lease by now")
+            raise Conflict("another run has begun meanwhile, and goes on in place of this one")
 
 
 @dataclass(frozen=True, slots=True)
-class FakeLeases:
-    """Implements Leases; nobody waits, so that a run that was thought dead can go on beside the next one."""
+class Generations:
+    """Implements `publish.Leases`."""
 
     store: ObjectStore
 
     @contextlib.contextmanager
-    def __call__(self, key: str) -> Iterator[FakeFence]:
+    def __call__(self, key: str) -> Iterator[Generation]:
+        """Raises Conflict where another one began at the same moment."""
         try:
             raw, stat = self.store.get(key)
         except NotFound:
             self.store.create(key, b"1")
-            yield FakeFence(self.store, key, 1)
+            yield Generation(self.store, key, 1)
             return
         generation = int(raw) + 1
         self.store.replace(key, str(generation).encode(), stat.etag)
-        yield FakeFence(self.store, key, generation)
+        yield Generation(self.store, key, generation)

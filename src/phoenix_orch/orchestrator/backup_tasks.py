@@ -1,0 +1,419 @@
+"""Backups as tasks of Phoenix: when they run, who is told how far they are, and what the audit log holds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import httpx
+import structlog
+from pydantic import BaseModel, Field
+
+from phoenix_orch.kernel.errors import BadState, Terminal
+from phoenix_orch.observability import metrics
+from phoenix_orch.observability.backups import Figures
+from phoenix_orch.orchestrator.backup_progress import Meter
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.recovery.manifest import Level, Trigger, TriggerKind
+from phoenix_orch.recovery.spec import BackupSpec
+from phoenix_orch.security.recorder import Recorder
+from phoenix_orch.tasks.context import TaskContext
+from phoenix_orch.tasks.registry import TaskKind, task
+from phoenix_orch.tasks.schedule import Schedule, Timing
+from phoenix_orch.tasks.spec import Retries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from phoenix_orch.orchestrator.backups import Backups
+    from phoenix_orch.recovery.catalog import Backup, View
+
+RUN, VERIFY, PRUNE, CHECK = "backup.run", "backup.verify", "backup.prune", "backup.check"
+COMPONENTS = ("config",)
+"""What an embedded Phoenix backs up."""
+PING_PATIENCE = 10.0
+LATE = 2
+"""A backup is stale when so many of its intervals have passed since the newest good one."""
+T = TypeVar("T")
+
+_log = structlog.get_logger("phoenix.backup")
+
+
+class RunBackup(BaseModel):
+    component: str = Field(max_length=130)
+    """Which one: `config`."""
+    reason: str = Field(default="", max_length=1000)
+
+
+class VerifyBackup(BaseModel):
+    backup: str = Field(default="latest", max_length=100)
+    """Its id, the beginning of one, or `latest`."""
+    component: str = Field(default="", max_length=130)
+    level: int | None = Field(default=None, ge=0, le=5)
+    """Left out: as far as can be seen here."""
+
+
+class PruneBackups(BaseModel):
+    component: str = Field(default="", max_length=130)
+    """Left out: all."""
+
+
+class BackupDone(BaseModel):
+    """What a run has published."""
+
+    backup: str = ""
+    """Empty: that of the slot was there already."""
+    component: str
+    level: int = 0
+    raw_bytes: int = 0
+    stored_bytes: int = 0
+    rpo_seconds: float = 0.0
+    good: bool = True
+    """False: it is much smaller than those before."""
+
+
+class LookDone(BaseModel):
+    backup: str
+    level: int
+    passed: bool
+    detail: str
+
+
+class PruneDone(BaseModel):
+    marked: list[str]
+    removed: list[str]
+    swept: int
+    bytes: int
+    stopped: list[str]
+
+
+class CheckDone(BaseModel):
+    checked: int
+    problems: list[str]
+
+
+def schedules(config: PhoenixFile | None) -> Sequence[Schedule]:
+    """What the section `backup` asks for; nothing without it."""
+    spec = config.backup if config is not None else None
+    if spec is None:
+        return ()
+    runs = [
+        Schedule(
+            name=f"backup-{component}",
+            kind=RUN,
+            timing=Timing(every=spec.schedule.of(component)),
+            arguments={"component": component},
+            target=component,
+        )
+        for component in COMPONENTS
+    ]
+    return (
+        *runs,
+        Schedule(name="backup-check", kind=CHECK, timing=Timing(cron="23 4 * * *")),
+        Schedule(
+            name="backup-prune",
+            kind=PRUNE,
+            timing=Timing(cron="41 * * * *", jitter=timedelta(minutes=5)),
+        ),
+    )
+
+
+class _Work:
+    """What all four kinds have in common."""
+
+    def __init__(self, config: Callable[[], PhoenixFile | None], layout: Layout, recorder: Recorder) -> None:
+        self._config = config
+        self._layout = layout
+        self._recorder = recorder
+
+    @property
+    def spec(self) -> BackupSpec:
+        """Raises BadState where backups are not configured."""
+        known = self._config()
+        if known is None or known.backup is None:
+            raise BadState(
+                "backups are not configured",
+                remedy="`phoenix keys init` makes keys and says what to put into phoenix.yaml",
+            )
+        return known.backup
+
+    async def opened(self, actor: str) -> Backups:
+        from phoenix_orch.orchestrator.backups import Backups  # noqa: PLC0415 - half a second
+
+        return await asyncio.to_thread(Backups, self.spec, self._layout, by=actor)
+
+    @asynccontextmanager
+    async def acting(self, action: str, target: str, context: TaskContext) -> AsyncIterator[Any]:
+        asked = self._recorder.acting(
+            action, f"backup/{target}", actor=context.actor, reason=context.record.reason
+        )
+        async with asked as act:
+            yield act
+
+    async def threaded(
+        self, context: TaskContext, meter: Meter, work: Callable[[Callable[[], bool]], T]
+    ) -> T:
+        """Run `work` in a thread and tell how far it is. When the task is cancelled, it is told to stop."""
+        stop = threading.Event()
+        telling = asyncio.create_task(_tell(context, meter))
+        running = asyncio.ensure_future(asyncio.to_thread(work, stop.is_set))
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            stop.set()
+            await asyncio.wait([running])
+            raise
+        finally:
+            telling.cancel()
+
+    async def refreshed(self, backups: Backups) -> list[View]:
+        """The views, and metrics of them."""
+        views = await asyncio.to_thread(backups.views)
+        metrics.BACKUPS.set([figures(view) for view in views])
+        return views
+
+
+async def _tell(context: TaskContext, meter: Meter) -> None:
+    while True:
+        await context.progress(*meter.told())
+        await asyncio.sleep(0.5)
+
+
+def kinds(
+    config: Callable[[], PhoenixFile | None], layout: Layout, recorder: Recorder
+) -> tuple[TaskKind, ...]:
+    """`config`: the one that holds when a task runs."""
+    work = _Work(config, layout, recorder)
+    return _run_kind(work), _verify_kind(work), _prune_kind(work), _check_kind(work)
+
+
+def _run_kind(work: _Work) -> TaskKind:
+    @task(
+        kind=RUN,
+        summary="Take a backup, look at what was stored, and publish it",
+        single=True,
+        deadline=timedelta(hours=6),
+        cleanup=timedelta(minutes=2),
+        retries=Retries(attempts=3, wait=timedelta(seconds=20)),
+    )
+    async def run(context: TaskContext, arguments: RunBackup) -> BackupDone:
+        backups = await work.opened(context.actor)
+        slot = context.record.slot
+        trigger = Trigger(
+            kind=TriggerKind.SCHEDULE if slot is not None else TriggerKind.MANUAL,
+            actor=context.actor,
+            reason=arguments.reason or context.record.reason,
+            task=context.id,
+        )
+        views = await asyncio.to_thread(backups.views, arguments.component)
+        meter = Meter(_usual(views))
+        async with work.acting(RUN, arguments.component, context) as act:
+            published = await work.threaded(
+                context,
+                meter,
+                lambda stop: backups.run(arguments.component, trigger, slot=slot, told=meter.as_told(stop)),
+            )
+            done = BackupDone(component=arguments.component)
+            if published is not None:
+                manifest, look = published.manifest, published.look
+                done = BackupDone(
+                    backup=manifest.id,
+                    component=manifest.component,
+                    level=look.level,
+                    raw_bytes=manifest.stream.raw_bytes,
+                    stored_bytes=manifest.stream.stored_bytes,
+                    rpo_seconds=manifest.time.rpo_seconds,
+                    good=not manifest.drops,
+                )
+            act.after = done.model_dump()
+        if published is not None and published.abandoned is not None:
+            await context.log(f"the run of {published.abandoned.started:%H:%M:%S} before it was found dead")
+        await context.log(_said(done))
+        await work.refreshed(backups)
+        if done.backup and done.good and done.level >= Level.OPENED:
+            await _ping(backups.spec.ping, context)
+        return done
+
+    return run
+
+
+def _said(done: BackupDone) -> str:
+    if not done.backup:
+        return "the backup of this slot is there already"
+    text = f"published {done.backup}: {done.raw_bytes} bytes, {done.stored_bytes} stored, level {done.level}"
+    if not done.good:
+        text += (
+            "; it is much smaller than those before and does not count until "
+            f"`phoenix backup acknowledge {done.backup}`"
+        )
+    return text
+
+
+async def _ping(address: str | None, context: TaskContext) -> None:
+    """Tell who watches from outside that there is a good backup. That it cannot be told fails nothing."""
+    if address is None:
+        return
+    try:
+        async with httpx.AsyncClient(timeout=PING_PATIENCE) as client:
+            (await client.get(address)).raise_for_status()
+    except httpx.HTTPError as error:
+        await context.log(f"the ping could not be sent: {type(error).__name__}")
+
+
+def _verify_kind(work: _Work) -> TaskKind:
+    @task(
+        kind=VERIFY,
+        summary="Look at a backup: whether it is there, holds and opens",
+        deadline=timedelta(hours=6),
+        cleanup=timedelta(minutes=2),
+    )
+    async def verify(context: TaskContext, arguments: VerifyBackup) -> LookDone:
+        backups = await work.opened(context.actor)
+        found = await asyncio.to_thread(backups.one, arguments.backup, component=arguments.component)
+        level = None if arguments.level is None else Level(arguments.level)
+        async with work.acting(VERIFY, found.id, context) as act:
+            done = await _look(work, context, backups, found, level)
+            act.after = done.model_dump()
+        await work.refreshed(backups)
+        if not done.passed:
+            raise Terminal(f"backup {found.id} does not hold: {done.detail}", remedy="use another backup")
+        return done
+
+    return verify
+
+
+async def _look(
+    work: _Work, context: TaskContext, backups: Backups, backup: Backup, level: Level | None
+) -> LookDone:
+    meter = Meter(backup.manifest.stream.raw_bytes)
+    look = await work.threaded(
+        context, meter, lambda stop: backups.verify(backup, level, told=meter.as_told(stop))
+    )
+    await context.log(
+        f"{backup.id}: level {look.level} {'holds' if look.passed else 'FAILED'}: {look.detail}"
+    )
+    return LookDone(backup=backup.id, level=look.level, passed=look.passed, detail=look.detail)
+
+
+def _prune_kind(work: _Work) -> TaskKind:
+    @task(
+        kind=PRUNE,
+        summary="Remove backups that retention does not keep, and what dead runs left",
+        single=True,
+        deadline=timedelta(hours=1),
+        retries=Retries(attempts=3),
+    )
+    async def prune(context: TaskContext, arguments: PruneBackups) -> PruneDone:
+        backups = await work.opened(context.actor)
+        total = PruneDone(marked=[], removed=[], swept=0, bytes=0, stopped=[])
+        for view in await asyncio.to_thread(backups.views, arguments.component):
+            plan = await asyncio.to_thread(backups.plan, view)
+            if plan.stop:
+                total.stopped.append(f"{view.scope.component}: {plan.stop}")
+                continue
+            async with work.acting(PRUNE, view.scope.component, context) as act:
+                done = await asyncio.to_thread(backups.prune, view, plan)
+                act.after = {"marked": list(done.marked), "removed": list(done.removed)}
+            total.marked += done.marked
+            total.removed += done.removed
+            total.swept += len(done.swept)
+            total.bytes += done.bytes
+        await context.log(
+            f"{len(total.marked)} marked, {len(total.removed)} removed, {total.swept} left-overs swept",
+            *[f"nothing is removed of {text}" for text in total.stopped],
+        )
+        await work.refreshed(backups)
+        if total.stopped:
+            raise Terminal("; ".join(total.stopped), remedy="`phoenix backup prune --dry-run` explains")
+        return total
+
+    return prune
+
+
+def _check_kind(work: _Work) -> TaskKind:
+    @task(
+        kind=CHECK,
+        summary="Check that backups come, are there, and that the newest of each opens",
+        single=True,
+        deadline=timedelta(hours=6),
+        cleanup=timedelta(minutes=2),
+        retries=Retries(attempts=2, wait=timedelta(minutes=1)),
+    )
+    async def check(context: TaskContext) -> CheckDone:
+        backups = await work.opened(context.actor)
+        views = await asyncio.to_thread(backups.views)
+        async with work.acting(CHECK, "all", context) as act:
+            looked = 0
+            for view in views:
+                newest = next(iter(view.live), None)
+                if newest is not None:
+                    await _look(work, context, backups, newest, None)
+                    looked += 1
+            views = await work.refreshed(backups)
+            now = await asyncio.to_thread(backups.store.now)
+            found = [text for view in views for text in problems(view, backups.spec, now)]
+            act.after = {"problems": found}
+        await context.log(*found or ["all is well"])
+        if found:
+            raise Terminal(f"backups are not well: {'; '.join(found)}", remedy="`phoenix backup list`")
+        return CheckDone(checked=looked, problems=[])
+
+    return check
+
+
+def problems(view: View, spec: BackupSpec, now: datetime) -> Iterable[str]:
+    """What is wrong with the backups of a component, in words."""
+    name = view.scope.component
+    every = spec.schedule.of(name)
+    good = view.newest_good
+    if good is None:
+        yield f"{name}: there is no verified backup" if view.live else f"{name}: there is no backup"
+    elif (age := now - good.manifest.time.consistency_point) > every * LATE:
+        yield f"{name}: the newest verified backup is {int(age.total_seconds() // 60)} min old"
+    for backup in view.live:
+        if not backup.present:
+            yield f"{name}: the data of {backup.id} is gone or cut"
+        elif backup.failed is not None:
+            yield f"{name}: {backup.id} does not hold: {backup.failed.detail}"
+    if view.live and view.live[0].shrunk:
+        yield f"{name}: the newest backup, {view.live[0].id}, is much smaller than those before"
+    for fault in view.faults:
+        yield f"{name}: {fault.message}"
+
+
+def figures(view: View) -> Figures:
+    """Numbers of a component, from the catalog alone."""
+    good, newest = view.newest_good, next(iter(view.live), None)
+    manifest = good.manifest if good is not None else None
+    shrink = min((drop.value / drop.median for drop in newest.manifest.drops), default=1.0) if newest else 1.0
+    looks = [look for backup in view.backups for look in backup.verifications if look.passed]
+    verified: dict[int, float] = {}
+    for look in looks:
+        verified[look.level] = max(verified.get(look.level, 0.0), look.at.timestamp())
+    return Figures(
+        component=view.scope.component,
+        last_success=manifest.time.published.timestamp() if manifest else None,
+        consistency_point=manifest.time.consistency_point.timestamp() if manifest else None,
+        rpo_seconds=manifest.time.rpo_seconds if manifest else None,
+        duration_seconds=(manifest.time.published - manifest.time.started).total_seconds()
+        if manifest
+        else None,
+        raw_bytes=manifest.stream.raw_bytes if manifest else None,
+        stored_bytes=manifest.stream.stored_bytes if manifest else None,
+        level=int(newest.level) if newest and newest.level is not None else None,
+        shrink_ratio=shrink,
+        retained=len(view.live),
+        faults=len(view.faults),
+        generation=newest.manifest.generation if newest else None,
+        verified=verified,
+    )
+
+
+def _usual(views: Sequence[View]) -> int:
+    """Bytes that are to be expected: those of the last backup; 0 where there was none."""
+    return next((view.live[0].manifest.stream.raw_bytes for view in views if view.live), 0)

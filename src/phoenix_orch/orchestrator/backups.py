@@ -1,0 +1,282 @@
+"""Backups of one Phoenix, put together from its configuration. They need no API and no running Phoenix."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import os
+import platform
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from shlex import quote as quoted
+
+from phoenix_orch.kernel.errors import Invalid, NotFound
+from phoenix_orch.orchestrator.backed_up_files import config_files
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.recovery import keys
+from phoenix_orch.recovery.backup_source import BackupSource
+from phoenix_orch.recovery.bucket_admin import BucketAdmin
+from phoenix_orch.recovery.catalog import Backup, Catalog, View, all_backups
+from phoenix_orch.recovery.folder_store import FolderStore
+from phoenix_orch.recovery.keys import Identity, Recipient
+from phoenix_orch.recovery.layout import Scope
+from phoenix_orch.recovery.lease import leases
+from phoenix_orch.recovery.manifest import (
+    Acknowledgement,
+    Level,
+    Pin,
+    Trigger,
+    Verification,
+    encoded,
+)
+from phoenix_orch.recovery.object_store import BucketStore
+from phoenix_orch.recovery.objects import Reader, Writer
+from phoenix_orch.recovery.pipeline import unseal
+from phoenix_orch.recovery.prune import Plan, Pruned, Pruner, plan
+from phoenix_orch.recovery.publish import Published, Publisher, Settings, Told
+from phoenix_orch.recovery.s3_location import S3Location
+from phoenix_orch.recovery.selecting import LATEST, select
+from phoenix_orch.recovery.signing import Trust, signing_key
+from phoenix_orch.recovery.sources.config import ConfigSource
+from phoenix_orch.recovery.spec import BackupSpec, S3Credentials, S3Storage
+from phoenix_orch.recovery.verifying import Structural, Verifier, expected, record_look
+
+CLUSTER = "local"
+NAMESPACE = "default"
+ONLINE_KEY = "online.key"
+Source = Callable[[], BackupSource]
+
+
+class Backups:
+    """What can be done with backups here. Everything blocks."""
+
+    def __init__(self, spec: BackupSpec, layout: Layout, *, by: str = "phoenix") -> None:
+        """`by`: who acts, for records. Raises Invalid for a storage that this Phoenix cannot use."""
+        self.spec = spec
+        self._layout = layout
+        self._by = by
+        self.store = open_store(spec, layout)
+        self._signer = signing_key(layout.backup_keys / "signing.pem")
+        self._trust = Trust([self._signer.public, *spec.trusted_keys])
+        self._catalog = Catalog(self.store, self._trust, layout.backup_state / "cache")
+        self.identities = _identities(spec, layout)
+        self.recipients = [Recipient(one.key, one.name, one.offline) for one in spec.recipients]
+        keys.require(self.recipients, self.identities)
+
+    @property
+    def public_key(self) -> str:
+        """By which others know what was signed here."""
+        return self._signer.public
+
+    # -- what there is -------------------------------------------------------------------------------
+
+    def sources(self) -> Mapping[str, Source]:
+        """By component: what is backed up here."""
+        return {"config": self._config}
+
+    def structural(self, component: str) -> Structural | None:  # noqa: ARG002 - there is none yet for any
+        """What knows how a copy of the component has to look."""
+        return None
+
+    def views(self, component: str = "") -> list[View]:
+        """One for each component that is backed up here, or has backups."""
+        names = {scope.component for scope in self._catalog.scopes(CLUSTER, NAMESPACE)} | set(self.sources())
+        return [
+            self._catalog.read(Scope(CLUSTER, NAMESPACE, name))
+            for name in sorted(names)
+            if component in ("", name)
+        ]
+
+    def one(self, word: str = LATEST, *, component: str = "", as_of: datetime | None = None) -> Backup:
+        """Raises NotFound, Invalid."""
+        return select(all_backups(self.views(component)), word, component=component, as_of=as_of)
+
+    # -- acts ----------------------------------------------------------------------------------------
+
+    def run(
+        self, component: str, trigger: Trigger, *, slot: datetime | None = None, told: Told | None = None
+    ) -> Published | None:
+        """See `Publisher.publish`. Raises NotFound for a component that is not backed up here."""
+        found = self.sources().get(component)
+        if found is None:
+            raise NotFound(
+                f"{component!r} is not backed up here",
+                remedy=f"there is {', '.join(sorted(self.sources())) or 'nothing'}",
+            )
+        publisher = Publisher(
+            self.store,
+            catalog=self._catalog,
+            leases=leases(self.store, f"{platform.node()}/{os.getpid()}"),
+            signer=self._signer,
+            trust=self._trust,
+            verifier=self.verifier,
+            settings=Settings(self.recipients, self.spec.compression, self.spec.shrink, self._opener),
+            now=_now,
+        )
+        return publisher.publish(
+            CLUSTER,
+            NAMESPACE,
+            found(),
+            trigger,
+            slot=slot,
+            structural=self.structural(component),
+            told=told,
+        )
+
+    @property
+    def verifier(self) -> Verifier:
+        return Verifier(self.store, self.identities, _now, self._by)
+
+    def verify(self, backup: Backup, level: Level | None = None, *, told: Told | None = None) -> Verification:
+        """Look, and put what was seen beside the backup. `level` left out: as far as can be seen here."""
+        told = told or Told()
+        structural = self.structural(backup.manifest.component) if self.identities else None
+        most = self.verifier.highest if structural is None else structural.level
+        level = most if level is None else level
+        if level > most:
+            raise Invalid(
+                f"level {level.value} cannot be looked at here, only up to {most.value}",
+                remedy="leave --level out" if self.identities else "name backup.identityFile",
+            )
+        look = self.verifier.look(
+            backup.manifest,
+            backup.sha256,
+            level,
+            structural=structural if level >= Level.STRUCTURE else None,
+            progress=told.looking,
+            stop=told.stop,
+        )
+        record_look(self.store, backup.manifest.scope, look, self._signer)
+        return look
+
+    def pin(self, backup: Backup, reason: str) -> Pin:
+        """Keep it until it is unpinned. Raises Conflict where it is pinned."""
+        pin = Pin(backup=backup.id, at=_now(), by=self._by, reason=reason)
+        self.store.create(backup.manifest.scope.record(backup.id, "pin"), encoded(pin, self._signer))
+        return pin
+
+    def unpin(self, backup: Backup) -> None:
+        self.store.delete(backup.manifest.scope.record(backup.id, "pin"))
+
+    def acknowledge(self, backup: Backup, reason: str) -> Acknowledgement:
+        """It is right that it is much smaller than those before."""
+        said = Acknowledgement(backup=backup.id, at=_now(), by=self._by, reason=reason)
+        self.store.create(
+            backup.manifest.scope.record(backup.id, "acknowledged"), encoded(said, self._signer)
+        )
+        return said
+
+    def plan(self, view: View) -> Plan:
+        retention = self.spec.retention
+        return plan(view, retention.policy, retention.limits, _now(), self.store.now())
+
+    def prune(self, view: View, planned: Plan, *, dry_run: bool = False) -> Pruned:
+        pruner = Pruner(self.store, self._signer, _now, self._by)
+        upkeep = BucketAdmin(self.store.location) if isinstance(self.store, BucketStore) else self.store
+        return pruner.run(view, planned, dry_run=dry_run, upkeep=upkeep)
+
+    def cat(self, backup: Backup, sink: Writer, *, told: Told | None = None) -> None:
+        """The content into `sink`, which holds it only when this returns. Raises Corrupted."""
+        told = told or Told()
+        if not self.identities:
+            raise Invalid(
+                "there is no private key here to open backups with",
+                remedy="name its file with --identity, or as backup.identityFile",
+            )
+        with self.store.reader(backup.manifest.stream.key) as reader:
+            unseal(
+                reader,
+                sink,
+                self.identities,
+                expected(backup.manifest),
+                progress=told.looking,
+                stop=told.stop,
+            )
+
+    # -- sources -------------------------------------------------------------------------------------
+
+    def _config(self) -> BackupSource:
+        """What was applied, who may get in, and what people said."""
+        return ConfigSource(
+            self._layout.configurations,
+            config_files(self._layout),
+            [one.text for one in self.recipients],
+            last_bundle=self._last_bundle,
+            now=_now,
+        )
+
+    def _last_bundle(self) -> AbstractContextManager[Reader] | None:
+        newest = self._catalog.read(Scope(CLUSTER, NAMESPACE, "config")).newest_good
+        return None if newest is None or not self.identities else self._opened(newest)
+
+    @contextlib.contextmanager
+    def _opened(self, backup: Backup) -> Iterator[Reader]:
+        """The content as a whole, from a file without a name."""
+        with tempfile.TemporaryFile(dir=self._layout.backup_state) as file:
+            self.cat(backup, file)
+            file.seek(0)
+            yield file
+
+    def _opener(self, key: str) -> str:
+        if isinstance(self.store, FolderStore):
+            return f"cat {quoted(str(self.store.root / key))}"
+        location = self.store.location
+        endpoint = f"--endpoint-url {quoted(location.url)} " if location.endpoint else ""
+        return f"aws s3 cp {endpoint}{quoted(f's3://{location.bucket}/{location.prefix}{key}')} -"
+
+
+def open_store(spec: BackupSpec, layout: Layout) -> FolderStore | BucketStore:
+    """Where backups are kept. Raises Invalid or Terminal where what names a bucket cannot be used."""
+    if spec.storage.s3 is not None:
+        return BucketStore(_location(spec.storage.s3))
+    folder = spec.storage.folder
+    return FolderStore(Path(folder) if folder is not None else layout.root / "backups")
+
+
+def _location(s3: S3Storage) -> S3Location:
+    access, secret, session = _credentials(s3.credentials)
+    return S3Location(
+        bucket=s3.bucket,
+        region=s3.region,
+        endpoint=s3.endpoint or "",
+        prefix=s3.prefix,
+        ca_file=Path(s3.ca_file) if s3.ca_file is not None else None,
+        access_key=access,
+        secret_key=secret,
+        session_token=session,
+    )
+
+
+def _credentials(given: S3Credentials) -> tuple[str, str, str]:
+    """Access key, secret key and session token; empty where the machine itself has a role.
+
+    Raises Invalid for a file that cannot be read or lacks them; no message repeats what was read.
+    """
+    if given.file is None:
+        found = os.environ.get(given.access_key_variable, ""), os.environ.get(given.secret_key_variable, "")
+        return (*found, os.environ.get("AWS_SESSION_TOKEN", "")) if all(found) else ("", "", "")
+    parser = configparser.ConfigParser(interpolation=None)
+    try:
+        parser.read_string(Path(given.file).read_text(encoding="utf-8"))
+        part = parser[given.profile]
+        return part["aws_access_key_id"], part["aws_secret_access_key"], part.get("aws_session_token", "")
+    except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
+        raise Invalid(
+            f"{given.file} holds no access key and secret key of profile {given.profile!r}",
+            remedy="write it as ~/.aws/credentials: [default], aws_access_key_id, aws_secret_access_key",
+        ) from None
+
+
+def _identities(spec: BackupSpec, layout: Layout) -> list[Identity]:
+    """The private keys at hand. Raises Invalid for a file that is named and cannot be read."""
+    if spec.identity_file is not None:
+        return keys.read(Path(spec.identity_file))
+    path = layout.backup_keys / ONLINE_KEY
+    return keys.read(path) if os.path.lexists(path) else []
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

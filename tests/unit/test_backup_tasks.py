@@ -1,0 +1,182 @@
+"""Backups as tasks: their schedules, what they tell, what they record, and the figures of the catalog."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyrage
+import pytest
+
+from phoenix_orch.kernel.errors import BadState, Terminal
+from phoenix_orch.observability import metrics
+from phoenix_orch.orchestrator import backup_tasks
+from phoenix_orch.orchestrator.backup_progress import Meter
+from phoenix_orch.orchestrator.backups import Backups
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.recovery.publish import Step
+from phoenix_orch.recovery.spec import BackupSpec, RecipientSpec
+from phoenix_orch.security.audit_log import AuditLog
+from phoenix_orch.security.recorder import Recorder
+from phoenix_orch.tasks.schedule import next_due
+from phoenix_orch.testing.fake_backup import FakeBackupSource
+
+SLOT = datetime(2026, 11, 28, 10, tzinfo=UTC)
+
+
+class World:
+    """Tasks on a data directory, with a source of bytes."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.layout = Layout(root)
+        online, offline = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
+        (root / "keys").mkdir()
+        (root / "keys" / "online.key").write_text(f"{online}\n")
+        spec = BackupSpec(
+            recipients=(
+                RecipientSpec(name="here", key=str(online.to_public())),
+                RecipientSpec(name="safe", key=str(offline.to_public()), offline=True),
+            )
+        )
+        self.config = PhoenixFile(services={}, backup=spec)
+        self.source = FakeBackupSource(b"x" * 100_000, component="config", at=datetime.now(UTC))
+        monkeypatch.setattr(Backups, "sources", lambda _: {"config": lambda: self.source})
+        self.log = AuditLog(self.layout.audit)
+        self.kinds = {
+            kind.spec.kind: kind
+            for kind in backup_tasks.kinds(lambda: self.config, self.layout, Recorder(self.log))
+        }
+        self.said: list[str] = []
+
+    async def run(self, kind: str, slot: datetime | None = None, **arguments: Any) -> Any:
+        async def log(*lines: str) -> None:
+            self.said.extend(lines)
+
+        async def progress(fraction: float, text: str = "") -> None:
+            assert 0 <= fraction < 1
+
+        found = self.kinds[kind]
+        record = SimpleNamespace(request_id="", reason="", slot=slot, arguments=found.check(arguments))
+        context: Any = SimpleNamespace(id="t1", actor="ann", record=record, log=log, progress=progress)
+        return await found.run(context)
+
+    @property
+    def acts(self) -> list[tuple[str, str, str]]:
+        return [(one.action, one.target, one.outcome) for one in self.log.newest(50)]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    return World(tmp_path, monkeypatch)
+
+
+@pytest.mark.anyio
+async def test_a_slot_is_published_once_and_recorded(world: World) -> None:
+    done = await world.run("backup.run", SLOT, component="config")
+    assert (done.level, done.raw_bytes, done.good) == (2, 100_000, True)
+    again = await world.run("backup.run", SLOT, component="config")
+    assert again.backup == ""
+    assert world.said[-1] == "the backup of this slot is there already"
+    assert world.source.captures == 1
+    assert world.acts[:2] == [
+        ("backup.run", "backup/config", "asked"),
+        ("backup.run", "backup/config", "done"),
+    ]
+
+
+@pytest.mark.anyio
+async def test_a_run_that_fails_is_recorded_as_failed(world: World) -> None:
+    world.source.fails_at, world.source.failure = 10, Terminal("it is broken")
+    with pytest.raises(Terminal):
+        await world.run("backup.run", component="config")
+    assert world.acts[0] == ("backup.run", "backup/config", "asked")
+    assert world.config.backup is not None
+    assert not Backups(world.config.backup, world.layout).views()[0].backups
+
+
+@pytest.mark.anyio
+async def test_the_check_tells_what_is_wrong(world: World) -> None:
+    with pytest.raises(Terminal, match="config: there is no backup"):
+        await world.run("backup.check")
+    await world.run("backup.run", component="config")
+    assert (await world.run("backup.check")).checked == 1
+    world.source.at = datetime.now(UTC) - timedelta(hours=5)
+    (data,) = (world.layout.root / "backups").rglob("data.*")
+    data.unlink()
+    with pytest.raises(Terminal, match="is gone or cut"):
+        await world.run("backup.check")
+
+
+@pytest.mark.anyio
+async def test_a_copy_that_is_old_is_told_of(world: World) -> None:
+    world.source.at = datetime.now(UTC) - timedelta(hours=3)
+    await world.run("backup.run", component="config")
+    with pytest.raises(Terminal, match="the newest verified backup is 180 min old"):
+        await world.run("backup.check")
+
+
+@pytest.mark.anyio
+async def test_verify_fails_for_a_backup_that_does_not_hold(world: World) -> None:
+    done = await world.run("backup.run", component="config")
+    assert (await world.run("backup.verify", backup=done.backup)).passed
+    (data,) = (world.layout.root / "backups").rglob("data.*")
+    data.write_bytes(data.read_bytes()[:-1])
+    with pytest.raises(Terminal, match="does not hold"):
+        await world.run("backup.verify", backup=done.backup)
+
+
+@pytest.mark.anyio
+async def test_prune_stops_while_the_newest_is_shrunk(world: World) -> None:
+    for content in (b"x" * 100_000, b"x" * 10):
+        world.source.content = content
+        done = await world.run("backup.run", component="config")
+    assert not done.good
+    assert "acknowledge" in world.said[-1]
+    with pytest.raises(Terminal, match="much smaller than those before"):
+        await world.run("backup.prune")
+
+
+@pytest.mark.anyio
+async def test_figures_come_from_the_catalog(world: World) -> None:
+    await world.run("backup.run", component="config")
+    read = metrics.REGISTRY.get_sample_value
+    labels = {"component": "config"}
+    assert read("phoenix_backup_verified_level", labels) == 2
+    assert read("phoenix_backup_retained", labels) == 1
+    assert read("phoenix_backup_bytes", {**labels, "form": "raw"}) == 100_000
+    assert read("phoenix_backup_shrink_ratio", labels) == 1
+    assert 0 <= (read("phoenix_backup_age_seconds", labels) or -1) < 60
+    metrics.BACKUPS.set([])
+
+
+@pytest.mark.anyio
+async def test_without_the_section_nothing_runs(world: World) -> None:
+    world.config = PhoenixFile(services={})
+    assert backup_tasks.schedules(world.config) == ()
+    with pytest.raises(BadState, match="not configured"):
+        await world.run("backup.run", component="config")
+
+
+def test_schedules_are_the_guides(world: World) -> None:
+    found = {one.name: one for one in backup_tasks.schedules(world.config)}
+    assert set(found) == {"backup-config", "backup-check", "backup-prune"}
+    assert found["backup-config"].timing.every == timedelta(hours=1)
+    assert found["backup-config"].arguments == {"component": "config"}
+    assert next_due(found["backup-check"], SLOT) == datetime(2026, 11, 29, 4, 23, tzinfo=UTC)
+
+
+def test_progress_goes_up_and_tells_what_is_left() -> None:
+    now = [0.0]
+    meter = Meter(1_000_000, lambda: now[0])
+    told = meter.as_told(lambda: False)
+    told.step(Step.LEASED)
+    now[0] = 10
+    told.storing(500_000)
+    assert meter.told() == (0.25, "0.5 MB of 1.0 MB stored, 30 s left")
+    told.storing(2_000_000)
+    told.step(Step.STORED)
+    told.looking(1_000_000)
+    assert meter.told() == (0.75, "1.0 MB of 2.0 MB looked at, 3 s left")
