@@ -258,7 +258,7 @@ class ConfigRepository:
             temporary.replace(self.directory / _HEARTBEAT)
 
 
-REBUILD = "it is rebuilt from the last backup: phoenix backup config rebuild"
+REBUILD = "the next backup rebuilds it from the last bundle; meanwhile read one with --bundle"
 
 
 def _free(path: Path) -> Path:
