@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import io
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +14,13 @@ from typing import Any
 
 import pyrage  # type: ignore[import-untyped]
 import pytest
-from tests.cluster.kubectl import Cluster
+from tests.cluster.kubectl import Cluster, Refused
 
+from phoenix_orch.cli.main import run
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
+from phoenix_orch.kube.errors import Forbidden
 from phoenix_orch.kube.resources import CONFIG_MAPS, DEPLOYMENTS, SECRETS, SERVICES, Object
 from phoenix_orch.recovery.config_repository import ConfigRepository
 from phoenix_orch.recovery.restore import config_apply, config_wished
@@ -26,6 +29,7 @@ from phoenix_orch.recovery.sources.config import REPOSITORY, ConfigSource
 from phoenix_orch.recovery.sources.config_cluster import ClusterItems
 from phoenix_orch.recovery.sources.config_objects import LAST_APPLIED, PENDING, RESTARTED_AT
 
+ROOT = Path(__file__).parents[2]
 CANARY = "canary-password-4711"
 
 
@@ -254,8 +258,7 @@ async def test_the_guides_command_applies_what_is_rendered(
     assert (await made.plan(client)).acts == ()
 
 
-async def test_ten_thousand_config_maps_are_read_by_pages(shop: tuple[Shop, KubeClient]) -> None:
-    """Here a few hundred, by pages of a tenth; the size itself is measured elsewhere."""
+async def test_more_than_a_page_is_backed_up(shop: tuple[Shop, KubeClient]) -> None:
     made, client = shop
     await asyncio.gather(
         *(
@@ -280,3 +283,85 @@ async def test_at_a_point_in_time(shop: tuple[Shop, KubeClient]) -> None:
         wished = config_wished.wished(repository, commit, [made.identity])
     found = plan(wished, await config_apply.live(client, [made.namespace]), source=commit)
     assert [(step.name.name, step.fields) for step in found.acts] == [("web", ("data.b",))]
+
+
+async def test_the_role_of_the_manifests_is_enough_for_a_backup_and_for_nothing_else(
+    cluster: Cluster, shop: tuple[Shop, KubeClient]
+) -> None:
+    made, _ = shop
+    user = cluster.service_account(made.namespace, "backup")
+    with pytest.raises(Forbidden, match="may not list serviceaccounts"):
+        await Shop.back_up(_as(made, user))
+    text = (ROOT / "k8s/backup/config-rights.yaml").read_text()
+    cluster.kubectl(
+        "-n",
+        made.namespace,
+        "apply",
+        "-f",
+        "-",
+        stdin=text.replace("name: master-orchestrator", "name: backup"),
+    )
+    # a binding with subjects of its own namespace; the base's overlay sets it
+    cluster.kubectl(
+        *("-n", made.namespace, "patch", "rolebinding", "phoenix-backup-config", "--type=json", "-p"),
+        f'[{{"op": "add", "path": "/subjects/0/namespace", "value": "{made.namespace}"}}]',
+    )
+    content = await _as(made, user).back_up()
+    assert content["kinds"]["Secret"] == 1
+    for verb, what in (
+        ("get", "secrets"),
+        ("watch", "secrets"),
+        ("patch", "configmaps"),
+        ("delete", "secrets"),
+    ):
+        with pytest.raises(Refused):
+            cluster.kubectl("auth", "can-i", verb, what, "-n", made.namespace, user=user)
+
+
+def _as(shop: Shop, user: Path) -> Shop:
+    """The same shop for somebody else."""
+    other = Shop(shop.cluster, shop.namespace, shop.state)
+    other.identity = shop.identity
+    other.cluster = Cluster(user, shop.cluster.folder)
+    return other
+
+
+async def test_a_person_plans_confirms_and_runs(
+    shop: tuple[Shop, KubeClient], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The words of docs/how-to/config-recovery.md."""
+    made, client = shop
+    made.state = tmp_path / "configurations"
+    await made.back_up()
+    secret = data_of(await client.get(SECRETS, "db"))
+    (tmp_path / "identity.txt").write_text(f"{made.identity}\n")
+    made.cluster.kubectl("-n", made.namespace, "delete", "secret", "db")
+    common = ["--kubeconfig", str(made.cluster.kubeconfig), "--data-dir", str(tmp_path)]
+    common += ["--identity", str(tmp_path / "identity.txt")]
+
+    def phoenix(*words: str) -> tuple[int, str]:
+        status = run(["restore", *words, *common])
+        said = capsys.readouterr()
+        assert CANARY not in said.out + said.err
+        return status, said.out + said.err
+
+    status, said = await asyncio.to_thread(phoenix, "plan", "config")
+    assert status == 0
+    assert f"create  Secret {made.namespace}/db" in said
+    next_words = said[said.index("do it: phoenix restore ") :].split()[4:-2]
+    assert next_words[:2] == ["run", "config"]
+    wrong = [*next_words[:-1], "000000000000"]
+    status, said = await asyncio.to_thread(phoenix, *wrong)
+    assert status == 1
+    assert "was confirmed" in said
+    status, said = await asyncio.to_thread(phoenix, *next_words, "--within", "0s")
+    assert (status, said.strip()) == (0, "1 objects are put back, 1 workloads rolled")
+    assert data_of(await client.get(SECRETS, "db")) == secret
+    journal = [
+        json.loads(line) for line in (tmp_path / "configurations/restores.jsonl").read_text().splitlines()
+    ]
+    assert [(one["act"], one["how"]) for one in journal] == [
+        (act, how) for act in ("mark", "create", "roll") for how in ("begin", "done")
+    ]
+    status, said = await asyncio.to_thread(phoenix, "plan", "config")
+    assert "the cluster has all of it" in said
