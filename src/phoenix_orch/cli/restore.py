@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from phoenix_orch.cli import restore_config
+from phoenix_orch.cli import restore_config, restore_redis
 
 app = typer.Typer(
     name="restore",
@@ -31,3 +31,7 @@ app.add_typer(plans)
 app.add_typer(runs)
 plans.command("config")(restore_config.plan)
 runs.command("config")(restore_config.run)
+plans.command("redis")(restore_redis.plan)
+runs.command("redis")(restore_redis.run)
+app.command("status")(restore_redis.status)
+app.command("abort")(restore_redis.abort)

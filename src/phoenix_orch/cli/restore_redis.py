@@ -1,0 +1,182 @@
+"""`phoenix restore plan redis`, `run redis`, `status`, `abort`: from a storage and a key file alone.
+
+Each says what to type next, so that a person at night needs three commands and remembers none.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from phoenix_orch.cli.backup_config import moment
+from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
+from phoenix_orch.cli.output import columns, emit, say
+from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.units import format_size
+from phoenix_orch.orchestrator.redis_restore import How, RedisRestore
+from phoenix_orch.recovery.restore.journal import ENDED, TOUCHED, Entry, State
+from phoenix_orch.recovery.restore.plan import RestorePlan
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="Of the restore, or its beginning.")]
+
+
+def plan(  # noqa: PLR0917 - one parameter for each option
+    to: Annotated[
+        str, typer.Option("--to", metavar="HOST:PORT", help="The server, or the path of its unix socket.")
+    ],
+    storage: Annotated[
+        str, typer.Option("--storage", metavar="PLACE", help="Folder of the backups, or s3://bucket/prefix.")
+    ],
+    identity: Annotated[
+        Path, typer.Option("--identity", metavar="FILE", help="A private key that opens them.")
+    ],
+    component: Annotated[
+        str, typer.Option("--component", metavar="NAME", help="As `redis/cache`.")
+    ] = "redis",
+    backup: Annotated[
+        str, typer.Option("--backup", metavar="ID", help="Which one; left out: the newest that was verified.")
+    ] = "latest",
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="WHEN", help="The newest not later: 2026-11-28T10:00:00Z."),
+    ] = None,
+    signed_by: Annotated[
+        list[str] | None,
+        typer.Option("--signed-by", metavar="KEY", help="Public key of the machine that took them."),
+    ] = None,
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Of the server.")] = "",
+    password_env: Annotated[
+        str | None, typer.Option("--password-env", metavar="VARIABLE", help="Holds the server's password.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="Holds it in its first line.")
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option("--tls-ca", metavar="FILE", help="Reach the server by TLS.")
+    ] = None,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Where the server reaches us.")
+    ] = "",
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", metavar="URL", help="Of S3, where it is not AWS.")
+    ] = "",
+    region: Annotated[str, typer.Option("--region", metavar="NAME", help="Of S3.")] = "us-east-1",
+    ca: Annotated[
+        Path | None, typer.Option("--s3-ca", metavar="FILE", help="Vouches for the endpoint.")
+    ] = None,
+    dead: Annotated[
+        bool, typer.Option("--target-is-dead", help="Take no safety copy: what it holds is worth nothing.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> int:
+    """Look at a backup and at the server that it goes into, and tell what would be done. Changes nothing."""
+    how = How(
+        storage=storage if storage.startswith("s3://") else str(Path(storage).expanduser().absolute()),
+        endpoint=endpoint,
+        region=region,
+        ca=_absolute(ca),
+        identity=str(identity.expanduser().absolute()),
+        signed_by=tuple(signed_by or ()),
+        component=component,
+        target=to,
+        user=user,
+        password_env=password_env,
+        password_file=_absolute(password_file),
+        target_ca=_absolute(tls_ca),
+        listen=listen,
+    )
+    if as_of is not None and backup != "latest":
+        raise Invalid("--backup and --as-of both say which backup", remedy="give one of them")
+    found, _ = _restores(data_dir).plan(how, backup, moment(as_of), dead=dead)
+    emit(output, found, _plan(found))
+    return 1 if found.blocked else 0
+
+
+def run(
+    name: Id,
+    confirm: Annotated[
+        str, typer.Option("--confirm", metavar="HASH", help="What `phoenix restore plan redis` told.")
+    ],
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Do what was planned. After a crash the same command goes on where it was."""
+    quiet = output is not Output.TABLE
+    done = _restores(data_dir, quiet=quiet).run(name, confirm)
+    emit(output, done, f"done: {done.message}\nlook: phoenix restore status {done.plan.id}")
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[ID]", help="Left out: all.")] = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """How far restores have come, and what to type next."""
+    journal = _restores(data_dir).journal
+    if name is None:
+        found = journal.all()
+        rows = [
+            (e.plan.id, e.state.value, e.plan.backup, e.plan.target, f"{e.plan.made:%Y-%m-%d %H:%M}")
+            for e in reversed(found)
+        ]
+        table = columns(("ID", "STATE", "BACKUP", "TARGET", "PLANNED"), rows, empty="no restore was planned")
+        emit(output, found, table)
+        return
+    entry = journal.read(name)
+    running = entry.state not in ENDED and journal.running(entry.plan.id)
+    emit(output, entry, "\n".join(_status(entry, running=running)))
+
+
+def abort(name: Id, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+    """End a restore that died: the server takes writes again, with the data that it has."""
+    done = _restores(data_dir).abort(name)
+    emit(output, done, f"aborted: {done.message}")
+
+
+def _restores(data_dir: Path, *, quiet: bool = False) -> RedisRestore:
+    return RedisRestore(data_dir, os.environ, by=getpass.getuser(), tell=(lambda _: None) if quiet else say)
+
+
+def _absolute(path: Path | None) -> str | None:
+    return None if path is None else str(path.expanduser().absolute())
+
+
+def _plan(plan: RestorePlan) -> str:
+    rows = [(look.weight.value, look.check, look.found) for look in plan.looks]
+    lines: Sequence[str] = [
+        f"backup {plan.backup} of {plan.component}: {format_size(plan.raw_bytes)} bytes",
+        f"as of  {plan.consistency_point:%Y-%m-%d %H:%M:%S} UTC",
+        f"into   {plan.target}, which holds {plan.target_keys:,} keys",
+        "",
+        columns(("", "CHECK", "FOUND"), rows, empty="", whole=False),
+        "",
+        *(f"{number}. {step}" for number, step in enumerate(plan.steps, 1)),
+        "",
+    ]
+    if plan.blocked:
+        return "\n".join([*lines, *(f"first: {look.remedy}" for look in plan.blocked), "then plan anew"])
+    return "\n".join([*lines, f"do it: {_run(plan)}"])
+
+
+def _run(plan: RestorePlan) -> str:
+    return f"phoenix restore run redis {plan.id} --confirm {plan.hash}"
+
+
+def _status(entry: Entry, *, running: bool) -> list[str]:
+    plan = entry.plan
+    lines = [f"restore {plan.id}: {entry.state.value}{', a process is at it' if running else ''}"]
+    lines += [f"  {words}" for words in entry.told]
+    if running or entry.state in ENDED:
+        if entry.safety and entry.state is State.DONE:
+            lines.append(f"what was there before: backup {entry.safety}")
+        return lines
+    if entry.state in TOUCHED:
+        lines.append(f"{plan.target} may take no writes until this ends")
+    lines += [f"go on:  {_run(plan)}", f"or end: phoenix restore abort {plan.id}"]
+    return lines

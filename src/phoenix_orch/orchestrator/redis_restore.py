@@ -1,0 +1,231 @@
+"""A restore of a Redis, put together from a storage and a key file: nothing else of Phoenix has to be alive.
+
+How everything is reached is kept beside the journal, so that a person gives it once, with the plan. Secrets
+are not: only where they are read from.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from phoenix_orch.kernel import files
+from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
+from phoenix_orch.recovery import keys
+from phoenix_orch.recovery.catalog import Backup, Catalog
+from phoenix_orch.recovery.folder_store import FolderStore
+from phoenix_orch.recovery.keys import Recipient
+from phoenix_orch.recovery.layout import Scope
+from phoenix_orch.recovery.lease import leases
+from phoenix_orch.recovery.manifest import Part, Trigger, TriggerKind
+from phoenix_orch.recovery.object_store import BucketStore
+from phoenix_orch.recovery.objects import ObjectStore
+from phoenix_orch.recovery.publish import Published, Publisher, Settings
+from phoenix_orch.recovery.redis_address import RedisAddress
+from phoenix_orch.recovery.restore.journal import Entry, Journal
+from phoenix_orch.recovery.restore.plan import RestorePlan
+from phoenix_orch.recovery.restore.redis_target import Listen
+from phoenix_orch.recovery.restore.run import Restorer
+from phoenix_orch.recovery.s3_location import S3Location
+from phoenix_orch.recovery.selecting import select
+from phoenix_orch.recovery.signing import Trust, signing_key
+from phoenix_orch.recovery.sources.redis import RedisSource
+from phoenix_orch.recovery.sources.redis_spec import Prefer, RedisSpec, RedisTlsSpec, address_of
+from phoenix_orch.recovery.verifying import Verifier
+from phoenix_orch.runtime.files import make_private
+from phoenix_orch.runtime.valkey_name import write_private
+
+_S3 = "s3://"
+_LONGEST_PASSWORD = 64 * 1024
+
+
+class How(Part):
+    """How everything of one restore is reached. Holds no secret."""
+
+    storage: str
+    """A folder, or `s3://bucket/prefix`; keys of S3 are in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+    endpoint: str = ""
+    region: str = "us-east-1"
+    ca: str | None = None
+    """Of who vouches for the endpoint."""
+    identity: str
+    """File with a private key that opens the copies."""
+    signed_by: tuple[str, ...] = ()
+    """Public keys of the machines that took them."""
+    cluster: str = "local"
+    namespace: str = "default"
+    component: str
+    target: str
+    user: str = ""
+    password_env: str | None = None
+    password_file: str | None = None
+    target_ca: str | None = None
+    """TLS to the target, by this authority."""
+    listen: str = ""
+    """HOST:PORT by which the target reaches us."""
+
+
+class RedisRestore:
+    """What can be done with restores of one data directory. Everything blocks."""
+
+    def __init__(
+        self, data_dir: Path, environment: Mapping[str, str], *, by: str, tell: Callable[[str], None]
+    ) -> None:
+        self._folder = data_dir / "restores"
+        self._signing = data_dir / "keys" / "signing.pem"
+        self._environment = environment
+        self._by = by
+        self._tell = tell
+        self.journal = Journal(self._folder)
+
+    def plan(self, how: How, word: str, as_of: datetime | None, *, dead: bool) -> tuple[RestorePlan, Backup]:
+        """Look, and write down what would be done. Raises PhoenixError."""
+        store = self._store(how)
+        view = self._catalog(how, store).read(Scope(how.cluster, how.namespace, how.component))
+        if not view.backups and view.faults:
+            raise BadState(
+                f"no copy of {how.component} can be trusted: {view.faults[0].message}",
+                remedy="give the public key of the machine that took it: --signed-by KEY",
+            )
+        backup = select(view.backups, word, as_of=as_of)
+        plan = self._restorer(how, store).plan(backup, self.target(how), dead=dead)
+        make_private(self._folder)
+        write_private(self._folder / f"{plan.id}.how", how.model_dump_json(by_alias=True, indent=2))
+        return plan, backup
+
+    def run(self, name: str, confirmed: str) -> Entry:
+        entry, how = self._known(name)
+        return self._restorer(how, self._store(how)).run(entry.plan.id, self.target(how), confirmed)
+
+    def abort(self, name: str) -> Entry:
+        entry, how = self._known(name)
+        return self._restorer(how, self._store(how)).abort(entry.plan.id, self.target(how))
+
+    def target(self, how: How) -> RedisAddress:
+        """With its password. Raises Invalid."""
+        password = ""
+        if how.password_env is not None:
+            password = self._environment.get(how.password_env, "")
+            if not password:
+                raise Invalid(f"there is no {how.password_env} in the environment", remedy="set it")
+        elif how.password_file is not None:
+            content = files.read(Path(how.password_file), at_most=_LONGEST_PASSWORD)
+            password = content.decode("utf-8", "strict").partition("\n")[0]
+        return address_of(self._spec(how), password)
+
+    # -- parts ---------------------------------------------------------------------------------------
+
+    def _known(self, name: str) -> tuple[Entry, How]:
+        entry = self.journal.read(name)
+        path = self._folder / f"{entry.plan.id}.how"
+        try:
+            return entry, How.model_validate_json(path.read_bytes())
+        except (OSError, ValidationError):
+            raise NotFound(
+                f"it is not known any more how restore {name} was planned", remedy="plan anew"
+            ) from None
+
+    def _restorer(self, how: How, store: ObjectStore) -> Restorer:
+        identities = keys.read(Path(how.identity))
+        verifier = Verifier(store, identities, _now, self._by)
+        catalog = self._catalog(how, store)
+        scope = Scope(how.cluster, how.namespace, how.component)
+
+        def find(word: str) -> Backup:
+            return select(catalog.read(scope).backups, word)
+
+        return Restorer(
+            store,
+            identities,
+            verifier,
+            find,
+            self.journal,
+            _now,
+            keep_safe=lambda address: self._kept_safe(how, store, verifier, address),
+            listen=_listen(how.listen),
+            tell=self._tell,
+        )
+
+    def _kept_safe(
+        self, how: How, store: ObjectStore, verifier: Verifier, address: RedisAddress
+    ) -> Published:
+        """A copy of the target beside those of its component, for whoever can open these."""
+        catalog = self._catalog(how, store)
+        backups = catalog.read(Scope(how.cluster, how.namespace, how.component)).backups
+        recipients = [
+            Recipient(key, f"recipient-{n}") for n, key in enumerate(backups[0].manifest.stream.recipients)
+        ]
+        publisher = Publisher(
+            store,
+            catalog=catalog,
+            leases=leases(store, f"{platform.node()}:{os.getpid()}"),
+            signer=signing_key(self._signing),
+            trust=self._trust(how),
+            verifier=verifier,
+            settings=Settings(recipients),
+            now=_now,
+        )
+        spec = self._spec(how).model_copy(update={"prefer": Prefer.PRIMARY})
+        made = publisher.publish(
+            how.cluster,
+            how.namespace,
+            RedisSource(how.component, address, spec),
+            Trigger(kind=TriggerKind.PRE_RESTORE, actor=self._by),
+        )
+        assert made is not None  # only slots may be taken already
+        return made
+
+    def _catalog(self, how: How, store: ObjectStore) -> Catalog:
+        return Catalog(store, self._trust(how))
+
+    def _trust(self, how: How) -> Trust:
+        return Trust([signing_key(self._signing).public, *how.signed_by])
+
+    def _spec(self, how: How) -> RedisSpec:
+        tls = RedisTlsSpec(ca=how.target_ca) if how.target_ca is not None else None
+        try:
+            return RedisSpec(address=how.target, username=how.user, tls=tls)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise Invalid(f"--to {how.target}: {reason}", remedy="write --to HOST:PORT") from None
+
+    def _store(self, how: How) -> ObjectStore:
+        if not how.storage.startswith(_S3):
+            folder = Path(how.storage)
+            if not folder.is_dir():
+                raise Invalid(
+                    f"there is no folder {folder}", remedy="name the storage: --storage FOLDER or s3://…"
+                )
+            return FolderStore(folder)
+        bucket, _, prefix = how.storage.removeprefix(_S3).partition("/")
+        return BucketStore(
+            S3Location(
+                bucket,
+                how.region,
+                how.endpoint,
+                f"{prefix.rstrip('/')}/" if prefix else "",
+                Path(how.ca) if how.ca else None,
+                self._environment.get("AWS_ACCESS_KEY_ID", ""),
+                self._environment.get("AWS_SECRET_ACCESS_KEY", ""),
+                self._environment.get("AWS_SESSION_TOKEN", ""),
+            )
+        )
+
+
+def _listen(text: str) -> Listen:
+    """Raises Invalid."""
+    if not text:
+        return Listen()
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise Invalid(f"--listen {text} is no HOST:PORT", remedy="an address by which the target reaches us")
+    return Listen(host.strip("[]"), int(port))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

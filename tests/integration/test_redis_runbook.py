@@ -1,0 +1,120 @@
+"""The runbook's commands, typed word by word against a real server with a replica."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.backup_stage import IDENTITY, SIGNER, stage
+from tests.debian import program
+from tests.redis_restoring import taken
+from tests.redis_server import Server, filled, replica_of, serving, surroundings, until
+
+pytestmark = pytest.mark.timeout(180)
+
+PAGE = Path(__file__).parents[2] / "docs" / "runbooks" / "redis-recovery.md"
+COMMANDS = [
+    line
+    for block in re.findall(r"```console\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE)
+]
+
+
+class Night:
+    """Somebody on call, on a machine that never took a backup."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        self.folder, self.server = folder, server
+        self.named = {"/mnt/backups": str(folder / "bucket"), "redis-0:6379": f"127.0.0.1:{server.port}"}
+        (folder / "home").mkdir()
+        (folder / "home" / "recovery.key").write_text(f"{IDENTITY.key}\n")
+
+    def types(self, line: str, *more: str, code: int = 0) -> str:
+        for name, value in self.named.items():
+            line = line.replace(name, value)
+        words = [*shlex.split(line), *more]
+        if words[0] == "phoenix":
+            words = [sys.executable, "-m", "phoenix_orch", *words[1:]]
+            environment = {"HOME": str(self.folder / "home"), "PATH": "/usr/bin:/bin", "COLUMNS": "200"}
+        else:
+            cli = program("redis-cli", "redis-server")
+            words = [str(cli), "-h", "127.0.0.1", "-p", str(self.server.port), *words[5:]]
+            environment = surroundings(cli)
+        done = subprocess.run(
+            words, cwd=self.folder / "home", env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+
+def test_at_night_each_command_says_the_next(tmp_path):
+    plan, run, status, replication, abort = COMMANDS
+    with serving(tmp_path / "server") as server, replica_of(server, tmp_path / "replica") as replica:
+        filled(server.client(), 50, "good:")
+        taken(stage(tmp_path / "bucket"), server.address)
+        shutil.rmtree(tmp_path / "bucket" / "locks")  # of a fake lease
+        old = server.digest()
+        server.ask("FLUSHALL")
+        filled(server.client(), 5, "bad:")
+        night = Night(tmp_path, server)
+
+        refused = night.types(plan, code=2)
+        assert "--signed-by KEY" in refused
+        said = night.types(plan, "--signed-by", SIGNER.public)
+        assert "do it: phoenix restore run redis " in said
+        asked = re.search(r"do it: (phoenix restore run redis (\S+) --confirm (\S+))", said)
+        assert asked is not None
+        night.named |= {" ID": f" {asked[2]}", "HASH": asked[3]}
+        again = run
+        for name, value in night.named.items():
+            again = again.replace(name, value)
+        assert again == asked[1]  # what the page says is what the plan told
+
+        assert "planned" in night.types(status)
+        night.types(run.replace("HASH", "0000000000"), code=2)
+        assert server.digest() != old
+        assert "done:" in night.types(run)
+        assert server.digest() == old
+        until(lambda: replica.digest() == old)
+        seen = night.types(status)
+        assert "what was there before: backup " in seen
+        told = night.types(replication)
+        assert "role:master" in told
+        assert "connected_slaves:1" in told
+        assert "state=online" in told
+        assert "is done" in night.types(abort, code=2)
+
+
+def test_a_restore_that_is_not_begun_is_aborted(tmp_path):
+    plan, *_, abort = COMMANDS
+    with serving(tmp_path / "server") as server:
+        server.ask("SET", "a", "b")
+        taken(stage(tmp_path / "bucket"), server.address)
+        night = Night(tmp_path, server)
+        said = night.types(plan, "--signed-by", SIGNER.public)
+        night.named[" ID"] = " " + re.search(r"run redis (\S+)", said)[1]
+        assert "nothing was changed" in night.types(abort)
+        assert server.ask("GET", "a") == "b"
+
+
+def test_what_the_guide_writes_restores_nothing(tmp_path):
+    with serving(tmp_path / "server") as server:
+        server.ask("SET", "a", "b")
+        assert "wrong number of arguments" in Night(tmp_path, server).types(
+            "redis-cli -h redis-0 -p 6379 RESTORE"
+        )
+
+
+def test_what_blocks_is_told_with_its_remedy(tmp_path):
+    with serving(tmp_path / "server") as origin:
+        taken(stage(tmp_path / "bucket"), origin.address)
+    with serving(tmp_path / "node", "--cluster-enabled", "yes") as node:
+        said = Night(tmp_path, node).types(COMMANDS[0], "--signed-by", SIGNER.public, code=1)
+        assert "runs as cluster" in said
+        assert "then plan anew" in said
+        assert "do it:" not in said
