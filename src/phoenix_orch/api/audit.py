@@ -11,13 +11,13 @@ from fastapi import APIRouter, Query
 from phoenix_orch.api.doors import READ
 from phoenix_orch.orchestrator import audit_views
 from phoenix_orch.orchestrator.audit_views import AuditHead, AuditPage
-from phoenix_orch.security.audit_log import AuditLog
+from phoenix_orch.security.audit_log import AuditRecords
 from phoenix_orch.security.audit_query import Query as Wanted
 
 Pattern = Annotated[str, Query(max_length=200, description="A pattern: `rollout.*`.")]
 
 
-def routes(log: AuditLog) -> APIRouter:
+def routes(log: AuditRecords) -> APIRouter:
     router = APIRouter(tags=["audit"])
 
     @router.get("/audit", dependencies=[READ])

@@ -21,7 +21,7 @@ _log = structlog.get_logger("phoenix.api")
 
 async def serve_in_cluster(parts: ApiParts) -> None:
     """Served until cancelled. Raises Invalid where the address or the certificate cannot be used."""
-    app = create_app(parts.operations, authenticators=(by_kubernetes(parts.reviews),))
+    app = create_app(parts.operations, log=parts.audit, authenticators=(by_kubernetes(parts.reviews),))
     app.state.rates = Rates(ApiSpec().requests_per_second)
     host, port = parts.listen
     tls = None if parts.tls is None else Tls(*parts.tls)

@@ -54,7 +54,7 @@ from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, mask_key
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.views import Identity
 from phoenix_orch.runtime.files import make_private
-from phoenix_orch.security.audit_log import AuditLog
+from phoenix_orch.security.audit_log import AuditLog, AuditRecords
 
 PREFIX = "/api/v1"
 GRACE = 2
@@ -69,7 +69,7 @@ def create_app(
     operations: Operations,
     masker: Masker | None = None,
     *,
-    log: AuditLog | None = None,
+    log: AuditRecords | None = None,
     authenticators: Sequence[Authenticator] = (by_peer,),
     access: AccessLog | None = None,
     identity: Doorkeeper | None = None,
@@ -139,7 +139,7 @@ def create_app(
 
 
 async def serve_operations(
-    work: ApiWork, *, extend: Callable[[FastAPI, Operations, AuditLog], None] = lambda *_: None
+    work: ApiWork, *, extend: Callable[[FastAPI, Operations, AuditRecords], None] = lambda *_: None
 ) -> None:
     """The API of one data directory, served until cancelled. `extend` adds to the application: the console.
 

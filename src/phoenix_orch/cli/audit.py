@@ -1,8 +1,9 @@
-"""`phoenix audit`: reads the files of the data directory, so that it needs no Phoenix that runs."""
+"""`phoenix audit`: reads the files of a data directory, or the store of a cluster. No Phoenix has to run."""
 
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import os
@@ -10,10 +11,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
+from phoenix_orch.cli.cluster_options import STORE_VARIABLE, or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.cli.records import moment
@@ -27,10 +29,11 @@ from phoenix_orch.orchestrator.audit_views import (
     AuditVerified,
     viewed,
 )
+from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.runtime.users import name_of
 from phoenix_orch.security.audit_chain import Entry, Fault, Link, Outcome, Record
-from phoenix_orch.security.audit_log import AuditLog, Verified
+from phoenix_orch.security.audit_log import AuditLog, AuditRecords, Verified
 from phoenix_orch.security.audit_query import Query
 
 app = typer.Typer(
@@ -59,6 +62,7 @@ Until = Annotated[str | None, typer.Option("--until", metavar="WHEN", help="The 
 
 
 @app.command("list")
+@or_in_cluster(log=True)
 def list_records(  # noqa: PLR0917 - one parameter for each option
     actor: Actor = "",
     action: Action = "",
@@ -68,9 +72,10 @@ def list_records(  # noqa: PLR0917 - one parameter for each option
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="The newest so many.")] = 50,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    there: Access | None = None,
 ) -> None:
     """The newest records, the newest last."""
-    found = _log(data_dir).newest(limit, _query(actor, action, target, since, until).wants)
+    found = _log(data_dir, there).newest(limit, _query(actor, action, target, since, until).wants)
     page = AuditPage(records=tuple(map(viewed, found)))
     emit(output, page.records, _table(page))
 
@@ -93,6 +98,7 @@ def _table(page: AuditPage) -> str:
 
 
 @app.command()
+@or_in_cluster(log=True)
 def verify(
     head: Annotated[
         str | None,
@@ -106,12 +112,13 @@ def verify(
     ] = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    there: Access | None = None,
 ) -> int:
     """Check every record against the one before it; exit status 1 where the log does not hold.
 
     Names file, line and record of each fault.
     """
-    log = _there(directory) if directory is not None else _log(data_dir)
+    log: AuditRecords = _there(directory) if directory is not None else _log(data_dir, there)
     found = log.verify(_link(head) if head is not None else None)
     emit(output, _verified(found), _said(found))
     return 0 if found.holds else BROKEN
@@ -150,13 +157,17 @@ def _told(file: str, fault: Fault) -> str:
 
 
 @app.command("head")
-def show_head(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+@or_in_cluster(log=True)
+def show_head(
+    output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET, there: Access | None = None
+) -> None:
     """The end of the log as SEQ:HASH. Note it elsewhere: `verify --head` tells whether it is still there."""
-    last = _log(data_dir).last()
+    last = _log(data_dir, there).last()
     emit(output, AuditHead(seq=last.seq, hash=last.hash), f"{last.seq}:{last.hash}")
 
 
 @app.command()
+@or_in_cluster(log=True)
 def export(  # noqa: PLR0917 - one parameter for each option
     actor: Actor = "",
     action: Action = "",
@@ -168,10 +179,11 @@ def export(  # noqa: PLR0917 - one parameter for each option
         Path | None, typer.Option("--to", metavar="FILE", help="Where to; left out: standard output.")
     ] = None,
     data_dir: DataDir = UNSET,
+    there: Access | None = None,
 ) -> None:
     """All records, oldest first, as JSON lines or CSV."""
     wanted = _query(actor, action, target, since, until).wants
-    lines = _exported((one for one in _log(data_dir).after(0) if wanted(one)), form)
+    lines = _exported((one for one in _log(data_dir, there).after(0) if wanted(one)), form)
     if to is None:
         for line in lines:
             print(line)
@@ -206,6 +218,7 @@ def _row(data: dict[str, object]) -> str:
 
 
 @app.command()
+@or_in_cluster(log=True)
 def prune(
     older_than: Annotated[
         str, typer.Option("--older-than", metavar="DURATION", help="How long records are kept.")
@@ -213,13 +226,14 @@ def prune(
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
+    there: Access | None = None,
 ) -> None:
     """Remove whole files of which every record is older; the rest still verifies, and says what went."""
     try:
         before = datetime.now(UTC) - parse_duration(older_than)
     except (ValueError, OverflowError) as error:
         raise Invalid(str(error), remedy="write 400d") from None
-    log = _log(data_dir)
+    log = _log(data_dir, there)
     gone = log.prunable(before)
     if not dry_run and gone:
         asked = Entry(
@@ -236,7 +250,19 @@ def prune(
     emit(output, {"records": gone, "before": before.isoformat(), "dryRun": dry_run}, f"{gone} records {verb}")
 
 
-def _log(data_dir: Path) -> AuditLog:
+def _log(data_dir: Path, there: Access | None) -> AuditRecords:
+    """Of this machine, or the one that replicas share in the store of a cluster."""
+    if there is not None:
+        if there.store is None:
+            raise Invalid(
+                "the audit log of a cluster is in its Redis or Valkey",
+                remedy=f"give --store redis://HOST, or {STORE_VARIABLE}; kubectl port-forward reaches it",
+            )
+        target = importlib.import_module("phoenix_orch.kube.config").load(
+            there.kubeconfig, context=there.context, namespace=there.namespace
+        )
+        recording = importlib.import_module("phoenix_orch.orchestrator.cluster.recording")
+        return cast("AuditRecords", recording.audit_log(there.store, target.namespace))
     return _there(Layout(data_dir).audit)
 
 

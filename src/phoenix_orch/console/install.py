@@ -13,10 +13,10 @@ from phoenix_orch.console.frame import Pages
 from phoenix_orch.console.judging import Judging
 from phoenix_orch.console.live import Parts
 from phoenix_orch.orchestrator.operations_port import Operations
-from phoenix_orch.security.audit_log import AuditLog
+from phoenix_orch.security.audit_log import AuditLog, AuditRecords
 
 
-def install(app: FastAPI, operations: Operations, log: AuditLog | None = None) -> None:
+def install(app: FastAPI, operations: Operations, log: AuditRecords | None = None) -> None:
     """Add pages, forms, streams and files below `/console`; `/` leads there. `log`: what its search looks
     into; left out: nothing."""
     judging, csrf = Judging(operations), Csrf()

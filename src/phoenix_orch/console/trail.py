@@ -12,14 +12,14 @@ from phoenix_orch.api.doors import Reader
 from phoenix_orch.console.frame import ROOT, Pages
 from phoenix_orch.console.route import PageRoute
 from phoenix_orch.orchestrator import audit_views
-from phoenix_orch.security.audit_log import AuditLog
+from phoenix_orch.security.audit_log import AuditRecords
 from phoenix_orch.security.audit_query import Query as Wanted
 
 SHOWN = 100
 Pattern = Annotated[str, Query(max_length=200)]
 
 
-def routes(log: AuditLog, page: Pages) -> APIRouter:
+def routes(log: AuditRecords, page: Pages) -> APIRouter:
     router = APIRouter(prefix=ROOT, include_in_schema=False, route_class=PageRoute)
 
     @router.get("/audit")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from pydantic import BaseModel
 
 from phoenix_orch.kernel.units import format_duration
-from phoenix_orch.orchestrator.config import AuditSettings, PhoenixFile
+from phoenix_orch.orchestrator.config import AuditSettings
 from phoenix_orch.security.audit_chain import Entry, Outcome
-from phoenix_orch.security.audit_log import PRUNE, AuditLog
+from phoenix_orch.security.audit_log import PRUNE, AuditRecords
 from phoenix_orch.tasks.context import TaskContext
 from phoenix_orch.tasks.registry import TaskKind, task
 from phoenix_orch.tasks.schedule import Schedule, Timing
@@ -24,6 +25,13 @@ SCHEDULE = Schedule(
 )
 
 
+class KeepsAudit(Protocol):
+    """A configuration."""
+
+    @property
+    def audit(self) -> AuditSettings | None: ...
+
+
 class Pruned(BaseModel):
     """What one run did."""
 
@@ -34,8 +42,8 @@ class Pruned(BaseModel):
 
 
 def prune_kind(
-    log: AuditLog,
-    config: Callable[[], PhoenixFile | None],
+    log: AuditRecords,
+    config: Callable[[], KeepsAudit | None],
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> TaskKind:
     """`config`: the one that holds when a task runs. `now`: on the wall, as the times of records."""

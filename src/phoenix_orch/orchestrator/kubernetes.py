@@ -35,6 +35,8 @@ from phoenix_orch.kube.resources import CONFIG_MAPS, INGRESSES, ROLLOUTS, Object
 from phoenix_orch.observability import metrics as counted
 from phoenix_orch.observability.listener import serve_metrics
 from phoenix_orch.observability.tracing_exporter import exported
+from phoenix_orch.orchestrator import audit_keeping
+from phoenix_orch.orchestrator.audited import AuditedOperations
 from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
@@ -49,6 +51,7 @@ from phoenix_orch.orchestrator.cluster.leaving import Leaving
 from phoenix_orch.orchestrator.cluster.operations import ClusterOperations
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.reach import log_prefix
+from phoenix_orch.orchestrator.cluster.recording import Standing, audit_log, recorder_on
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
 from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
 from phoenix_orch.orchestrator.cluster.stalls import Stalls
@@ -61,6 +64,7 @@ from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.cluster.watched import WatchedSight
 from phoenix_orch.orchestrator.kept_answers import MemoryAnswers, SpareAnswers, ValkeyAnswers
+from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.task_engine import TaskEngine
 from phoenix_orch.orchestrator.up import ending_signals, until
 from phoenix_orch.rollback_controller.checks import Route
@@ -74,6 +78,7 @@ from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.memory import return_large_blocks, set_aside_what_stays
 from phoenix_orch.runtime.probes import serve_probes
 from phoenix_orch.runtime.stuck_loop import stuck_loop_told
+from phoenix_orch.security.audit_log import AuditRecords
 from phoenix_orch.security.kube_review import KubeReviews
 from phoenix_orch.tasks.port import Tasks
 from phoenix_orch.traffic.cached_reads import CachedReads
@@ -153,11 +158,13 @@ ServeApi = Callable[["ApiParts"], Awaitable[None]]
 class ApiParts:
     """What the API of one replica is made of."""
 
-    operations: ClusterOperations
+    operations: Operations
     reviews: KubeReviews
     """Whose a token is."""
     listen: tuple[str, int]
     tls: tuple[Path, Path] | None
+    audit: AuditRecords
+    """What was done by whom, at any replica."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,8 +256,15 @@ async def serve(
             if serve_api is not None and settings.api is not None:
                 asked = await stack.enter_async_context(KubeClient(target, component=f"{component}-api"))
                 file = FollowedFile(settings.file)
+                audit = audit_log(settings.store_url, client.namespace)
+                acts = recorder_on(audit)
+                stack.push_async_callback(acts.drain)
                 engine = TaskEngine(
-                    settings.store_url, lambda: file.held, prefix=f"{log_prefix(client.namespace)}tasks:"
+                    settings.store_url,
+                    lambda: file.held,
+                    audit_keeping.prune_kind(audit, lambda: file.held),
+                    own=(audit_keeping.SCHEDULE,),
+                    prefix=f"{log_prefix(client.namespace)}tasks:",
                 )
                 stack.push_async_callback(engine.close)
                 operations = operations_of(
@@ -261,7 +275,11 @@ async def serve(
                     info=functools.partial(info, client.namespace, looks.not_ready, log, office),
                     tasks=engine.tasks,
                 )
-                api = ApiParts(operations, KubeReviews(asked), settings.api, settings.tls)
+                audited = AuditedOperations(
+                    operations, acts, standing=Standing(looks.rollouts), applied=lambda: None
+                )
+                api = ApiParts(audited, KubeReviews(asked), settings.api, settings.tls, audit)
+                group.create_task(acts.run(), name="audit log")
                 group.create_task(_as_task(serve_api(api)), name="api")
                 group.create_task(file.run(), name="configuration")
                 if not kept_from_leading(settings.app, LEASES[component]):

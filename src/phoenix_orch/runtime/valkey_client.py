@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import redis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -64,6 +65,22 @@ def connect(url: str) -> Redis:
     return Redis.from_pool(pool)
 
 
+def connect_blocking(url: str) -> redis.Redis:
+    """The same for threads. Raises Invalid as `connect` does."""
+    connect(url)
+    return redis.Redis.from_pool(
+        redis.BlockingConnectionPool.from_url(
+            url,
+            max_connections=_CONNECTIONS,
+            timeout=COMMAND_TIMEOUT,
+            socket_connect_timeout=CONNECT_TIMEOUT,
+            socket_timeout=CALL_TIMEOUT,
+            retry=redis.retry.Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+    )
+
+
 def _refuse_misread(url: str) -> None:
     """Raise ValueError where an unescaped character in a password would move the rest of it elsewhere:
     to the host, which is told in errors, or to the database, of which redis-py ignores what is no number."""
@@ -74,7 +91,7 @@ def _refuse_misread(url: str) -> None:
         raise ValueError
 
 
-def address(client: Redis) -> str:
+def address(client: Redis | redis.Redis) -> str:
     """Where the client connects to, without user and password."""
     how: dict[str, Any] = client.connection_pool.connection_kwargs
     if "path" in how:
@@ -96,7 +113,7 @@ async def answered(client: Redis) -> Any:
         raise translated(error, client) from None  # the original may repeat the password
 
 
-def translated(error: Exception, client: Redis) -> PhoenixError:
+def translated(error: Exception, client: Redis | redis.Redis) -> PhoenixError:
     """What `error` means, and what to do about it."""
     where = address(client)
     said = _said(error, client)
@@ -140,7 +157,7 @@ def _refused_login(where: str, said: str) -> Retryable:
     )
 
 
-def _said(error: Exception, client: Redis) -> str:
+def _said(error: Exception, client: Redis | redis.Redis) -> str:
     """The first line of the error, without anything secret: servers may repeat what they were sent."""
     text = _ECHO.sub("", str(error)).strip().splitlines()
     said = text[0] if text else ""
@@ -149,7 +166,7 @@ def _said(error: Exception, client: Redis) -> str:
     return said or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
 
 
-def _secrets(client: Redis) -> Iterator[str]:
+def _secrets(client: Redis | redis.Redis) -> Iterator[str]:
     how: dict[str, Any] = client.connection_pool.connection_kwargs
     for name in ("password", "ssl_password"):
         if how.get(name):

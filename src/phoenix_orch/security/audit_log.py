@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 from phoenix_orch.kernel.errors import Invalid, Retryable, Terminal
 from phoenix_orch.runtime.files import make_private
@@ -70,6 +71,30 @@ class Verified:
         """Everything that anybody was told of is there, as it was written. Half a record at the end, whose
         writer died, is none."""
         return all(one.fault.kind is FaultKind.UNFINISHED for one in self.faults)
+
+
+class AuditRecords(Protocol):
+    """Where records are kept: the files of a machine, or a store that replicas share. Its calls block."""
+
+    def append(self, entries: Sequence[Entry]) -> list[Record]: ...
+
+    def prune(self, before: datetime, entry: Entry) -> int: ...
+
+    def prunable(self, before: datetime) -> int: ...
+
+    def newest(
+        self,
+        limit: int,
+        wanted: Callable[[Record], bool] = ...,
+        *,
+        before: int | None = None,
+    ) -> list[Record]: ...
+
+    def after(self, seq: int) -> Iterator[Record]: ...
+
+    def last(self) -> Link: ...
+
+    def verify(self, noted: Link | None = None) -> Verified: ...
 
 
 class AuditLog:

@@ -24,7 +24,7 @@ from phoenix_orch.observability import metrics
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.runtime.joined import Joined
 from phoenix_orch.security.audit_chain import Entry, Outcome, Record
-from phoenix_orch.security.audit_log import AuditLog
+from phoenix_orch.security.audit_log import AuditRecords
 
 PATIENCE = 5.0
 """Seconds that an act waits for its record."""
@@ -70,7 +70,7 @@ class Recorder:
 
     def __init__(
         self,
-        log: AuditLog,
+        log: AuditRecords,
         masker: Masker | None = None,
         *,
         origin: Callable[[], Origin] = Origin,

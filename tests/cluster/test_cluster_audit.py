@@ -1,0 +1,101 @@
+"""The audit log of a cluster: one chain of all replicas, without which nothing but an abort is done."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cluster.plane import ControlPlane
+from tests.cluster.replicas import NAMESPACE, Replica, Replicas, replicas
+from tests.cluster.stand import NAME
+
+from phoenix_orch.runtime.valkey_server import ValkeyServer
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+def phoenix(world: Replicas, store: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of somebody who reaches the store."""
+    more = ["--kubernetes", f"--namespace={NAMESPACE}", f"--kubeconfig={world.stand.cluster.kubeconfig}"]
+    return subprocess.run(
+        [sys.executable, "-m", "phoenix_orch", "audit", *words, *more, f"--store={store}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "NO_PROXY": "*"},
+    )
+
+
+def records(replica: Replica, token: str, what: str) -> list[dict[str, Any]]:
+    answer = replica.call(f"/api/v1/audit?limit=1000&action={what}", token)
+    found: list[dict[str, Any]] = answer.json()["records"] if answer.status_code == 200 else []
+    return found
+
+
+def test_whoever_changes_something_at_any_replica_is_in_one_chain(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    keeper = ValkeyServer(tmp_path / "valkey")
+    store = asyncio.run(keeper.ensure()).url
+    with replicas(control_plane, tmp_path, store) as world:
+        one, other = world.replicas
+        operator = world.tokens["operator"]
+        actor = f"system:serviceaccount:{NAMESPACE}:operator"
+        world.until("one leads", lambda: any(each.leads(operator) for each in world.replicas))
+
+        # what is asked of one is read at the other
+        would = {"version": "shop:2", "dryRun": True}
+        assert one.call(f"/api/v1/rollouts/{NAME}/start", operator, would).status_code == 200
+        assert records(other, operator, "*") == []
+        body = {"version": "shop:2", "changeCause": "newer"}
+        assert one.call(f"/api/v1/rollouts/{NAME}/start", operator, body).status_code == 200
+        asked, done = records(other, operator, "rollout.start")
+        assert (asked["outcome"], done["outcome"], done["asked"]) == ("asked", "done", asked["seq"])
+        assert {asked["actor"], done["actor"]} == {actor}
+        assert (asked["target"], asked["reason"]) == (f"rollout/{NAME}", "newer")
+        assert asked["before"]["state"] == "Idle"
+        assert asked["source"] == "127.0.0.1"
+
+        # both at once
+        def refused(replica: Replica) -> int:
+            return replica.call("/api/v1/tasks/none/cancel", operator, {}).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(refused, world.replicas * 10)) == {404}
+        world.until("all are recorded", lambda: len(records(one, operator, "task.cancel")) == 40)
+        world.until("its share is written", lambda: world.stand.weight() == "20")
+
+        # the store is away: a word that is audited first is refused, an abort is done
+        asyncio.run(keeper.stop())
+        resumed = world.word(one, "promote")
+        assert resumed.status_code == 503, resumed.text
+        assert "audit log" in resumed.json()["detail"] or "store" in resumed.json()["detail"]
+        aborted = world.word(other, "abort", "enough")
+        assert aborted.status_code == 202, aborted.text
+        assert world.stand.weight() == "0"
+        assert asyncio.run(keeper.ensure()).url == store
+        world.until("it is recorded", lambda: len(records(one, operator, "rollout.abort")) == 2)
+        assert records(one, operator, "rollout.abort")[0]["reason"] == "enough"
+
+        # a replica that is killed leaves a chain that holds, and the other one goes on with it
+        one.component.end(signal.SIGKILL)
+        assert other.call("/api/v1/schedules/audit-prune/run", operator, {}).status_code == 202
+        verified = phoenix(world, store, "verify", "-o", "json")
+        assert verified.returncode == 0, verified.stderr
+        said = json.loads(verified.stdout)
+        assert said["holds"]
+        assert said["records"] >= 46
+        listed = phoenix(world, store, "list", "--action", "rollout.abort")
+        assert listed.stdout.count("enough") >= 1, listed.stderr
+        exported = phoenix(world, store, "export")
+        assert len(exported.stdout.splitlines()) >= said["records"]
+        assert operator not in exported.stdout
+        assert phoenix(world, "redis://127.0.0.1:1/0", "list").returncode != 0
