@@ -55,7 +55,8 @@ def held(found: dict[str, Any]) -> dict[str, bool]:
     result = {}
     share = found.get("throughput", {}).get("shareOfBareEngine")
     if share:
-        result["shareOfBareEngine"] = min(share["drained"], share["both"]) >= BARS["shareOfBareEngine"]
+        least = min(share[what] for what in ("enqueued", "drained", "both"))
+        result["shareOfBareEngine"] = least >= BARS["shareOfBareEngine"]
     if slot := found.get("slots"):
         again = max(0, slot["ranTwice"] - slot["workersDiedInTheMiddle"])  # beyond those that a kill cut off
         result["noSlotTwice"] = slot["givenTwice"] + again == 0

@@ -24,7 +24,7 @@ def page(found: dict[str, Any]) -> str:
         parts.append(_lost(found["lost"]))
     names = {
         "shareOfBareEngine": f"at least {found['bars']['shareOfBareEngine']} of docket alone, "
-        "when run and in both steps together",
+        "when handed in, when run and in both steps",
         "noSlotTwice": "no slot is given twice, or run twice other than after a kill",
         "noSlotLost": "no slot is lost that is not counted as missed",
         "redelivery": f"redelivery under {found['bars']['redeliverySeconds']:g} s",

@@ -27,14 +27,16 @@ def moment(milliseconds: float) -> datetime:
 
 
 def new_fields(record: TaskRecord, spec: TaskSpec) -> dict[str, str]:
-    """What a new task's hash holds from the beginning, besides key, state, due and priority."""
-    return {
+    """What a new task's hash holds from the beginning, besides key, state, due and priority. What is empty is
+    left out: of 28 fields some 12 are sent and kept."""
+    found = {
         **fields(record.model_dump(exclude={"key", "state", "due", "priority"}, by_alias=False)),
         "limit": str(spec.limit or ""),
         "limit_per_target": str(spec.limit_per_target or ""),
         "deaths_allowed": str(spec.deaths),
         "keep": str(spec.keep // timedelta(milliseconds=1)),
     }
+    return {name: text for name, text in found.items() if text}
 
 
 def fields(values: Mapping[str, Any]) -> dict[str, str]:

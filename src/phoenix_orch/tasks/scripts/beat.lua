@@ -8,7 +8,7 @@ for i = 1, #ARGV, 2 do
     stop[#stop + 1] = {ARGV[i], 'lost'}
   else
     redis.call('ZADD', P .. 'beat', now, ARGV[i])
-    if r[3] ~= '' then stop[#stop + 1] = {ARGV[i], 'cancel'} end
+    if r[3] and r[3] ~= '' then stop[#stop + 1] = {ARGV[i], 'cancel'} end
   end
 end
 return stop

@@ -16,10 +16,10 @@ local function number(value) return string.format('%.0f', value) end
 
 local function record(id) return P .. 'record:' .. id end
 
--- What scripts have to know of a task, by name; every value is false where there is no such task.
+-- What scripts have to know of a task, by name; '' for what is not there, and no state where there is no such task.
 local function known(id)
   local values, found = redis.call('HMGET', record(id), unpack(KNOWN)), {}
-  for i, name in ipairs(KNOWN) do found[name] = values[i] end
+  for i, name in ipairs(KNOWN) do found[name] = values[i] or (name ~= 'state' and '') end
   return found
 end
 
