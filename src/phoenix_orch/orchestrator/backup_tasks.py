@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -102,15 +103,16 @@ def schedules(config: PhoenixFile | None) -> Sequence[Schedule]:
     spec = config.backup if config is not None else None
     if spec is None:
         return ()
+    redis = [name for known, one in spec.redis.items() for name in one.components(known)]
     runs = [
         Schedule(
-            name=f"backup-{component}",
+            name=f"backup-{re.sub('[./]', '-', component)}",
             kind=RUN,
             timing=Timing(every=spec.schedule.of(component)),
             arguments={"component": component},
             target=component,
         )
-        for component in COMPONENTS
+        for component in (*COMPONENTS, *redis)
     ]
     return (
         *runs,

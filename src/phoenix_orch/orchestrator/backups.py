@@ -37,10 +37,12 @@ from phoenix_orch.recovery.objects import Reader, Writer
 from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.prune import Plan, Pruned, Pruner, plan
 from phoenix_orch.recovery.publish import Published, Publisher, Settings, Told
+from phoenix_orch.recovery.rdb_check import DumpCheck
 from phoenix_orch.recovery.s3_location import S3Location
 from phoenix_orch.recovery.selecting import LATEST, select
 from phoenix_orch.recovery.signing import Trust, signing_key
 from phoenix_orch.recovery.sources.config import ConfigSource
+from phoenix_orch.recovery.sources.redis_configured import configured
 from phoenix_orch.recovery.spec import BackupSpec, S3Credentials, S3Storage
 from phoenix_orch.recovery.verifying import Structural, Verifier, expected, record_look
 
@@ -75,11 +77,11 @@ class Backups:
 
     def sources(self) -> Mapping[str, Source]:
         """By component: what is backed up here."""
-        return {"config": self._config}
+        return {"config": self._config, **configured(self.spec.redis, os.environ)}
 
-    def structural(self, component: str) -> Structural | None:  # noqa: ARG002 - there is none yet for any
+    def structural(self, component: str) -> Structural | None:
         """What knows how a copy of the component has to look."""
-        return None
+        return DumpCheck() if component.partition("/")[0] == "redis" else None
 
     def views(self, component: str = "") -> list[View]:
         """One for each component that is backed up here, or has backups."""
@@ -122,7 +124,6 @@ class Backups:
             found(),
             trigger,
             slot=slot,
-            structural=self.structural(component),
             told=told,
         )
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from phoenix_orch.kernel import files
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.catalog import Backup, Catalog
@@ -35,13 +34,13 @@ from phoenix_orch.recovery.s3_location import S3Location
 from phoenix_orch.recovery.selecting import select
 from phoenix_orch.recovery.signing import Trust, signing_key
 from phoenix_orch.recovery.sources.redis import RedisSource
-from phoenix_orch.recovery.sources.redis_spec import Prefer, RedisSpec, RedisTlsSpec, address_of
+from phoenix_orch.recovery.sources.redis_configured import login
+from phoenix_orch.recovery.sources.redis_spec import Prefer, RedisSpec, RedisTlsSpec
 from phoenix_orch.recovery.verifying import Verifier
 from phoenix_orch.runtime.files import make_private
 from phoenix_orch.runtime.valkey_name import write_private
 
 _S3 = "s3://"
-_LONGEST_PASSWORD = 64 * 1024
 
 
 class How(Part):
@@ -108,15 +107,7 @@ class RedisRestore:
 
     def target(self, how: How) -> RedisAddress:
         """With its password. Raises Invalid."""
-        password = ""
-        if how.password_env is not None:
-            password = self._environment.get(how.password_env, "")
-            if not password:
-                raise Invalid(f"there is no {how.password_env} in the environment", remedy="set it")
-        elif how.password_file is not None:
-            content = files.read(Path(how.password_file), at_most=_LONGEST_PASSWORD)
-            password = content.decode("utf-8", "strict").partition("\n")[0]
-        return address_of(self._spec(how), password)
+        return login(self._spec(how), self._environment)
 
     # -- parts ---------------------------------------------------------------------------------------
 
@@ -189,7 +180,13 @@ class RedisRestore:
     def _spec(self, how: How) -> RedisSpec:
         tls = RedisTlsSpec(ca=how.target_ca) if how.target_ca is not None else None
         try:
-            return RedisSpec(address=how.target, username=how.user, tls=tls)
+            return RedisSpec(
+                address=how.target,
+                username=how.user,
+                tls=tls,
+                password_env=how.password_env,
+                password_file=how.password_file,
+            )
         except ValidationError as error:
             reason = error.errors()[0]["msg"].removeprefix("Value error, ")
             raise Invalid(f"--to {how.target}: {reason}", remedy="write --to HOST:PORT") from None

@@ -10,6 +10,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from phoenix_orch.kernel.units import Duration, Ratio
 from phoenix_orch.recovery.retention import Limits, Policy
+from phoenix_orch.recovery.sources.redis_spec import RedisSpec
 from phoenix_orch.rollout.spec import Model, Name
 
 AGE_PATTERN = r"^age1[0-9a-z]{58}$|^ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( .*)?$"
@@ -128,6 +129,8 @@ class BackupSpec(Model):
 
     storage: StorageSpec = StorageSpec()
     """Where they are kept."""
+    redis: Annotated[dict[Name, RedisSpec], Field(max_length=100)] = Field(default_factory=dict)
+    """Each Redis or Valkey that is backed up, by a name of its own: `redis/NAME`."""
     recipients: Annotated[tuple[RecipientSpec, ...], Field(min_length=2, max_length=20)]
     """Who can open them: at least two, one of them offline, so that neither a lost machine nor a lost safe
     loses them. `phoenix keys init` makes them."""
@@ -175,4 +178,7 @@ class BackupSpec(Model):
             credentials = s3.credentials.model_copy(update={"file": absolute(s3.credentials.file)})
             s3 = s3.model_copy(update={"ca_file": absolute(s3.ca_file), "credentials": credentials})
             storage = storage.model_copy(update={"s3": s3})
-        return self.model_copy(update={"storage": storage, "identity_file": absolute(self.identity_file)})
+        redis = {name: one.placed(base) for name, one in self.redis.items()}
+        return self.model_copy(
+            update={"storage": storage, "redis": redis, "identity_file": absolute(self.identity_file)}
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field, field_validator
 
@@ -49,6 +50,8 @@ class RedisSpec(Model):
     tls: RedisTlsSpec | None = None
     prefer: Prefer = Prefer.REPLICA
     """Where a copy is taken; a replica spares the primary the fork."""
+    shards: int = Field(default=1, ge=1, le=1000)
+    """Of a cluster: how many shards it has. Each is backed up for itself: `redis/NAME.shard0` …"""
     max_lag: Duration = timedelta(seconds=60)
     """A replica that is further behind gives no copy."""
     check_memory: bool = True
@@ -61,6 +64,23 @@ class RedisSpec(Model):
             raise ValueError("write host:port; user and password have places of their own")
         place(value)
         return value
+
+    def components(self, name: str) -> tuple[str, ...]:
+        """What is backed up of it: itself, or each of its shards."""
+        if self.shards == 1:
+            return (f"redis/{name}",)
+        return tuple(f"redis/{name}.shard{number}" for number in range(self.shards))
+
+    def placed(self, base: Path) -> Self:
+        """With paths that are absolute; relative ones are taken from `base`."""
+
+        def absolute(text: str | None) -> str | None:
+            return None if text is None else str(base / Path(text).expanduser())
+
+        tls = self.tls
+        if tls is not None:
+            tls = RedisTlsSpec(ca=absolute(tls.ca), cert=absolute(tls.cert), key=absolute(tls.key))
+        return self.model_copy(update={"tls": tls, "password_file": absolute(self.password_file)})
 
 
 def place(text: str) -> tuple[str, int, str]:
