@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from phoenix_orch.cli import restore_config, restore_redis
+from phoenix_orch.cli import restore_config, restore_redis, restore_volume
 
 app = typer.Typer(
     name="restore",
@@ -35,3 +35,6 @@ plans.command("redis")(restore_redis.plan)
 runs.command("redis")(restore_redis.run)
 app.command("status")(restore_redis.status)
 app.command("abort")(restore_redis.abort)
+plans.command("volume")(restore_volume.plan)
+runs.command("volume")(restore_volume.run)
+runs.command("claim")(restore_volume.swap)

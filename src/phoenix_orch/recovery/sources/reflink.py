@@ -80,7 +80,7 @@ def _clone(place: str, to: str) -> None:
             if error.errno in _CANNOT:
                 raise Terminal(
                     f"{place} cannot be copied by sharing its blocks: {error.strerror}",
-                    remedy="choose `copy: direct` for this volume",
+                    remedy="choose `copyBy: direct` for this volume",
                 ) from error
             raise
         finally:
