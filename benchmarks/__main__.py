@@ -13,6 +13,7 @@ BENCHMARKS = (
     ("-m", "benchmarks.footprint"),
     ("-m", "benchmarks.audit"),
     ("-m", "benchmarks.api_load"),
+    ("-m", "benchmarks.backup_pipeline", "--json", "benchmarks/results/backup_pipeline.json"),
     ("-m", "benchmarks.tasks"),
     ("-m", "benchmarks.many_services"),
     ("-m", "benchmarks.scale_kubernetes"),

@@ -1,0 +1,289 @@
+"""What a backup of Redis data costs: throughput, memory, and what those who use the server notice.
+
+    python -m benchmarks.backup_pipeline --json benchmarks/results/backup_pipeline.json    # 1 and 4 GB
+    python -m benchmarks.backup_pipeline --gigabytes 0.1                                   # a look
+
+A Valkey with random, half compressible values is backed up to a real S3 server with TLS on this machine: by
+Phoenix (replication stream, zstd, age, S3), by `redis-cli --rdb - | zstd | age | rclone`, and by restic.
+The bound by CPU is the processor time of all that took part (server and its child, client, storage), over the
+cores: no arrangement of the same work is quicker. Restores end in nothing, decrypted and compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import redis
+from benchmarks.conditions import conditions, end_in_order, write
+from tests import debian
+from tests.integration.s3_server import ACCESS, SECRET, S3Server, s3_server
+
+from phoenix_orch.recovery import keys
+from phoenix_orch.recovery.object_store import BucketStore
+from phoenix_orch.recovery.pipeline import seal, unseal
+from phoenix_orch.recovery.redis_address import RedisAddress
+from phoenix_orch.recovery.s3_location import S3Location
+from phoenix_orch.recovery.sources.replication import replicate
+from phoenix_orch.runtime.valkey_program import find_binary
+
+BARS = {"ofCpuBound": 0.85, "residentMiB": 150.0, "p99Times": 1.5}
+VALUE = 2000
+"""Bytes of a value."""
+LOAD_SECONDS = 15.0
+
+
+class Nothing:
+    def write(self, data: bytes, /) -> int:
+        return len(data)
+
+
+def child(words: list[str]) -> None:
+    """One backup or restore by Phoenix, in a process of its own: its memory is all it takes."""
+    act, port, bucket, endpoint, ca_file, key_file = words
+    location = S3Location(
+        bucket, endpoint=endpoint, ca_file=Path(ca_file), access_key=ACCESS, secret_key=SECRET
+    )
+    store, identities = BucketStore(location), keys.read(Path(key_file))
+    recipients = [keys.Recipient(one.public) for one in identities]
+    begun, spent = time.perf_counter(), time.process_time()
+    if act == "backup":
+        with replicate(RedisAddress(port=int(port))) as source, store.writer("ours") as sink:
+            told = seal(source, sink, recipients)
+    else:
+        with store.reader("ours") as reader:
+            told = unseal(reader, Nothing(), identities, None)
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(told.raw_bytes, resident, time.perf_counter() - begun, time.process_time() - spent)
+
+
+@contextlib.contextmanager
+def valkey(folder: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    import socket  # noqa: PLC0415
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [
+        str(find_binary(None)),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
+    more = ["--repl-diskless-sync-delay", "0", "--rdbcompression", "no"]
+    process = subprocess.Popen([*command, *more], stdout=subprocess.DEVNULL)
+    try:
+        client = redis.Redis(port=port)
+        for _ in range(200):
+            with contextlib.suppress(redis.ConnectionError):
+                client.ping()
+                break
+            time.sleep(0.05)
+        client.close()
+        yield port, process
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def filled(port: int, size: int) -> None:
+    client, source = redis.Redis(port=port), random.Random(1)
+    words = [source.randbytes(VALUE // 2) for _ in range(50)]
+    for start in range(0, size // VALUE, 1000):
+        with client.pipeline(transaction=False) as pipe:
+            for number in range(start, min(start + 1000, size // VALUE)):
+                pipe.set(f"key:{number}", source.randbytes(VALUE // 2) + words[number % 50])
+            pipe.execute()
+    client.close()
+
+
+def cpu(*processes: psutil.Process) -> float:
+    """Seconds of these and of the children that they have waited for."""
+    total = 0.0
+    for process in processes:
+        times = process.cpu_times()
+        total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def timed(name: str, raw: int, act: Any, *servers: psutil.Process) -> dict[str, Any]:
+    """Of Phoenix without the start of a process: it runs all the time."""
+    before, ended, begun = cpu(*servers), os.times(), time.perf_counter()
+    said = act() or {}
+    wall = said.get("seconds", time.perf_counter() - begun)
+    times = os.times()
+    programs = times.children_user + times.children_system - ended.children_user - ended.children_system
+    spent = cpu(*servers) - before + said.get("ownCpuSeconds", programs)
+    found = {
+        **said,
+        "seconds": round(wall, 2),
+        "rawMBs": round(raw / wall / 1e6, 1),
+        "cpuSeconds": round(spent, 2),
+        "ofCpuBound": round(spent / (os.cpu_count() or 1) / wall, 2),
+    }
+    print(name, found, flush=True)
+    return found
+
+
+def ours(act: str, port: int, bucket: str, s3: S3Server, key_file: Path) -> dict[str, Any]:
+    words = [act, str(port), bucket, s3.endpoint, str(s3.ca_file), str(key_file)]
+    line = [sys.executable, "-m", "benchmarks.backup_pipeline", "--child", *words]
+    done = subprocess.run(line, check=True, capture_output=True, text=True)
+    raw, resident, seconds, spent = done.stdout.split()
+    return {
+        "rawBytes": int(raw),
+        "residentMiB": int(resident),
+        "seconds": float(seconds),
+        "ownCpuSeconds": round(float(spent), 2),
+    }
+
+
+def shell(line: str, env: dict[str, str]) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", line], check=True, env={**clean, **env}, stdout=subprocess.DEVNULL
+    )
+
+
+def latencies(port: int, stop: threading.Event) -> list[float]:
+    client, source, found = redis.Redis(port=port), random.Random(2), []
+    while not stop.is_set():
+        begun = time.perf_counter()
+        client.set(f"key:{source.randrange(10_000)}", b"x" * VALUE)
+        found.append(time.perf_counter() - begun)
+        time.sleep(0.001)
+    client.close()
+    return found
+
+
+def noticed(port: int, act: Any) -> dict[str, float]:
+    """99th percentile of a SET, in milliseconds, without a backup and during one."""
+    told = {}
+    for name, run in (("p99WithoutMs", lambda: time.sleep(LOAD_SECONDS)), ("p99DuringMs", act)):
+        stop, found = threading.Event(), []
+        user = threading.Thread(target=lambda: found.extend(latencies(port, stop)))  # noqa: B023
+        user.start()
+        run()
+        stop.set()
+        user.join()
+        told[name] = round(sorted(found)[int(len(found) * 0.99)] * 1000, 3)
+    told["p99Times"] = round(told["p99DuringMs"] / told["p99WithoutMs"], 2)
+    print(told, flush=True)
+    return told
+
+
+def of_size(gigabytes: float, folder: Path) -> dict[str, Any]:
+    age, zstd = debian.program("age", "age"), debian.program("zstd", "zstd")
+    rclone, restic = debian.program("rclone", "rclone"), debian.program("restic", "restic")
+    cli = debian.program("redis-cli", "redis-tools")
+    libraries = ":".join(sorted({str(one.parent) for one in cli.parents[1].glob("lib/*/*.so*")}))
+    one, other = keys.generate(), keys.generate()
+    key_file = folder / "keys"
+    key_file.write_text(f"{one.secret}\n{other.secret}\n")
+    for name in ("valkey", "s3", "cache"):
+        (folder / name).mkdir()
+    with s3_server(folder / "s3") as s3, valkey(folder / "valkey") as (port, server):
+        filled(port, int(gigabytes * 1e9))
+        bucket = s3.new_bucket()
+        weed = next(p for p in psutil.Process().children() if p.name() == "weed")
+        servers = (weed, psutil.Process(server.pid))
+        env = {
+            "RCLONE_CONFIG_S3_TYPE": "s3",
+            "RCLONE_CONFIG_S3_PROVIDER": "Other",
+            "RCLONE_CONFIG_S3_ENDPOINT": s3.endpoint,
+            "RCLONE_CONFIG_S3_ACCESS_KEY_ID": ACCESS,
+            "RCLONE_CONFIG_S3_SECRET_ACCESS_KEY": SECRET,
+            "RCLONE_CA_CERT": str(s3.ca_file),
+            "RESTIC_REPOSITORY": f"s3:{s3.endpoint}/{bucket}/restic",
+            "RESTIC_PASSWORD": "benchmark",
+            "RESTIC_CACHE_DIR": str(folder / "cache"),
+            "AWS_ACCESS_KEY_ID": ACCESS,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+        }
+        dump = f"LD_LIBRARY_PATH={libraries} {cli} -p {port} --rdb - 2>/dev/null"
+        to = f"{rclone} --config /dev/null rcat s3:{bucket}/byhand"
+        back = f"{rclone} --config /dev/null cat s3:{bucket}/byhand"
+        sealed = f"{zstd} -1 -c | {age} -r {one.public} -r {other.public}"
+        certs = f"--cacert {s3.ca_file}"
+        raw = ours("backup", port, bucket, s3, key_file)["rawBytes"]
+        shell(f"{restic} {certs} init", env)
+        acts = {
+            "backup": lambda: ours("backup", port, bucket, s3, key_file),
+            "backupByShell": lambda: shell(f"{dump} | {sealed} | {to}", env),
+            "backupByRestic": lambda: shell(f"{dump} | {restic} {certs} backup --stdin", env),
+            "restore": lambda: ours("restore", port, bucket, s3, key_file),
+            "restoreByShell": lambda: shell(f"{back} | {age} -d -i {key_file} | {zstd} -dc", env),
+            "restoreByRestic": lambda: shell(f"{restic} {certs} dump latest stdin", env),
+        }
+        told: dict[str, Any] = {"rawBytes": raw}
+        for name, act in acts.items():
+            told[name] = timed(name, raw, act, *servers)
+        told["noticed"] = noticed(port, acts["backup"])
+    return told
+
+
+def misses(told: dict[str, Any]) -> list[str]:
+    found = []
+    for size, one in told.items():
+        for act in ("backup", "restore"):
+            if one[act]["residentMiB"] > BARS["residentMiB"]:
+                found.append(f"{act} of {size} takes {one[act]['residentMiB']} MiB")
+            if one[act]["ofCpuBound"] < BARS["ofCpuBound"]:
+                found.append(f"{act} of {size} is at {one[act]['ofCpuBound']} of the bound by CPU")
+            found += [
+                f"{act} of {size} is slower than {rival[2:].lower()}"
+                for rival in ("ByShell", "ByRestic")
+                if one[act]["seconds"] > one[act + rival]["seconds"]
+            ]
+        if one["noticed"]["p99Times"] > BARS["p99Times"]:
+            found.append(f"p99 during a backup of {size} is {one['noticed']['p99Times']} times that without")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--gigabytes", type=float, nargs="*", default=[1.0, 4.0])
+    parser.add_argument("--directory", type=Path, help="with room for thrice the size")
+    parser.add_argument("--child", nargs=6, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.child:
+        child(given.child)
+        return 0
+    end_in_order()
+    result: dict[str, Any] = {"conditions": conditions(), "bars": BARS, "sizes": {}}
+    for gigabytes in given.gigabytes:
+        folder = Path(tempfile.mkdtemp(dir=given.directory))
+        try:
+            result["sizes"][f"{gigabytes:g}GB"] = of_size(gigabytes, folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    result["missed"] = misses(result["sizes"])
+    print(*result["missed"] or ["every bar is kept"], sep="\n")
+    if given.json:
+        write(given.json, result)
+    return 1 if result["missed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
