@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,7 @@ from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.manifest import (
     Acknowledgement,
     Level,
+    Manifest,
     Pin,
     Tombstone,
     Verification,
@@ -31,7 +33,7 @@ from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.publish import Publisher, Settings, Step, Told
 from phoenix_orch.recovery.selecting import select
 from phoenix_orch.recovery.signing import Trust
-from phoenix_orch.recovery.verifying import expected, record_look, turn
+from phoenix_orch.recovery.verifying import Examination, expected, record_look, turn
 from phoenix_orch.testing.fake_backup import FakeBackupSource
 
 CONTENT = random.Random(7).randbytes(3 * 2**20)
@@ -60,6 +62,24 @@ def test_what_comes_back_is_what_went_in(at: Stage) -> None:
         with at.store.reader(backup.manifest.stream.key) as reader:
             unseal(reader, opened, [identity], expected(backup.manifest))
         assert opened.getvalue() == CONTENT
+
+
+class Unable:
+    """Has no program for what it is asked."""
+
+    level = Level.STRUCTURE
+
+    def tools(self) -> dict[str, str]:
+        return {}
+
+    def examine(self, manifest: Manifest) -> AbstractContextManager[Examination]:
+        raise BadState("there is no program for it here")
+
+
+def test_what_cannot_be_examined_here_is_opened_and_compared(at: Stage) -> None:
+    done = at.publish(FakeBackupSource(CONTENT), structural=Unable())
+    assert done is not None
+    assert (done.look.level, done.look.passed) == (Level.OPENED, True)
 
 
 def test_without_a_private_key_what_is_stored_is_all_that_can_be_looked_at(at: Stage) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import os
 import platform
@@ -18,7 +17,6 @@ from phoenix_orch.orchestrator.backed_up_files import config_files
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.backup_source import BackupSource
-from phoenix_orch.recovery.bucket_admin import BucketAdmin
 from phoenix_orch.recovery.catalog import Backup, Catalog, View, all_backups
 from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.keys import Identity, Recipient
@@ -38,12 +36,12 @@ from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.prune import Plan, Pruned, Pruner, plan
 from phoenix_orch.recovery.publish import Published, Publisher, Settings, Told
 from phoenix_orch.recovery.rdb_check import DumpCheck
-from phoenix_orch.recovery.s3_location import S3Location
 from phoenix_orch.recovery.selecting import LATEST, select
 from phoenix_orch.recovery.signing import Trust, signing_key
 from phoenix_orch.recovery.sources.config import ConfigSource
 from phoenix_orch.recovery.sources.redis_configured import configured
-from phoenix_orch.recovery.spec import BackupSpec, S3Credentials, S3Storage
+from phoenix_orch.recovery.spec import BackupSpec
+from phoenix_orch.recovery.storage import opened
 from phoenix_orch.recovery.verifying import Structural, Verifier, expected, record_look
 
 CLUSTER = "local"
@@ -60,7 +58,8 @@ class Backups:
         self.spec = spec
         self._layout = layout
         self._by = by
-        self.store = open_store(spec, layout)
+        storage = opened(spec.storage, layout.root / "backups")
+        self.store, self._upkeep = storage.objects, storage.upkeep
         self._signer = signing_key(layout.backup_keys / "signing.pem")
         self._trust = Trust([self._signer.public, *spec.trusted_keys])
         self._catalog = Catalog(self.store, self._trust, layout.backup_state / "cache")
@@ -176,8 +175,7 @@ class Backups:
 
     def prune(self, view: View, planned: Plan, *, dry_run: bool = False) -> Pruned:
         pruner = Pruner(self.store, self._signer, _now, self._by)
-        upkeep = BucketAdmin(self.store.location) if isinstance(self.store, BucketStore) else self.store
-        return pruner.run(view, planned, dry_run=dry_run, upkeep=upkeep)
+        return pruner.run(view, planned, dry_run=dry_run, upkeep=self._upkeep)
 
     def cat(self, backup: Backup, sink: Writer, *, told: Told | None = None) -> None:
         """The content into `sink`, which holds it only when this returns. Raises Corrupted."""
@@ -224,51 +222,11 @@ class Backups:
     def _opener(self, key: str) -> str:
         if isinstance(self.store, FolderStore):
             return f"cat {quoted(str(self.store.root / key))}"
+        if not isinstance(self.store, BucketStore):
+            return f"get {quoted(key)}"
         location = self.store.location
         endpoint = f"--endpoint-url {quoted(location.url)} " if location.endpoint else ""
         return f"aws s3 cp {endpoint}{quoted(f's3://{location.bucket}/{location.prefix}{key}')} -"
-
-
-def open_store(spec: BackupSpec, layout: Layout) -> FolderStore | BucketStore:
-    """Where backups are kept. Raises Invalid or Terminal where what names a bucket cannot be used."""
-    if spec.storage.s3 is not None:
-        return BucketStore(_location(spec.storage.s3))
-    folder = spec.storage.folder
-    return FolderStore(Path(folder) if folder is not None else layout.root / "backups")
-
-
-def _location(s3: S3Storage) -> S3Location:
-    access, secret, session = _credentials(s3.credentials)
-    return S3Location(
-        bucket=s3.bucket,
-        region=s3.region,
-        endpoint=s3.endpoint or "",
-        prefix=s3.prefix,
-        ca_file=Path(s3.ca_file) if s3.ca_file is not None else None,
-        access_key=access,
-        secret_key=secret,
-        session_token=session,
-    )
-
-
-def _credentials(given: S3Credentials) -> tuple[str, str, str]:
-    """Access key, secret key and session token; empty where the machine itself has a role.
-
-    Raises Invalid for a file that cannot be read or lacks them; no message repeats what was read.
-    """
-    if given.file is None:
-        found = os.environ.get(given.access_key_variable, ""), os.environ.get(given.secret_key_variable, "")
-        return (*found, os.environ.get("AWS_SESSION_TOKEN", "")) if all(found) else ("", "", "")
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        parser.read_string(Path(given.file).read_text(encoding="utf-8"))
-        part = parser[given.profile]
-        return part["aws_access_key_id"], part["aws_secret_access_key"], part.get("aws_session_token", "")
-    except (OSError, UnicodeDecodeError, configparser.Error, KeyError):
-        raise Invalid(
-            f"{given.file} holds no access key and secret key of profile {given.profile!r}",
-            remedy="write it as ~/.aws/credentials: [default], aws_access_key_id, aws_secret_access_key",
-        ) from None
 
 
 def _identities(spec: BackupSpec, layout: Layout) -> list[Identity]:
