@@ -39,7 +39,7 @@ def by_session(identity: Doorkeeper) -> Authenticator:
             return None
         if request.method not in SAFE:
             expect_own_page(request)
-            await _expect_csrf(request, session)
+            await expect_csrf(request, session)
         lasts = (session.until - identity.now()).total_seconds()
         setattr(request.state, STATE, Credential(f"session:{session.key}", lasts))
         request.state.session = session
@@ -112,7 +112,7 @@ def expect_own_page(request: Request) -> None:
         raise Forbidden("a page from elsewhere, or none, asks for a change", remedy=_REMEDY)
 
 
-async def _expect_csrf(request: Request, session: Session) -> None:
+async def expect_csrf(request: Request, session: Session) -> None:
     given = request.headers.get(CSRF)
     if given is None:
         given = (await form_of(request)).get(FIELD)

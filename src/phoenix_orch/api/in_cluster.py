@@ -2,27 +2,45 @@
 
 from __future__ import annotations
 
-import structlog
-from fastapi import Request
+from collections.abc import Callable
 
+import structlog
+from fastapi import FastAPI, Request
+
+from phoenix_orch.api import cluster_login
+from phoenix_orch.api.cluster_login import by_cookie
 from phoenix_orch.api.doors import Authenticator, address_of
+from phoenix_orch.api.hardening import Named
+from phoenix_orch.api.leases import Leased, Leases
 from phoenix_orch.api.rates import Rates
 from phoenix_orch.api.server import create_app
 from phoenix_orch.api.tcp import serve_tcp
 from phoenix_orch.api.tls import Tls
 from phoenix_orch.kernel.errors import Unauthenticated
-from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.orchestrator.kubernetes import ApiParts
+from phoenix_orch.orchestrator.operations_port import Operations
+from phoenix_orch.security.audit_log import AuditRecords
 from phoenix_orch.security.kube_review import KubeReviews
 from phoenix_orch.security.rights import Principal
 
 _log = structlog.get_logger("phoenix.api")
 
 
-async def serve_in_cluster(parts: ApiParts) -> None:
-    """Served until cancelled. Raises Invalid where the address or the certificate cannot be used."""
-    app = create_app(parts.operations, log=parts.audit, authenticators=(by_kubernetes(parts.reviews),))
-    app.state.rates = Rates(ApiSpec().requests_per_second)
+async def serve_in_cluster(
+    parts: ApiParts, *, extend: Callable[[FastAPI, Operations, AuditRecords], None] = lambda *_: None
+) -> None:
+    """Served until cancelled. `extend` adds to the application: the console.
+
+    Raises Invalid where the address or the certificate cannot be used.
+    """
+    ways = by_kubernetes(parts.reviews), by_cookie(parts.sessions, parts.reviews)
+    app = create_app(parts.operations, log=parts.audit, authenticators=ways)
+    app.state.rates = Rates(parts.spec.requests_per_second)
+    app.add_middleware(Leased, leases=Leases())
+    if parts.spec.hosts:
+        app.add_middleware(Named, hosts=parts.spec.hosts)
+    app.include_router(cluster_login.routes(parts.sessions, parts.reviews, parts.acts))
+    extend(app, parts.operations, parts.audit)
     host, port = parts.listen
     tls = None if parts.tls is None else Tls(*parts.tls)
     try:

@@ -9,10 +9,23 @@ from fastapi.responses import HTMLResponse
 
 POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
+LABEL = "API token"
+HINT = "On this machine <code>phoenix console --open</code> logs in without one."
 
-def page(request: Request, *, after: str, oidc: bool, fault: str = "", status: int = 200) -> HTMLResponse:
+
+def page(
+    request: Request,
+    *,
+    after: str,
+    oidc: bool,
+    fault: str = "",
+    status: int = 200,
+    label: str = LABEL,
+    hint: str = HINT,
+) -> HTMLResponse:
     """`after`: the path that is shown then. `oidc`: an identity provider can be asked. `fault`: what was
-    wrong about the last try. It looks like the console where there is one."""
+    wrong about the last try. `label`, `hint`: what is asked for, and where it comes from,
+    as HTML. It looks like the console where there is one."""
     sheet = getattr(request.app.state, "stylesheet", "")
     style = f'<link rel="stylesheet" href="{html.escape(sheet)}">\n' if sheet else ""
     provider = (
@@ -37,11 +50,11 @@ def page(request: Request, *, after: str, oidc: bool, fault: str = "", status: i
 {wrong}{provider}
 <form method="post" action="/login">
 <input type="hidden" name="next" value="{html.escape(after)}">
-<p><label for="token">API token</label></p>
+<p><label for="token">{label}</label></p>
 <p><input id="token" name="token" type="password" autocomplete="off" required autofocus></p>
 <p><button>Log in</button></p>
 </form>
-<p class="quiet">On this machine <code>phoenix console --open</code> logs in without one.</p>
+<p class="quiet">{hint}</p>
 </section>
 </main>
 </body>

@@ -137,7 +137,7 @@ def serve(  # noqa: PLR0917 - options, given by name
         )
         if settings.api is None:
             return int(module.run_in_cluster(component.value, settings))
-        serve_in_cluster = _later("phoenix_orch.api.in_cluster").serve_in_cluster
+        serve_in_cluster = _later("phoenix_orch.console.in_cluster").serve_in_cluster
         return int(module.run_in_cluster(component.value, settings, serve_in_cluster))
     given = {
         "--namespace": namespace,

@@ -36,6 +36,7 @@ from phoenix_orch.observability import metrics as counted
 from phoenix_orch.observability.listener import serve_metrics
 from phoenix_orch.observability.tracing_exporter import exported
 from phoenix_orch.orchestrator import audit_keeping
+from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.orchestrator.audited import AuditedOperations
 from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
@@ -53,6 +54,7 @@ from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.reach import log_prefix
 from phoenix_orch.orchestrator.cluster.recording import Standing, audit_log, recorder_on
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
+from phoenix_orch.orchestrator.cluster.sessions import SharedSessions
 from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
 from phoenix_orch.orchestrator.cluster.stalls import Stalls
 from phoenix_orch.orchestrator.cluster.standing import kept_from_leading
@@ -80,6 +82,7 @@ from phoenix_orch.runtime.probes import serve_probes
 from phoenix_orch.runtime.stuck_loop import stuck_loop_told
 from phoenix_orch.security.audit_log import AuditRecords
 from phoenix_orch.security.kube_review import KubeReviews
+from phoenix_orch.security.recorder import Recorder as AuditRecorder
 from phoenix_orch.tasks.port import Tasks
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.kube_router import SETTLED
@@ -163,8 +166,14 @@ class ApiParts:
     """Whose a token is."""
     listen: tuple[str, int]
     tls: tuple[Path, Path] | None
+    spec: ApiSpec
+    """How many may ask how often, and by which names."""
     audit: AuditRecords
     """What was done by whom, at any replica."""
+    acts: AuditRecorder
+    """Writes there."""
+    sessions: SharedSessions
+    """Of browsers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,7 +287,16 @@ async def serve(
                 audited = AuditedOperations(
                     operations, acts, standing=Standing(looks.rollouts), applied=lambda: None
                 )
-                api = ApiParts(audited, KubeReviews(asked), settings.api, settings.tls, audit)
+                api = ApiParts(
+                    operations=audited,
+                    reviews=KubeReviews(asked),
+                    sessions=SharedSessions(log.client, prefix=log_prefix(client.namespace)),
+                    listen=settings.api,
+                    tls=settings.tls,
+                    spec=file.held.api.spec(),
+                    audit=audit,
+                    acts=acts,
+                )
                 group.create_task(acts.run(), name="audit log")
                 group.create_task(_as_task(serve_api(api)), name="api")
                 group.create_task(file.run(), name="configuration")

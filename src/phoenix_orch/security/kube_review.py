@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from phoenix_orch.kernel.errors import Unauthenticated
@@ -33,6 +34,10 @@ KEPT = 1000
 """Tokens whose answer is kept, the newest."""
 LONGEST = 16_384
 """Characters of a token that is looked at: an API server's own are some 1,000."""
+
+
+User = dict[str, Any]
+"""As a TokenReview names one: username, uid, groups, extra."""
 
 
 class Api(Protocol):
@@ -60,14 +65,30 @@ class KubeReviews:
         """
         if not token or len(token) > LONGEST:
             return None
-        asked = self._asked(hashlib.sha256(token.encode()).digest(), token)
+        asked = self._asked(hashlib.sha256(token.encode()).digest(), lambda: self._review(token))
         return await asyncio.shield(asked)  # others may wait for the same answer
 
-    def _asked(self, key: bytes, token: str) -> asyncio.Task[Principal | None]:
+    async def whose(self, token: str) -> User | None:
+        """Who has it, whatever they may do; None: no token of this cluster. Raises as `principal`."""
+        if not token or len(token) > LONGEST:
+            return None
+        return await self._user(token, [AUDIENCE]) or await self._user(token, [])
+
+    async def of(self, user: User) -> Principal:
+        """A user with what the cluster's rules give them now. Raises Retryable."""
+        told = json.dumps(user, sort_keys=True)
+        asked = self._asked(hashlib.sha256(b"user " + told.encode()).digest(), lambda: self._granted(user))
+        found = await asyncio.shield(asked)
+        assert found is not None
+        return found
+
+    def _asked(
+        self, key: bytes, ask: Callable[[], Coroutine[Any, Any, Principal | None]]
+    ) -> asyncio.Task[Principal | None]:
         now = self._clock()
         at, task = self._known.get(key, (0.0, None))
         if task is None or now - at >= LIFETIME or _failed(task):
-            task = asyncio.create_task(self._review(token))
+            task = asyncio.create_task(ask())
             task.add_done_callback(_seen)
             self._known[key] = now, task
             self._known.move_to_end(key)
@@ -76,9 +97,10 @@ class KubeReviews:
         return task
 
     async def _review(self, token: str) -> Principal | None:
-        user = await self._user(token, [AUDIENCE]) or await self._user(token, [])
-        if user is None:
-            return None
+        user = await self.whose(token)
+        return None if user is None else await self._granted(user)
+
+    async def _granted(self, user: User) -> Principal:
         roles = [role for role in Role if await self._may(user, _own_right(role))]
         grants = (Grant(roles[-1]),) if roles else ()  # everywhere here: a process serves one namespace
         return Principal(str(user["username"]), Kind.KUBERNETES, grants)

@@ -16,9 +16,8 @@ from pydantic import Field
 from phoenix_orch.kernel import config
 from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.errors import PhoenixError
-from phoenix_orch.orchestrator.api_spec import OFF, ApiSpec, HostName, absolute
+from phoenix_orch.orchestrator.api_spec import OFF, ApiSpec, HostName
 from phoenix_orch.orchestrator.config import AuditSettings
-from phoenix_orch.orchestrator.oidc_spec import OidcSpec
 from phoenix_orch.rollout.rules_file import MOST_RULES
 from phoenix_orch.rollout.spec import Model, Name
 from phoenix_orch.runtime.faults import Faults
@@ -32,20 +31,16 @@ _log = structlog.get_logger("phoenix")
 
 
 class ClusterApi(Model):
-    """Who is known, and by which names; where the API listens is said on the command line."""
+    """By which names the API is called, and how often; where it listens is said on the command line."""
 
     hosts: tuple[HostName, ...] = ()
-    """Names by which browsers may call it, besides those of loopback, which a port-forward has."""
-    oidc: OidcSpec | None = None
-    """Who else is known, besides whoever has a token of the cluster. Read at the start."""
+    """Names by which it may be called, besides those of loopback, which a port-forward has; none: any."""
     requests_per_second: float = Field(default=200, gt=0)
     """Of one principal at one replica, in the long run; five times as many at once."""
 
     def spec(self) -> ApiSpec:
         """The same for what serves it."""
-        return ApiSpec(
-            listen=OFF, hosts=self.hosts, oidc=self.oidc, requests_per_second=self.requests_per_second
-        )
+        return ApiSpec(listen=OFF, hosts=self.hosts, requests_per_second=self.requests_per_second)
 
 
 class ClusterFile(Model):
@@ -72,11 +67,7 @@ def load(path: Path) -> ClusterFile:
         name: task.model_copy(update={"cwd": str((base / Path(task.cwd).expanduser()).absolute())})
         for name, task in (file.tasks or {}).items()
     }
-    oidc = file.api.oidc
-    if oidc is not None:
-        oidc = oidc.model_copy(update=absolute(oidc, base, "client_secret_file", "ca"))
-    api = file.api.model_copy(update={"oidc": oidc})
-    return file.model_copy(update={"tasks": tasks if file.tasks is not None else None, "api": api})
+    return file.model_copy(update={"tasks": tasks if file.tasks is not None else None})
 
 
 class FollowedFile:
