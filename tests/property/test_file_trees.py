@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.file_manifest import Entry, Kind, line, parsed
+from phoenix_orch.recovery.files_examine import FilesExamination, FilesStructure, examined
 from phoenix_orch.recovery.merkle import Merkle
 from phoenix_orch.recovery.restore.files_restore import restore
 from phoenix_orch.recovery.restore.files_verify import described_tree
@@ -145,6 +148,41 @@ def test_a_changed_archive_is_refused_and_the_target_stays(data: st.DataObject) 
         else:  # a byte that means nothing: padding, or a number of a header that is not used
             assert list(described_tree(target)) == list(described_tree(folder))
         assert not list(folder.parent.glob(".phoenix-new-*"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(tree=trees)
+def test_an_archive_is_examined_without_a_disk(tree: dict[str, Any]) -> None:
+    with a_folder(tree) as folder:
+        archive, content = archived(folder)
+        manifest = SimpleNamespace(content={"merkleRoot": archive.tally.merkle_root})
+        with FilesStructure().examine(manifest) as examination:  # type: ignore[arg-type]
+            for begin in range(0, len(content), 5000):
+                examination.write(content[begin : begin + 5000])
+            said = examination.finish()
+        assert said.startswith(f"{archive.tally.entries} names")
+        for wrong in (content[: len(content) // 2], content.replace(b'"mode":', b'"mode" :', 1)):
+            with pytest.raises(PhoenixError):
+                examined(io.BytesIO(wrong), archive.tally.merkle_root)
+        with pytest.raises(Corrupted, match="not the one of this backup"):
+            examined(io.BytesIO(content), "0" * 64)
+
+
+def test_a_changed_byte_of_a_file_is_found_in_the_examination(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    archive, content = archived(tmp_path)
+    changed = content.replace(b"content", b"CONTENT", 1)
+    manifest = SimpleNamespace(content={"merkleRoot": archive.tally.merkle_root})
+    with (
+        pytest.raises(Corrupted, match="'a' is not as the manifest says: sha256"),
+        FilesStructure().examine(manifest) as examination,  # type: ignore[arg-type]
+    ):
+        write_all(examination, changed)
+
+
+def write_all(examination: FilesExamination, content: bytes) -> None:
+    examination.write(content)
+    examination.finish()
 
 
 @given(value=times)
