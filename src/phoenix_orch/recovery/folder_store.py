@@ -25,6 +25,7 @@ from phoenix_orch.runtime.files import make_private
 
 _TEMPORARY = ".tmp"
 _LOCK = ".lock"
+_SLASH, _MARK, _LONGEST = ",", "~", 200  # characters that no key holds
 _LOCK_PATIENCE = 30.0
 """Seconds to wait for another process: it holds the lock for two system calls."""
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
@@ -131,7 +132,7 @@ class FolderStore:
                 return
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
-                    yield Unfinished(key="", id=entry.name, begun=_moment(entry.stat()))
+                    yield Unfinished(_key_of(entry.name), entry.name, _moment(entry.stat()))
 
     def abort(self, left: Unfinished) -> None:
         if Path(left.id).name != left.id:
@@ -170,7 +171,7 @@ class FolderStore:
         """A file that is gone afterwards, unless it was given a name."""
         with self._told(key):
             self._make(self.root / _TEMPORARY)
-            descriptor, name = tempfile.mkstemp(dir=self.root / _TEMPORARY)
+            descriptor, name = tempfile.mkstemp(prefix=_begun(key), dir=self.root / _TEMPORARY)
         temporary = Path(name)
         try:
             with open(descriptor, "wb", buffering=0) as file:  # noqa: PTH123 - it is open already
@@ -251,6 +252,15 @@ class _Told:
     def write(self, data: bytes, /) -> int:
         with self._store._told(self._key):  # noqa: SLF001
             return _write(self._file, data)
+
+
+def _begun(key: str) -> str:
+    """How a temporary file is called: by the key, as much of it as a file name holds, and a mark."""
+    return key.replace("/", _SLASH)[:_LONGEST] + _MARK
+
+
+def _key_of(name: str) -> str:
+    return name.rpartition(_MARK)[0].replace(_SLASH, "/")
 
 
 def _write(file: IO[bytes], data: bytes) -> int:

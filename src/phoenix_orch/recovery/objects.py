@@ -106,14 +106,14 @@ class Unfinished:
     """What a killed writer has left: it takes up room, and no reader sees it."""
 
     key: str
-    """Of the object that was to be, as far as the store knows it."""
+    """Of the object that was to be; of a long one the beginning, at least 200 characters."""
     id: str
     begun: datetime
     """UTC, by the storage's clock."""
 
 
 class Upkeep(Protocol):
-    """What has to be tidied up in a store. Of the stores in `storage.py`, each has it."""
+    """What has to be tidied up in a store. `storage.opened` gives it with the store."""
 
     def unfinished(self) -> Iterator[Unfinished]:
         """Writes that were begun and neither ended nor given up, those of running writers among them."""
