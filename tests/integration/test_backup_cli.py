@@ -62,6 +62,7 @@ class Place:
 def place(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Place:
     source = FakeBackupSource(b"what must not be lost" * 1000, component="config")
     monkeypatch.setattr(Backups, "sources", lambda _: {"config": lambda: source})
+    monkeypatch.setattr(Backups, "structural", lambda *_: None)
     return Place(tmp_path, capsys)
 
 
@@ -163,6 +164,6 @@ def test_the_configuration_itself_is_backed_up(tmp_path: Path, capsys: pytest.Ca
     layout.freezes.write_text("{}")
     place("run", "config")
     place("run", "config")
-    assert [one["good"] for one in place.json("list")["backups"]] == [True, True]
+    assert [(one["good"], one["level"]) for one in place.json("list")["backups"]] == [(True, 3), (True, 3)]
     place("cat", "--to", str(place.root / "bundle"))
     assert (place.root / "bundle").read_bytes().startswith(b"# v2 git bundle")

@@ -44,6 +44,7 @@ class World:
         self.config = PhoenixFile(services={}, backup=spec)
         self.source = FakeBackupSource(b"x" * 100_000, component="config", at=datetime.now(UTC))
         monkeypatch.setattr(Backups, "sources", lambda _: {"config": lambda: self.source})
+        monkeypatch.setattr(Backups, "structural", lambda *_: None)
         self.log = AuditLog(self.layout.audit)
         self.kinds = {
             kind.spec.kind: kind

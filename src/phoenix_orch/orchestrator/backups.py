@@ -18,6 +18,7 @@ from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.backup_source import BackupSource
 from phoenix_orch.recovery.catalog import Backup, Catalog, View, all_backups
+from phoenix_orch.recovery.config_verify import ConfigStructure
 from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.keys import Identity, Recipient
 from phoenix_orch.recovery.layout import Scope
@@ -80,7 +81,10 @@ class Backups:
 
     def structural(self, component: str) -> Structural | None:
         """What knows how a copy of the component has to look."""
-        return DumpCheck() if component.partition("/")[0] == "redis" else None
+        kind = component.partition("/")[0]
+        if kind == "redis":
+            return DumpCheck()
+        return ConfigStructure() if kind == "config" else None
 
     def views(self, component: str = "") -> list[View]:
         """One for each component that is backed up here, or has backups."""
@@ -208,8 +212,17 @@ class Backups:
         )
 
     def _last_bundle(self) -> AbstractContextManager[Reader] | None:
-        newest = self._catalog.read(Scope(CLUSTER, NAMESPACE, "config")).newest_good
-        return None if newest is None or not self.identities else self._opened(newest)
+        """Only a history that was never backed up may be begun anew. Raises Invalid without a key."""
+        view = self._catalog.read(Scope(CLUSTER, NAMESPACE, "config"))
+        newest = view.newest_good or next(iter(view.live), None)
+        if newest is None:
+            return None
+        if not self.identities:
+            raise Invalid(
+                f"the history of configurations is lost here, and no key opens its backup {newest.id}",
+                remedy="name the file of a private key as backup.identityFile",
+            )
+        return self._opened(newest)
 
     @contextlib.contextmanager
     def _opened(self, backup: Backup) -> Iterator[Reader]:
