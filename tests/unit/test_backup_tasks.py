@@ -17,6 +17,7 @@ from phoenix_orch.orchestrator.backup_progress import Meter
 from phoenix_orch.orchestrator.backups import Backups
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.recovery.manifest import Level
 from phoenix_orch.recovery.publish import Step
 from phoenix_orch.recovery.spec import BackupSpec, RecipientSpec
 from phoenix_orch.security.audit_log import AuditLog
@@ -109,6 +110,18 @@ async def test_the_check_tells_what_is_wrong(world: World) -> None:
     data.unlink()
     with pytest.raises(Terminal, match="is gone or cut"):
         await world.run("backup.check")
+
+
+@pytest.mark.anyio
+async def test_every_backup_is_read_once_in_a_week_of_checks(world: World) -> None:
+    for _ in range(4):
+        await world.run("backup.run", component="config")
+    assert world.config.backup is not None
+    (view,) = Backups(world.config.backup, world.layout).views()
+    days = [list(backup_tasks.due_looks(view, SLOT + timedelta(days=day))) for day in range(7)]
+    assert all(looks[0] == (view.live[0], None) for looks in days)
+    others = [backup.id for looks in days for backup, level in looks[1:] if level is Level.STORED]
+    assert sorted(others) == sorted(backup.id for backup in view.live[1:])
 
 
 @pytest.mark.anyio

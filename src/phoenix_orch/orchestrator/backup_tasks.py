@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
@@ -22,6 +22,7 @@ from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.manifest import Level, Trigger, TriggerKind
 from phoenix_orch.recovery.spec import BackupSpec
+from phoenix_orch.recovery.verifying import turn
 from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.tasks.context import TaskContext
 from phoenix_orch.tasks.registry import TaskKind, task
@@ -38,6 +39,8 @@ RUN, VERIFY, PRUNE, CHECK = "backup.run", "backup.verify", "backup.prune", "back
 COMPONENTS = ("config",)
 """What an embedded Phoenix backs up."""
 PING_PATIENCE = 10.0
+DAYS = 7
+"""In which the check reads every backup once."""
 LATE = 2
 """A backup is stale when so many of its intervals have passed since the newest good one."""
 T = TypeVar("T")
@@ -352,9 +355,8 @@ def _check_kind(work: _Work) -> TaskKind:
         async with work.acting(CHECK, "all", context) as act:
             looked = 0
             for view in views:
-                newest = next(iter(view.live), None)
-                if newest is not None:
-                    await _look(work, context, backups, newest, None)
+                for backup, level in due_looks(view, datetime.now(UTC)):
+                    await _look(work, context, backups, backup, level)
                     looked += 1
             views = await work.refreshed(backups)
             now = await asyncio.to_thread(backups.store.now)
@@ -366,6 +368,16 @@ def _check_kind(work: _Work) -> TaskKind:
         return CheckDone(checked=looked, problems=[])
 
     return check
+
+
+def due_looks(view: View, now: datetime) -> Iterable[tuple[Backup, Level | None]]:
+    """What the check of this day looks at: the newest as far as can be, of the others one part of seven, so
+    that what is stored of each is read once a week."""
+    for number, backup in enumerate(view.live):
+        if number == 0:
+            yield backup, None
+        elif turn(backup.id, now.toordinal(), DAYS):
+            yield backup, Level.STORED
 
 
 def problems(view: View, spec: BackupSpec, now: datetime) -> Iterable[str]:
