@@ -50,6 +50,7 @@ def test_contract(
 def test_the_environment_changes_nothing(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    bucket = s3.new_bucket()
     (tmp_path / "none.pem").write_text("no certificate")
     for name, value in {
         "AWS_CA_BUNDLE": str(tmp_path / "none.pem"),
@@ -63,9 +64,7 @@ def test_the_environment_changes_nothing(
         "AWS_SKIP_SIGNATURE": "true",
         "AWS_PROFILE": "missing",
     }.items():
-        if name != "AWS_PROFILE":
-            monkeypatch.setenv(name, value)
-    bucket = s3.new_bucket()
+        monkeypatch.setenv(name, value)
     store = BucketStore(s3.location(bucket))
     written(store, "large", LARGE)
     assert whole(store, "large") == LARGE

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3  # type: ignore[import-untyped]
+import botocore.session  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
@@ -36,7 +37,7 @@ class BucketAdmin:
 
     def __init__(self, location: S3Location) -> None:
         self.location = location
-        self._client: Any = boto3.session.Session().client(
+        self._client: Any = boto3.session.Session(botocore_session=_session()).client(
             "s3",
             region_name=location.region,
             endpoint_url=location.url,
@@ -111,3 +112,8 @@ class BucketAdmin:
 
     def _failed(self, key: str, text: str, code: str) -> PhoenixError:
         return s3_errors.told(text, self.location.called, key, code="" if code.isdigit() else code)
+
+
+def _session() -> Any:
+    """Without the profile of the environment: where that is not there, nothing would work."""
+    return botocore.session.Session(session_vars={"profile": (None, None, None, None)})
