@@ -66,6 +66,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
     "Recover": {
         "backup": Branch("backup", "app", "Take, list, verify, pin, prune and open backups."),
         "restore": Branch("restore", "app", "Put back what was backed up: plan first, then run."),
+        "drill": Branch("drill", "app", "Rehearse recovery, and show how it went."),
         "verify-state": Branch("verify_state", "verify_state", "Check that the state of Phoenix is whole."),
     },
     "Judge": {

@@ -19,6 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from phoenix_orch.observability import tracing
 from phoenix_orch.observability.backups import BackupCollector
+from phoenix_orch.observability.drills import DrillCollector
 from phoenix_orch.observability.resources import ResourceCollector
 from phoenix_orch.observability.rollouts import RolloutCollector
 
@@ -36,6 +37,8 @@ ProcessCollector(registry=REGISTRY)  # its start is how a restart is told from a
 REGISTRY.register(ResourceCollector())
 BACKUPS = BackupCollector()
 REGISTRY.register(BACKUPS)
+DRILLS = DrillCollector()
+REGISTRY.register(DRILLS)
 
 BUILD = Gauge("phoenix_build_info", "1, with the version of Phoenix.", ["version"], registry=REGISTRY)
 BUILD.labels(version("phoenix-orchestrator")).set(1)

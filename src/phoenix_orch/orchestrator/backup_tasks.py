@@ -128,12 +128,12 @@ def schedules(config: PhoenixFile | None) -> Sequence[Schedule]:
     )
 
 
-class _Work:
-    """What all four kinds have in common."""
+class Work:
+    """What all kinds of tasks about backups have in common."""
 
     def __init__(self, config: Callable[[], PhoenixFile | None], layout: Layout, recorder: Recorder) -> None:
         self._config = config
-        self._layout = layout
+        self.layout = layout
         self._recorder = recorder
 
     @property
@@ -150,7 +150,7 @@ class _Work:
     async def opened(self, actor: str) -> Backups:
         from phoenix_orch.orchestrator.backups import Backups  # noqa: PLC0415 - half a second
 
-        return await asyncio.to_thread(Backups, self.spec, self._layout, by=actor)
+        return await asyncio.to_thread(Backups, self.spec, self.layout, by=actor)
 
     @asynccontextmanager
     async def acting(self, action: str, target: str, context: TaskContext) -> AsyncIterator[Any]:
@@ -177,9 +177,14 @@ class _Work:
             telling.cancel()
 
     async def refreshed(self, backups: Backups) -> list[View]:
-        """The views, and metrics of them."""
+        """The views, and metrics of them and of the drills."""
+        from phoenix_orch.orchestrator.drills import Drills, drill_figures  # noqa: PLC0415 - half a second
+
         views = await asyncio.to_thread(backups.views)
         metrics.BACKUPS.set([figures(view) for view in views])
+        drills = Drills(backups, self.layout, by="")
+        reports, _ = await asyncio.to_thread(drills.reports)
+        metrics.DRILLS.set(drill_figures(reports))
         return views
 
 
@@ -193,11 +198,11 @@ def kinds(
     config: Callable[[], PhoenixFile | None], layout: Layout, recorder: Recorder
 ) -> tuple[TaskKind, ...]:
     """`config`: the one that holds when a task runs."""
-    work = _Work(config, layout, recorder)
+    work = Work(config, layout, recorder)
     return _run_kind(work), _verify_kind(work), _prune_kind(work), _check_kind(work)
 
 
-def _run_kind(work: _Work) -> TaskKind:
+def _run_kind(work: Work) -> TaskKind:
     @task(
         kind=RUN,
         summary="Take a backup, look at what was stored, and publish it",
@@ -270,7 +275,7 @@ async def _ping(address: str | None, context: TaskContext) -> None:
         await context.log(f"the ping could not be sent: {type(error).__name__}")
 
 
-def _verify_kind(work: _Work) -> TaskKind:
+def _verify_kind(work: Work) -> TaskKind:
     @task(
         kind=VERIFY,
         summary="Look at a backup: whether it is there, holds and opens",
@@ -293,7 +298,7 @@ def _verify_kind(work: _Work) -> TaskKind:
 
 
 async def _look(
-    work: _Work, context: TaskContext, backups: Backups, backup: Backup, level: Level | None
+    work: Work, context: TaskContext, backups: Backups, backup: Backup, level: Level | None
 ) -> LookDone:
     meter = Meter(backup.manifest.stream.raw_bytes)
     look = await work.threaded(
@@ -305,7 +310,7 @@ async def _look(
     return LookDone(backup=backup.id, level=look.level, passed=look.passed, detail=look.detail)
 
 
-def _prune_kind(work: _Work) -> TaskKind:
+def _prune_kind(work: Work) -> TaskKind:
     @task(
         kind=PRUNE,
         summary="Remove backups that retention does not keep, and what dead runs left",
@@ -340,7 +345,7 @@ def _prune_kind(work: _Work) -> TaskKind:
     return prune
 
 
-def _check_kind(work: _Work) -> TaskKind:
+def _check_kind(work: Work) -> TaskKind:
     @task(
         kind=CHECK,
         summary="Check that backups come, are there, and that the newest of each opens",

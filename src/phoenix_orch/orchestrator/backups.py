@@ -38,7 +38,7 @@ from phoenix_orch.recovery.prune import Plan, Pruned, Pruner, plan
 from phoenix_orch.recovery.publish import Published, Publisher, Settings, Told
 from phoenix_orch.recovery.rdb_check import DumpCheck
 from phoenix_orch.recovery.selecting import LATEST, select
-from phoenix_orch.recovery.signing import Trust, signing_key
+from phoenix_orch.recovery.signing import Signer, Trust, signing_key
 from phoenix_orch.recovery.sources.config import ConfigSource
 from phoenix_orch.recovery.sources.redis_configured import configured
 from phoenix_orch.recovery.spec import BackupSpec
@@ -72,6 +72,15 @@ class Backups:
     def public_key(self) -> str:
         """By which others know what was signed here."""
         return self._signer.public
+
+    @property
+    def signer(self) -> Signer:
+        return self._signer
+
+    @property
+    def trust(self) -> Trust:
+        """Whose manifests and records are believed."""
+        return self._trust
 
     # -- what there is -------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import structlog
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.observability import metrics
-from phoenix_orch.orchestrator import audit_keeping, backup_tasks
+from phoenix_orch.orchestrator import audit_keeping, backup_tasks, drill_tasks
 from phoenix_orch.orchestrator.api_spec import api_spec
 from phoenix_orch.orchestrator.api_work import ApiWork, ServeApi
 from phoenix_orch.orchestrator.applying import Applying
@@ -81,8 +81,12 @@ class Master:
             lambda: applying.config,
             audit_keeping.prune_kind(recorder.log, lambda: applying.config),
             *backup_tasks.kinds(lambda: applying.config, parts.layout, recorder),
+            *drill_tasks.kinds(backup_tasks.Work(lambda: applying.config, parts.layout, recorder)),
             own=(audit_keeping.SCHEDULE,),
-            following=lambda: backup_tasks.schedules(applying.config),
+            following=lambda: [
+                *backup_tasks.schedules(applying.config),
+                *drill_tasks.schedules(applying.config),
+            ],
         )
         logs = WorkloadLogs(parts.layout.root)
         verifier = Verifier(

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
-from pydantic import Field
+from cronsim import CronSim, CronSimError
+from pydantic import AfterValidator, Field
 
 from phoenix_orch.kernel.units import Duration
 from phoenix_orch.rollout.spec import Model
 
 _Target = Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=366))]
-_Cron = Annotated[str, Field(min_length=9, max_length=100)]
+
+
+def _cron(text: str) -> str:
+    try:
+        next(CronSim(text, datetime(2026, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration):
+        raise ValueError(f"{text!r} is no cron expression of five fields") from None
+    return text
+
+
+_Cron = Annotated[str, Field(min_length=9, max_length=100), AfterValidator(_cron)]
 
 
 class DrillSpec(Model):

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from phoenix_orch.kernel.units import Duration, Ratio
+from phoenix_orch.recovery.drill_spec import DrillSpec
 from phoenix_orch.recovery.retention import Limits, Policy
 from phoenix_orch.recovery.sources.redis_spec import RedisSpec
 from phoenix_orch.rollout.spec import Model, Name
@@ -150,6 +151,8 @@ class BackupSpec(Model):
     until a person acknowledges it."""
     compression: Annotated[int, Field(ge=-5, le=19)] = 1
     """Level of zstd."""
+    drills: DrillSpec = DrillSpec()
+    """Rehearsals of recovery."""
     ping: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2000)] | None = None
     """An address that is called after each backup that was verified: who watches it notices when none
     comes."""
@@ -179,6 +182,13 @@ class BackupSpec(Model):
             s3 = s3.model_copy(update={"ca_file": absolute(s3.ca_file), "credentials": credentials})
             storage = storage.model_copy(update={"s3": s3})
         redis = {name: one.placed(base) for name, one in self.redis.items()}
+        offline = absolute(self.drills.offline_identity_file)
+        drills = self.drills.model_copy(update={"offline_identity_file": offline})
         return self.model_copy(
-            update={"storage": storage, "redis": redis, "identity_file": absolute(self.identity_file)}
+            update={
+                "storage": storage,
+                "redis": redis,
+                "identity_file": absolute(self.identity_file),
+                "drills": drills,
+            }
         )

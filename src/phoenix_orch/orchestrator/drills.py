@@ -1,0 +1,176 @@
+"""Drills of one Phoenix, put together from its configuration. They need no API and no running Phoenix."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar
+
+from phoenix_orch.kernel.errors import Invalid, Terminal
+from phoenix_orch.observability.drills import DrillFigures
+from phoenix_orch.orchestrator.backups import CLUSTER, NAMESPACE, Backups
+from phoenix_orch.orchestrator.kept_config import read_kept
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.recovery import drill_record, keys
+from phoenix_orch.recovery.drill import Bucket, Drill, Expected, Terms
+from phoenix_orch.recovery.drill_report import Kind, Report
+from phoenix_orch.recovery.errors import Corrupted
+from phoenix_orch.recovery.freshness import LATE
+from phoenix_orch.recovery.keys import Identity
+
+MANY = 60
+"""Reports that are read for a trend, for figures and for a list."""
+
+
+class DrillFailedError(Terminal):
+    """Recovery would not work now, or not well enough."""
+
+    code: ClassVar[str] = "drill_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One drill that is to be done."""
+
+    kind: Kind
+    seed: str = ""
+    """By which copies are drawn; empty: one of the moment."""
+    identity: Path | None = None
+    """The offline key of a monthly drill; None: as it is configured."""
+    scratch: Path | None = None
+    told: Callable[[str], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+
+
+class Drills:
+    """What can be rehearsed here. Everything blocks."""
+
+    def __init__(self, backups: Backups, layout: Layout, *, by: str) -> None:
+        self._backups = backups
+        self._layout = layout
+        self._by = by
+        self._spec = backups.spec.drills
+
+    def run(self, asked: Asked) -> Report:
+        """Do it and keep its report. Raises Invalid where the offline key is missing, Stopped, and what the
+        storage raises when the report cannot be kept."""
+        backups = self._backups
+        identities = self._offline(asked) if asked.kind is Kind.MONTHLY else backups.identities
+        bucket = Bucket(backups.store, backups.trust, identities, CLUSTER, NAMESPACE)
+        drill = Drill(
+            bucket,
+            Terms(
+                expected=self.expected(),
+                rto=self._spec.rto,
+                by=self._by,
+                now=_now,
+                scratch=asked.scratch,
+                told=asked.told,
+                stop=asked.stop,
+                attempt=self._attempt,
+            ),
+        )
+        if asked.kind is Kind.DAILY:
+            report = drill.daily(backups.verify)
+        elif asked.kind is Kind.WEEKLY:
+            report = drill.weekly(asked.seed or secrets.token_hex(8))
+        else:
+            report = drill.monthly()
+        drill_record.put(backups.store, report, backups.signer)
+        drill_record.expire(backups.store, self._spec.keep, report.ended)
+        return report
+
+    def expected(self) -> Sequence[Expected]:
+        """What has to be recoverable: all that is backed up here. Where nothing is, all that the storage has:
+        then this machine stands in for one that was lost."""
+        backups = self._backups
+        stored = [view.scope.component for view in backups.views() if view.live]
+        here = set(backups.sources())
+        shards = {name for name in stored if name.rpartition(".shard")[0] in here}
+        parted = {name.rpartition(".shard")[0] for name in shards}
+        return [self._expected(name) for name in sorted((here - parted) | shards or stored)]
+
+    def reports(self, limit: int = MANY) -> tuple[list[Report], list[str]]:
+        """The newest so many, newest first; and what is wrong with others."""
+        return drill_record.reports(self._backups.store, self._backups.trust, limit)
+
+    def one(self, word: str = drill_record.LATEST) -> Report:
+        """By id, the beginning of one, or `latest`. Raises NotFound, Invalid, Tampered."""
+        return drill_record.one(self._backups.store, self._backups.trust, word)
+
+    # -- parts ---------------------------------------------------------------------------------------
+
+    def _expected(self, component: str) -> Expected:
+        every = self._backups.spec.schedule.of(component)
+        return Expected(component, every, self._spec.rpo or every * LATE)
+
+    def _offline(self, asked: Asked) -> Sequence[Identity]:
+        """The offline key alone: with another one nothing would be shown. Raises Invalid."""
+        file = asked.identity
+        if file is None and self._spec.offline_identity_file is not None:
+            file = Path(self._spec.offline_identity_file)
+        if file is None:
+            raise Invalid(
+                "the monthly drill opens backups with the offline key, and none is named",
+                remedy="phoenix drill run monthly --identity FILE; or name it as "
+                "backup.drills.offlineIdentityFile",
+            )
+        found = keys.read(file)
+        online = {one.text for one in self._backups.recipients if not one.offline}
+        if any(one.public in online for one in found):
+            raise Invalid(
+                f"{file} holds an online key: the drill is to show that the offline one opens backups",
+                remedy="name the file that `phoenix keys init` wrote with --recovery-file",
+            )
+        return found
+
+    def _attempt(self, path: str, content: bytes) -> None:
+        """A configuration that was applied has to be one that this Phoenix takes. Raises Corrupted."""
+        if path.rpartition("/")[2] != f"{self._layout.config.name}.sops":
+            return
+        with tempfile.TemporaryDirectory(prefix="phoenix-drill-") as folder:
+            file = Path(folder) / self._layout.config.name
+            file.write_bytes(content)
+            if read_kept(file) is None:
+                raise Corrupted(f"{path} is no configuration that this Phoenix takes")
+
+
+def judged(report: Report) -> Report:
+    """Raises DrillFailedError for one that did not pass: somebody has to know."""
+    if not report.passed:
+        raise DrillFailedError(
+            f"the {report.kind.value} drill failed: {'; '.join(report.reasons)}",
+            remedy=f"phoenix drill report {report.id}",
+        )
+    return report
+
+
+def drill_figures(reports: Iterable[Report]) -> list[DrillFigures]:
+    """Of each kind of drill. `reports`: newest first."""
+    known = list(reports)
+    return [_figures(same) for kind in Kind if (same := [one for one in known if one.kind is kind])]
+
+
+def _figures(same: Sequence[Report]) -> DrillFigures:
+    newest = same[0]
+    return DrillFigures(
+        kind=newest.kind.value,
+        passed=newest.passed,
+        last=newest.started.timestamp(),
+        last_passed=next((one.started.timestamp() for one in same if one.passed), None),
+        last_failed=next((one.started.timestamp() for one in same if not one.passed), None),
+        rto=newest.rto,
+        rto_target=newest.rto_target,
+        rpo={one.component: one.achieved for one in newest.rpo if one.achieved is not None},
+        phases={phase.value: seconds for phase, seconds in newest.phases.items()}
+        if newest.kind is Kind.MONTHLY
+        else {},
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

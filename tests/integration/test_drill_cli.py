@@ -1,0 +1,139 @@
+"""`phoenix drill` without a Phoenix that runs: the storage and the keys are enough."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyrage
+import pytest
+from tests.integration.test_backup_cli import FILE
+
+from phoenix_orch.cli.main import run
+from phoenix_orch.security.audit_log import AuditLog
+
+
+class Place:
+    """A data directory with a configuration, a phoenix.yaml, keys, and what `phoenix` says there."""
+
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self.data, self.capsys = root, root / "data", capsys
+        online, offline = pyrage.x25519.Identity.generate(), pyrage.x25519.Identity.generate()
+        (self.data / "keys").mkdir(parents=True)
+        (self.data / "keys" / "online.key").write_text(f"{online}\n")
+        (root / "offline.key").write_text(f"{offline}\n")
+        (root / "phoenix.yaml").write_text(FILE.format(here=online.to_public(), safe=offline.to_public()))
+
+    def __call__(self, *words: str, status: int = 0) -> str:
+        self.capsys.readouterr()
+        where = ["--data-dir", str(self.data), "--file", str(self.root / "phoenix.yaml")]
+        found = run([*words, *where])
+        said = self.capsys.readouterr()
+        assert found == status, said
+        return said.out if status in (0, 1) and said.out else said.err
+
+    def json(self, *words: str, status: int = 0) -> Any:
+        return json.loads(self(*words, "--output", "json", status=status))
+
+    @property
+    def acts(self) -> list[tuple[str, str]]:
+        return [(one.action, one.outcome) for one in AuditLog(self.data / "audit").newest(100)]
+
+    @property
+    def key(self) -> str:
+        return str(self.root / "offline.key")
+
+    def newest(self) -> Path:
+        return max((self.root / "bucket" / "v1").rglob("data.*"))
+
+
+@pytest.fixture
+def place(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Place:
+    made = Place(tmp_path, capsys)
+    made("backup", "run", "config")
+    return made
+
+
+@pytest.mark.parametrize("kind", ["daily", "weekly", "monthly"])
+def test_a_drill_passes_is_kept_and_shown(place: Place, kind: str) -> None:
+    more = ["--identity", place.key] if kind == "monthly" else []
+    said = place("drill", "run", kind, *more, "--reason", "the first of the year")
+    assert "UTC: PASS" in said
+    assert "the first drill of its kind" in said
+    (listed,) = place.json("drill", "list")["drills"]
+    assert (listed["kind"], listed["passed"]) == (kind, True)
+    assert place("drill", "show", listed["id"][:12]) == said
+    page = place("drill", "report")
+    assert f"# {kind.capitalize()} drill of" in page
+    assert listed["evidence"] in page
+    place("drill", "report", "--format", "json", "--to", str(place.root / "report.json"))
+    assert json.loads((place.root / "report.json").read_text())["evidence"] == listed["evidence"]
+    assert place.acts[-2:] == [(f"drill.{kind}", "asked"), (f"drill.{kind}", "done")]
+    assert "1 of the last 1 passed" in place("drill", "run", kind, *more)
+
+
+@pytest.mark.parametrize("kind", ["daily", "weekly", "monthly"])
+def test_a_drill_that_fails_is_loud(place: Place, kind: str) -> None:
+    data = place.newest()
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 1
+    data.chmod(0o600)
+    data.write_bytes(content)
+    more = ["--identity", place.key] if kind == "monthly" else []
+    report = place.json("drill", "run", kind, *more, status=1)
+    phase = "verify" if kind == "daily" else "download"
+    assert not report["passed"]
+    assert [step["phase"] for step in report["steps"] if not step["passed"]] == [phase]
+    assert place.acts[-1] == (f"drill.{kind}", "failed")
+    assert "FAIL" in place("drill", "list")
+    assert "FAILED: " in place("drill", "report")
+
+
+def test_the_same_seed_draws_the_same_copies(place: Place) -> None:
+    for _ in range(4):
+        place("backup", "run", "config")
+
+    def drawn(seed: str) -> list[str]:
+        report = place.json("drill", "run", "weekly", "--seed", seed)
+        assert report["seed"] == seed
+        return [step["backup"] for step in report["steps"] if step["phase"] == "download"]
+
+    found = [drawn(str(seed)) for seed in range(6)]
+    assert [drawn(str(seed)) for seed in range(6)] == found
+    assert len({str(one) for one in found}) > 1
+
+
+def test_the_monthly_drill_takes_the_offline_key_alone(place: Place) -> None:
+    assert "--identity FILE" in place("drill", "run", "monthly", status=2)
+    online = str(place.data / "keys" / "online.key")
+    assert "holds an online key" in place("drill", "run", "monthly", "--identity", online, status=2)
+    assert place.json("drill", "list")["drills"] == []
+
+
+def test_a_report_that_was_changed_is_told_of(place: Place) -> None:
+    place("drill", "run", "daily")
+    (path,) = (place.root / "bucket" / "drills").iterdir()
+    path.chmod(0o600)
+    path.write_bytes(path.read_bytes().replace(b'"passed":true', b'"passed":false'))
+    assert "its content is not what was signed" in place("drill", "list", status=1)
+    assert "its content is not what was signed" in place("drill", "show", status=1)
+
+
+def test_there_is_none_yet(place: Place) -> None:
+    assert "run one: phoenix drill run" in place("drill", "list")
+    assert "there was no drill yet" in place("drill", "show", status=2)
+
+
+def test_another_machine_recovers_with_the_storage_and_the_offline_key(place: Place) -> None:
+    """The machine is lost: what is left are the storage, the offline key, phoenix.yaml and a public key."""
+    signing = place("backup", "keys").strip()
+    text = (place.root / "phoenix.yaml").read_text()
+    (place.root / "phoenix.yaml").write_text(f"{text}  trustedKeys: ['{signing}']\n")
+    place.data = place.root / "new"
+    assert "UTC: PASS" in place("drill", "run", "monthly", "--identity", place.key)
+
+
+def test_without_the_public_key_nothing_is_believed(place: Place) -> None:
+    place.data = place.root / "new"
+    assert "is not trusted" in place("drill", "run", "monthly", "--identity", place.key, status=1)
