@@ -43,7 +43,7 @@ def test_a_task_is_shown_cancelled_and_retried(phoenix: Phoenix) -> None:
     )
     found = phoenix.json("task", "show", task)
     assert (found["state"], found["reason"]) == ("cancelled", "for a test")
-    assert phoenix.json("task", "retry", task)["state"] == "queued"
+    assert phoenix.json("task", "retry", task)["state"] in ("queued", "running")  # a worker may be quicker
     phoenix.json("task", "cancel", task)
     shown = phoenix.run("task", "list", "--kind", "wait").stdout
     assert task in shown
