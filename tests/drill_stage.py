@@ -107,10 +107,10 @@ class Origin:
         return redis_sources("main", self.server.address, RedisSpec(address=str(self.server.address)))[0]
 
     def config(self, state: str = "state") -> BackupSource:
-        file = self.folder / "phoenix.yaml"
+        file = self.folder / "applied.json"
         return ConfigSource(
             self.folder / state,
-            FileItems({"phoenix.yaml": file}),
+            FileItems({"applied.json": file}),
             [one.text for one in RECIPIENTS],
             last_bundle=lambda: None,
         )
@@ -128,7 +128,7 @@ class Origin:
 @contextlib.contextmanager
 def origin(folder: Path) -> Iterator[Origin]:
     (folder / "shop").mkdir(parents=True)
-    (folder / "phoenix.yaml").write_text("kind: given\n")
+    (folder / "applied.json").write_text('{"services": {}}\n')
     with contextlib.closing(sqlite3.connect(folder / "shop" / "orders.db")) as database:
         database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT)")
         database.executemany("INSERT INTO orders (what) VALUES (?)", [(f"order {n}",) for n in range(2000)])

@@ -1,0 +1,92 @@
+"""The runbook for when everything is lost, typed word by word on a machine that has nothing but two keys."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.backup_stage import OFFLINE, SIGNER
+from tests.debian import program
+from tests.drill_stage import origin
+from tests.redis_server import serving
+
+pytestmark = pytest.mark.timeout(180)
+
+PAGE = (Path(__file__).parents[2] / "docs" / "runbooks" / "disaster.md").read_text("utf-8")
+COMMANDS = [
+    line
+    for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+    for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE)
+]
+SCRIPTS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+
+
+class Night:
+    """Somebody on call. `named`: what the page calls things, and what they are here."""
+
+    def __init__(self, folder: Path, storage: Path, server: str) -> None:
+        self.home = folder / "home"
+        self.home.mkdir()
+        (self.home / "recovery.key").write_text(f"{OFFLINE.key}\n")
+        self.named = {"/mnt/backups": str(storage), "redis-0:6379": server, "SIGNING_KEY": SIGNER.public}
+        tools = folder / "tools"
+        tools.mkdir()
+        for name in ("age", "zstd", "git"):
+            (tools / name).symlink_to(program(name, name))
+        (tools / "sops").symlink_to(Path(sys.executable).with_name("sops"))
+        self.environment = {"HOME": str(self.home), "PATH": f"{tools}:{os.defpath}", "COLUMNS": "200"}
+
+    def _as_here(self, text: str) -> str:
+        for name, value in self.named.items():
+            text = text.replace(name, value)
+        return text
+
+    def types(self, line: str) -> str:
+        words = shlex.split(self._as_here(line))
+        assert words[0] == "phoenix"
+        return self._done([sys.executable, "-m", "phoenix_orch", *words[1:]])
+
+    def runs(self, script: str) -> None:
+        self._done(["bash", "-euo", "pipefail", "-c", self._as_here(script)])
+
+    def _done(self, words: list[str]) -> str:
+        done = subprocess.run(
+            words, cwd=self.home, env=self.environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+def test_from_nothing_to_a_running_redis_in_three_commands(tmp_path: Path) -> None:
+    with origin(tmp_path / "origin") as lost, serving(tmp_path / "new") as server:
+        digest = lost.server.digest()
+        storage = tmp_path / "backups"
+        shutil.copytree(lost.stage.folder, storage)
+        shutil.rmtree(storage / "locks", ignore_errors=True)  # of a fake lease
+        night = Night(tmp_path, storage, str(server.address))
+        plan, run, status = COMMANDS
+
+        said = night.types(plan)
+        asked = re.search(r"do it: (phoenix restore run redis (\S+) --confirm (\S+))", said)
+        assert asked is not None, said
+        assert run.replace("ID", asked[2]).replace("HASH", asked[3]) == asked[1]
+        said = night.types(asked[1])
+        assert server.digest() == digest
+        look = re.search(r"look: (phoenix restore status (\S+))", said)
+        assert look is not None, said
+        assert status.replace("ID", look[2]) == look[1]
+        assert ": done" in night.types(look[1])
+
+        for script in SCRIPTS:
+            night.runs(script)
+        assert (night.home / "phoenix.json").read_bytes() == (lost.folder / "applied.json").read_bytes()
+        (database,) = (night.home / "state").rglob("orders.db")
+        with sqlite3.connect(database) as opened:
+            assert opened.execute("SELECT count(*) FROM orders").fetchone() == (2000,)
