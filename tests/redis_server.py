@@ -21,6 +21,8 @@ from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.runtime.valkey_program import find_binary
 
 QUICK = ("--save", "", "--repl-diskless-sync-delay", "0", "--enable-debug-command", "local")
+PATIENCE = 300.0
+"""Seconds for an answer: a digest of a million keys takes a while."""
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Server:
         return RedisAddress(port=self.port)
 
     def client(self, **options: Any) -> Redis:
-        return Redis(port=self.port, decode_responses=True, **options)
+        return Redis(port=self.port, decode_responses=True, **{"socket_timeout": PATIENCE, **options})
 
     def ask(self, *words: Any) -> Any:
         with self.client() as client:

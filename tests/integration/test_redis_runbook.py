@@ -110,6 +110,28 @@ def test_what_the_guide_writes_restores_nothing(tmp_path):
         )
 
 
+def test_some_keys_are_counted_first_and_then_put_back(tmp_path):
+    line = re.search(r"^phoenix restore keys .*$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert line is not None
+    with serving(tmp_path / "server") as server:
+        server.client().mset({f"user:{n}": n for n in range(10)} | {"other": 1})
+        taken(stage(tmp_path / "bucket"), server.address)
+        server.ask("DEL", "other", *(f"user:{n}" for n in range(9)))
+        server.ask("SET", "user:9", "newer")
+        night = Night(tmp_path, server)
+        said = night.types(line[0], "--signed-by", SIGNER.public)
+        assert "9 would be restored, 0 written over, 1 skipped" in said
+        assert server.client().dbsize() == 1
+        told = re.search(r"--confirm (\S+)", said)
+        assert told is not None
+        said = night.types(line[0], "--signed-by", SIGNER.public, "--confirm", told[1])
+        assert "9 were restored" in said
+        assert server.client().mget("user:0", "user:9", "other") == ["0", "newer", None]
+        assert "written over" in night.types(
+            line[0], "--signed-by", SIGNER.public, "--confirm", "0" * 10, code=1
+        )
+
+
 def test_what_blocks_is_told_with_its_remedy(tmp_path):
     with serving(tmp_path / "server") as origin:
         taken(stage(tmp_path / "bucket"), origin.address)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from phoenix_orch.cli import restore_config, restore_redis, restore_volume
+from phoenix_orch.cli import restore_config, restore_keys, restore_redis, restore_volume
 
 app = typer.Typer(
     name="restore",
@@ -33,6 +33,7 @@ plans.command("config")(restore_config.plan)
 runs.command("config")(restore_config.run)
 plans.command("redis")(restore_redis.plan)
 runs.command("redis")(restore_redis.run)
+app.command("keys")(restore_keys.keys)
 app.command("status")(restore_redis.status)
 app.command("abort")(restore_redis.abort)
 plans.command("volume")(restore_volume.plan)

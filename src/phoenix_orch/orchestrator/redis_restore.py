@@ -6,6 +6,7 @@ are not: only where they are read from.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
+from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Outdated
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.catalog import Backup, Catalog
 from phoenix_orch.recovery.folder_store import FolderStore
@@ -24,19 +25,23 @@ from phoenix_orch.recovery.lease import leases
 from phoenix_orch.recovery.manifest import Part, Trigger, TriggerKind
 from phoenix_orch.recovery.object_store import BucketStore
 from phoenix_orch.recovery.objects import ObjectStore
+from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.publish import Published, Publisher, Settings
 from phoenix_orch.recovery.redis_address import RedisAddress
+from phoenix_orch.recovery.redis_asking import facts_of
 from phoenix_orch.recovery.restore.journal import Entry, Journal
-from phoenix_orch.recovery.restore.plan import RestorePlan
-from phoenix_orch.recovery.restore.redis_target import Listen
+from phoenix_orch.recovery.restore.plan import HASH, RestorePlan
+from phoenix_orch.recovery.restore.redis_keys import Selection, move
+from phoenix_orch.recovery.restore.redis_target import Listen, feeding
 from phoenix_orch.recovery.restore.run import Restorer
 from phoenix_orch.recovery.s3_location import S3Location
 from phoenix_orch.recovery.selecting import select
-from phoenix_orch.recovery.signing import Trust, signing_key
+from phoenix_orch.recovery.signing import Trust, canonical, digest, signing_key
 from phoenix_orch.recovery.sources.redis import RedisSource
 from phoenix_orch.recovery.sources.redis_configured import login
 from phoenix_orch.recovery.sources.redis_spec import Prefer, RedisSpec, RedisTlsSpec
-from phoenix_orch.recovery.verifying import Verifier
+from phoenix_orch.recovery.throwaway_valkey import throwaway
+from phoenix_orch.recovery.verifying import Verifier, expected
 from phoenix_orch.runtime.files import make_private
 from phoenix_orch.runtime.valkey_name import write_private
 
@@ -69,6 +74,20 @@ class How(Part):
     """HOST:PORT by which the target reaches us."""
 
 
+class KeysDone(Part):
+    """What came of moving some keys, or would."""
+
+    backup: str
+    hash: str
+    """To type, for it to be done."""
+    done: bool
+    matched: int
+    restored: int
+    overwritten: int
+    skipped: int
+    expired: int
+
+
 class RedisRestore:
     """What can be done with restores of one data directory. Everything blocks."""
 
@@ -96,6 +115,40 @@ class RedisRestore:
         make_private(self._folder)
         write_private(self._folder / f"{plan.id}.how", how.model_dump_json(by_alias=True, indent=2))
         return plan, backup
+
+    def keys(
+        self, how: How, word: str, as_of: datetime | None, selection: Selection, confirmed: str
+    ) -> KeysDone:
+        """Count the keys of a copy that would be moved, and move them where the hash of that is given."""
+        store = self._store(how)
+        view = self._catalog(how, store).read(Scope(how.cluster, how.namespace, how.component))
+        backup, target = select(view.backups, word, as_of=as_of), self.target(how)
+        identities = keys.read(Path(how.identity))
+        with throwaway() as copy:
+            with (
+                store.reader(backup.manifest.stream.key) as reader,
+                feeding(copy, release=False) as session,
+            ):
+                unseal(reader, session, identities, expected(backup.manifest))
+                session.commit()
+            counted = move(copy, target, selection, dry_run=True)
+            told = {
+                "backup": backup.sha256,
+                "target": str(target),
+                "run": facts_of(target).run_id,
+                "selection": repr(selection),
+                "overwritten": counted.overwritten,
+            }
+            hash_ = digest(canonical(told))[:HASH]
+            done = confirmed == hash_
+            if confirmed and not done:
+                raise Outdated(
+                    "something else would be written over than was counted",
+                    remedy="leave --confirm out, and look",
+                )
+            if done:
+                counted = move(copy, target, selection)
+            return KeysDone(backup=backup.id, hash=hash_, done=done, **dataclasses.asdict(counted))
 
     def run(self, name: str, confirmed: str) -> Entry:
         entry, how = self._known(name)

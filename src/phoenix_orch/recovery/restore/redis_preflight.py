@@ -121,7 +121,7 @@ def _mode(target: Target) -> Finding:
             "mode",
             Weight.BLOCKS,
             f"the target runs as {mode}, and such a server follows nobody",
-            "restore keys one by one (`phoenix restore plan … --keys '*'`), which a cluster takes"
+            "restore into a server that stands alone, and import from there (redis-cli --cluster import)"
             if mode == "cluster"
             else "name the Redis server, not the Sentinel",
         )
@@ -130,7 +130,7 @@ def _mode(target: Target) -> Finding:
             "rights",
             Weight.BLOCKS,
             "REPLICAOF is not allowed there: a managed service, a renamed command, or the user lacks it",
-            "use a user with +replicaof, or restore keys one by one (--keys '*')",
+            "use a user with +replicaof, or restore keys one by one: phoenix restore keys '*'",
         )
     if target.tls_replication:
         return Finding(
