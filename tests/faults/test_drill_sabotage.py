@@ -33,6 +33,7 @@ from phoenix_orch.recovery.catalog import Backup, Catalog
 from phoenix_orch.recovery.consistency_spec import Check, CheckKind
 from phoenix_orch.recovery.drill_record import put, read
 from phoenix_orch.recovery.drill_report import Phase, Report, evidence, markdown
+from phoenix_orch.recovery.errors import Stopped
 from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.keys import generate
 from phoenix_orch.recovery.layout import Scope
@@ -106,6 +107,18 @@ def test_all_is_recovered_from_the_bucket_and_the_offline_key(source, bucket, tm
     page = markdown(report)
     assert "PASS" in page
     assert all(phase.value in page for phase in report.phases)
+
+
+@pytest.mark.parametrize("after", [1, 3, 8, 12])
+def test_stopped_at_any_step_it_leaves_nothing(source, tmp_path, after):
+    begun: list[str] = []
+    stopping = drill(
+        source.stage.store, scratch=tmp_path, told=begun.append, stop=lambda: len(begun) >= after
+    )
+    with pytest.raises(Stopped):
+        stopping.monthly()
+    assert len(begun) == after
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_same_from_a_bucket_of_s3(source, tmp_path):

@@ -90,6 +90,13 @@ def test_a_drill_that_fails_is_loud(place: Place, kind: str) -> None:
     assert "FAILED: " in place("drill", "report")
 
 
+@pytest.mark.parametrize(("kind", "level"), [("daily", 3), ("weekly", 4), ("monthly", 4)])
+def test_a_copy_that_was_loaded_rises_a_level(place: Place, kind: str, level: int) -> None:
+    place("drill", "run", kind, *(["--identity", place.key] if kind == "monthly" else []))
+    (listed,) = place.json("backup", "list")["backups"]
+    assert (listed["level"], listed["status"]) == (level, "good")
+
+
 def test_the_same_seed_draws_the_same_copies(place: Place) -> None:
     for _ in range(4):
         place("backup", "run", "config")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -10,18 +11,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from phoenix_orch.kernel.errors import Invalid, Terminal
+from phoenix_orch.kernel.errors import Invalid, PhoenixError, Terminal
 from phoenix_orch.observability.drills import DrillFigures
 from phoenix_orch.orchestrator.backups import CLUSTER, NAMESPACE, Backups
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import drill_record, keys
 from phoenix_orch.recovery.drill import Bucket, Drill, Expected, Terms
-from phoenix_orch.recovery.drill_report import Kind, Report
+from phoenix_orch.recovery.drill_report import Kind, Phase, Report
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.freshness import LATE
 from phoenix_orch.recovery.keys import Identity
+from phoenix_orch.recovery.manifest import Level, Verification
+from phoenix_orch.recovery.verifying import record_look
 
+LOADS = frozenset({Phase.LOAD, Phase.CONFIGURATION, Phase.VOLUME})
+"""Steps in which a copy is put into a place that is thrown away, and compared."""
 MANY = 60
 """Reports that are read for a trend, for figures and for a list."""
 
@@ -81,6 +86,7 @@ class Drills:
         else:
             report = drill.monthly()
         drill_record.put(backups.store, report, backups.signer)
+        self._seen_to_load(report)
         drill_record.expire(backups.store, self._spec.keep, report.ended)
         return report
 
@@ -103,6 +109,30 @@ class Drills:
         return drill_record.one(self._backups.store, self._backups.trust, word)
 
     # -- parts ---------------------------------------------------------------------------------------
+
+    def _seen_to_load(self, report: Report) -> None:
+        """Put beside each backup that it was loaded. That one was not, or that this cannot be recorded, says
+        nothing for certain against it: it may lie at this machine, and the report has it."""
+        steps = {step.backup: step for step in report.steps if step.phase in LOADS and step.passed}
+        known = [one for view in self._backups.views() for one in view.live] if steps else []
+        for backup in known:
+            step = steps.get(backup.id)
+            if step is None:
+                continue
+            look = Verification(
+                backup=backup.id,
+                manifest=backup.sha256,
+                level=Level.LOADED,
+                passed=True,
+                at=report.ended,
+                by=self._by,
+                detail=f"drill {report.id}: {step.detail}",
+                seconds=step.seconds,
+                bytes=step.bytes,
+                tools=report.tools,
+            )
+            with contextlib.suppress(PhoenixError):
+                record_look(self._backups.store, backup.manifest.scope, look, self._backups.signer)
 
     def _expected(self, component: str) -> Expected:
         every = self._backups.spec.schedule.of(component)
