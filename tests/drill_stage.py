@@ -19,7 +19,7 @@ from tests.redis_server import Server, filled, serving
 
 from phoenix_orch.recovery.backup_source import BackupSource, Capture, Facts
 from phoenix_orch.recovery.config_repository import ConfigRepository
-from phoenix_orch.recovery.consistency_spec import Check, CheckKind
+from phoenix_orch.recovery.consistency_spec import CheckKind, FileCheck
 from phoenix_orch.recovery.drill import Bucket, Drill, Expected, Terms
 from phoenix_orch.recovery.drill_report import Phase, Report
 from phoenix_orch.recovery.folder_store import FolderStore
@@ -34,7 +34,7 @@ from phoenix_orch.recovery.sources.volume_spec import Copy, VolumeSpec
 
 REDIS, CONFIG, VOLUME = "redis/main", "config", "volume/shop"
 EVERY = timedelta(hours=1)
-SQLITE = Check(kind=CheckKind.SQLITE, files="*.db")
+SQLITE = FileCheck(kind=CheckKind.SQLITE, files="*.db")
 EXPECTED = (
     Expected(CONFIG, EVERY, EVERY * 2),
     Expected(REDIS, EVERY, EVERY * 2),

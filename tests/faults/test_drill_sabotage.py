@@ -30,7 +30,7 @@ from tests.drill_stage import (
 from tests.integration.s3_server import s3_server
 
 from phoenix_orch.recovery.catalog import Backup, Catalog
-from phoenix_orch.recovery.consistency_spec import Check, CheckKind
+from phoenix_orch.recovery.consistency_spec import CheckKind, FileCheck
 from phoenix_orch.recovery.drill_record import put, read
 from phoenix_orch.recovery.drill_report import Phase, Report, evidence, markdown
 from phoenix_orch.recovery.errors import Stopped
@@ -229,6 +229,6 @@ def test_volume_with_a_torn_database(source, bucket):
 
 
 def test_volume_that_its_application_refuses(bucket):
-    refusing = Check(kind=CheckKind.COMMAND, command=("/bin/sh", "-c", 'echo "{}"; exit 3'))
+    refusing = FileCheck(kind=CheckKind.COMMAND, command=("/bin/sh", "-c", 'echo "{}"; exit 3'))
     told = [replace(one, checks=(refusing,)) if one.component == VOLUME else one for one in EXPECTED]
     only(monthly(bucket.folder, expected=told), Phase.VOLUME, VOLUME, "exit status 3")

@@ -21,7 +21,7 @@ import pytest
 from phoenix_orch.kernel.errors import BadState, Invalid, Terminal
 from phoenix_orch.recovery import hooks
 from phoenix_orch.recovery.consistency import checked, faults
-from phoenix_orch.recovery.consistency_spec import Check, CheckKind
+from phoenix_orch.recovery.consistency_spec import CheckKind, FileCheck
 from phoenix_orch.recovery.file_manifest import MANIFEST, parsed
 from phoenix_orch.recovery.hook_spec import Hook, Quiesce
 from phoenix_orch.recovery.sources import file_content
@@ -319,8 +319,8 @@ def database(path: Path, rows: int) -> sqlite3.Connection:
     return made
 
 
-def one(kind: CheckKind, files: str, **more: object) -> Check:
-    return Check.model_validate({"kind": kind, "files": files, **more})
+def one(kind: CheckKind, files: str, **more: object) -> FileCheck:
+    return FileCheck.model_validate({"kind": kind, "files": files, **more})
 
 
 def test_sqlite_with_its_log(folder: Path) -> None:
@@ -371,14 +371,14 @@ def test_an_append_only_file(folder: Path) -> None:
 
 
 def test_the_applications_own_command(folder: Path) -> None:
-    say = Check(
+    say = FileCheck(
         kind=CheckKind.COMMAND, command=("sh", "-c", 'echo "{\\"rows\\": 5}"; test -e {folder}/a.txt')
     )
     [found] = checked(folder, [say])
     assert (found.fault, found.printed) == ("", {"rows": 5})
     (folder / "a.txt").unlink()
     assert "exit status 1" in faults(checked(folder, [say]))
-    slow = Check(kind=CheckKind.COMMAND, command=("sleep", "60"), timeout=timedelta(seconds=0.2))
+    slow = FileCheck(kind=CheckKind.COMMAND, command=("sleep", "60"), timeout=timedelta(seconds=0.2))
     assert "not done" in faults(checked(folder, [slow]))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from phoenix_orch.kernel.errors import BadState, Invalid, PhoenixError, Terminal
-from phoenix_orch.recovery.consistency_spec import Check, CheckKind
+from phoenix_orch.recovery.consistency_spec import CheckKind, FileCheck
 from phoenix_orch.recovery.errors import Corrupted, Stopped
 from phoenix_orch.recovery.restore.files_restore import Restored, expired, expiry, remove, restore, tidy
 from phoenix_orch.recovery.restore.swap import Swap, finish
@@ -137,7 +137,7 @@ def test_a_stream_that_is_found_corrupted_at_its_end(made: Made) -> None:
 
 def test_a_check_that_does_not_hold(made: Made) -> None:
     with pytest.raises(Terminal, match="does not hold: a: no JSON"):
-        made.restore(checks=[Check(kind=CheckKind.JSON, files="a")])
+        made.restore(checks=[FileCheck(kind=CheckKind.JSON, files="a")])
     assert made.unchanged()
 
 

@@ -114,7 +114,9 @@ def show(  # noqa: PLR0917 - one parameter for each option
 
 @app.command()
 def run(  # noqa: PLR0917
-    component: Annotated[str, typer.Argument(metavar="COMPONENT", help="What to back up: config.")],
+    component: Annotated[
+        str, typer.Argument(metavar="COMPONENT", help="What to back up: config, redis/NAME, volume/NAME.")
+    ],
     reason: Reason = "",
     dry_run: DryRun = False,
     file: File = None,

@@ -21,6 +21,7 @@ from phoenix_orch.orchestrator.backup_progress import Meter
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.manifest import Level, Trigger, TriggerKind
+from phoenix_orch.recovery.sources.files_configured import component_of
 from phoenix_orch.recovery.spec import BackupSpec
 from phoenix_orch.recovery.verifying import turn
 from phoenix_orch.security.recorder import Recorder
@@ -50,7 +51,7 @@ _log = structlog.get_logger("phoenix.backup")
 
 class RunBackup(BaseModel):
     component: str = Field(max_length=130)
-    """Which one: `config`."""
+    """Which one: `config`, `redis/NAME`, `volume/NAME`."""
     reason: str = Field(default="", max_length=1000)
 
 
@@ -115,7 +116,7 @@ def schedules(config: PhoenixFile | None) -> Sequence[Schedule]:
             arguments={"component": component},
             target=component,
         )
-        for component in (*COMPONENTS, *redis)
+        for component in (*COMPONENTS, *redis, *map(component_of, spec.volumes))
     ]
     return (
         *runs,
@@ -126,6 +127,20 @@ def schedules(config: PhoenixFile | None) -> Sequence[Schedule]:
             timing=Timing(cron="41 * * * *", jitter=timedelta(minutes=5)),
         ),
     )
+
+
+async def wake_left(layout: Layout) -> None:
+    """Wake the applications that a run which died has left at rest. What fails is told, and tried again
+    before the next backup."""
+    if not any(layout.backup_notes.glob("*.json")):
+        return
+    from phoenix_orch.recovery.hooks import wake_left as wake  # noqa: PLC0415 - only after a crash
+
+    for one in await asyncio.to_thread(wake, layout.backup_notes):
+        if one.fault:
+            _log.error("an application may still be at rest", hook=one.hook, reason=one.fault)
+        else:
+            _log.info("an application that a backup had left at rest was woken", hook=one.hook)
 
 
 class Work:

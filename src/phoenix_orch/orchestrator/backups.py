@@ -19,6 +19,7 @@ from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.backup_source import BackupSource
 from phoenix_orch.recovery.catalog import Backup, Catalog, View, all_backups
 from phoenix_orch.recovery.config_verify import ConfigStructure
+from phoenix_orch.recovery.files_examine import FilesStructure
 from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.keys import Identity, Recipient
 from phoenix_orch.recovery.layout import Scope
@@ -39,6 +40,7 @@ from phoenix_orch.recovery.publish import Published, Publisher, Settings, Told
 from phoenix_orch.recovery.rdb_check import DumpCheck
 from phoenix_orch.recovery.selecting import LATEST, select
 from phoenix_orch.recovery.signing import Signer, Trust, signing_key
+from phoenix_orch.recovery.sources import files_configured
 from phoenix_orch.recovery.sources.config import ConfigSource
 from phoenix_orch.recovery.sources.redis_configured import configured
 from phoenix_orch.recovery.spec import BackupSpec
@@ -86,14 +88,21 @@ class Backups:
 
     def sources(self) -> Mapping[str, Source]:
         """By component: what is backed up here."""
-        return {"config": self._config, **configured(self.spec.redis, os.environ)}
+        return {
+            "config": self._config,
+            **configured(self.spec.redis, os.environ),
+            **files_configured.configured(self.spec.volumes, self._layout.backup_notes),
+        }
 
     def structural(self, component: str) -> Structural | None:
         """What knows how a copy of the component has to look."""
-        kind = component.partition("/")[0]
-        if kind == "redis":
-            return DumpCheck()
-        return ConfigStructure() if kind == "config" else None
+        known: dict[str, Callable[[], Structural]] = {
+            "redis": DumpCheck,
+            "config": ConfigStructure,
+            files_configured.KIND: FilesStructure,
+        }
+        found = known.get(component.partition("/")[0])
+        return found() if found is not None else None
 
     def views(self, component: str = "") -> list[View]:
         """One for each component that is backed up here, or has backups."""

@@ -23,6 +23,7 @@ from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.freshness import LATE
 from phoenix_orch.recovery.keys import Identity
 from phoenix_orch.recovery.manifest import Level, Verification
+from phoenix_orch.recovery.sources import files_configured
 from phoenix_orch.recovery.verifying import record_look
 
 LOADS = frozenset({Phase.LOAD, Phase.CONFIGURATION, Phase.VOLUME})
@@ -136,7 +137,11 @@ class Drills:
 
     def _expected(self, component: str) -> Expected:
         every = self._backups.spec.schedule.of(component)
-        return Expected(component, every, self._spec.rpo or every * LATE)
+        kind, _, name = component.partition("/")
+        volume = self._backups.spec.volumes.get(name) if kind == files_configured.KIND else None
+        return Expected(
+            component, every, self._spec.rpo or every * LATE, checks=volume.checks if volume else ()
+        )
 
     def _offline(self, asked: Asked) -> Sequence[Identity]:
         """The offline key alone: with another one nothing would be shown. Raises Invalid."""

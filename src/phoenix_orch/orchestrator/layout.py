@@ -119,6 +119,11 @@ class Layout:
         return self.root / "backup-state"
 
     @property
+    def backup_notes(self) -> Path:
+        """Which applications are at rest for a backup: they are woken at the next start."""
+        return self.root / "at-rest"
+
+    @property
     def mask_key(self) -> Path:
         """The key of the signs that stand for values which are not shown."""
         return self.root / "mask.key"

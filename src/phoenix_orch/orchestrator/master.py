@@ -169,8 +169,13 @@ class Master:
             group.create_task(self._follow_store(), name="store losses")
             group.create_task(self._tell_ready(), name="what serves")
             group.create_task(self._acts.run(), name="acts in the audit log")
-            group.create_task(self._task_engine.run(), name="tasks")
+            group.create_task(self._tasks(), name="tasks")
             group.create_task(self._serve_api(self._api_work()), name="api")
+
+    async def _tasks(self) -> None:
+        """An application that a killed run has left at rest does not wait for the next backup."""
+        await backup_tasks.wake_left(self._parts.layout)
+        await self._task_engine.run()
 
     def _api_work(self) -> ApiWork:
         def answering(address: str) -> None:

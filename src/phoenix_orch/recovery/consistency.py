@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from phoenix_orch.kernel.errors import PhoenixError
-from phoenix_orch.recovery.consistency_spec import Check, CheckKind
+from phoenix_orch.recovery.consistency_spec import CheckKind, FileCheck
 from phoenix_orch.recovery.sources.tree import OURS
 from phoenix_orch.runtime.valkey_program import find_binary
 
@@ -45,7 +45,7 @@ class Finding:
         return {name: value for name, value in asdict(self).items() if value not in ("", None)}
 
 
-def checked(folder: Path, checks: Sequence[Check]) -> list[Finding]:
+def checked(folder: Path, checks: Sequence[FileCheck]) -> list[Finding]:
     """Run all of them, in their order. Files that cannot be read are findings, too."""
     found: list[Finding] = []
     for check in checks:
@@ -60,7 +60,7 @@ def faults(found: Iterable[Finding]) -> str:
     return "; ".join(wrong[:3]) + more
 
 
-def _files(folder: Path, check: Check) -> list[Finding]:
+def _files(folder: Path, check: FileCheck) -> list[Finding]:
     files = sorted(
         file
         for file in folder.glob(check.files)
@@ -73,7 +73,7 @@ def _files(folder: Path, check: Check) -> list[Finding]:
     return found
 
 
-def _one(file: Path, check: Check) -> str:
+def _one(file: Path, check: FileCheck) -> str:
     of = {
         CheckKind.SQLITE: sqlite_fault,
         CheckKind.JSON: json_fault,
@@ -172,7 +172,7 @@ def _valkey_says(file: Path, limit: float) -> str:
     return f"{lines[-1] if lines else 'it said nothing'} ({status})"
 
 
-def _command(folder: Path, check: Check) -> Finding:
+def _command(folder: Path, check: FileCheck) -> Finding:
     words = tuple(word.replace(_FOLDER, os.fspath(folder)) for word in check.command)
     status, said = _ran(words, folder, check.timeout.total_seconds())
     printed: Any = None

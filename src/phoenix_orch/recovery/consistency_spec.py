@@ -28,7 +28,7 @@ class CheckKind(StrEnum):
     """A program of the application ends with status 0."""
 
 
-class Check(Model):
+class FileCheck(Model):
     """One check."""
 
     kind: CheckKind

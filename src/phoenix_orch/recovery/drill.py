@@ -23,7 +23,7 @@ from phoenix_orch.kernel.errors import PhoenixError, Terminal
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.recovery import drill_config, drill_redis, drill_volume
 from phoenix_orch.recovery.catalog import Backup, Catalog, View
-from phoenix_orch.recovery.consistency_spec import Check
+from phoenix_orch.recovery.consistency_spec import FileCheck
 from phoenix_orch.recovery.drill_copy import Fetched, fetched
 from phoenix_orch.recovery.drill_plan import Candidate, draw
 from phoenix_orch.recovery.drill_report import Kind, Phase, Report, Rpo, against, sealed
@@ -52,7 +52,7 @@ class Expected:
     """How often it is backed up."""
     rpo: timedelta
     """How old its recovered state may be."""
-    checks: tuple[Check, ...] = ()
+    checks: tuple[FileCheck, ...] = ()
     """What has to hold for the files of a volume."""
     paused: datetime | None = None
     """Since when its schedule is paused."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from phoenix_orch.kernel.errors import Terminal
 from phoenix_orch.recovery.consistency import checked, faults
-from phoenix_orch.recovery.consistency_spec import Check
+from phoenix_orch.recovery.consistency_spec import FileCheck
 from phoenix_orch.recovery.drill_copy import Fetched
 from phoenix_orch.recovery.drill_report import Phase
 from phoenix_orch.recovery.drill_steps import Ledger
@@ -16,7 +16,7 @@ from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.restore.files_restore import restore
 
 
-def rehearsed(ledger: Ledger, copy: Fetched, into: Path, checks: Sequence[Check], now: datetime) -> None:
+def rehearsed(ledger: Ledger, copy: Fetched, into: Path, checks: Sequence[FileCheck], now: datetime) -> None:
     """Into `into`, which is made. Raises StepFailedError."""
     with ledger.step(Phase.VOLUME, copy.subject) as note:
         root = copy.manifest.content.get("merkleRoot")
@@ -33,7 +33,7 @@ def rehearsed(ledger: Ledger, copy: Fetched, into: Path, checks: Sequence[Check]
         note.detail = f"{done.names:,} names as they were copied, {len(done.findings)} checks passed"
 
 
-def healthy(folder: Path, checks: Sequence[Check]) -> str:
+def healthy(folder: Path, checks: Sequence[FileCheck]) -> str:
     """In a line. Raises Terminal where the checks do not hold for what was recovered."""
     findings = checked(folder, checks)
     if wrong := faults(findings):

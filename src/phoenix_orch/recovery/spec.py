@@ -12,6 +12,7 @@ from phoenix_orch.kernel.units import Duration, Ratio
 from phoenix_orch.recovery.drill_spec import DrillSpec
 from phoenix_orch.recovery.retention import Limits, Policy
 from phoenix_orch.recovery.sources.redis_spec import RedisSpec
+from phoenix_orch.recovery.sources.volume_spec import VolumeSpec
 from phoenix_orch.rollout.spec import Model, Name
 
 AGE_PATTERN = r"^age1[0-9a-z]{58}$|^ssh-(ed25519|rsa) [A-Za-z0-9+/=]+( .*)?$"
@@ -132,6 +133,8 @@ class BackupSpec(Model):
     """Where they are kept."""
     redis: Annotated[dict[Name, RedisSpec], Field(max_length=100)] = Field(default_factory=dict)
     """Each Redis or Valkey that is backed up, by a name of its own: `redis/NAME`."""
+    volumes: Annotated[dict[Name, VolumeSpec], Field(max_length=100)] = Field(default_factory=dict)
+    """Each folder with the state of an application that is backed up: `volume/NAME`."""
     recipients: Annotated[tuple[RecipientSpec, ...], Field(min_length=2, max_length=20)]
     """Who can open them: at least two, one of them offline, so that neither a lost machine nor a lost safe
     loses them. `phoenix keys init` makes them."""
@@ -182,12 +185,14 @@ class BackupSpec(Model):
             s3 = s3.model_copy(update={"ca_file": absolute(s3.ca_file), "credentials": credentials})
             storage = storage.model_copy(update={"s3": s3})
         redis = {name: one.placed(base) for name, one in self.redis.items()}
+        volumes = {name: one.placed(base) for name, one in self.volumes.items()}
         offline = absolute(self.drills.offline_identity_file)
         drills = self.drills.model_copy(update={"offline_identity_file": offline})
         return self.model_copy(
             update={
                 "storage": storage,
                 "redis": redis,
+                "volumes": volumes,
                 "identity_file": absolute(self.identity_file),
                 "drills": drills,
             }

@@ -25,7 +25,7 @@ from pathlib import Path
 from phoenix_orch.kernel.errors import BadState, Invalid, Terminal
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.recovery.consistency import Finding, checked, faults
-from phoenix_orch.recovery.consistency_spec import Check
+from phoenix_orch.recovery.consistency_spec import FileCheck
 from phoenix_orch.recovery.restore.files_verify import verify
 from phoenix_orch.recovery.restore.swap import Swap, finish
 from phoenix_orch.recovery.restore.untar import Reader, unpack
@@ -84,7 +84,7 @@ def restore(
     merkle_root: str,
     *,
     now: datetime,
-    checks: Sequence[Check] = (),
+    checks: Sequence[FileCheck] = (),
     keep: timedelta = KEEP,
     progress: Callable[[int], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
+from typing import Self
 
 from phoenix_orch.kernel.arguments import Passable
-from phoenix_orch.recovery.consistency_spec import Check
+from phoenix_orch.recovery.consistency_spec import FileCheck
 from phoenix_orch.recovery.hook_spec import Quiesce
 from phoenix_orch.rollout.spec import Model
 
@@ -32,5 +34,9 @@ class VolumeSpec(Model):
     """How the files are kept from changing while they are read."""
     quiesce: Quiesce = Quiesce()
     """How the application is brought to rest, and woken."""
-    checks: tuple[Check, ...] = ()
+    checks: tuple[FileCheck, ...] = ()
     """What has to hold for the files that are copied, and after they were restored."""
+
+    def placed(self, base: Path) -> Self:
+        """With a path that is absolute; a relative one is taken from `base`."""
+        return self.model_copy(update={"path": str(base / Path(self.path).expanduser())})
