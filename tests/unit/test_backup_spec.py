@@ -11,6 +11,7 @@ import pytest
 from phoenix_orch.kernel.config import ConfigError
 from phoenix_orch.orchestrator.config import load
 from phoenix_orch.recovery.retention import Policy
+from phoenix_orch.recovery.spec import BackupSpec
 
 SERVICES = """\
 services:
@@ -35,6 +36,12 @@ def test_the_guides_retention_and_schedules_are_what_is_left_out(tmp_path: Path)
     assert backup.schedule.of("redis/cache") == timedelta(minutes=15)
     assert backup.schedule.of("config") == timedelta(hours=1)
     assert backup.schedule.of("volume/data") == timedelta(hours=2)
+
+
+def test_what_was_left_out_can_be_read_back_once_it_was_kept(tmp_path: Path) -> None:
+    backup = load(written(tmp_path, f"  recipients: [{ONLINE}, {SAFE}]\n")).backup
+    assert backup is not None
+    assert BackupSpec.model_validate_json(backup.model_dump_json()) == backup
 
 
 def test_paths_are_taken_from_where_the_file_is(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from phoenix_orch.kernel.units import Duration
 from phoenix_orch.rollout.spec import Model
 
 _Target = Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=366))]
+_Kept = Annotated[Duration, Field(gt=timedelta(0), le=timedelta(days=3660))]
 
 
 def _cron(text: str) -> str:
@@ -42,5 +43,5 @@ class DrillSpec(Model):
     """All steps of the full recovery together may take this long."""
     rpo: _Target | None = None
     """The state that is recovered may be this old; left out: two intervals of the component's schedule."""
-    keep: _Target = timedelta(days=400)
+    keep: _Kept = timedelta(days=400)
     """How long reports are kept."""
