@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from phoenix_orch.api.in_cluster import serve_in_cluster
 from phoenix_orch.health_validator.observation import Arm, Observation
 from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
 from phoenix_orch.kube.lanes import NORMAL
@@ -56,6 +57,8 @@ class Orders:
     bad: bool = False
     """The canary fails every second request."""
     pace: Pace = field(default_factory=Pace)
+    api: bool = False
+    """The orchestrator answers its API, on a port of loopback that its log tells."""
 
 
 class ChosenEvidence:
@@ -153,8 +156,15 @@ async def _all(orders: Orders) -> None:
     }
     async with asyncio.TaskGroup() as group:
         for component, kubeconfig in orders.kubeconfigs.items():
-            settings = ClusterSettings(orders.store, namespace=orders.namespace, kubeconfig=kubeconfig)
-            group.create_task(serve(component, settings, works[component], orders.pace))
+            answers = orders.api and component == "orchestrator"
+            settings = ClusterSettings(
+                orders.store,
+                namespace=orders.namespace,
+                kubeconfig=kubeconfig,
+                api=("127.0.0.1", 0) if answers else None,
+            )
+            work = serve(component, settings, works[component], orders.pace, serve_api=serve_in_cluster)
+            group.create_task(work)
 
 
 async def _validate(parts: Any, *, bad: bool) -> None:

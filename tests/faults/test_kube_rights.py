@@ -1,12 +1,15 @@
 """Least privilege: each process and each person may do exactly what they do, by the API server's own log.
 
 Everything that Phoenix does in a cluster is done once, on both routers, with the rights of `k8s/base` and
-no others. A right that nobody has used, and a call that was denied, fail.
+no others. A right that nobody has used, and a call that was denied, fail. What reads configurations for a
+backup is an account of its own, with the rights of `k8s/backup`, which its own tests count.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import re
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
@@ -14,9 +17,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from ruamel.yaml import YAML
 from tests.cluster.plane import ControlPlane
+from tests.cluster.replicas import people
 from tests.cluster.serving import ACCOUNTS, rights
 from tests.cluster.test_deployment_rights import single
 from tests.faults.kube_phoenix import Orders, Process
@@ -44,8 +49,6 @@ from phoenix_orch.kube.resources import (
     Resource,
 )
 from phoenix_orch.orchestrator.cluster.access import Access
-from phoenix_orch.orchestrator.cluster.reach import Reach
-from phoenix_orch.orchestrator.cluster.starting import start
 from phoenix_orch.orchestrator.kubernetes import Pace
 from phoenix_orch.rollout import crd
 from phoenix_orch.rollout.status import CommandKind
@@ -82,9 +85,25 @@ def of_a_person() -> list[dict[str, Any]]:
 
 
 def granted(account: str) -> set[Right]:
-    """By the manifests."""
-    roles = [one for one in rights("any") if one["kind"] == "Role" and one["metadata"]["name"] == account]
+    """By every Role and ClusterRole of the manifests that is bound to it."""
+    made = rights("any")
+    bound = {
+        (one["roleRef"]["kind"], one["roleRef"]["name"])
+        for one in made
+        for subject in one.get("subjects", ())
+        if (subject["kind"], subject["name"]) == ("ServiceAccount", account)
+    }
+    roles = [one for one in made if (one["kind"], one["metadata"]["name"]) in bound]
+    assert len(roles) == len(bound), "a binding names a role that no manifest has"
     return single(rule for role in roles for rule in role["rules"])
+
+
+def test_rights_of_every_role_that_is_bound_to_an_account_count() -> None:
+    found = granted("master-orchestrator")
+    assert ("apps", "deployments", "patch") in found
+    assert ("apps", "deployments", "create") in found
+    assert ("authentication.k8s.io", "tokenreviews", "create") in found
+    assert ("authentication.k8s.io", "tokenreviews", "create") not in granted("health-validator")
 
 
 def role_of_a_person(namespace: str) -> list[dict[str, Any]]:
@@ -104,7 +123,7 @@ def role_of_a_person(namespace: str) -> list[dict[str, Any]]:
 
 def accounts_in(cluster: ControlPlane, namespace: str) -> dict[str, Path]:
     """Kubeconfigs with the rights of the manifests and of the page."""
-    cluster.apply(*rights(namespace), *role_of_a_person(namespace))
+    cluster.apply(*rights(namespace), *role_of_a_person(namespace), *people(namespace))
     names = {**ACCOUNTS, PERSON: PERSON}
     return {name: cluster.service_account(namespace, account) for name, account in names.items()}
 
@@ -120,13 +139,14 @@ def without_rules_between_versions(cluster: ControlPlane) -> None:
 class Actor:
     """Does everything there is to do, once, on one stage."""
 
-    def __init__(self, stage: Stage, accounts: dict[str, Path], store: str, folder: Path) -> None:
-        """`accounts`: kubeconfigs of the components, and of the person."""
+    def __init__(self, stage: Stage, accounts: dict[str, Path], store: str, folder: Path, token: str) -> None:
+        """`accounts`: kubeconfigs of the components, and of the person. `token`: of who calls the API."""
         self.stage = stage
+        self._token = token
         self.access = Access(stage.namespace, accounts[PERSON])
         kubeconfigs = {component: accounts[component] for component in ACCOUNTS}
         log = folder / f"{stage.namespace}.log"
-        self._orders = Orders(kubeconfigs, stage.namespace, store, log, pace=Pace(settled=0.5))
+        self._orders = Orders(kubeconfigs, stage.namespace, store, log, pace=Pace(settled=0.5), api=True)
         self._process: Process | None = None
 
     def start(self, *components: str) -> None:
@@ -154,6 +174,7 @@ class Actor:
         await self._reaches("Promoted")
         await self._crash()
         await self._person()
+        await self._api()
         await self._lose_leases()
         await self._lose_the_router()
         await self._leave()
@@ -167,7 +188,8 @@ class Actor:
     async def _next(self, image: str) -> None:
         """Another release, as `kubectl set image` on the canary makes one."""
         number = self.stage.view.status["release"]
-        template = {"spec": {"containers": [{"name": "shop", "image": image}]}}
+        sources = [{kind: {"name": "shop", "optional": True}} for kind in ("configMapRef", "secretRef")]
+        template = {"spec": {"containers": [{"name": "shop", "image": image, "envFrom": sources}]}}
         await self.stage.edit(DEPLOYMENTS, CANARY, {"spec": {"replicas": 1, "template": template}})
         await self.stage.until(
             "another release", lambda view: view.status["release"] > number, 120, self.tail
@@ -217,6 +239,39 @@ class Actor:
 
         await asyncio.to_thread(ask)
 
+    async def _api(self) -> None:
+        """What the API does with the orchestrator's rights: whose a token is, freezes, and a release."""
+        assert await self._call("identity") == 200
+        assert await self._call("rollouts") == 200
+        assert await self._call("freezes", {"name": "feast", "reason": "a test"}) == 201
+        assert await self._call("freezes/feast/end", {"reason": "a test"}) == 200
+        assert await self._call("schedules/audit-prune/run", {}) == 202
+        assert await self._call(f"rollouts/{NAME}/start", {"version": "shop:7"}) == 200
+        await self._reaches("Starting", "Progressing")
+        await self._weight(20)
+        for kind, state in (("pause", "Paused"), ("resume", "Progressing"), ("abort", "RolledBack")):
+            said = await self._call(f"rollouts/{NAME}/commands", {"kind": kind, "reason": "a test"})
+            assert said == 202, kind
+            await self._reaches(state)
+
+    async def _call(self, path: str, body: object = None) -> int:
+        """The status of an answer of the API, whose process may be beginning still. POST where there is a
+        body."""
+        headers = {"Authorization": f"Bearer {self._token}"}
+        async with asyncio.timeout(60), httpx.AsyncClient(headers=headers, trust_env=False) as client:
+            while True:
+                with contextlib.suppress(httpx.ConnectError, IndexError):
+                    url = f"http://127.0.0.1:{self._port()}/api/v1/{path}"
+                    verb = "GET" if body is None else "POST"
+                    return (await client.request(verb, url, json=body, timeout=30)).status_code
+                await asyncio.sleep(0.1)
+
+    def _port(self) -> int:
+        """Of the API, by the log. Raises IndexError where it has told none yet."""
+        assert self._process is not None
+        lines = [line for line in self._process.said().splitlines() if '"answers the API"' in line]
+        return int(json.loads(lines[-1])["port"])
+
     async def _lose_leases(self) -> None:
         for lease in ACCOUNTS.values():
             await self.stage.kube.delete(LEASES, lease)
@@ -260,8 +315,8 @@ class Actor:
         """The Rollout is deleted: traffic, Service, marks, and the canary that Phoenix made of stable."""
         number = self.stage.view.status["release"]
         await self.stage.kube.delete(DEPLOYMENTS, CANARY)
-        words = {"reason": "", "dry_run": False, "even_if_unattainable": True}
-        await start(Reach(self.stage.kube, None), NAME, {"": "shop:6"}, **words)
+        begun = {"version": "shop:6", "evenIfUnattainable": True}
+        assert await self._call(f"rollouts/{NAME}/start", begun) == 200
         await self.stage.until(
             "another release", lambda view: view.status["release"] > number, 120, self.tail
         )
@@ -310,7 +365,9 @@ async def test_each_has_the_rights_that_it_uses_and_no_others(
             target = load(accounts["orchestrator"], namespace=stage.namespace)
             server = await stack.enter_async_context(FaultyApiServer(target))
             accounts["orchestrator"] = kubeconfig_of(server.target, tmp_path / stage.namespace)
-            actor = Actor(stage, accounts, store, tmp_path)
+            words = ("create", "token", "admin", "--namespace", stage.namespace, "--duration", "1h")
+            token = (await asyncio.to_thread(control_plane.kubectl, *words)).strip()
+            actor = Actor(stage, accounts, store, tmp_path, token)
             stack.callback(actor.end)
             await asyncio.to_thread(actor.start)
             actors.append((actor, server))
