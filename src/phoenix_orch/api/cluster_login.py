@@ -1,10 +1,14 @@
-"""Logins of browsers in a cluster: with a token of the cluster, for a session that every replica knows."""
+"""Logins of browsers in a cluster: with a token of the cluster, or by way of an identity provider.
+
+Either begins a session that every replica knows.
+"""
 
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import RedirectResponse, Response
 
+from phoenix_orch.api.cluster_people import People
 from phoenix_orch.api.cookies import (
     cookie_name,
     expect_csrf,
@@ -18,10 +22,10 @@ from phoenix_orch.api.leases import STATE, Credential
 from phoenix_orch.api.login import count_failure, place
 from phoenix_orch.api.login_page import page
 from phoenix_orch.api.request_ids import request_id
-from phoenix_orch.kernel.errors import PhoenixError, Retryable, Unauthenticated
+from phoenix_orch.kernel.errors import Retryable, Unauthenticated
 from phoenix_orch.orchestrator.cluster.sessions import KubeSession, SharedSessions
 from phoenix_orch.security.acting import Caller, current
-from phoenix_orch.security.kube_review import KubeReviews, User
+from phoenix_orch.security.kube_review import User
 from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.security.rights import Principal
 from phoenix_orch.security.sessions import Session
@@ -31,17 +35,17 @@ HINT = "<code>kubectl create token NAME --audience phoenix-orch.io</code> makes 
 _REMEDY = "kubectl create token SERVICE-ACCOUNT makes one"
 
 
-def by_cookie(sessions: SharedSessions, reviews: KubeReviews) -> Authenticator:
-    """Whoever has the cookie of a session, with what the cluster's rules give them now.
+def by_cookie(sessions: SharedSessions, people: People) -> Authenticator:
+    """Whoever has the cookie of a session, with what they may do now.
 
     Raises Forbidden for a change that no page of ours asks for, Retryable while the store is away.
     """
 
     async def authenticate(request: Request) -> Principal | None:
         found = await _found(request, sessions)
-        if found is None:
+        principal = None if found is None else await people.of(found.user)
+        if found is None or principal is None:
             return None
-        principal = await reviews.of(found.user)
         session = Session(found.key, principal, "", found.csrf, found.begun, found.begun, found.until)
         if request.method not in SAFE:
             expect_own_page(request)
@@ -59,60 +63,80 @@ async def _found(request: Request, sessions: SharedSessions) -> KubeSession | No
     return await sessions.find(name) if name else None
 
 
-def routes(sessions: SharedSessions, reviews: KubeReviews, acts: Recorder) -> APIRouter:
+class ClusterLogin:
+    """What begins and ends sessions, and the page that asks for what begins one."""
+
+    def __init__(self, sessions: SharedSessions, people: People, acts: Recorder, *, oidc: bool) -> None:
+        """`oidc`: an identity provider can be asked."""
+        self._sessions = sessions
+        self._people = people
+        self._acts = acts
+        self._oidc = oidc
+
+    def page(self, request: Request, after: str, fault: str = "", status: int = 200) -> Response:
+        return page(request, after=after, oidc=self._oidc, fault=fault, status=status, label=LABEL, hint=HINT)
+
+    async def begin_by_token(self, request: Request, response: Response, token: str) -> None:
+        """Raises Unauthenticated, Retryable, TooMany."""
+        if request.app.state.rates is not None:
+            request.app.state.rates.may_try(address_of(request))
+        user = await self._people.reviews.whose(token)
+        if user is None:
+            count_failure(request)
+            raise Unauthenticated("the API server of the cluster does not know this token", remedy=_REMEDY)
+        await self._begin(request, response, user, await self._people.reviews.of(user), token)
+
+    async def begin_by_provider(self, request: Request, response: Response, principal: Principal) -> None:
+        """Raises Retryable."""
+        await self._begin(request, response, self._people.user_of(principal), principal, "")
+
+    async def _begin(
+        self, request: Request, response: Response, user: User, principal: Principal, token: str
+    ) -> None:
+        old = await _found(request, self._sessions)
+        if old is not None:
+            await self._sessions.end(old)  # no name outlives a login
+        name, session = await self._sessions.begin(user, token)
+        current.set(Caller(principal, request_id(), address_of(request)))
+        self._acts.note("session.begin", f"session/{session.key[:12]}", actor=principal.name)
+        give_cookie(request, response, name)
+
+    async def end(self, request: Request, response: Response) -> None:
+        """Raises Retryable."""
+        session = await _found(request, self._sessions)
+        if session is not None:
+            await self._sessions.end(session)
+            actor = str(session.user["username"])
+            self._acts.note("session.end", f"session/{session.key[:12]}", actor=actor)
+        take_cookie(request, response)
+
+
+def routes(door: ClusterLogin) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/login", dependencies=[OPEN])
-    async def login_page(request: Request, next: str = "/") -> HTMLResponse:  # noqa: A002
-        return shown(request, place(next))
+    async def login_page(request: Request, next: str = "/") -> Response:  # noqa: A002
+        return door.page(request, place(next))
 
     @router.post("/login", dependencies=[OPEN])
     async def log_in(request: Request) -> Response:
         expect_own_page(request)
         form = await form_of(request)
-        after, token = place(form.get("next", "")), form.get("token", "").strip()
-        try:
-            if request.app.state.rates is not None:
-                request.app.state.rates.may_try(address_of(request))
-            user = await _known(request, reviews, token)
-            principal = await reviews.of(user)
-            old = await _found(request, sessions)
-            if old is not None:
-                await sessions.end(old)  # no name outlives a login
-            name, session = await sessions.begin(user, token)
-        except Unauthenticated as error:
-            return shown(request, after, error, 401)
-        except Retryable as error:
-            return shown(request, after, error, 503)
-        current.set(Caller(principal, request_id(), address_of(request)))
-        acts.note("session.begin", f"session/{session.key[:12]}", actor=principal.name)
+        after = place(form.get("next", ""))
         answer = RedirectResponse(after, status_code=303)
-        give_cookie(request, answer, name)
+        try:
+            await door.begin_by_token(request, answer, form.get("token", "").strip())
+        except Unauthenticated as error:
+            return door.page(request, after, error.message, 401)
+        except Retryable as error:
+            return door.page(request, after, error.message, 503)
         return answer
 
     @router.post("/logout", dependencies=[OPEN])
     async def log_out(request: Request) -> Response:
         expect_own_page(request)
         answer = RedirectResponse("/login", status_code=303)
-        session = await _found(request, sessions)
-        if session is not None:
-            await sessions.end(session)
-            acts.note("session.end", f"session/{session.key[:12]}", actor=str(session.user["username"]))
-        take_cookie(request, answer)
+        await door.end(request, answer)
         return answer
 
     return router
-
-
-async def _known(request: Request, reviews: KubeReviews, token: str) -> User:
-    """Raises Unauthenticated, Retryable, TooMany."""
-    user = await reviews.whose(token)
-    if user is None:
-        count_failure(request)
-        raise Unauthenticated("the API server of the cluster does not know this token", remedy=_REMEDY)
-    return user
-
-
-def shown(request: Request, after: str, fault: PhoenixError | None = None, status: int = 200) -> HTMLResponse:
-    said = "" if fault is None else fault.message
-    return page(request, after=after, oidc=False, fault=said, status=status, label=LABEL, hint=HINT)

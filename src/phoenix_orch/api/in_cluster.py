@@ -7,13 +7,15 @@ from collections.abc import Callable
 import structlog
 from fastapi import FastAPI, Request
 
-from phoenix_orch.api import cluster_login
-from phoenix_orch.api.cluster_login import by_cookie
+from phoenix_orch.api import cluster_login, single_sign_on
+from phoenix_orch.api.cluster_login import ClusterLogin, by_cookie
+from phoenix_orch.api.cluster_people import People, agreement
 from phoenix_orch.api.doors import Authenticator, address_of
 from phoenix_orch.api.hardening import Named
 from phoenix_orch.api.leases import Leased, Leases
 from phoenix_orch.api.rates import Rates
 from phoenix_orch.api.server import create_app
+from phoenix_orch.api.single_sign_on import by_provider
 from phoenix_orch.api.tcp import serve_tcp
 from phoenix_orch.api.tls import Tls
 from phoenix_orch.kernel.errors import Unauthenticated
@@ -33,13 +35,7 @@ async def serve_in_cluster(
 
     Raises Invalid where the address or the certificate cannot be used.
     """
-    ways = by_kubernetes(parts.reviews), by_cookie(parts.sessions, parts.reviews)
-    app = create_app(parts.operations, log=parts.audit, authenticators=ways)
-    app.state.rates = Rates(parts.spec.requests_per_second)
-    app.add_middleware(Leased, leases=Leases())
-    if parts.spec.hosts:
-        app.add_middleware(Named, hosts=parts.spec.hosts)
-    app.include_router(cluster_login.routes(parts.sessions, parts.reviews, parts.acts))
+    app = app_of(parts)
     extend(app, parts.operations, parts.audit)
     host, port = parts.listen
     tls = None if parts.tls is None else Tls(*parts.tls)
@@ -47,6 +43,29 @@ async def serve_in_cluster(
         await serve_tcp(app, host, port, _listening, tls)
     finally:
         await app.state.live.aclose()
+
+
+def app_of(parts: ApiParts) -> FastAPI:
+    """What is served. Raises Invalid where the authority of the identity provider cannot be read."""
+    spec = parts.spec.oidc
+    people = People(parts.reviews, None if spec is None else agreement(spec))
+    oidc = (
+        None
+        if spec is None
+        else single_sign_on.provider(spec, parts.sessions.now, logins=parts.logins, namespace=parts.namespace)
+    )
+    signed = () if oidc is None or spec is None else (by_provider(oidc, issuer=spec.issuer),)
+    ways = (*signed, by_kubernetes(parts.reviews), by_cookie(parts.sessions, people))
+    app = create_app(parts.operations, log=parts.audit, authenticators=ways)
+    app.state.rates = Rates(parts.spec.requests_per_second)
+    app.add_middleware(Leased, leases=Leases())
+    if parts.spec.hosts:
+        app.add_middleware(Named, hosts=parts.spec.hosts)
+    door = ClusterLogin(parts.sessions, people, parts.acts, oidc=oidc is not None)
+    app.include_router(cluster_login.routes(door))
+    if oidc is not None:
+        app.include_router(single_sign_on.routes(oidc, door.begin_by_provider, door.page))
+    return app
 
 
 def by_kubernetes(reviews: KubeReviews) -> Authenticator:

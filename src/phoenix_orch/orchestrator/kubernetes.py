@@ -49,6 +49,7 @@ from phoenix_orch.orchestrator.cluster.hands import DeploymentHands
 from phoenix_orch.orchestrator.cluster.info import Office, info
 from phoenix_orch.orchestrator.cluster.known_metrics import KnownMetrics
 from phoenix_orch.orchestrator.cluster.leaving import Leaving
+from phoenix_orch.orchestrator.cluster.logins import SharedLogins
 from phoenix_orch.orchestrator.cluster.operations import ClusterOperations
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.reach import log_prefix
@@ -174,6 +175,10 @@ class ApiParts:
     """Writes there."""
     sessions: SharedSessions
     """Of browsers."""
+    logins: SharedLogins
+    """At an identity provider, that are under way."""
+    namespace: str
+    """The one that is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +296,8 @@ async def serve(
                     operations=audited,
                     reviews=KubeReviews(asked),
                     sessions=SharedSessions(log.client, prefix=log_prefix(client.namespace)),
+                    logins=SharedLogins(log.client, prefix=log_prefix(client.namespace)),
+                    namespace=client.namespace,
                     listen=settings.api,
                     tls=settings.tls,
                     spec=file.held.api.spec(),

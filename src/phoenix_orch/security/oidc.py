@@ -15,7 +15,7 @@ import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus, urlencode
@@ -28,14 +28,11 @@ from phoenix_orch.kernel.errors import Retryable, Unauthenticated
 from phoenix_orch.security import claims
 from phoenix_orch.security.claims import ClaimGrant, Claims, Expected
 from phoenix_orch.security.oidc_keys import Published, answer, signs
+from phoenix_orch.security.oidc_logins import LOGIN, Login, Logins, MemoryLogins
 from phoenix_orch.security.rights import Principal
 
 LONGEST = 16_384
 """Characters of a token that is looked at."""
-LOGIN = timedelta(minutes=10)
-"""How long somebody may take at the provider."""
-MOST_LOGINS = 1000
-"""Under way at once; the oldest makes room."""
 _REMEDY = "log in at the identity provider again"
 
 
@@ -64,26 +61,21 @@ class Known:
     """Seconds from now."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Login:
-    """One that is under way."""
-
-    nonce: str
-    verifier: str
-    redirect: str
-    after: str
-    until: datetime
-
-
 class Oidc:
     """One provider. For one event loop."""
 
-    def __init__(self, published: Published, agreed: Registration, now: Callable[[], datetime]) -> None:
-        """`now`: on a clock on the wall."""
+    def __init__(
+        self,
+        published: Published,
+        agreed: Registration,
+        now: Callable[[], datetime],
+        logins: Logins | None = None,
+    ) -> None:
+        """`now`: on a clock on the wall. `logins`: those under way; left out: of this process alone."""
         self._published = published
         self._agreed = agreed
         self._now = now
-        self._logins: dict[str, _Login] = {}
+        self._logins = logins or MemoryLogins(now)
 
     async def known_by(self, token: str) -> Known:
         """Who bears the token.
@@ -99,15 +91,12 @@ class Oidc:
         """(address at the provider, state). The browser that has the state may bring the answer.
 
         `redirect`: where the provider sends it then, exactly. `after`: the path that is shown in the end.
-        Raises Retryable while the provider is away.
+        Raises Retryable while the provider is away, or what keeps logins.
         """
         discovery = await self._published.discovery()
         now = self._now()
-        self._logins = {state: one for state, one in self._logins.items() if now < one.until}
-        while len(self._logins) >= MOST_LOGINS:
-            del self._logins[next(iter(self._logins))]
         state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
-        self._logins[_digest(state)] = _Login(nonce, verifier, redirect, after, now + LOGIN)
+        await self._logins.keep(_digest(state), Login(nonce, verifier, redirect, after, now + LOGIN))
         asked = {
             "response_type": "code",
             "client_id": self._agreed.client_id,
@@ -126,11 +115,11 @@ class Oidc:
         says that it answers, where it does.
 
         Raises Unauthenticated for an answer to no login of this browser, or one that was answered before, and
-        Retryable while the provider is away.
+        Retryable while the provider is away, or what keeps logins.
         """
         if not hmac.compare_digest(_digest(state), _digest(held)):
             raise Unauthenticated("this browser did not begin this login", remedy="log in again from here")
-        login = self._logins.pop(_digest(state), None)
+        login = await self._logins.take(_digest(state))
         if login is None or self._now() >= login.until:
             raise Unauthenticated("this login was finished already, or took too long", remedy=_REMEDY)
         if not code or (issuer is not None and issuer != self._published.issuer):
@@ -163,7 +152,7 @@ class Oidc:
             raise _refused(fault)
         return found
 
-    async def _exchanged(self, login: _Login, code: str) -> dict[str, Any]:
+    async def _exchanged(self, login: Login, code: str) -> dict[str, Any]:
         """What the provider gives for the code."""
         discovery = await self._published.discovery()
         form = {
@@ -196,6 +185,19 @@ class Oidc:
 def shaped_like_one(text: str) -> bool:
     """Whether it is a signed token at all: three parts, as RFC 7515 has them."""
     return text.count(".") == 2
+
+
+def issuer_of(token: str) -> str:
+    """Who says to have signed a token, which nobody has checked yet; empty where it does not say."""
+    if len(token) > LONGEST or not shaped_like_one(token):
+        return ""
+    part = token.split(".")[1]
+    try:
+        found = json.loads(base64.urlsafe_b64decode(part.encode("ascii") + b"=" * (-len(part) % 4)))
+    except (ValueError, RecursionError):
+        return ""
+    issuer = found.get("iss") if isinstance(found, dict) else None
+    return issuer if isinstance(issuer, str) else ""
 
 
 def challenge(verifier: str) -> str:

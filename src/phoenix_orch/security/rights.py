@@ -10,6 +10,7 @@ Each role has the rights of all before it. A grant gives a role in one namespace
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -81,6 +82,12 @@ class Principal:
     def person(self) -> str:
         """Two principals are the same person when it is the same."""
         return self.maker or self.key
+
+
+def held_in(grants: Iterable[Grant], namespace: str) -> tuple[Grant, ...]:
+    """Those of them that hold there, for a process that serves this namespace and no other: to it there is
+    nothing else."""
+    return tuple(Grant(one.role) for one in grants if one.namespace in (namespace, EVERYWHERE))
 
 
 def allows(principal: Principal, right: Right, namespace: str) -> bool:

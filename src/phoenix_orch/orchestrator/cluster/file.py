@@ -16,8 +16,9 @@ from pydantic import Field
 from phoenix_orch.kernel import config
 from phoenix_orch.kernel.config_file import read
 from phoenix_orch.kernel.errors import PhoenixError
-from phoenix_orch.orchestrator.api_spec import OFF, ApiSpec, HostName
+from phoenix_orch.orchestrator.api_spec import OFF, ApiSpec, HostName, absolute
 from phoenix_orch.orchestrator.config import AuditSettings
+from phoenix_orch.orchestrator.oidc_spec import OidcSpec
 from phoenix_orch.rollout.rules_file import MOST_RULES
 from phoenix_orch.rollout.spec import Model, Name
 from phoenix_orch.runtime.faults import Faults
@@ -35,12 +36,23 @@ class ClusterApi(Model):
 
     hosts: tuple[HostName, ...] = ()
     """Names by which it may be called, besides those of loopback, which a port-forward has; none: any."""
+    oidc: OidcSpec | None = None
+    """Who else is known, besides whoever has a token of the cluster. Read at the start, as all of this."""
     requests_per_second: float = Field(default=200, gt=0)
     """Of one principal at one replica, in the long run; five times as many at once."""
 
     def spec(self) -> ApiSpec:
         """The same for what serves it."""
-        return ApiSpec(listen=OFF, hosts=self.hosts, requests_per_second=self.requests_per_second)
+        return ApiSpec(
+            listen=OFF, hosts=self.hosts, oidc=self.oidc, requests_per_second=self.requests_per_second
+        )
+
+    def placed(self, base: Path) -> ClusterApi:
+        """With files that do not depend on where Phoenix is started."""
+        if self.oidc is None:
+            return self
+        paths = absolute(self.oidc, base, "client_secret_file", "ca")
+        return self.model_copy(update={"oidc": self.oidc.model_copy(update=paths)})
 
 
 class ClusterFile(Model):
@@ -67,7 +79,8 @@ def load(path: Path) -> ClusterFile:
         name: task.model_copy(update={"cwd": str((base / Path(task.cwd).expanduser()).absolute())})
         for name, task in (file.tasks or {}).items()
     }
-    return file.model_copy(update={"tasks": tasks if file.tasks is not None else None})
+    placed = {"api": file.api.placed(base), "tasks": tasks if file.tasks is not None else None}
+    return file.model_copy(update=placed)
 
 
 class FollowedFile:

@@ -1,0 +1,78 @@
+"""The API of two replicas of a cluster on one Valkey, with an API server that knows one token."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+from tests.integration.fake_phoenix import FakeOperations
+
+from phoenix_orch.api.in_cluster import app_of
+from phoenix_orch.kube.resources import Object, Resource
+from phoenix_orch.orchestrator.cluster.file import ClusterApi
+from phoenix_orch.orchestrator.cluster.logins import SharedLogins
+from phoenix_orch.orchestrator.cluster.sessions import SharedSessions
+from phoenix_orch.orchestrator.kubernetes import ApiParts
+from phoenix_orch.orchestrator.recording import origin
+from phoenix_orch.runtime.valkey_client import connect
+from phoenix_orch.security.audit_log import AuditLog
+from phoenix_orch.security.kube_review import TOKEN_REVIEWS, KubeReviews
+from phoenix_orch.security.recorder import Recorder
+
+NAMESPACE = "shops"
+PREFIX = f"phoenix:{NAMESPACE}:"
+HOST = "phoenix.example:7007"
+"""Of the Service in front of both."""
+
+
+class ApiServer:
+    """Knows tokens of the form `NAME:RIGHT,RIGHT`."""
+
+    namespace = NAMESPACE
+
+    async def post(self, resource: Resource, body: Object, *, namespace: str = "") -> Object:
+        spec = body["spec"]
+        if resource == TOKEN_REVIEWS:
+            name, colon, rights = spec["token"].partition(":")
+            user = {"username": name, "groups": rights.split(",")}
+            return {"status": {"authenticated": bool(colon), "user": user}}
+        return {"status": {"allowed": spec["resourceAttributes"]["verb"] in spec["groups"]}}
+
+
+class ClusterDoor:
+    """One replica."""
+
+    def __init__(self, folder: Path, url: str, api: dict[str, Any], *, prefix: str = PREFIX) -> None:
+        folder.mkdir()
+        self.moved = timedelta()
+        self.client = connect(url)
+        self.log = AuditLog(folder / "audit")
+        acts = Recorder(self.log, origin=origin, patience=60)
+        self.parts = ApiParts(
+            operations=FakeOperations(),
+            reviews=KubeReviews(ApiServer()),
+            listen=("127.0.0.1", 0),
+            tls=None,
+            spec=ClusterApi.model_validate(api).spec(),
+            audit=self.log,
+            acts=acts,
+            sessions=SharedSessions(self.client, prefix=prefix, now=self.now),
+            logins=SharedLogins(self.client, prefix=prefix),
+            namespace=NAMESPACE,
+        )
+        self.app: FastAPI = app_of(self.parts)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.moved
+
+    def http(self, token: str | None = None, *, cookies: httpx.Cookies | None = None) -> httpx.AsyncClient:
+        """A browser elsewhere; with the cookies of another one, where they are given."""
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=("192.0.2.7", 4711))
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        made = httpx.AsyncClient(transport=transport, base_url=f"https://{HOST}", headers=headers)
+        if cookies is not None:
+            made.cookies.jar = cookies.jar
+        return made
