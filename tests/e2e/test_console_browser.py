@@ -25,6 +25,7 @@ PAGES = (
     "/console/services",
     f"/console/services/{NAME}",
     "/console/tasks",
+    "/console/recovery",
     "/console/audit",
     "/console/settings",
 )

@@ -17,6 +17,9 @@ from phoenix_orch.api.server import create_app
 from phoenix_orch.console.assets import assets
 from phoenix_orch.console.install import install
 from phoenix_orch.kernel.errors import NotFound
+from phoenix_orch.orchestrator.recovery_look import ComponentLook, RecoveryView
+from phoenix_orch.recovery.drill_report import Kind as DrillKind
+from phoenix_orch.recovery.drill_report import Phase, Report, Rpo, Step, sealed
 from phoenix_orch.rollout.status import CommandKind, State
 from phoenix_orch.security.audit_chain import Entry
 from phoenix_orch.security.audit_log import AuditLog
@@ -39,6 +42,8 @@ PAGES = (
     "/console/tasks",
     "/console/tasks?state=running",
     "/console/tasks/t1",
+    "/console/recovery",
+    "/console/recovery/drills/d1",
     "/console/audit",
     "/console/audit?action=rollout.*",
     "/console/settings",
@@ -109,6 +114,39 @@ class FakeTasks:
         return self.task
 
 
+class FakeRecovery:
+    """One component with a good backup, one without, and a drill that failed."""
+
+    report = sealed(
+        Report(
+            id="d1",
+            kind=DrillKind.MONTHLY,
+            cluster="local",
+            namespace="default",
+            started=NOW,
+            ended=NOW,
+            by=HOSTILE,
+            host="here",
+            phoenix="1",
+            steps=(Step(phase=Phase.LOAD, component="redis", passed=False, seconds=2.5, detail=HOSTILE),),
+            rpo=(Rpo(component="redis", achieved=600, target=1800), Rpo(component="config", target=60)),
+            rto=2.5,
+            rto_target=1800,
+            reasons=(f"load redis: {HOSTILE}",),
+            passed=False,
+        )
+    )
+
+    async def overview(self) -> RecoveryView:
+        good = ComponentLook("redis", 3, "b1", NOW, 1.5, 4, 1000)
+        return RecoveryView([good, ComponentLook("config", 0, problems=(HOSTILE,))], [self.report], [HOSTILE])
+
+    async def drill(self, id: str) -> Report:  # noqa: A002
+        if id != "d1":
+            raise NotFound(f"there is no drill {id!r}")
+        return self.report
+
+
 class Browser:
     """Asks as somebody with a role, and knows what the page before said."""
 
@@ -122,7 +160,7 @@ class Browser:
         log = AuditLog(folder / "audit")
         log.append([Entry(at=NOW, actor="ida", action="rollout.abort", target="rollout/web", reason=HOSTILE)])
         app = create_app(operations, authenticators=(known,))
-        install(app, operations, log)
+        install(app, operations, log, FakeRecovery())
         self.http = httpx.AsyncClient(
             transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:7007", follow_redirects=False
         )
@@ -324,3 +362,16 @@ async def test_a_file_is_packed_for_who_unpacks(browser: Browser) -> None:
         assert plain.content == asset.content
         assert (await browser.http.get(address)).content == asset.content
     assert (await browser.http.get("/console/static/0123/console.js")).status_code == 404
+
+
+@pytest.mark.anyio
+async def test_recovery_is_shown(browser: Browser) -> None:
+    page = await browser.get("/console/recovery")
+    assert "RPO" in page
+    assert ">b1<" in page
+    assert 'href="/console/recovery/drills/d1"' in page
+    report = await browser.get("/console/recovery/drills/d1")
+    assert "nothing can be recovered" in report
+    assert "10 min" in report
+    assert FakeRecovery.report.evidence in report
+    await browser.get("/console/recovery/drills/d2", 404)

@@ -11,6 +11,10 @@ import pytest
 from tests.integration.test_backup_cli import FILE
 
 from phoenix_orch.cli.main import run
+from phoenix_orch.orchestrator.config import load
+from phoenix_orch.orchestrator.kept_config import kept_text
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.recovery_look import StoredRecovery
 from phoenix_orch.security.audit_log import AuditLog
 
 
@@ -125,6 +129,21 @@ def test_a_report_that_was_changed_is_told_of(place: Place) -> None:
     path.write_bytes(path.read_bytes().replace(b'"passed":true', b'"passed":false'))
     assert "its content is not what was signed" in place("drill", "list", status=1)
     assert "its content is not what was signed" in place("drill", "show", status=1)
+
+
+@pytest.mark.anyio
+async def test_the_console_sees_the_same(place: Place) -> None:
+    place("drill", "run", "daily")
+    layout = Layout(place.data)
+    recovery = StoredRecovery(layout)
+    assert await recovery.overview() is None
+    layout.config.write_text(kept_text(load(place.root / "phoenix.yaml")))
+    found = await recovery.overview()
+    assert found is not None
+    (component,) = found.components
+    assert (component.component, component.copies, component.level) == ("config", 1, 3)
+    assert component.problems == ()
+    assert found.drills == [await recovery.drill("latest")]
 
 
 def test_there_is_none_yet(place: Place) -> None:

@@ -133,3 +133,7 @@ async def test_the_offline_key_has_to_be_there(world: World) -> None:
 def test_a_schedule_is_a_cron_expression() -> None:
     with pytest.raises(ValidationError, match="no cron expression"):
         DrillSpec(daily="at five, please")
+
+
+def test_what_is_left_out_can_be_written_out() -> None:
+    assert DrillSpec.model_validate_json(DrillSpec().model_dump_json(by_alias=True)) == DrillSpec()

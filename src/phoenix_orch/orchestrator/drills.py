@@ -56,7 +56,7 @@ class Drills:
     """What can be rehearsed here. Everything blocks."""
 
     def __init__(self, backups: Backups, layout: Layout, *, by: str) -> None:
-        self._backups = backups
+        self.backups = backups
         self._layout = layout
         self._by = by
         self._spec = backups.spec.drills
@@ -64,7 +64,7 @@ class Drills:
     def run(self, asked: Asked) -> Report:
         """Do it and keep its report. Raises Invalid where the offline key is missing, Stopped, and what the
         storage raises when the report cannot be kept."""
-        backups = self._backups
+        backups = self.backups
         identities = self._offline(asked) if asked.kind is Kind.MONTHLY else backups.identities
         bucket = Bucket(backups.store, backups.trust, identities, CLUSTER, NAMESPACE)
         drill = Drill(
@@ -94,7 +94,7 @@ class Drills:
     def expected(self) -> Sequence[Expected]:
         """What has to be recoverable: all that is backed up here. Where nothing is, all that the storage has:
         then this machine stands in for one that was lost."""
-        backups = self._backups
+        backups = self.backups
         stored = [view.scope.component for view in backups.views() if view.live]
         here = set(backups.sources())
         shards = {name for name in stored if name.rpartition(".shard")[0] in here}
@@ -103,11 +103,11 @@ class Drills:
 
     def reports(self, limit: int = MANY) -> tuple[list[Report], list[str]]:
         """The newest so many, newest first; and what is wrong with others."""
-        return drill_record.reports(self._backups.store, self._backups.trust, limit)
+        return drill_record.reports(self.backups.store, self.backups.trust, limit)
 
     def one(self, word: str = drill_record.LATEST) -> Report:
         """By id, the beginning of one, or `latest`. Raises NotFound, Invalid, Tampered."""
-        return drill_record.one(self._backups.store, self._backups.trust, word)
+        return drill_record.one(self.backups.store, self.backups.trust, word)
 
     # -- parts ---------------------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class Drills:
         """Put beside each backup that it was loaded. That one was not, or that this cannot be recorded, says
         nothing for certain against it: it may lie at this machine, and the report has it."""
         steps = {step.backup: step for step in report.steps if step.phase in LOADS and step.passed}
-        known = [one for view in self._backups.views() for one in view.live] if steps else []
+        known = [one for view in self.backups.views() for one in view.live] if steps else []
         for backup in known:
             step = steps.get(backup.id)
             if step is None:
@@ -133,12 +133,12 @@ class Drills:
                 tools=report.tools,
             )
             with contextlib.suppress(PhoenixError):
-                record_look(self._backups.store, backup.manifest.scope, look, self._backups.signer)
+                record_look(self.backups.store, backup.manifest.scope, look, self.backups.signer)
 
     def _expected(self, component: str) -> Expected:
-        every = self._backups.spec.schedule.of(component)
+        every = self.backups.spec.schedule.of(component)
         kind, _, name = component.partition("/")
-        volume = self._backups.spec.volumes.get(name) if kind == files_configured.KIND else None
+        volume = self.backups.spec.volumes.get(name) if kind == files_configured.KIND else None
         return Expected(
             component, every, self._spec.rpo or every * LATE, checks=volume.checks if volume else ()
         )
@@ -155,7 +155,7 @@ class Drills:
                 "backup.drills.offlineIdentityFile",
             )
         found = keys.read(file)
-        online = {one.text for one in self._backups.recipients if not one.offline}
+        online = {one.text for one in self.backups.recipients if not one.offline}
         if any(one.public in online for one in found):
             raise Invalid(
                 f"{file} holds an online key: the drill is to show that the offline one opens backups",
