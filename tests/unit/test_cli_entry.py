@@ -79,6 +79,7 @@ EVERY = dict(commands())
 PRINTS_NO_PICTURE = {
     ("backup", "cat"),
     ("audit", "export"),
+    ("drill", "report"),
     *(("top",), ("init",), ("up",), ("down",), ("serve",), ("demo",), ("schema",), ("crd",), ("completion",)),
     *(("rollout", "watch"), ("service", "logs")),
     *(("rollout", word) for word in ("pause", "resume", "promote", "retry")),
