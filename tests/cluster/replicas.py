@@ -78,7 +78,8 @@ class Replicas:
         self.replicas = []
         for name in ("one", "two"):
             (folder / name).mkdir()
-            made = Component("orchestrator", [*words, *more, "--listen=127.0.0.1:0"], folder / name)
+            own = {"TMPDIR": str(folder / name)}  # pods share no disk
+            made = Component("orchestrator", [*words, *more, "--listen=127.0.0.1:0"], folder / name, own)
             self.replicas.append(Replica(made))
         self.tokens = {name: self.token(name) for name in VERBS}
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,10 @@ def refused(cluster: ControlPlane, namespace: str) -> list[str]:
 class Component:
     """One process, and what it has logged."""
 
-    def __init__(self, name: str, words: list[str], folder: Path) -> None:
+    def __init__(
+        self, name: str, words: list[str], folder: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self._env = dict(env or {})
         self.name = name
         self.log = folder / f"{name}.log"
         self._words = words
@@ -70,7 +73,7 @@ class Component:
                 [sys.executable, "-m", "phoenix_orch", "serve", self.name, *self._words],
                 stdout=out,
                 stderr=out,
-                env={**os.environ, "NO_PROXY": "*"},
+                env={**os.environ, "NO_PROXY": "*", **self._env},
             )
 
     @property

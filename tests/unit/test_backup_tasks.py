@@ -49,7 +49,9 @@ class World:
         self.log = AuditLog(self.layout.audit)
         self.kinds = {
             kind.spec.kind: kind
-            for kind in backup_tasks.kinds(lambda: self.config, self.layout, Recorder(self.log))
+            for kind in backup_tasks.kinds(
+                backup_tasks.Work(lambda: self.config, self.layout, Recorder(self.log))
+            )
         }
         self.said: list[str] = []
 

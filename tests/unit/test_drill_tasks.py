@@ -39,7 +39,7 @@ class World:
         recorder = Recorder(self.log)
         work = backup_tasks.Work(lambda: self.config, self.layout, recorder)
         both = (
-            *backup_tasks.kinds(lambda: self.config, self.layout, recorder),
+            *backup_tasks.kinds(work),
             *drill_tasks.kinds(work),
         )
         self.kinds = {kind.spec.kind: kind for kind in both}

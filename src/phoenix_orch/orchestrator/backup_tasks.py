@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import httpx
 import structlog
@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field
 from phoenix_orch.kernel.errors import BadState, Terminal
 from phoenix_orch.observability import metrics
 from phoenix_orch.observability.backups import Figures
+from phoenix_orch.orchestrator.backup_home import HERE, Home
 from phoenix_orch.orchestrator.backup_progress import Meter
-from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.manifest import Level, Trigger, TriggerKind
 from phoenix_orch.recovery.sources.files_configured import component_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 RUN, VERIFY, PRUNE, CHECK = "backup.run", "backup.verify", "backup.prune", "backup.check"
 COMPONENTS = ("config",)
-"""What an embedded Phoenix backs up."""
+"""What is backed up everywhere."""
 PING_PATIENCE = 10.0
 DAYS = 7
 """In which the check reads every backup once."""
@@ -47,6 +47,13 @@ LATE = 2
 T = TypeVar("T")
 
 _log = structlog.get_logger("phoenix.backup")
+
+
+class DeclaresBackups(Protocol):
+    """A configuration."""
+
+    @property
+    def backup(self) -> BackupSpec | None: ...
 
 
 class RunBackup(BaseModel):
@@ -102,7 +109,7 @@ class CheckDone(BaseModel):
     problems: list[str]
 
 
-def schedules(config: PhoenixFile | None) -> Sequence[Schedule]:
+def schedules(config: DeclaresBackups | None) -> Sequence[Schedule]:
     """What the section `backup` asks for; nothing without it."""
     spec = config.backup if config is not None else None
     if spec is None:
@@ -146,8 +153,15 @@ async def wake_left(layout: Layout) -> None:
 class Work:
     """What all kinds of tasks about backups have in common."""
 
-    def __init__(self, config: Callable[[], PhoenixFile | None], layout: Layout, recorder: Recorder) -> None:
+    def __init__(
+        self,
+        config: Callable[[], DeclaresBackups | None],
+        layout: Layout,
+        recorder: Recorder,
+        home: Callable[[BackupSpec], Home] = lambda _: HERE,
+    ) -> None:
         self._config = config
+        self._home = home
         self.layout = layout
         self._recorder = recorder
 
@@ -165,7 +179,8 @@ class Work:
     async def opened(self, actor: str) -> Backups:
         from phoenix_orch.orchestrator.backups import Backups  # noqa: PLC0415 - half a second
 
-        return await asyncio.to_thread(Backups, self.spec, self.layout, by=actor)
+        spec = self.spec
+        return await asyncio.to_thread(Backups, spec, self.layout, by=actor, home=self._home(spec))
 
     @asynccontextmanager
     async def acting(self, action: str, target: str, context: TaskContext) -> AsyncIterator[Any]:
@@ -209,11 +224,7 @@ async def _tell(context: TaskContext, meter: Meter) -> None:
         await asyncio.sleep(0.5)
 
 
-def kinds(
-    config: Callable[[], PhoenixFile | None], layout: Layout, recorder: Recorder
-) -> tuple[TaskKind, ...]:
-    """`config`: the one that holds when a task runs."""
-    work = Work(config, layout, recorder)
+def kinds(work: Work) -> tuple[TaskKind, ...]:
     return _run_kind(work), _verify_kind(work), _prune_kind(work), _check_kind(work)
 
 

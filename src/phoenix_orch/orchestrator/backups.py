@@ -14,6 +14,7 @@ from shlex import quote as quoted
 
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.orchestrator.backed_up_files import config_files
+from phoenix_orch.orchestrator.backup_home import HERE, Home
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.backup_source import BackupSource
@@ -22,7 +23,6 @@ from phoenix_orch.recovery.config_verify import ConfigStructure
 from phoenix_orch.recovery.files_examine import FilesStructure
 from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.keys import Identity, Recipient
-from phoenix_orch.recovery.layout import Scope
 from phoenix_orch.recovery.lease import leases
 from phoenix_orch.recovery.manifest import (
     Acknowledgement,
@@ -42,13 +42,12 @@ from phoenix_orch.recovery.selecting import LATEST, select
 from phoenix_orch.recovery.signing import Signer, Trust, signing_key
 from phoenix_orch.recovery.sources import files_configured
 from phoenix_orch.recovery.sources.config import ConfigSource
+from phoenix_orch.recovery.sources.config_shared import SharedConfigSource
 from phoenix_orch.recovery.sources.redis_configured import configured
 from phoenix_orch.recovery.spec import BackupSpec
 from phoenix_orch.recovery.storage import opened
 from phoenix_orch.recovery.verifying import Structural, Verifier, expected, record_look
 
-CLUSTER = "local"
-NAMESPACE = "default"
 ONLINE_KEY = "online.key"
 Source = Callable[[], BackupSource]
 
@@ -56,14 +55,19 @@ Source = Callable[[], BackupSource]
 class Backups:
     """What can be done with backups here. Everything blocks."""
 
-    def __init__(self, spec: BackupSpec, layout: Layout, *, by: str = "phoenix") -> None:
-        """`by`: who acts, for records. Raises Invalid for a storage that this Phoenix cannot use."""
+    def __init__(self, spec: BackupSpec, layout: Layout, *, by: str = "phoenix", home: Home = HERE) -> None:
+        """`by`: who acts, for records. `home`: whose backups they are.
+
+        Raises Invalid for a storage that this Phoenix cannot use, Terminal for a key that cannot be.
+        """
         self.spec = spec
         self._layout = layout
         self._by = by
+        self.home = home
         storage = opened(spec.storage, layout.root / "backups")
         self.store, self._upkeep = storage.objects, storage.upkeep
-        self._signer = signing_key(layout.backup_keys / "signing.pem")
+        own = layout.backup_keys / "signing.pem"
+        self._signer = signing_key(home.signing_key or own, make=home.signing_key is None)
         self._trust = Trust([self._signer.public, *spec.trusted_keys])
         self._catalog = Catalog(self.store, self._trust, layout.backup_state / "cache")
         self.identities = _identities(spec, layout)
@@ -106,11 +110,11 @@ class Backups:
 
     def views(self, component: str = "") -> list[View]:
         """One for each component that is backed up here, or has backups."""
-        names = {scope.component for scope in self._catalog.scopes(CLUSTER, NAMESPACE)} | set(self.sources())
+        names = {
+            scope.component for scope in self._catalog.scopes(self.home.cluster, self.home.namespace)
+        } | set(self.sources())
         return [
-            self._catalog.read(Scope(CLUSTER, NAMESPACE, name))
-            for name in sorted(names)
-            if component in ("", name)
+            self._catalog.read(self.home.scope(name)) for name in sorted(names) if component in ("", name)
         ]
 
     def one(self, word: str = LATEST, *, component: str = "", as_of: datetime | None = None) -> Backup:
@@ -140,8 +144,8 @@ class Backups:
             now=_now,
         )
         return publisher.publish(
-            CLUSTER,
-            NAMESPACE,
+            self.home.cluster,
+            self.home.namespace,
             found(),
             trigger,
             slot=slot,
@@ -221,18 +225,29 @@ class Backups:
 
     def _config(self) -> BackupSource:
         """What was applied, who may get in, and what people said."""
-        return ConfigSource(
-            self._layout.configurations,
-            config_files(self._layout),
+        state = self._layout.configurations
+        source = ConfigSource(
+            state,
+            self.home.configuration or config_files(self._layout),
             [one.text for one in self.recipients],
             last_bundle=self._last_bundle,
             now=_now,
         )
+        if self.home.configuration is None:
+            return source
+        return SharedConfigSource(source, state, self._signer, self._last_commit)
+
+    def _newest_config(self) -> Backup | None:
+        view = self._catalog.read(self.home.scope("config"))
+        return view.newest_good or next(iter(view.live), None)
+
+    def _last_commit(self) -> str | None:
+        newest = self._newest_config()
+        return str(newest.manifest.content.get("commit")) if newest is not None else None
 
     def _last_bundle(self) -> AbstractContextManager[Reader] | None:
         """Only a history that was never backed up may be begun anew. Raises Invalid without a key."""
-        view = self._catalog.read(Scope(CLUSTER, NAMESPACE, "config"))
-        newest = view.newest_good or next(iter(view.live), None)
+        newest = self._newest_config()
         if newest is None:
             return None
         if not self.identities:

@@ -13,8 +13,7 @@ from pydantic import BaseModel, Field
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.backup_progress import Meter
-from phoenix_orch.orchestrator.backup_tasks import Work
-from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.backup_tasks import DeclaresBackups, Work
 from phoenix_orch.tasks.context import TaskContext
 from phoenix_orch.tasks.registry import TaskKind, task
 from phoenix_orch.tasks.schedule import Schedule, Timing
@@ -45,7 +44,7 @@ class DrillDone(BaseModel):
     reasons: list[str]
 
 
-def schedules(config: PhoenixFile | None) -> Sequence[Schedule]:
+def schedules(config: DeclaresBackups | None) -> Sequence[Schedule]:
     """What `backup.drills` asks for; nothing without backups."""
     spec = config.backup if config is not None else None
     if spec is None:

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from phoenix_orch.kernel.errors import Invalid, PhoenixError, Terminal
 from phoenix_orch.observability.drills import DrillFigures
-from phoenix_orch.orchestrator.backups import CLUSTER, NAMESPACE, Backups
+from phoenix_orch.orchestrator.backups import Backups
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import drill_record, keys
@@ -66,7 +66,9 @@ class Drills:
         storage raises when the report cannot be kept."""
         backups = self.backups
         identities = self._offline(asked) if asked.kind is Kind.MONTHLY else backups.identities
-        bucket = Bucket(backups.store, backups.trust, identities, CLUSTER, NAMESPACE)
+        bucket = Bucket(
+            backups.store, backups.trust, identities, backups.home.cluster, backups.home.namespace
+        )
         drill = Drill(
             bucket,
             Terms(

@@ -35,9 +35,10 @@ from phoenix_orch.kube.resources import CONFIG_MAPS, INGRESSES, ROLLOUTS, Object
 from phoenix_orch.observability import metrics as counted
 from phoenix_orch.observability.listener import serve_metrics
 from phoenix_orch.observability.tracing_exporter import exported
-from phoenix_orch.orchestrator import audit_keeping
+from phoenix_orch.orchestrator import audit_keeping, backup_tasks, drill_tasks
 from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.orchestrator.audited import AuditedOperations
+from phoenix_orch.orchestrator.cluster.backing_up import home_in, state_layout
 from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
@@ -273,11 +274,18 @@ async def serve(
                 audit = audit_log(settings.store_url, client.namespace)
                 acts = recorder_on(audit)
                 stack.push_async_callback(acts.drain)
+                backing_up = backup_tasks.Work(lambda: file.held, state_layout(), acts, home_in(target))
                 engine = TaskEngine(
                     settings.store_url,
                     lambda: file.held,
                     audit_keeping.prune_kind(audit, lambda: file.held),
+                    *backup_tasks.kinds(backing_up),
+                    *drill_tasks.kinds(backing_up),
                     own=(audit_keeping.SCHEDULE,),
+                    following=lambda: [
+                        *backup_tasks.schedules(file.held),
+                        *drill_tasks.schedules(file.held),
+                    ],
                     prefix=f"{log_prefix(client.namespace)}tasks:",
                 )
                 stack.push_async_callback(engine.close)

@@ -76,12 +76,13 @@ class Master:
         self._api_address = ""
         self._identity = Doorkeeper(parts.layout, recorder)
         self.book = FileBook(parts.layout.freezes)
+        backing_up = backup_tasks.Work(lambda: applying.config, parts.layout, recorder)
         self._task_engine = TaskEngine(
             parts.store_url,
             lambda: applying.config,
             audit_keeping.prune_kind(recorder.log, lambda: applying.config),
-            *backup_tasks.kinds(lambda: applying.config, parts.layout, recorder),
-            *drill_tasks.kinds(backup_tasks.Work(lambda: applying.config, parts.layout, recorder)),
+            *backup_tasks.kinds(backing_up),
+            *drill_tasks.kinds(backing_up),
             own=(audit_keeping.SCHEDULE,),
             following=lambda: [
                 *backup_tasks.schedules(applying.config),

@@ -150,10 +150,10 @@ def _public(text: str) -> Ed25519PublicKey:
     return Ed25519PublicKey.from_public_bytes(bytes.fromhex(text))
 
 
-def signing_key(path: Path) -> Ed25519Signer:
-    """The key in the file, made when there is none. Raises Terminal where that cannot be."""
+def signing_key(path: Path, *, make: bool = True) -> Ed25519Signer:
+    """The key in the file, with `make` made when there is none. Raises Terminal where that cannot be."""
     try:
-        if not path.exists():
+        if make and not path.exists():
             _make(path)
         return _loaded(path)
     except OSError as error:

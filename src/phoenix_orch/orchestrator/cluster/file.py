@@ -1,7 +1,7 @@
 """phoenix.yaml of an orchestrator in a cluster: what Deployments and Rollouts do not say.
 
-It is mounted from a ConfigMap. Tasks and how long the audit log is kept are read anew when it changes; a file
-that cannot be used then changes nothing, and the log says what is wrong with it.
+It is mounted from a ConfigMap. Tasks, backups and how long the audit log is kept are read anew when it
+changes; a file that cannot be used then changes nothing, and the log says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.orchestrator.api_spec import OFF, ApiSpec, HostName, absolute
 from phoenix_orch.orchestrator.config import AuditSettings
 from phoenix_orch.orchestrator.oidc_spec import OidcSpec
+from phoenix_orch.recovery.cluster_spec import ClusterBackupSpec
 from phoenix_orch.rollout.rules_file import MOST_RULES
 from phoenix_orch.rollout.spec import Model, Name
 from phoenix_orch.runtime.faults import Faults
@@ -66,6 +67,8 @@ class ClusterFile(Model):
     """Programs that are run again and again, or by hand."""
     audit: AuditSettings | None = None
     """How the audit log is kept; left out: for 400 days."""
+    backup: ClusterBackupSpec | None = None
+    """Where backups go, what is backed up, and how long they stay; left out: none is taken."""
 
 
 def load(path: Path) -> ClusterFile:
@@ -79,7 +82,11 @@ def load(path: Path) -> ClusterFile:
         name: task.model_copy(update={"cwd": str((base / Path(task.cwd).expanduser()).absolute())})
         for name, task in (file.tasks or {}).items()
     }
-    placed = {"api": file.api.placed(base), "tasks": tasks if file.tasks is not None else None}
+    placed = {
+        "api": file.api.placed(base),
+        "tasks": tasks if file.tasks is not None else None,
+        "backup": file.backup.placed(base) if file.backup is not None else None,
+    }
     return file.model_copy(update=placed)
 
 
