@@ -7,8 +7,9 @@ undone, and every command, every address of the API, the log, the history and th
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
@@ -69,7 +70,8 @@ def _live_through_it(made: Story) -> None:
     made.client.start(NAME, version="2", env={"EXTRA_SECRET": f"{CANARY}-extra"}, change_cause="why not")
     made.until_state(State.ROLLED_BACK)
     made.until_view("verified", lambda view: view.rollout.status.verification is not None)
-    made.file.write_text(json.dumps(configuration(made.port, **settings(version="3", port=made.port))))
+    described = configuration(made.port, **settings(version="3", port=made.port))
+    made.file.write_text(json.dumps({**described, "backup": backed_up(made)}))
     assert made.cli("apply", "-f", str(made.file)).returncode == 0
     made.until_state(State.PROMOTED, State.BAKING)
     made.until_state(State.PROMOTED)
@@ -83,6 +85,25 @@ def _live_through_it(made: Story) -> None:
             and {one.revision for one in view.workload.instances} == {view.rollout.status.stable}
         ),
     )
+
+
+def backed_up(made: Story) -> dict[str, object]:
+    """The section `backup`, with keys of its own; nobody answers as Redis, and nobody hears the ping."""
+    keys = made.directory / "keys"
+    said = made.cli(
+        *("keys", "init", "--online-file", str(keys / "online.key")),
+        *("--recovery-file", str(keys / "recovery.key"), "-o", "json"),
+    )
+    assert said.returncode == 0, said.stderr
+    return {
+        "storage": {"folder": str(made.directory / "backups")},
+        "recipients": [
+            {name: one[name] for name in ("name", "key", "offline")} for one in json.loads(said.stdout)
+        ],
+        "identityFile": str(keys / "online.key"),
+        "redis": {"cache": {"address": "127.0.0.1:1", "passwordEnv": "CLOUD_SECRET_KEY"}},
+        "ping": f"http://u:{CANARY}@127.0.0.1:1/?token={CANARY}",
+    }
 
 
 def leaves(command: object, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -151,6 +172,32 @@ LOOKS = (
     ("rollout", "start", NAME, "--version", "9", "--env", f"A={CANARY}", "--dry-run"),
     ("rollout", "undo", NAME, "--to-revision", "3", "--dry-run"),
     ("service", "restart", NAME, "--dry-run"),
+    ("console",),
+    ("task", "list"),
+    ("task", "kinds"),
+    ("task", "show", "{task}"),
+    ("task", "run", "audit.prune", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
+    ("task", "schedule", "list"),
+    ("task", "schedule", "show", "{schedule}"),
+    ("status-page", "write", "--directory", "{directory}/page"),
+    ("token", "list"),
+    ("token", "create", "ci", "--dry-run"),
+    ("token", "revoke", "{token}", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
+    ("approval", "list"),
+    ("backup", "list"),
+    ("backup", "show"),
+    ("backup", "run", "config", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
+    ("backup", "verify"),
+    ("backup", "pin", "{backup}", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
+    ("backup", "unpin", "{backup}", "--dry-run"),
+    ("backup", "prune", "--dry-run"),
+    ("backup", "keys"),
+    ("backup", "config", "log"),
+    ("backup", "config", "diff"),
+    ("backup", "config", "show"),
+    ("restore", "status"),
+    ("drill", "list"),
+    ("verify-state",),
 )
 OTHERS = (
     ("audit", "export"),
@@ -179,6 +226,79 @@ OTHERS = (
     ("replay", "--prometheus", f"http://u:{CANARY}@127.0.0.1:1/?t={CANARY}", "--canary-query", "up"),
     ("serve", "orchestrator", "--store", f"redis://:{CANARY}@127.0.0.1:1/0"),
     ("demo", "--only", "nothing"),
+    ("task", "logs", "{task}"),
+    ("task", "run", "audit.prune", "--reason", f"http://u:{CANARY}@h/", "--follow"),
+    ("task", "cancel", "{task}"),
+    ("task", "retry", "{task}"),
+    ("task", "schedule", "pause", "{schedule}"),
+    ("task", "schedule", "resume", "{schedule}"),
+    ("task", "schedule", "run", "{schedule}"),
+    ("token", "revoke", "{token}", "--reason", f"http://u:{CANARY}@h/"),
+    ("approval", "approve", "nothing", "--reason", f"http://u:{CANARY}@h/"),
+    ("approval", "refuse", "nothing", "--reason", f"http://u:{CANARY}@h/"),
+    ("backup", "run", "config", "--reason", f"http://u:{CANARY}@h/"),
+    ("backup", "run", "redis/cache"),
+    ("backup", "run", "config", "-f", "{file}"),
+    ("backup", "verify", "--level", "2"),
+    ("backup", "pin", "{backup}", "--reason", f"http://u:{CANARY}@h/"),
+    ("backup", "show", "{backup}"),
+    ("backup", "unpin", "{backup}"),
+    ("backup", "acknowledge", "{backup}", "--reason", f"http://u:{CANARY}@h/"),
+    ("backup", "prune"),
+    ("backup", "cat", "--to", "{directory}/config.bundle"),
+    ("backup", "config", "log", "--bundle", "{directory}/config.bundle"),
+    ("backup", "config", "diff", "--bundle", "{directory}/config.bundle"),
+    *(("backup", "config", "show", path) for path in ("applied.yaml", "phoenix/applied.yaml")),
+    ("restore", "plan", "config", "--identity", "{recovery}", "--write", "{directory}/plan.yaml"),
+    (
+        "restore",
+        "plan",
+        "redis",
+        "--component",
+        "redis/cache",
+        "--to",
+        "127.0.0.1:1",
+        "--password-env",
+        "CLOUD_SECRET_KEY",
+        "--storage",
+        "{backups}",
+        "--identity",
+        "{recovery}",
+    ),
+    (
+        "restore",
+        "plan",
+        "volume",
+        "--snapshot",
+        "{broken}",
+        "--id",
+        "one",
+        "--write",
+        "{directory}/claim.yaml",
+    ),
+    ("restore", "run", "config", "--identity", "{recovery}", "--confirm", "0" * 12),
+    ("restore", "run", "redis", "nothing", "--confirm", "0" * 12),
+    (
+        "restore",
+        "run",
+        "volume",
+        "--archive",
+        "{broken}",
+        "--to",
+        "{directory}/files",
+        "--merkle-root",
+        "0" * 64,
+    ),
+    ("restore", "run", "claim", NAME, "--old", "files", "--new", "files-2", "--kubeconfig", "{broken}"),
+    ("restore", "abort", "nothing"),
+    (
+        *("restore", "keys", "user:*", "--component", "redis/cache", "--to", "127.0.0.1:1"),
+        *("--password-env", "CLOUD_SECRET_KEY", "--storage", "{backups}", "--identity", "{recovery}"),
+    ),
+    ("drill", "run", "daily", "--reason", f"http://u:{CANARY}@h/"),
+    ("drill", "run", "monthly", "--identity", "{recovery}", "--scratch", "{directory}/scratch"),
+    ("drill", "show"),
+    ("drill", "report"),
 )
 
 
@@ -188,6 +308,10 @@ def places(told: Story) -> dict[str, str]:
     recording = told.directory / "release.jsonl"
     done = told.cli("rollout", "observations", NAME, "-o", "jsonl")
     recording.write_text(done.stdout)
+    taken = told.cli("backup", "run", "config")
+    assert taken.returncode == 0, taken.stderr
+    backups = json.loads(told.cli("backup", "list", "-o", "json").stdout)["backups"]
+    made = json.loads(told.cli("token", "create", "old", "--for", "1d", "-o", "json").stdout)
     broken = told.directory / "broken.yaml"
     broken.write_text(
         f"services:\n  web:\n    env: {{DB: {CANARY}, PORT: 80}}\n    command: x --token {CANARY}\n"
@@ -198,19 +322,34 @@ def places(told: Story) -> dict[str, str]:
         "broken": str(broken),
         "directory": str(told.directory),
         "release": str(told_release(told, "2")),
+        "task": json.loads(told.cli("task", "list", "-o", "json").stdout)[0]["id"],
+        "schedule": json.loads(told.cli("task", "schedule", "list", "-o", "json").stdout)[0]["name"],
+        "token": made["view"]["id"],
+        "backup": backups[0]["id"],
+        "backups": str(told.directory / "backups"),
+        "recovery": str(told.directory / "keys" / "recovery.key"),
     }
 
 
 def test_every_command_is_tried() -> None:
-    tried = {command for words in (*LOOKS, *OTHERS) for command in (words[:1], words[:2])}
-    missing = [path for path in leaves(command_tree()) if path[:2] not in tried]
+    tried = (*LOOKS, *OTHERS)
+    missing = [path for path in leaves(command_tree()) if path not in {words[: len(path)] for words in tried}]
     assert missing == []
+
+
+def run(made: Story, places: Mapping[str, str], words: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """A command on the directory of Phoenix; a few commands know none."""
+    words = tuple(word.format(**places) for word in words)
+    done = made.cli(*words)
+    if "no such option: --data-dir" not in done.stderr:
+        return done
+    return subprocess.run(made.command(*words), capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize("words", LOOKS, ids=" ".join)
 def test_no_command_shows_it(told: Story, places: dict[str, str], words: tuple[str, ...]) -> None:
     for output in ("table", "json", "yaml"):
-        done = told.cli(*(word.format(**places) for word in words), "-o", output)
+        done = run(told, places, (*words, "-o", output))
         assert done.returncode in (0, 2), done.stderr
         assert done.stdout or done.stderr
         assert CANARY not in done.stdout + done.stderr
@@ -219,7 +358,8 @@ def test_no_command_shows_it(told: Story, places: dict[str, str], words: tuple[s
 
 @pytest.mark.parametrize("words", OTHERS, ids=" ".join)
 def test_no_other_command_shows_it(told: Story, places: dict[str, str], words: tuple[str, ...]) -> None:
-    done = told.cli(*(word.format(**places) for word in words))
+    done = run(told, places, words)
+    assert "Traceback" not in done.stderr
     assert done.stdout or done.stderr or words[:2] == ("service", "logs")
     assert CANARY not in done.stdout + done.stderr
     assert "\x1b" not in done.stdout + done.stderr
