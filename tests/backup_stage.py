@@ -18,6 +18,7 @@ from phoenix_orch.recovery.manifest import Trigger, TriggerKind
 from phoenix_orch.recovery.objects import ObjectStore
 from phoenix_orch.recovery.publish import Published, Publisher, Settings, Told
 from phoenix_orch.recovery.signing import Ed25519Signer, Trust
+from phoenix_orch.recovery.storing import Spooling
 from phoenix_orch.recovery.verifying import Structural, Verifier
 from phoenix_orch.testing.fake_backup import FakeBackupSource
 from phoenix_orch.testing.fake_lease import Generations
@@ -47,6 +48,7 @@ class Stage:
     cache: Path | None = None
     ahead: timedelta = timedelta(0)
     """Of our clock before the storage's."""
+    spooling: Spooling | None = None
 
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
@@ -63,7 +65,9 @@ class Stage:
             signer=SIGNER,
             trust=TRUST,
             verifier=self.verifier,
-            settings=Settings(RECIPIENTS, opener=lambda key: f"cat {self.folder / key}"),
+            settings=Settings(
+                RECIPIENTS, opener=lambda key: f"cat {self.folder / key}", spooling=self.spooling
+            ),
             now=self.now,
         )
 

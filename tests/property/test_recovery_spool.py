@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import tempfile
 import threading
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from phoenix_orch.kernel.errors import Retryable, Terminal
+from phoenix_orch.recovery.errors import Stopped
 from phoenix_orch.recovery.spool import spooled
 
 REAL = os.pwrite
@@ -80,6 +83,45 @@ def test_the_error_of_the_store_is_what_is_raised(tmp_path: Path, fail_at: int, 
     ):
         for _ in range(60):
             spool.write(bytes(100))
+
+
+def test_nobody_waits_for_a_store_any_longer_than_is_wanted(tmp_path: Path) -> None:
+    sink, stop = Sink(), threading.Event()
+    sink.open.clear()
+    with pytest.raises(Stopped), spooled(sink, tmp_path, 1000, stop=stop.is_set) as spool:  # noqa: PT012
+        spool.write(bytes(100))
+        stop.set()
+        threading.Timer(0.2, sink.open.set).start()  # the call of the store that runs is waited for
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("free", [0, 1, 500])
+def test_half_of_what_is_free_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    sizes, sink, warned = [], Sink(), []
+    monkeypatch.setattr(
+        os, "pwrite", lambda file, data, at: sizes.append(at + len(data)) or REAL(file, data, at)
+    )
+    with spooled(sink, tmp_path, 1000, warn=warned.append) as spool:
+        for _ in range(20):
+            spool.write(bytes(100))
+    assert len(sink.got) == 2000
+    assert max(sizes, default=0) <= free // 2
+    assert len(warned) == 1
+
+
+def test_a_disk_without_room_for_a_file_is_gone_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    sink, warned = Sink(), []
+    with spooled(sink, tmp_path, 1000, warn=warned.append) as spool:
+        spool.write(b"content")
+    assert (bytes(sink.got), len(warned)) == (b"content", 1)
 
 
 def test_the_error_of_the_block_is_what_is_raised(tmp_path: Path) -> None:

@@ -22,9 +22,16 @@ class Meter:
         self._stored = 0
         self._seen = 0
         self._step: Step | None = None
+        self.warnings: list[str] = []
 
     def as_told(self, stop: Callable[[], bool]) -> Told:
-        return Told(step=self._at, storing=self._storing, looking=self._looking, stop=stop)
+        return Told(
+            step=self._at,
+            storing=self._storing,
+            looking=self._looking,
+            warn=self.warnings.append,
+            stop=stop,
+        )
 
     def _at(self, step: Step) -> None:
         if step is Step.STORED:

@@ -267,6 +267,8 @@ def _run_kind(work: Work) -> TaskKind:
                     good=not manifest.drops,
                 )
             act.after = done.model_dump()
+        for warning in meter.warnings:
+            await context.log(warning)
         if published is not None and published.abandoned is not None:
             await context.log(f"the run of {published.abandoned.started:%H:%M:%S} before it was found dead")
         await context.log(_said(done))

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote as quoted
 
+import structlog
+
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.orchestrator.backed_up_files import config_files
 from phoenix_orch.orchestrator.backup_home import HERE, Home
@@ -46,10 +48,13 @@ from phoenix_orch.recovery.sources.config_shared import SharedConfigSource
 from phoenix_orch.recovery.sources.redis_configured import configured
 from phoenix_orch.recovery.spec import BackupSpec
 from phoenix_orch.recovery.storage import opened
+from phoenix_orch.recovery.storing import Spooling
 from phoenix_orch.recovery.verifying import Structural, Verifier, expected, record_look
 
 ONLINE_KEY = "online.key"
 Source = Callable[[], BackupSource]
+
+_log = structlog.get_logger("phoenix.backup")
 
 
 class Backups:
@@ -140,7 +145,13 @@ class Backups:
             signer=self._signer,
             trust=self._trust,
             verifier=self.verifier,
-            settings=Settings(self.recipients, self.spec.compression, self.spec.shrink, self._opener),
+            settings=Settings(
+                self.recipients,
+                self.spec.compression,
+                self.spec.shrink,
+                self._opener,
+                self._spooling(component),
+            ),
             now=_now,
         )
         return publisher.publish(
@@ -149,7 +160,7 @@ class Backups:
             found(),
             trigger,
             slot=slot,
-            told=told,
+            told=told or Told(warn=lambda text: _log.warning("backup", component=component, what=text)),
         )
 
     @property
@@ -220,6 +231,14 @@ class Backups:
                 progress=told.looking,
                 stop=told.stop,
             )
+
+    def _spooling(self, component: str) -> Spooling | None:
+        """Of Redis alone: the others have been copied aside, or are small."""
+        spool = self.spec.spool
+        if component.partition("/")[0] != "redis" or not spool.most:
+            return None
+        folder = Path(spool.folder) if spool.folder is not None else self._layout.backup_state / "spool"
+        return Spooling(folder, spool.most)
 
     # -- sources -------------------------------------------------------------------------------------
 

@@ -35,6 +35,9 @@ class Capture(Protocol):
 
     name: str
     """File name of the copy as a person would keep it: `dump.rdb`, `volume.tar`."""
+    estimate: int
+    """Bytes to be expected, from what is known before the first is read; 0: nothing is. A store chooses its
+    parts by it, so rather too many than too few."""
 
     def read(self, size: int = -1, /) -> bytes:
         """The next bytes, at most `size`; b"" at the end. Raises PhoenixError where the copy cannot be whole:

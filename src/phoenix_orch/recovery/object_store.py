@@ -24,14 +24,21 @@ from phoenix_orch.recovery.objects import LARGEST_SMALL, Reader, Stat, Writer, c
 from phoenix_orch.recovery.s3_location import S3Location
 
 PART = 8 * 1024 * 1024
-"""Bytes of a part of an upload, at least. 10,000 are allowed."""
-_MOST_PARTS = 9000
+"""Bytes of a part of an upload, at least."""
+MOST_PARTS = 10_000
+LARGEST_PART = 5 * 1024**3
 _UPLOADS = 3
 """Parts on their way at once: with the one that is filled, 32 MiB."""
 _CHUNK = 1024 * 1024
 _PAGE = 1000
 RESUMPTIONS = 8
 """Times in a row that a read may break off without a byte."""
+
+
+def part_size(estimate: int) -> int:
+    """Bytes of each part of an upload: small ones, but as large as `estimate` bytes and half as many more
+    need, since all have one size. Of 0, for unknown, up to 84 GB get through."""
+    return min(max(PART, -(-estimate * 3 // (2 * MOST_PARTS))), LARGEST_PART)
 
 
 class BucketStore:
@@ -89,14 +96,14 @@ class BucketStore:
 
     @contextlib.contextmanager
     def writer(self, key: str, *, estimate: int = 0) -> Iterator[Writer]:
-        size = max(PART, -(-estimate // _MOST_PARTS))
+        size = part_size(estimate)
         with (
             self._told(key),
             obstore.open_writer(
                 self._store, self._name(key), buffer_size=size, max_concurrency=_UPLOADS
             ) as file,
         ):
-            yield _Telling(self, key, file)
+            yield _Telling(self, key, file, size * MOST_PARTS)
 
     @contextlib.contextmanager
     def reader(self, key: str, start: int = 0) -> Iterator[Reader]:
@@ -201,10 +208,16 @@ class BucketStore:
 class _Telling:
     """An upload whose errors are ours; the block's own pass by."""
 
-    def __init__(self, store: BucketStore, key: str, file: Any) -> None:
-        self._store, self._key, self._file = store, key, file
+    def __init__(self, store: BucketStore, key: str, file: Any, most: int) -> None:
+        self._store, self._key, self._file, self._left = store, key, file, most
 
     def write(self, data: bytes, /) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise Terminal(
+                f"{self._key} is far larger than expected, and an upload has {MOST_PARTS:,} parts at most",
+                remedy="compress more (backup.compression), or back up less in one piece",
+            )
         try:
             self._file.write(data)
         except (BaseError, OSError) as error:

@@ -74,7 +74,7 @@ class ObjectStore(Protocol):
 
         Left by an exception, there is no object, and nothing that takes up room. Ended by a kill, there is
         no object, and at most what `unfinished` lists. `estimate`: bytes to be expected, 0 for unknown (up to
-        150 GB then); it may be wrong by a tenth. An object that is there already is replaced: give every
+        84 GB then); half as many more get through. An object that is there already is replaced: give every
         write a key of its own.
         """
 

@@ -22,7 +22,7 @@ from typing import Protocol
 
 from phoenix_orch.kernel.errors import BadState, Conflict, NotFound, PhoenixError, Terminal
 from phoenix_orch.kernel.ids import sortable_id
-from phoenix_orch.recovery.backup_source import BackupSource, Facts
+from phoenix_orch.recovery.backup_source import BackupSource
 from phoenix_orch.recovery.catalog import Catalog, View
 from phoenix_orch.recovery.claims import Claims, Outcome, Run, Taken
 from phoenix_orch.recovery.errors import Corrupted, Stopped
@@ -39,10 +39,10 @@ from phoenix_orch.recovery.manifest import (
     encoded,
 )
 from phoenix_orch.recovery.objects import ObjectStore
-from phoenix_orch.recovery.pipeline import Sealed, seal
 from phoenix_orch.recovery.retention import MOST_SKEW
 from phoenix_orch.recovery.shrink import drops, measured
 from phoenix_orch.recovery.signing import Signer, Trust, digest
+from phoenix_orch.recovery.storing import Hearing, Spooling, Stored, stored
 from phoenix_orch.recovery.verifying import Structural, Verifier, record_look
 
 
@@ -53,6 +53,7 @@ class Step(StrEnum):
     CLAIMED = "slot taken"
     BEGUN = "run noted"
     STORING = "data half stored"
+    RELEASED = "source let go of"
     STORED = "data stored"
     LOOKED = "data looked at"
     COMMITTED = "manifest made"
@@ -86,6 +87,8 @@ class Settings:
     """Share that may be lost before a backup is no good one."""
     opener: Callable[[str], str] = lambda key: f"get {key}"
     """The shell command that writes an object to its standard output."""
+    spooling: Spooling | None = None
+    """For sources that must not wait for the storage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,8 @@ class Told:
     storing: Callable[[int], None] = lambda _: None
     """Bytes of the content that were read."""
     looking: Callable[[int], None] = lambda _: None
+    warn: Callable[[str], None] = lambda _: None
+    """What goes another way than it should, and goes."""
     stop: Callable[[], bool] = lambda: False
 
 
@@ -123,15 +128,6 @@ class _Run:
     fence: Fence
     structural: Structural | None
     told: Told
-
-
-@dataclass(frozen=True, slots=True)
-class _Stored:
-    """The data of a run, of which nobody knows yet."""
-
-    stream: Stream
-    facts: Facts
-    finished: datetime
 
 
 class Publisher:
@@ -227,9 +223,9 @@ class Publisher:
 
     def _run(self, run: _Run) -> tuple[Manifest, str, Verification]:
         view = self._catalog.read(run.scope)
-        stored = self._stored(run)
+        data = self._stored(run, view)
         run.told.step(Step.STORED)
-        manifest = self._manifest(run, stored, view)
+        manifest = self._manifest(run, data, view)
         look = self._looked(manifest, run)
         run.told.step(Step.LOOKED)
         run.fence.check()
@@ -243,7 +239,7 @@ class Publisher:
         run.told.step(Step.RECORDED)
         return manifest, digest(raw), look
 
-    def _stored(self, run: _Run) -> _Stored:
+    def _stored(self, run: _Run, view: View) -> Stored:
         first = True
 
         def storing(seen: int) -> None:
@@ -253,24 +249,22 @@ class Publisher:
                 run.told.step(Step.STORING)
             run.told.storing(seen)
 
-        with run.source.capture() as capture:
-            key = run.taken.place.data(run.taken.attempt, capture.name)
-            with self._store.writer(key) as sink:
-                sealed = seal(
-                    capture,
-                    sink,
-                    self._settings.recipients,
-                    level=self._settings.level,
-                    progress=storing,
-                    stop=run.told.stop,
-                )
-                facts = capture.facts()
-            return _Stored(self._stream(key, capture.name, sealed), facts, self._now())
+        return stored(
+            self._store,
+            run.source,
+            functools.partial(run.taken.place.data, run.taken.attempt),
+            self._settings.recipients,
+            Hearing(storing, lambda: run.told.step(Step.RELEASED), run.told.warn, run.told.stop),
+            level=self._settings.level,
+            before=max((one.manifest.stream.stored_bytes for one in view.live[:1]), default=0),
+            spooling=self._settings.spooling,
+        )
 
-    def _stream(self, key: str, name: str, sealed: Sealed) -> Stream:
+    def _stream(self, data: Stored) -> Stream:
+        sealed = data.sealed
         return Stream(
-            key=key,
-            name=name,
+            key=data.key,
+            name=data.name,
             raw_bytes=sealed.raw_bytes,
             raw_sha256=sealed.raw_sha256,
             stored_bytes=sealed.stored_bytes,
@@ -281,9 +275,9 @@ class Publisher:
             recipients=tuple(one.text for one in self._settings.recipients),
         )
 
-    def _manifest(self, run: _Run, stored: _Stored, view: View) -> Manifest:
+    def _manifest(self, run: _Run, data: Stored, view: View) -> Manifest:
         """With what is known before it is published."""
-        stream, facts = stored.stream, stored.facts
+        stream, facts, finished = self._stream(data), data.facts, self._now()
         before = max(view.backups, key=lambda one: one.manifest.time.published, default=None)
         trail = [
             measured(one.manifest.stream.raw_bytes, one.manifest.content, one.manifest.measures)
@@ -304,8 +298,8 @@ class Publisher:
                 slot=run.slot,
                 started=run.started,
                 consistency_point=facts.consistency_point,
-                finished=stored.finished,
-                published=stored.finished,
+                finished=finished,
+                published=finished,
                 rpo_seconds=0.0,
             ),
             previous=Link(id=before.id, sha256=before.sha256) if before is not None else None,

@@ -8,7 +8,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from phoenix_orch.kernel.units import Duration, Ratio
+from phoenix_orch.kernel.units import Duration, Ratio, Size
 from phoenix_orch.recovery.drill_spec import DrillSpec
 from phoenix_orch.recovery.retention import Limits, Policy
 from phoenix_orch.recovery.sources.redis_spec import RedisSpec
@@ -126,6 +126,16 @@ class ScheduleSpec(Model):
         return known.get(kind, self.config)
 
 
+class SpoolSpec(Model):
+    """Where a copy of Redis waits, sealed, for a storage that is slower than Redis."""
+
+    folder: _Path | None = None
+    """Left out: below the data directory. What lies there has no name and is gone with the process."""
+    most: Size = 2 * 1024**3
+    """At most so much, and never more than half of what is free; a copy that is larger makes Redis wait for
+    the storage from there on. 0: Redis always waits for it."""
+
+
 class BackupSpec(Model):
     """Backups of this Phoenix."""
 
@@ -152,6 +162,8 @@ class BackupSpec(Model):
     shrink: Ratio = 0.3
     """A backup that has lost more than this share, against the middle of the eight before, is no good one
     until a person acknowledges it."""
+    spool: SpoolSpec = SpoolSpec()
+    """For copies of Redis, which keeps in memory what changes until it has given the last byte."""
     compression: Annotated[int, Field(ge=-5, le=19)] = 1
     """Level of zstd."""
     drills: DrillSpec = DrillSpec()
@@ -187,6 +199,7 @@ class BackupSpec(Model):
         redis = {name: one.placed(base) for name, one in self.redis.items()}
         volumes = {name: one.placed(base) for name, one in self.volumes.items()}
         offline = absolute(self.drills.offline_identity_file)
+        spool = self.spool.model_copy(update={"folder": absolute(self.spool.folder)})
         drills = self.drills.model_copy(update={"offline_identity_file": offline})
         return self.model_copy(
             update={
@@ -195,5 +208,6 @@ class BackupSpec(Model):
                 "volumes": volumes,
                 "identity_file": absolute(self.identity_file),
                 "drills": drills,
+                "spool": spool,
             }
         )

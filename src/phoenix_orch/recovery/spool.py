@@ -10,18 +10,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from phoenix_orch.kernel.errors import Retryable, Terminal
+from phoenix_orch.recovery.errors import Stopped
 from phoenix_orch.recovery.handover import GivenUp
 from phoenix_orch.recovery.objects import Writer
 from phoenix_orch.runtime.files import make_private
 
 PIECE = 1024 * 1024
 """Bytes handed to the store at once."""
+_LOOK = 0.5
+"""Seconds between looks whether to wait on."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -29,26 +34,34 @@ def _untold(_: str) -> None:
     return
 
 
+def _never() -> bool:
+    return False
+
+
 @contextlib.contextmanager
 def spooled(
-    sink: Writer, folder: Path, most: int, *, warn: Callable[[str], None] = _untold
+    sink: Writer,
+    folder: Path,
+    most: int,
+    *,
+    warn: Callable[[str], None] = _untold,
+    stop: Callable[[], bool] = _never,
 ) -> Iterator[Writer]:
     """Write to what this gives; it is in `sink` when the block has ended well.
 
     `folder`: on a disk with room; made when it is missing. `most`: bytes of the file, at which the writer
     waits for the store. A disk with less room holds less, which `warn` is told; with none, everything goes
-    straight to the store. Raises what `sink` raises, and Terminal for a folder that cannot be used.
+    straight to the store. Never more than half of what is free is taken. `stop`: whether to wait no more for
+    a store that is behind. Raises what `sink` raises, Stopped, and Terminal for a folder that cannot be used.
     """
-    try:
-        make_private(folder)
-        file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - `with` below
-    except OSError as error:
-        raise Terminal(
-            f"backups cannot be spooled in {folder}: {(error.strerror or str(error)).lower()}",
-            remedy="give the user of Phoenix that folder to write in",
-        ) from None
+    file, room = _opened(folder, most)
+    if room < most:
+        warn(f"the disk of the spool is almost full: it holds at most {room:,} bytes")
+    if file is None:
+        yield sink
+        return
     with file:
-        spool = _Spool(file.fileno(), sink, most, warn)
+        spool = _Spool(file.fileno(), sink, room, warn, stop)
         thread = threading.Thread(target=spool.drain, name="phoenix-spool", daemon=True)
         thread.start()
         try:
@@ -64,12 +77,34 @@ def spooled(
             raise spool.failure
 
 
+def _opened(folder: Path, most: int) -> tuple[IO[bytes] | None, int]:
+    """A file without a name, and how many bytes it may hold; None where the disk has no room for any."""
+    try:
+        make_private(folder)
+        room = min(most, shutil.disk_usage(folder).free // 2)
+        return (tempfile.TemporaryFile(dir=folder, buffering=0), room) if room else (None, 0)
+    except OSError as error:
+        if error.errno in _FULL:
+            return None, 0
+        raise Terminal(
+            f"backups cannot be spooled in {folder}: {(error.strerror or str(error)).lower()}",
+            remedy="give the user of Phoenix that folder to write in, or name another: backup.spool.folder",
+        ) from None
+
+
 class _Spool:
     """A ring of bytes in a file: positions only grow, and lie in the file modulo its size."""
 
-    def __init__(self, descriptor: int, sink: Writer, most: int, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        descriptor: int,
+        sink: Writer,
+        most: int,
+        warn: Callable[[str], None],
+        stop: Callable[[], bool],
+    ) -> None:
         self.failure: BaseException | None = None
-        self._file, self._sink, self._warn = descriptor, sink, warn
+        self._file, self._sink, self._warn, self._stop = descriptor, sink, warn, stop
         self._size = max(1, most)
         self._written = self._read = 0
         self._ended = self._closed = False
@@ -98,7 +133,9 @@ class _Spool:
             self._ended = True
             self._changed.notify_all()
             while self._read < self._written and self.failure is None:
-                self._changed.wait()
+                if self._stop():
+                    raise Stopped("stopped; nothing of it was kept", remedy="start it again when you like")
+                self._changed.wait(_LOOK)
 
     def close(self) -> None:
         """Whatever is left is not wanted. Idempotent."""

@@ -22,6 +22,7 @@ class FakeCapture:
     measures: dict[str, int]
     fails_at: int | None = None
     failure: Exception | None = None
+    estimate: int = 0
     _given: int = 0
     _over: bool = False
 
@@ -58,6 +59,7 @@ class FakeBackupSource:
     measures: dict[str, int] = field(default_factory=dict)
     fails_at: int | None = None
     failure: Exception | None = None
+    estimate: int = 0
     captures: int = 0
     """Begun so far."""
     open: int = 0
@@ -69,7 +71,13 @@ class FakeBackupSource:
         self.open += 1
         try:
             yield FakeCapture(
-                self.name, self.content, self.at, dict(self.measures), self.fails_at, self.failure
+                self.name,
+                self.content,
+                self.at,
+                dict(self.measures),
+                self.fails_at,
+                self.failure,
+                self.estimate,
             )
         finally:
             self.open -= 1

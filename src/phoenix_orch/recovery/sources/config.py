@@ -164,6 +164,7 @@ class ConfigCapture:
     """See `Capture`."""
 
     name = "config.bundle"
+    estimate = 0  # it is made while it is read, and small
 
     def __init__(self, repository: ConfigRepository, facts: Facts) -> None:
         self._repository = repository

@@ -15,9 +15,12 @@ from phoenix_orch.recovery.backup_source import Capture, Facts
 from phoenix_orch.recovery.consistency import Finding, checked, faults
 from phoenix_orch.recovery.sources.archive import Archive
 from phoenix_orch.recovery.sources.still import Still, still
+from phoenix_orch.recovery.sources.tree import Tree
 from phoenix_orch.recovery.sources.volume_spec import Copy, VolumeSpec
 
 NAME = "volume.tar"
+PER_ENTRY = 2048
+"""Bytes of headers and padding for each name in the archive, about."""
 FORMAT = "pax tar with manifest.jsonl, 1"
 
 
@@ -72,6 +75,7 @@ class FilesCapture:
         self._moment = moment
         self._findings = findings
         self._rest = rest
+        self.estimate = sum(one.stat.st_size + PER_ENTRY for one in Tree(str(kept.folder)))
         self._archive = Archive(kept.folder)
         self._chunks = iter(self._archive)
         self._rest_of_chunk = memoryview(b"")

@@ -52,6 +52,7 @@ class RedisCapture:
         self._shard = shard
         self._asked = now
         self._ended = False
+        self.estimate = survey.choice.facts.used_memory if survey.choice is not None else 0
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._stream.read(size)

@@ -233,7 +233,9 @@ class SnapshotCapture:
         self.taken = one
         self._moment = moment
         self._rest = rest
-        self._content = io.BytesIO(one.stored())
+        stored = one.stored()
+        self.estimate = len(stored)
+        self._content = io.BytesIO(stored)
         self._ended = False
 
     def read(self, size: int = -1, /) -> bytes:
