@@ -58,6 +58,10 @@ def test_paths_are_taken_from_where_the_file_is(tmp_path: Path) -> None:
 
 
 REFUSED: dict[str, tuple[str, str]] = {
+    "a key of KMS without KMS": (
+        f"  recipients: [{ONLINE}, {SAFE}]\n  storage: {{s3: {{bucket: box, sse: AES256, kmsKey: mine}}}}\n",
+        "kmsKey is for sse: aws:kms",
+    ),
     "one recipient": (f"  recipients: [{SAFE}]\n", "backup.recipients"),
     "none offline": (
         f"  recipients: [{ONLINE}, {ONLINE.replace('here', 'there').replace('q', 'z')}]\n",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -52,6 +52,17 @@ class S3Storage(Model):
     """Certificates of whoever vouches for the endpoint; left out: those of the system."""
     credentials: S3Credentials = S3Credentials()
     """Where the keys are."""
+    sse: Literal["AES256", "aws:kms"] | None = None
+    """Encryption by the storage, on top of ours: with a key of its own, or with one of KMS. Left out: as
+    the bucket has it."""
+    kms_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9:/_-]+$", max_length=2048)] | None = None
+    """Id, alias or ARN of the key of `aws:kms`; left out: that of the account for S3."""
+
+    @model_validator(mode="after")
+    def _key_of_kms(self) -> Self:
+        if self.kms_key is not None and self.sse != "aws:kms":
+            raise ValueError("kmsKey is for sse: aws:kms")
+        return self
 
 
 class StorageSpec(Model):

@@ -46,6 +46,8 @@ def located(spec: S3Storage, env: Mapping[str, str] = os.environ) -> S3Location:
         access_key=access,
         secret_key=secret,
         session_token=token,
+        sse=spec.sse or "",
+        kms_key=spec.kms_key or "",
     )
 
 
