@@ -33,7 +33,7 @@ def address(phoenix: Story) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
+def chromium(phoenix: Story) -> Iterator[Browser]:  # a story begins before a browser's loop runs
     with browser() as made:
         yield made
 
