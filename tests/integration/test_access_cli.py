@@ -112,6 +112,15 @@ def test_a_token_is_made_and_revoked(machine):
     assert "--for" in machine.run("token", "create", "x", "--for", "soon", status=2)
 
 
+def test_what_create_prints_is_a_token_file(machine, tmp_path):
+    file = tmp_path / "token"
+    file.write_text(machine.run("token", "create", "ci", "--role", "viewer"))
+    words = ("--server", machine.address(), "--token-file", str(file))
+    assert "no services" in machine.run(*words, "get", "services")
+    file.write_text("two words")
+    assert "a token is one" in machine.run(*words, "get", "services", status=2)
+
+
 def test_an_address_of_the_console_lets_a_browser_in_once(machine):
     url = machine.run("console").strip()
     assert url.startswith(f"{machine.address()}/login/code?code=")

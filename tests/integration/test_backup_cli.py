@@ -72,7 +72,7 @@ def test_a_backup_is_taken_listed_shown_and_opened(place: Place) -> None:
     assert (listed["component"], listed["level"], listed["status"]) == ("config", 2, "good")
     shown = place.json("show", listed["id"][:12])
     assert shown["manifest"]["trigger"]["reason"] == "before the move"
-    place("cat", "--to", str(place.root / "copy"))
+    assert f"{listed['id']} of config is in" in place("cat", "--to", str(place.root / "copy"))
     assert (place.root / "copy").read_bytes() == b"what must not be lost" * 1000
     assert place.acts == [
         ("backup.run", "asked"),

@@ -138,6 +138,16 @@ def test_another_key_and_another_namespace_are_told(place, capsys, tmp_path):
     assert not (tmp_path / "x.yaml").exists()
 
 
+def test_a_configuration_of_one_machine_says_how_it_is_put_back(capsys, tmp_path):
+    made = Place(tmp_path / "configurations", File("default/File/applied.json.sops", CANARIES[2].encode()))
+    made.back_up()
+    (tmp_path / "identity.txt").write_text(f"{ONLINE}\n")
+    words = ("restore", "plan", "config", "--identity", str(tmp_path / "identity.txt"))
+    said = phoenix(made, capsys, *words, status=2)
+    assert "has no objects of a cluster" in said
+    assert "sops decrypt" in said
+
+
 def test_nothing_backed_up_is_told(tmp_path, capsys):
     assert run(["backup", "config", "log", "--data-dir", str(tmp_path)]) == 2
     assert "nothing was backed up here yet" in capsys.readouterr().err

@@ -17,7 +17,7 @@ import typer
 from phoenix_orch.cli import backup_config, reaching
 from phoenix_orch.cli import backup_pages as pages
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
-from phoenix_orch.cli.output import emit
+from phoenix_orch.cli.output import emit, say
 from phoenix_orch.cli.records import moment
 from phoenix_orch.cli.task import follow_task
 from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Unavailable
@@ -305,6 +305,9 @@ def cat(  # noqa: PLR0917
         raise Invalid("a backup is nothing for a terminal", remedy="give --to FILE, or a pipe")
     with audited(Layout(data_dir), "backup.read", f"backup/{found.id}", actor=_me()):
         _write(backups, found, to)
+    if to is not None:
+        much = pages.size(found.manifest.stream.raw_bytes)
+        say(f"{found.id} of {found.manifest.component} is in {to}, {much}", to=sys.stderr)
 
 
 def _write(backups: Backups, found: Backup, to: Path | None) -> None:

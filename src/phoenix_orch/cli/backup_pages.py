@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -76,7 +76,9 @@ def listing(views: Sequence[View], now: datetime) -> str:
     ]
     header = ("ID", "COMPONENT", "SLOT", "AGE", "RPO", "RAW", "STORED", "LEVEL", "STATUS")
     lines = [columns(header, rows, empty="there are no backups; `phoenix backup run COMPONENT` takes one")]
-    lines += [f"FAULT: {fault.message}" for view in views for fault in view.faults]
+    faults = [fault for view in views for fault in view.faults]
+    lines += [f"FAULT: {fault.message}" for fault in faults]
+    lines += [f"  what to do: {remedy}" for remedy in dict.fromkeys(one.remedy for one in faults) if remedy]
     return "\n".join(lines)
 
 
@@ -115,6 +117,25 @@ def detail(backup: Backup) -> dict[str, Any]:
     }
 
 
+def said(facts: Mapping[str, Any]) -> str:
+    """In one line: `commit f5ba31, kinds (File 3), changed yes`; what is empty is left out."""
+    return ", ".join(f"{name} {_word(value)}" for name, value in sorted(facts.items()) if not _empty(value))
+
+
+def _empty(value: Any) -> bool:
+    return value is None or value in ("", {}, [], ())
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return f"({said(value)})"
+    if isinstance(value, list | tuple):
+        return f"({', '.join(map(_word, value))})"
+    return str(value)
+
+
 def page(backup: Backup, now: datetime) -> str:
     """Everything about one backup, for a person."""
     manifest = backup.manifest
@@ -127,8 +148,8 @@ def page(backup: Backup, now: datetime) -> str:
         ("Published", f"{time.published:%Y-%m-%dT%H:%M:%SZ}, RPO {time.rpo_seconds:.1f}s"),
         ("Taken by", f"{manifest.trigger.kind.value}, {manifest.trigger.actor or 'phoenix'}"),
         ("Size", f"{size(stream.raw_bytes)}, {size(stream.stored_bytes)} stored"),
-        ("Content", ", ".join(f"{name} {value}" for name, value in sorted(manifest.content.items()))),
-        ("Engine", ", ".join(f"{name} {value}" for name, value in sorted(manifest.engine.items()))),
+        ("Content", said(manifest.content)),
+        ("Engine", said(manifest.engine)),
         ("SHA-256", stream.raw_sha256),
         ("Stored at", stream.key),
         ("Follows", manifest.previous.id if manifest.previous is not None else "nothing"),

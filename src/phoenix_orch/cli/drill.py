@@ -12,7 +12,7 @@ import typer
 
 from phoenix_orch.cli import drill_pages as pages
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
-from phoenix_orch.cli.output import emit
+from phoenix_orch.cli.output import emit, say
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.audited_here import audited
 from phoenix_orch.orchestrator.config import load
@@ -141,6 +141,7 @@ def write_report(
         to.write_text(text, encoding="utf-8")
     except OSError as error:
         raise Invalid(f"{to} cannot be written: {error.strerror}", remedy="name another file") from error
+    say(f"the report of {report.kind.value} drill {report.id} is in {to}", to=sys.stderr)
 
 
 def _drills(data_dir: Path, file: Path | None) -> Drills:

@@ -31,6 +31,9 @@ SERVER: ContextVar[Server | None] = ContextVar("server", default=None)
 """What --server said before the command."""
 
 
+_HOLDS_ONE = "name a file that holds one: phoenix token create NAME > FILE"
+
+
 def serving(url: str | None, token_file: Path | None) -> Server | None:
     """Where to ask, by option or environment. Raises Invalid for a token that cannot be read."""
     url = url or os.environ.get("PHOENIX_URL") or None
@@ -41,11 +44,12 @@ def serving(url: str | None, token_file: Path | None) -> Server | None:
     if token_file is None:
         return Server(url, os.environ.get("PHOENIX_TOKEN") or None)
     try:
-        return Server(url, token_file.expanduser().read_text(encoding="ascii").strip())
+        words = token_file.expanduser().read_text(encoding="ascii").split()
     except (OSError, UnicodeDecodeError) as error:
-        raise Invalid(
-            f"{token_file} cannot be read as a token", remedy="name a file that holds one"
-        ) from error
+        raise Invalid(f"{token_file} cannot be read as a token", remedy=_HOLDS_ONE) from error
+    if len(words) != 1:
+        raise Invalid(f"{token_file} holds {len(words)} words, and a token is one", remedy=_HOLDS_ONE)
+    return Server(url, words[0])
 
 
 class Output(StrEnum):

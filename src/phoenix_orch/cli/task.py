@@ -14,7 +14,7 @@ from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.text import plain
 from phoenix_orch.tasks.port import RunRequest
-from phoenix_orch.tasks.record import LogEntry, State, TaskRecord
+from phoenix_orch.tasks.record import LogEntry, LogKind, State, TaskRecord
 
 app = typer.Typer(
     name="task",
@@ -51,7 +51,7 @@ def list_tasks(
     """The newest tasks, and how they stand."""
     with reaching.client(data_dir) as client:
         page = client.tasks(state=state, kind=kind, limit=limit)
-    emit(output, page.items, task_pages.tasks(page))
+    emit(output, page.items, task_pages.tasks(page, chosen=state is not None or kind is not None))
 
 
 @app.command()
@@ -150,8 +150,13 @@ def logs(
 
 def follow_task(client: Client, task: str) -> int:
     """Print what it says until it is over; 0 when it succeeded, 1 when it did not."""
+    before = None
     for event in client.follow_task(task):
-        print(plain(task_pages.line(LogEntry.model_validate(event.data)), keep="\t"), flush=True)
+        entry = LogEntry.model_validate(event.data)
+        seen = (entry.kind, task_pages.line(entry, time=False))
+        if entry.kind is not LogKind.PROGRESS or seen != before:
+            print(plain(task_pages.line(entry), keep="\t"), flush=True)
+        before = seen
     return 0 if client.task(task).state is State.SUCCEEDED else 1
 
 

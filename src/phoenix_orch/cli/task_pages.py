@@ -14,7 +14,8 @@ from phoenix_orch.tasks.record import LogEntry, LogKind, State, TaskRecord
 from phoenix_orch.tasks.spec import TaskSpec
 
 
-def tasks(page: TaskPage) -> str:
+def tasks(page: TaskPage, *, chosen: bool = False) -> str:
+    """`chosen`: by state or kind, so that none here is not none at all."""
     header = ("ID", "KIND", "TARGET", "STATE", "DONE", "ATTEMPT", "CREATED", "BY", "MESSAGE")
     rows = [
         (
@@ -30,7 +31,8 @@ def tasks(page: TaskPage) -> str:
         )
         for record in page.items
     ]
-    table = columns(header, rows, empty="no tasks; `phoenix task kinds` lists what can be run", whole=False)
+    empty = "no task is like that" if chosen else "no tasks; `phoenix task kinds` lists what can be run"
+    table = columns(header, rows, empty=empty, whole=False)
     return f"{table}\nThere are more: --limit shows up to 500." if page.next else table
 
 
@@ -96,16 +98,16 @@ def schedules(views: Sequence[ScheduleView]) -> str:
     return columns(header, rows, empty="no schedules; `schedule` or `every` of a task makes one")
 
 
-def line(entry: LogEntry) -> str:
+def line(entry: LogEntry, *, time: bool = True) -> str:
     """One entry of a log."""
-    at = entry.at.strftime("%H:%M:%S")
+    at = entry.at.strftime("%H:%M:%S  ") if time else ""
     match entry.kind:
         case LogKind.LOG:
-            return f"{at}  {entry.text}"
+            return f"{at}{entry.text}"
         case LogKind.PROGRESS:
-            return f"{at}  {entry.progress or 0:.0%} {entry.text}".rstrip()
+            return f"{at}{entry.progress or 0:.0%} {entry.text}".rstrip()
     state = entry.state or State.QUEUED
-    return f"{at}  [{state.value}] {entry.text}".rstrip()
+    return f"{at}[{state.value}] {entry.text}".rstrip()
 
 
 def moment(at: datetime | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -9,7 +10,7 @@ import typer
 
 from phoenix_orch.cli import reaching
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
-from phoenix_orch.cli.output import columns, emit
+from phoenix_orch.cli.output import columns, emit, say
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.orchestrator.identity_views import TokenView
@@ -58,8 +59,11 @@ def create(  # noqa: PLR0917 - one parameter for each option
             lasting=None if lasting == NEVER else _duration(lasting),
             dry_run=dry_run,
         )
-    text = f"would make {_line(made.view)}" if dry_run else f"{made.token}\n{_line(made.view)}"
-    emit(output, made, text)
+    emit(output, made, f"would make {_line(made.view)}" if dry_run else made.token)
+    if output is Output.TABLE and not dry_run:
+        say(
+            _line(made.view), to=sys.stderr
+        )  # beside the output, so that `> token` makes a file for --token-file
 
 
 @app.command()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from phoenix_orch.kernel.errors import Outdated, Retryable
+from phoenix_orch.kernel.errors import Invalid, Outdated, Retryable
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
 from phoenix_orch.kube.resources import Object
@@ -62,9 +62,16 @@ class ConfigRestored(Model):
 def wanted(
     repository: ConfigRepository, commit: ConfigCommit, identity: Path, namespaces: tuple[str, ...]
 ) -> Wanted:
-    """Raises WrongKey, Corrupted, NotFound, Invalid."""
+    """Raises WrongKey, Corrupted, NotFound, Invalid; this one also for a bundle of one machine."""
     identities = [one.key for one in keys.read(identity)]
     objects = config_wished.wished(repository, commit.commit, identities, namespaces)
+    if not objects:
+        raise Invalid(
+            f"commit {commit.commit[:12]} has no objects of a cluster",
+            remedy="the configuration of one machine is put back by hand: git clone BUNDLE configuration; "
+            "SOPS_AGE_KEY_FILE=KEY sops decrypt configuration/default/File/applied.json.sops > phoenix.json; "
+            "phoenix up -f phoenix.json",
+        )
     return Wanted(objects, commit, namespaces)
 
 

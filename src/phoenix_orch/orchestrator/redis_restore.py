@@ -110,7 +110,7 @@ class RedisRestore:
                 f"no copy of {how.component} can be trusted: {view.faults[0].message}",
                 remedy="give the public key of the machine that took it: --signed-by KEY",
             )
-        backup = select(view.backups, word, as_of=as_of)
+        backup = select(view.backups, word, component=how.component, as_of=as_of)
         plan = self._restorer(how, store).plan(backup, self.target(how), dead=dead)
         make_private(self._folder)
         write_private(self._folder / f"{plan.id}.how", how.model_dump_json(by_alias=True, indent=2))
@@ -122,7 +122,7 @@ class RedisRestore:
         """Count the keys of a copy that would be moved, and move them where the hash of that is given."""
         store = self._store(how)
         view = self._catalog(how, store).read(Scope(how.cluster, how.namespace, how.component))
-        backup, target = select(view.backups, word, as_of=as_of), self.target(how)
+        backup, target = select(view.backups, word, component=how.component, as_of=as_of), self.target(how)
         identities = keys.read(Path(how.identity))
         with throwaway() as copy:
             with (
@@ -181,7 +181,7 @@ class RedisRestore:
         scope = Scope(how.cluster, how.namespace, how.component)
 
         def find(word: str) -> Backup:
-            return select(catalog.read(scope).backups, word)
+            return select(catalog.read(scope).backups, word, component=how.component)
 
         return Restorer(
             store,

@@ -45,6 +45,7 @@ class Fault:
 
     key: str
     message: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,7 +318,7 @@ def _told(faults: list[Fault], key: str) -> Iterator[None]:
     try:
         yield
     except Corrupted as error:
-        faults.append(Fault(key, error.message))
+        faults.append(Fault(key, error.message, error.remedy))
     except NotFound:
         pass
 

@@ -126,12 +126,19 @@ def opened(raw: bytes, trust: Trust, what: str) -> dict[str, Any]:
     if signature["algorithm"] != ALGORITHM or not _SIGNATURE.fullmatch(value):
         raise Tampered(f"{what} has a signature of a kind that is not known", remedy=_REMEDY)
     if not trust.holds(key, canonical(content), bytes.fromhex(value)):
-        known = "its content is not what was signed" if trust.knows(key) else f"key {key[:16]} is not trusted"
-        raise Tampered(f"the signature of {what} does not hold: {known}", remedy=_REMEDY)
+        if trust.knows(key):
+            why, remedy = "its content is not what was signed", _REMEDY
+        else:
+            why, remedy = f"key {key[:16]} is not trusted", _TRUST
+        raise Tampered(f"the signature of {what} does not hold: {why}", remedy=remedy)
     return content
 
 
 _REMEDY = "use another backup; `phoenix backup list` shows which hold"
+_TRUST = (
+    "if a machine of yours has that key, name it in backup.trustedKeys, as `phoenix backup keys` prints it "
+    "there; never copy it from the storage"
+)
 
 
 def _canonical(content: dict[str, Any]) -> bytes | None:
