@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from tests.integration.fake_phoenix import FakeOperations
 
 from phoenix_orch.api.in_cluster import app_of
 from phoenix_orch.kube.resources import Object, Resource
-from phoenix_orch.orchestrator.cluster.file import ClusterApi
+from phoenix_orch.orchestrator.approving import Approving
+from phoenix_orch.orchestrator.audited_tasks import AuditedTasks
+from phoenix_orch.orchestrator.cluster.approvals import SharedApprovals
+from phoenix_orch.orchestrator.cluster.file import ClusterFile, destroying
 from phoenix_orch.orchestrator.cluster.logins import SharedLogins
+from phoenix_orch.orchestrator.cluster.seconded_tasks import SecondedTasks
 from phoenix_orch.orchestrator.cluster.sessions import SharedSessions
 from phoenix_orch.orchestrator.kubernetes import ApiParts
 from phoenix_orch.orchestrator.recording import origin
+from phoenix_orch.orchestrator.task_engine import TaskEngine
 from phoenix_orch.runtime.valkey_client import connect
 from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.security.kube_review import TOKEN_REVIEWS, KubeReviews
@@ -26,6 +33,13 @@ NAMESPACE = "shops"
 PREFIX = f"phoenix:{NAMESPACE}:"
 HOST = "phoenix.example:7007"
 """Of the Service in front of both."""
+
+
+def connected(opened: AsyncExitStack, url: str) -> Redis:
+    """A client that `opened` closes."""
+    client = connect(url)
+    opened.push_async_callback(client.aclose)
+    return client
 
 
 class ApiServer:
@@ -45,21 +59,39 @@ class ApiServer:
 class ClusterDoor:
     """One replica."""
 
-    def __init__(self, folder: Path, url: str, api: dict[str, Any], *, prefix: str = PREFIX) -> None:
+    def __init__(
+        self,
+        opened: AsyncExitStack,
+        folder: Path,
+        url: str,
+        api: dict[str, Any] | None = None,
+        *,
+        prefix: str = PREFIX,
+        tasks: dict[str, Any] | None = None,
+    ) -> None:
+        """`opened` closes it. `api`, `tasks`: as phoenix.yaml has them. Nobody runs what is asked for."""
         folder.mkdir()
         self.moved = timedelta()
-        self.client = connect(url)
+        self.client = connected(opened, url)
         self.log = AuditLog(folder / "audit")
         acts = Recorder(self.log, origin=origin, patience=60)
+        file = ClusterFile.model_validate({"api": api or {}, "tasks": tasks or {}})
+        approving = Approving(SharedApprovals(self.client, prefix=prefix), acts, now=self.now)
+        engine = TaskEngine(url, lambda: file, prefix=f"{prefix}tasks:")
+        opened.push_async_callback(engine.close)
+        operations = FakeOperations()
+        seconded = SecondedTasks(engine.tasks, approving, lambda: destroying(file))
+        operations.tasks = AuditedTasks(seconded, acts)
         self.parts = ApiParts(
-            operations=FakeOperations(),
+            operations=operations,
             reviews=KubeReviews(ApiServer()),
             listen=("127.0.0.1", 0),
             tls=None,
-            spec=ClusterApi.model_validate(api).spec(),
+            spec=file.api.spec(),
             audit=self.log,
             acts=acts,
             sessions=SharedSessions(self.client, prefix=prefix, now=self.now),
+            approving=approving,
             logins=SharedLogins(self.client, prefix=prefix),
             namespace=NAMESPACE,
         )

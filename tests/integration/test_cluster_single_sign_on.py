@@ -5,21 +5,21 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.integration.cluster_door import NAMESPACE, ClusterDoor
+from tests.integration.cluster_door import NAMESPACE, ClusterDoor, connected
 from tests.integration.oidc_server import let_in, providing
 from tests.integration.test_single_sign_on import token_of
 
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.orchestrator.cluster.file import load
 from phoenix_orch.orchestrator.cluster.logins import SharedLogins
-from phoenix_orch.runtime.valkey_client import connect
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
 from phoenix_orch.security.oidc_logins import LOGIN, MOST_LOGINS, Login
 
@@ -55,14 +55,24 @@ def api_of(issuer: str, tmp_path: Path, *grants: dict[str, Any]) -> dict[str, An
 
 
 @pytest.fixture
+async def opened() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
 def prefix() -> str:
     return f"phoenix:test{next(_numbers)}:"
 
 
 @pytest.fixture
-def doors(server: ServerInfo, issuer: str, tmp_path: Path, prefix: str) -> tuple[ClusterDoor, ClusterDoor]:
+def doors(
+    opened: AsyncExitStack, server: ServerInfo, issuer: str, tmp_path: Path, prefix: str
+) -> tuple[ClusterDoor, ClusterDoor]:
     api = api_of(issuer, tmp_path)
-    one, other = (ClusterDoor(tmp_path / name, server.url, api, prefix=prefix) for name in ("one", "other"))
+    one, other = (
+        ClusterDoor(opened, tmp_path / name, server.url, api, prefix=prefix) for name in ("one", "other")
+    )
     return one, other
 
 
@@ -163,10 +173,16 @@ async def test_nothing_that_lets_in_stands_in_the_store(
     ("namespaces", "status"), [([NAMESPACE], 200), (["*"], 200), (["default"], 403), (["elsewhere"], 403)]
 )
 async def test_a_role_holds_where_the_claim_gives_it(
-    server: ServerInfo, issuer: str, tmp_path: Path, prefix: str, namespaces: list[str], status: int
+    opened: AsyncExitStack,
+    server: ServerInfo,
+    issuer: str,
+    tmp_path: Path,
+    prefix: str,
+    namespaces: list[str],
+    status: int,
 ) -> None:
     api = api_of(issuer, tmp_path, {"value": "releases", "role": "viewer", "namespaces": namespaces})
-    door = ClusterDoor(tmp_path / "one", server.url, api, prefix=prefix)
+    door = ClusterDoor(opened, tmp_path / "one", server.url, api, prefix=prefix)
     async with door.http(cookies=await log_in(door)) as http:
         assert (await http.get("/api/v1/rollouts")).status_code == status
     async with door.http(await token_of(issuer, "4711", "phoenix")) as http:
@@ -174,16 +190,16 @@ async def test_a_role_holds_where_the_claim_gives_it(
 
 
 async def test_a_session_counts_as_long_as_the_configuration_says_the_same(
-    server: ServerInfo, issuer: str, tmp_path: Path, prefix: str
+    opened: AsyncExitStack, server: ServerInfo, issuer: str, tmp_path: Path, prefix: str
 ) -> None:
-    one = ClusterDoor(tmp_path / "one", server.url, api_of(issuer, tmp_path), prefix=prefix)
+    one = ClusterDoor(opened, tmp_path / "one", server.url, api_of(issuer, tmp_path), prefix=prefix)
     cookies = await log_in(one)
     for name, api, status in (
         ("same", api_of(issuer, tmp_path), 200),
         ("fewer", api_of(issuer, tmp_path, {"value": "others", "role": "operator"}), 401),
         ("none", {}, 401),
     ):
-        door = ClusterDoor(tmp_path / name, server.url, api, prefix=prefix)
+        door = ClusterDoor(opened, tmp_path / name, server.url, api, prefix=prefix)
         async with door.http(cookies=cookies) as http:
             assert (await http.get("/api/v1/rollouts")).status_code == status, name
 
@@ -211,10 +227,22 @@ async def test_tokens_of_the_cluster_let_in_beside_those_of_the_provider(
             assert (await other.get("/api/v1/identity")).json()["name"] == "ann"
 
 
-async def test_without_the_store_nobody_logs_in_and_a_token_lets_in_all_the_same(
-    issuer: str, tmp_path: Path
+async def test_nobody_gets_a_second_name_by_a_second_way_in(
+    doors: tuple[ClusterDoor, ClusterDoor], issuer: str
 ) -> None:
-    door = ClusterDoor(tmp_path / "one", "redis://127.0.0.1:1/0", api_of(issuer, tmp_path))
+    """The API server may know the same provider; a person is to be one all the same."""
+    token = await token_of(issuer, "4711", "phoenix")
+    async with doors[0].http() as http:
+        headers = {"sec-fetch-site": "same-origin"}
+        answer = await http.post("/login", data={"token": token}, headers=headers)
+        assert answer.status_code == 401
+        assert token[:20] not in answer.text
+
+
+async def test_without_the_store_nobody_logs_in_and_a_token_lets_in_all_the_same(
+    opened: AsyncExitStack, issuer: str, tmp_path: Path
+) -> None:
+    door = ClusterDoor(opened, tmp_path / "one", "redis://127.0.0.1:1/0", api_of(issuer, tmp_path))
     async with door.http() as http:
         answer = await http.get("/login/oidc")
         assert answer.status_code == 503
@@ -243,8 +271,8 @@ async def test_logins_under_way_are_bounded_and_the_oldest_makes_room(
     assert await door.client.hlen(f"{prefix}logins") == 1, "those that are over are gone"
 
 
-async def test_a_store_that_is_away_is_told() -> None:
-    logins = SharedLogins(connect("redis://127.0.0.1:1/0"), prefix="phoenix:")
+async def test_a_store_that_is_away_is_told(opened: AsyncExitStack) -> None:
+    logins = SharedLogins(connected(opened, "redis://127.0.0.1:1/0"), prefix="phoenix:")
     with pytest.raises(Retryable):
         await logins.take("x")
 

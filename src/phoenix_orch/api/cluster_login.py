@@ -26,6 +26,7 @@ from phoenix_orch.kernel.errors import Retryable, Unauthenticated
 from phoenix_orch.orchestrator.cluster.sessions import KubeSession, SharedSessions
 from phoenix_orch.security.acting import Caller, current
 from phoenix_orch.security.kube_review import User
+from phoenix_orch.security.oidc import issuer_of
 from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.security.rights import Principal
 from phoenix_orch.security.sessions import Session
@@ -66,20 +67,24 @@ async def _found(request: Request, sessions: SharedSessions) -> KubeSession | No
 class ClusterLogin:
     """What begins and ends sessions, and the page that asks for what begins one."""
 
-    def __init__(self, sessions: SharedSessions, people: People, acts: Recorder, *, oidc: bool) -> None:
-        """`oidc`: an identity provider can be asked."""
+    def __init__(self, sessions: SharedSessions, people: People, acts: Recorder, *, issuer: str = "") -> None:
+        """`issuer`: of the identity provider that can be asked; empty: there is none."""
         self._sessions = sessions
         self._people = people
         self._acts = acts
-        self._oidc = oidc
+        self._issuer = issuer
 
     def page(self, request: Request, after: str, fault: str = "", status: int = 200) -> Response:
-        return page(request, after=after, oidc=self._oidc, fault=fault, status=status, label=LABEL, hint=HINT)
+        return page(
+            request, after=after, oidc=bool(self._issuer), fault=fault, status=status, label=LABEL, hint=HINT
+        )
 
     async def begin_by_token(self, request: Request, response: Response, token: str) -> None:
         """Raises Unauthenticated, Retryable, TooMany."""
         if request.app.state.rates is not None:
             request.app.state.rates.may_try(address_of(request))
+        if self._issuer and issuer_of(token) == self._issuer:  # nobody is two persons by two ways in
+            raise Unauthenticated("this token is the identity provider's", remedy="log in there")
         user = await self._people.reviews.whose(token)
         if user is None:
             count_failure(request)

@@ -38,7 +38,7 @@ def install(app: FastAPI, identity: Doorkeeper, spec: ApiSpec, prefix: str) -> N
     if oidc is not None:
         app.include_router(single_sign_on.routes(oidc, _begun(identity), _page))
     app.include_router(tokens.routes(identity), prefix=prefix)
-    app.include_router(approvals.routes(identity), prefix=prefix)
+    app.include_router(approvals.routes(identity.approving), prefix=prefix)
 
 
 def _begun(identity: Doorkeeper) -> single_sign_on.Begun:

@@ -7,14 +7,14 @@ from collections.abc import Callable
 import structlog
 from fastapi import FastAPI, Request
 
-from phoenix_orch.api import cluster_login, single_sign_on
+from phoenix_orch.api import approvals, cluster_login, single_sign_on
 from phoenix_orch.api.cluster_login import ClusterLogin, by_cookie
 from phoenix_orch.api.cluster_people import People, agreement
 from phoenix_orch.api.doors import Authenticator, address_of
 from phoenix_orch.api.hardening import Named
 from phoenix_orch.api.leases import Leased, Leases
 from phoenix_orch.api.rates import Rates
-from phoenix_orch.api.server import create_app
+from phoenix_orch.api.server import PREFIX, create_app
 from phoenix_orch.api.single_sign_on import by_provider
 from phoenix_orch.api.tcp import serve_tcp
 from phoenix_orch.api.tls import Tls
@@ -61,7 +61,9 @@ def app_of(parts: ApiParts) -> FastAPI:
     app.add_middleware(Leased, leases=Leases())
     if parts.spec.hosts:
         app.add_middleware(Named, hosts=parts.spec.hosts)
-    door = ClusterLogin(parts.sessions, people, parts.acts, oidc=oidc is not None)
+    issuer = "" if spec is None else spec.issuer
+    door = ClusterLogin(parts.sessions, people, parts.acts, issuer=issuer)
+    app.include_router(approvals.routes(parts.approving), prefix=PREFIX)
     app.include_router(cluster_login.routes(door))
     if oidc is not None:
         app.include_router(single_sign_on.routes(oidc, door.begin_by_provider, door.page))

@@ -26,6 +26,9 @@ class Book(Generic[M]):
         self._lock = asyncio.Lock()
         self.held = _read(path, kind, empty)
 
+    async def read(self) -> M:
+        return self.held
+
     async def change(self, how: Callable[[M], tuple[M, T]]) -> T:
         """Hold what `how` makes of what is held; its second value is for the caller.
 

@@ -9,25 +9,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, PhoenixError
-from phoenix_orch.kernel.ids import sortable_id
+from phoenix_orch.orchestrator.approving import Approving
 from phoenix_orch.orchestrator.book import Book
 from phoenix_orch.orchestrator.layout import Layout, write_whole
 from phoenix_orch.runtime.users import name_of
-from phoenix_orch.security import tokens, two_persons
+from phoenix_orch.security import tokens
 from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.security.rights import Grant, Kind, Principal, Role
 from phoenix_orch.security.sessions import Session, Sessions
 from phoenix_orch.security.tokens import Minted, Token, Tokens
-from phoenix_orch.security.two_persons import Approval, Approvals
+from phoenix_orch.security.two_persons import Approvals
 
 FIRST = "first"
 """Name of the token that is made at the first start."""
-
-
-class NeedsSecond(BadState):
-    """An act that destroys waits for a second person."""
-
-    code = "needs_second_person"
 
 
 class Doorkeeper:
@@ -51,7 +45,7 @@ class Doorkeeper:
         self.ended = ended
         self.sessions = Sessions(now)
         self._tokens = Book(layout.tokens, Tokens, Tokens())
-        self._approvals = Book(layout.approvals, Approvals, Approvals())
+        self.approving = Approving(Book(layout.approvals, Approvals, Approvals()), recorder, now=now)
 
     # -- tokens ------------------------------------------------------------------------------------
 
@@ -100,7 +94,7 @@ class Doorkeeper:
         """
         token = self.revocable(name)
         if by.kind is not Kind.USER and tokens.last_admin(self._tokens.held.tokens, name, self.now()):
-            await self.second_person("token.revoke", f"token/{name}", by=by, reason=reason)
+            await self.approving.second_person("token.revoke", f"token/{name}", by=by, reason=reason)
         asked = self._recorder.acting("token.revoke", f"token/{name}", reason=reason, before=_told(token))
         async with asked:
             now = self.now()
@@ -153,59 +147,6 @@ class Doorkeeper:
         for session in self.sessions.end_of(credential):
             self.ended(f"session:{session.key}")
 
-    # -- second persons ----------------------------------------------------------------------------
-
-    def approvals(self) -> list[Approval]:
-        """All that are remembered, the newest last."""
-        return list(self._approvals.held.at(self.now()).approvals.values())
-
-    def approval(self, name: str) -> Approval:
-        """Raises NotFound."""
-        return two_persons.named(self._approvals.held, name, self.now())
-
-    async def second_person(self, action: str, target: str, *, by: Principal, reason: str) -> None:
-        """Return when a second person has agreed to exactly this; that is used up with it.
-
-        Raises NeedsSecond where nobody has yet: somebody is asked from then on.
-        """
-        now = self.now()
-        used = await self._approvals.change(
-            lambda held: two_persons.use(held, action, target, by=by, now=now)
-        )
-        if used is not None:
-            self._recorder.note(
-                "approval.use", f"approval/{used.id}", after={"action": action, "target": target}
-            )
-            return
-        asked = await self._approvals.change(
-            lambda held: two_persons.ask(
-                held, sortable_id(now), action, target, by=by, reason=reason, now=now
-            )
-        )
-        self._recorder.note("approval.ask", f"approval/{asked.id}", reason=reason, after=_asked(asked))
-        raise NeedsSecond(
-            f"{action} of {target} destroys something and takes a second person",
-            remedy=f"somebody else has to say `phoenix approval approve {asked.id}` within 15 minutes; "
-            "then ask for it again",
-        )
-
-    async def answer(self, name: str, *, by: Principal, agrees: bool, words: str) -> Approval:
-        """Raises NotFound, BadState, and Forbidden for who asked."""
-        verb = "approve" if agrees else "refuse"
-        before = self.approval(name)
-        asked = self._recorder.acting(
-            f"approval.{verb}", f"approval/{name}", reason=words, before=_asked(before)
-        )
-        async with asked:
-            return await self._approvals.change(
-                lambda held: two_persons.answer(held, name, by=by, agrees=agrees, words=words, now=self.now())
-            )
-
-    async def foreseen(self, name: str, *, by: Principal, agrees: bool, words: str) -> Approval:
-        """What `answer` would make of it. Raises the same."""
-        held = self._approvals.held
-        return two_persons.answer(held, name, by=by, agrees=agrees, words=words, now=self.now())[1]
-
 
 def _added(held: Tokens, token: Token) -> Tokens:
     if len(held.tokens) >= tokens.MOST_TOKENS:
@@ -234,7 +175,3 @@ def _told(token: Token) -> dict[str, object]:
         "expires": token.expires.isoformat() if token.expires else None,
         "maker": token.maker,
     }
-
-
-def _asked(one: Approval) -> dict[str, object]:
-    return {"action": one.action, "target": one.target, "askedBy": one.asked_by, "state": one.state.value}

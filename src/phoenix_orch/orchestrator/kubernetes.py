@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,14 @@ from phoenix_orch.observability.listener import serve_metrics
 from phoenix_orch.observability.tracing_exporter import exported
 from phoenix_orch.orchestrator import audit_keeping, backup_tasks, drill_tasks
 from phoenix_orch.orchestrator.api_spec import ApiSpec
+from phoenix_orch.orchestrator.approving import Approving
 from phoenix_orch.orchestrator.audited import AuditedOperations
+from phoenix_orch.orchestrator.cluster.approvals import SharedApprovals
 from phoenix_orch.orchestrator.cluster.backing_up import home_in, state_layout
 from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
-from phoenix_orch.orchestrator.cluster.file import FollowedFile
+from phoenix_orch.orchestrator.cluster.file import FollowedFile, destroying
 from phoenix_orch.orchestrator.cluster.following import Following
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.freezing import NAME, WatchedRules
@@ -56,6 +58,7 @@ from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.reach import log_prefix
 from phoenix_orch.orchestrator.cluster.recording import Standing, audit_log, recorder_on
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
+from phoenix_orch.orchestrator.cluster.seconded_tasks import SecondedTasks
 from phoenix_orch.orchestrator.cluster.sessions import SharedSessions
 from phoenix_orch.orchestrator.cluster.share_witness import WitnessedRouter
 from phoenix_orch.orchestrator.cluster.stalls import Stalls
@@ -176,6 +179,8 @@ class ApiParts:
     """Writes there."""
     sessions: SharedSessions
     """Of browsers."""
+    approving: Approving
+    """What destroys waits for a second person."""
     logins: SharedLogins
     """At an identity provider, that are under way."""
     namespace: str
@@ -275,6 +280,8 @@ async def serve(
                 acts = recorder_on(audit)
                 stack.push_async_callback(acts.drain)
                 backing_up = backup_tasks.Work(lambda: file.held, state_layout(), acts, home_in(target))
+                book = SharedApprovals(log.client, prefix=log_prefix(client.namespace))
+                approving = Approving(book, acts, now=lambda: datetime.now(UTC))
                 engine = TaskEngine(
                     settings.store_url,
                     lambda: file.held,
@@ -295,7 +302,7 @@ async def serve(
                     log,
                     pace,
                     info=functools.partial(info, client.namespace, looks.not_ready, log, office),
-                    tasks=engine.tasks,
+                    tasks=SecondedTasks(engine.tasks, approving, lambda: destroying(file.held)),
                 )
                 audited = AuditedOperations(
                     operations, acts, standing=Standing(looks.rollouts), applied=lambda: None
@@ -304,6 +311,7 @@ async def serve(
                     operations=audited,
                     reviews=KubeReviews(asked),
                     sessions=SharedSessions(log.client, prefix=log_prefix(client.namespace)),
+                    approving=approving,
                     logins=SharedLogins(log.client, prefix=log_prefix(client.namespace)),
                     namespace=client.namespace,
                     listen=settings.api,

@@ -56,6 +56,13 @@ class ClusterApi(Model):
         return self.model_copy(update={"oidc": self.oidc.model_copy(update=paths)})
 
 
+class ClusterTask(CommandTask):
+    """A program that is run again and again, or by hand."""
+
+    second_person: bool = False
+    """It destroys something: whoever runs it by hand needs somebody else who agrees."""
+
+
 class ClusterFile(Model):
     """The whole file."""
 
@@ -63,7 +70,7 @@ class ClusterFile(Model):
     """Format of the file."""
     api: ClusterApi = ClusterApi()
     """Who gets in."""
-    tasks: Annotated[dict[Name, CommandTask], Field(max_length=MOST_RULES)] | None = None
+    tasks: Annotated[dict[Name, ClusterTask], Field(max_length=MOST_RULES)] | None = None
     """Programs that are run again and again, or by hand."""
     audit: AuditSettings | None = None
     """How the audit log is kept; left out: for 400 days."""
@@ -88,6 +95,11 @@ def load(path: Path) -> ClusterFile:
         "backup": file.backup.placed(base) if file.backup is not None else None,
     }
     return file.model_copy(update=placed)
+
+
+def destroying(file: ClusterFile) -> frozenset[str]:
+    """Kinds of tasks that take two persons. Pure."""
+    return frozenset(name for name, task in (file.tasks or {}).items() if task.second_person)
 
 
 class FollowedFile:
