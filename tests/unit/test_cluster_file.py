@@ -10,7 +10,7 @@ import pytest
 
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.cluster import file as cluster_file
-from phoenix_orch.orchestrator.cluster.file import FollowedFile, load
+from phoenix_orch.orchestrator.cluster.file import FollowedFile, destroying, load
 
 pytestmark = pytest.mark.anyio
 TEXT = """
@@ -18,6 +18,7 @@ api:
   hosts: [phoenix.example]
 tasks:
   tidy: {command: [./tidy.sh], schedule: "0 3 * * *"}
+  wipe: {command: [./wipe.sh], secondPerson: true}
 audit: {retention: 30d}
 """
 
@@ -28,6 +29,8 @@ def test_it_says_tasks_who_gets_in_and_how_long_the_log_is_kept(tmp_path: Path) 
     found = load(path)
     assert found.tasks is not None
     assert found.tasks["tidy"].cwd == str(tmp_path)
+    assert destroying(found) == {"wipe"}
+    assert destroying(cluster_file.ClusterFile()) == frozenset()
     assert found.audit is not None
     assert found.audit.retention == timedelta(days=30)
     assert found.api.spec().hosts == ("phoenix.example",)
