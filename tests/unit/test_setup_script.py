@@ -1,4 +1,4 @@
-"""`make setup` in a shell as the README makes it: the Python that is on PATH first lies in what is made anew."""
+"""`make setup` in a shell as the README makes it: the Python first on PATH lies in what is made anew."""
 
 from __future__ import annotations
 
