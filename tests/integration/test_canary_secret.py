@@ -151,6 +151,7 @@ LOOKS = (
     ("keys", "rotate", "--dry-run"),
     ("keys", "show"),
     ("keys", "check", "--dry-run"),
+    ("keys", "rekey", "--all", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
     ("describe", "rollout", NAME),
     ("freeze", "list"),
     ("freeze", "start", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),

@@ -210,3 +210,37 @@ def test_credentials_of_s3(tmp_path: Path) -> None:
             located(spec, dict(os.environ))
     file.write_text("[default]\naws_access_key_id = a\naws_secret_access_key = p%ss\n")
     assert located(spec, {}).secret_key == "p%ss"
+
+
+def test_backups_are_sealed_for_other_keys(person: Person) -> None:
+    told = json.loads(person.types("keys", "init", "--recovery-file", "safe.key", "-o", "json"))
+    first = [{name: one[name] for name in ("name", "key", "offline")} for one in told]
+    config(person, *first)
+    person.types("backup", "run", "config", "-f", "phoenix.yaml")
+    fresh = json.loads(person.types("keys", "rotate", "-o", "json"))["key"]
+    config(person, {"name": "fresh", "key": fresh}, first[1])
+    assert "which backups?" in person.types("keys", "rekey", "-f", "phoenix.yaml", status=2)
+    (would,) = json.loads(
+        person.types("keys", "rekey", "--all", "--dry-run", "-f", "phoenix.yaml", "-o", "json")
+    )
+    assert would["new"] == ""
+    line = (
+        "keys",
+        "rekey",
+        "--component",
+        "config",
+        "--reason",
+        "stolen",
+        "-f",
+        "phoenix.yaml",
+        "-o",
+        "json",
+    )
+    (done,) = json.loads(person.types(*line))
+    assert (done["id"], done["component"]) == (would["id"], "config")
+    assert json.loads(person.types(*line)) == []
+    shown = json.loads(person.types("backup", "show", done["new"], "-f", "phoenix.yaml", "-o", "json"))
+    assert fresh in json.dumps(shown)
+    assert first[0]["key"] not in json.dumps(shown)
+    acts = [json.loads(line) for line in person.types("audit", "export").splitlines()]
+    assert [one["outcome"] for one in acts if one["action"] == "keys.rekey"] == ["asked", "done"]

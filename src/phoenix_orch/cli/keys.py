@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +12,15 @@ import typer
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, emit, say
+from phoenix_orch.cli.progress import working
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.orchestrator.audited_here import audited
 from phoenix_orch.orchestrator.config import load
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.runtime.users import name_of
 
 if TYPE_CHECKING:
     from phoenix_orch.recovery.keys import Identity
@@ -24,7 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="keys",
-    help="Make, show, check and rotate the keys of backups.",
+    help="Make, show, check and rotate the keys of backups, and seal backups for other keys.",
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,
@@ -183,12 +187,7 @@ def check(
     from phoenix_orch.recovery.keys import Recipient  # noqa: PLC0415
     from phoenix_orch.recovery.storage import opened  # noqa: PLC0415
 
-    spec = _spec(file, data_dir)
-    if spec is None:
-        raise Invalid(
-            "no backups are configured",
-            remedy="`phoenix keys init` says what to put into phoenix.yaml; name it with -f, or apply it",
-        )
+    spec = _needed(_spec(file, data_dir))
     path = _identity_path(spec, online_file, data_dir)
     recipients = [Recipient(one.key, one.name, one.offline) for one in spec.recipients]
     storage = opened(spec.storage, Layout(data_dir).root / "backups")
@@ -196,6 +195,88 @@ def check(
     view = CheckView(opened_by=done.opened_by, recipients=done.recipients, renewed=done.renewed)
     renewed = "; the canary was made anew for them" if done.renewed else ""
     emit(output, view, f"good: {done.recipients} recipients, opened with {done.opened_by}{renewed}")
+
+
+class RekeyView(_View):
+    """A backup that was sealed anew, or would be."""
+
+    id: str
+    component: str
+    bytes: int
+    """Of what is stored."""
+    new: str = ""
+    """Id of what it is now."""
+
+
+@app.command()
+def rekey(  # noqa: PLR0917 - one parameter for each option
+    backups: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of backups, or their beginnings.")
+    ] = None,
+    component: Annotated[
+        str, typer.Option("--component", metavar="NAME", help="All of this component.")
+    ] = "",
+    every: Annotated[bool, typer.Option("--all", help="All backups.")] = False,
+    identity: Annotated[
+        Path | None,
+        typer.Option(
+            "--identity", "-i", metavar="FILE", help="Opens the old ones; left out: the online key."
+        ),
+    ] = None,
+    reason: Reason = "",
+    file: Config = None,
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Seal stored backups anew for the recipients of now; those that are already are left alone.
+
+    Each new one names its parent, which is removed a day later by retention. Once more after a crash goes on.
+    """
+    from phoenix_orch.orchestrator.backups import Backups  # noqa: PLC0415 - half a second
+    from phoenix_orch.recovery.rekey import Told, due  # noqa: PLC0415
+
+    if bool(backups) + bool(component) + every != 1:
+        raise Invalid("which backups?", remedy="give ids, or --component NAME, or --all")
+    spec = _needed(_spec(file, data_dir))
+    me = name_of(os.getuid())
+    layout = Layout(data_dir)
+    here = Backups(spec, layout, by=me)
+    opening = _identities(identity) if identity is not None else here.identities
+    if not opening:
+        raise Invalid("there is no private key here to open backups with", remedy="name its file: --identity")
+    chosen = [here.one(word) for word in backups or ()] or [
+        one for view in here.views(component) for one in view.live
+    ]
+    found = due(chosen, here.recipients)
+    views = [
+        RekeyView(id=one.id, component=one.manifest.component, bytes=one.manifest.stream.stored_bytes)
+        for one in found
+    ]
+    whole, before = sum(one.manifest.stream.raw_bytes for one in found), 0
+    with working("sealing anew") as tell:
+        for one, view in zip(found if not dry_run else (), views, strict=False):
+            with audited(layout, "keys.rekey", f"backup/{one.id}", actor=me, reason=reason) as done:
+                told = Told(
+                    sealing=lambda now, seen=before: tell(f"{seen + now:,} of {whole:,} bytes")  # type: ignore[misc]
+                )
+                view.new = here.rekeyer(opening).rekey(one, reason, told).id
+                done.update(new=view.new, recipients=[each.text for each in here.recipients])
+            before += one.manifest.stream.raw_bytes
+    rows = [(view.component, view.id, view.new or "would be made", f"{view.bytes:,}") for view in views]
+    table = columns(
+        ("COMPONENT", "OLD", "NEW", "BYTES"), rows, empty="all are sealed for the recipients of now already"
+    )
+    emit(output, views, table)
+
+
+def _needed(spec: BackupSpec | None) -> BackupSpec:
+    if spec is None:
+        raise Invalid(
+            "no backups are configured",
+            remedy="`phoenix keys init` says what to put into phoenix.yaml; name it with -f, or apply it",
+        )
+    return spec
 
 
 def _online(online_file: Path | None, data_dir: Path) -> Path:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,7 @@ from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.prune import Plan, Pruned, Pruner, plan
 from phoenix_orch.recovery.publish import Published, Publisher, Settings, Told
 from phoenix_orch.recovery.rdb_check import DumpCheck
+from phoenix_orch.recovery.rekey import Rekeyer
 from phoenix_orch.recovery.selecting import LATEST, select
 from phoenix_orch.recovery.signing import Signer, Trust, signing_key
 from phoenix_orch.recovery.sources import files_configured
@@ -161,6 +162,21 @@ class Backups:
             trigger,
             slot=slot,
             told=told or Told(warn=lambda text: _log.warning("backup", component=component, what=text)),
+        )
+
+    def rekeyer(self, opening: Sequence[Identity]) -> Rekeyer:
+        """Seals backups anew for the recipients of now. `opening`: private keys for the old ones."""
+        return Rekeyer(
+            self.store,
+            self._catalog,
+            leases(self.store, f"{platform.node()}/{os.getpid()}"),
+            self._signer,
+            self.verifier,
+            opening,
+            self.recipients,
+            self._opener,
+            _now,
+            self._by,
         )
 
     @property

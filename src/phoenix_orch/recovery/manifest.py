@@ -120,6 +120,8 @@ class Manifest(Part):
     time: Times
     previous: Link | None = None
     """The backup before, of the same component."""
+    parent: Link | None = None
+    """The one whose content was sealed anew, for other recipients."""
     stream: Stream
     source: dict[str, Any] = Field(default_factory=dict)
     engine: dict[str, Any] = Field(default_factory=dict)
