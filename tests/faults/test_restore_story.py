@@ -7,19 +7,29 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from tests.backup_stage import IDENTITY, stage
-from tests.redis_restoring import find, restorer, taken
+from tests.backup_stage import IDENTITY, TRUST, stage
+from tests.redis_restoring import SCOPE, find, restorer, taken
 from tests.redis_server import Server, filled, replica_of, serving, until
 
 from phoenix_orch.kernel.errors import BadState, NotFound, Outdated, PhoenixError, Terminal
+from phoenix_orch.recovery.catalog import Catalog
 from phoenix_orch.recovery.errors import Corrupted
+from phoenix_orch.recovery.folder_store import FolderStore
+from phoenix_orch.recovery.manifest import TriggerKind
+from phoenix_orch.recovery.prune import BEFORE_RESTORE
+from phoenix_orch.recovery.prune import plan as plan_of
+from phoenix_orch.recovery.publish import Published
+from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.restore import run
 from phoenix_orch.recovery.restore.journal import State
 from phoenix_orch.recovery.restore.redis_target import NotLoadedError
 from phoenix_orch.recovery.restore.replication_check import Said
+from phoenix_orch.recovery.retention import Limits, Policy
+from phoenix_orch.recovery.selecting import select
 
 pytestmark = pytest.mark.timeout(240)
 ROOT = Path(__file__).parents[2]
@@ -243,3 +253,47 @@ def test_without_a_safety_copy_live_data_is_not_written_over(tmp_path):
         assert dead.hash != plan.hash
         acting.run(dead.id, it.server.address, dead.hash)
         assert it.server.digest() == it.old
+
+
+def test_two_plans_for_one_server_are_not_carried_out_at_once(tmp_path):
+    with story(tmp_path) as it:
+        refused: list[str] = []
+
+        def other_run(address: RedisAddress) -> Published:
+            with pytest.raises(BadState, match="another process is at a restore into") as error:
+                acting.run(second.id, it.server.address, second.hash)
+            refused.append(error.value.message)
+            return taken(stage(tmp_path), address, TriggerKind.PRE_RESTORE)
+
+        acting = it.restorer(keep_safe=other_run)
+        first, second = (acting.plan(find(tmp_path)(it.backup), it.server.address) for _ in range(2))
+        assert acting.run(first.id, it.server.address, first.hash).state is State.DONE
+        assert len(refused) == 1
+        assert it.server.digest() == it.old
+        assert acting.journal.read(second.id).state is State.PLANNED
+
+
+def test_what_a_restore_wrote_over_is_kept_and_never_taken_for_the_newest(tmp_path):
+    with story(tmp_path) as it:
+        filled(it.server.client(), 100, "worse:")  # it is no smaller, so it looks as good as any
+        acting = it.restorer()
+        plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
+        safety = acting.run(plan.id, it.server.address, plan.hash).safety
+    view = Catalog(FolderStore(tmp_path), TRUST).read(SCOPE)
+    there = {one.id: one for one in view.backups}
+    assert there[safety].good
+    assert there[safety].at >= there[it.backup].at
+    after = there[safety].manifest.time.consistency_point + timedelta(hours=1)
+    assert find(tmp_path)("latest").id == it.backup
+    assert select(view.backups, as_of=after).id == it.backup
+    assert find(tmp_path)(safety).id == safety  # by its name a person gets it
+    assert view.newest_good is not None
+    assert view.newest_good.id == it.backup
+
+    now = there[safety].at
+    policy = Policy(hourly=1, daily=0, weekly=0, last=0)
+    kept = {one.id: one.keep for one in plan_of(view, policy, Limits(), now, now).decisions}
+    assert kept == {safety: True, it.backup: True}
+    later = now + BEFORE_RESTORE
+    kept = {one.id: one.keep for one in plan_of(view, policy, Limits(), later, later).decisions}
+    assert kept == {safety: False, it.backup: True}

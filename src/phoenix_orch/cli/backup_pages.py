@@ -32,7 +32,9 @@ def standing(backup: Backup) -> str:
         return "DAMAGED"
     if backup.shrunk:
         return "SHRUNK"
-    return "good" if backup.good else "not verified"
+    if not backup.good:
+        return "not verified"
+    return "before a restore" if backup.before_restore else "good"
 
 
 def level(backup: Backup) -> str:

@@ -27,6 +27,7 @@ from phoenix_orch.recovery.manifest import (
     Pin,
     R,
     Tombstone,
+    TriggerKind,
     Verification,
     decoded,
     read_manifest,
@@ -88,6 +89,11 @@ class Backup:
         return failure(self.verifications)
 
     @property
+    def before_restore(self) -> bool:
+        """It holds what a restore wrote over: a person may name it, and nothing goes back to it by itself."""
+        return self.manifest.trigger.kind is TriggerKind.PRE_RESTORE
+
+    @property
     def shrunk(self) -> bool:
         """Much smaller than those before, and nobody has said that it is right."""
         return bool(self.manifest.drops) and self.acknowledged is None
@@ -116,8 +122,14 @@ class View:
         return tuple(one for one in self.backups if one.tombstone is None)
 
     @property
+    def newest(self) -> Backup | None:
+        """Verified or not, of those that were taken to be gone back to."""
+        return next((one for one in self.live if not one.before_restore), None)
+
+    @property
     def newest_good(self) -> Backup | None:
-        return next((one for one in self.live if one.good), None)
+        """Of those that were taken to be gone back to."""
+        return next((one for one in self.live if one.good and not one.before_restore), None)
 
 
 def standing(looks: Sequence[Verification]) -> Level | None:

@@ -207,7 +207,7 @@ class Drill:
         with run.ledger.step(Phase.LOCATE, Subject(expected.component)) as note:
             view = self._seen(run, expected)
             _hold([one for one in self._problems(run, view, expected) if one.problem in _MATTERS])
-            newest = view.live[0]
+            newest = view.newest or view.live[0]
             if not newest.good:
                 raise Terminal(f"the newest backup, {newest.id}, is not verified", remedy="verify it")
             note.detail = f"{newest.id}, one of {len(view.live)}"
@@ -307,7 +307,7 @@ def _copies(view: View) -> list[Copy]:
             one.id,
             one.at,
             _point(one),
-            good=one.good,
+            good=one.good and not one.before_restore,
             lost=_lost(one),
             shrunk=one.shrunk,
             failure=one.failed.detail if one.failed is not None else "",

@@ -22,6 +22,8 @@ from phoenix_orch.recovery.objects import ObjectStore, Upkeep
 from phoenix_orch.recovery.retention import Candidate, Decision, Limits, Policy, retain, stopped
 from phoenix_orch.recovery.signing import Signer
 
+BEFORE_RESTORE = timedelta(days=7)
+"""What a restore wrote over stays so long, whatever the rules take."""
 GRACE = timedelta(hours=24)
 ORPHANS = timedelta(hours=24)
 UNFINISHED = timedelta(hours=6)
@@ -64,20 +66,22 @@ class Pruned:
     """Of the data that was removed or swept."""
 
 
-def candidate(backup: Backup) -> Candidate:
-    pin = backup.pin
+def candidate(backup: Backup, now: datetime) -> Candidate:
+    pin, why = backup.pin, ""
+    if backup.before_restore and now - backup.at < BEFORE_RESTORE:
+        why = f"a restore wrote over it less than {BEFORE_RESTORE.days} days ago"
     return Candidate(
         id=backup.id,
         at=backup.at,
-        good=backup.good,
-        pinned=(pin.reason or f"by {pin.by}") if pin is not None else "",
+        good=backup.good and not backup.before_restore,  # it stands for no hour in place of a real one
+        pinned=(pin.reason or f"by {pin.by}") if pin is not None else why,
         locked_until=backup.manifest.lock_until,
     )
 
 
 def plan(view: View, policy: Policy, limits: Limits, now: datetime, storage_now: datetime) -> Plan:
     """Pure: everything that it goes by is given. `storage_now`: by the storage's clock."""
-    decisions = retain(policy, map(candidate, view.live), now)
+    decisions = retain(policy, [candidate(one, now) for one in view.live], now)
     newest = view.live[0] if view.live else None
     unsure = ""
     if newest is not None and newest.shrunk:

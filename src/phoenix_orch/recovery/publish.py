@@ -282,7 +282,7 @@ class Publisher:
         trail = [
             measured(one.manifest.stream.raw_bytes, one.manifest.content, one.manifest.measures)
             for one in view.live
-            if one.good
+            if one.good and not one.before_restore
         ]
         now = measured(stream.raw_bytes, facts.content, facts.measures)
         return Manifest(

@@ -17,13 +17,14 @@ def select(
 ) -> Backup:
     """One of `backups`, newest first. `as_of`: the newest whose content is not later than that.
 
-    `latest` and `as_of` take good backups only: a person may name another one by its id.
+    `latest` and `as_of` take good backups only, and none of what a restore wrote over: that is what somebody
+    wanted to be rid of. A person may name another one by its id.
     Raises NotFound, and Invalid for a beginning that several have.
     """
     of_it = [one for one in backups if not component or one.manifest.component == component]
     if word != LATEST:
         return _named(of_it, word)
-    good = [one for one in of_it if one.good and one.tombstone is None]
+    good = [one for one in of_it if one.good and not one.before_restore and one.tombstone is None]
     if as_of is not None:
         good = [one for one in good if one.manifest.time.consistency_point <= as_of]
     if len({one.manifest.component for one in good}) > 1:

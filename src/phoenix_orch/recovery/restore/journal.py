@@ -115,8 +115,8 @@ class Journal:
             return True
 
     @contextmanager
-    def held(self, name: str) -> Iterator[None]:
-        """For one process at a time; a death gives it back. Raises BadState."""
+    def held(self, name: str, what: str = "") -> Iterator[None]:
+        """For one process at a time; a death gives it back. `what`: it is, for people. Raises BadState."""
         make_private(self._directory)
         descriptor = os.open(self._directory / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -124,8 +124,8 @@ class Journal:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BadState(
-                    f"another process is at restore {name}",
-                    remedy=f"phoenix restore status {name} shows how far it is",
+                    f"another process is at {what or f'restore {name}'}",
+                    remedy=f"phoenix restore status{'' if what else f' {name}'} shows how far it is",
                 ) from None
             yield
         finally:

@@ -10,6 +10,7 @@ stays proven, the target is made a primary and takes the copy anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -68,20 +69,24 @@ class Restorer:
         with self.journal.held(name):
             entry = self.journal.read(name)
             self._confirmed(entry, target, confirmed)
-            resumed = entry.state in TOUCHED
-            if resumed:
-                self.tell(f"an earlier run ended while it was {entry.state.value}; the target is released")
-                alone(target)
-            backup = self.find(entry.plan.backup)
-            self._holds(entry, backup, target)
-            try:
-                entry = self._safe(entry, target)
-                entry = self._staged(entry, backup)
-            except PhoenixError as error:
-                if entry.state not in TOUCHED:
-                    self._end(entry, State.FAILED, error.message)
-                raise
-            return self._cut(entry, backup, target, resumed=resumed)
+            with self._alone_at(entry):
+                return self._run(entry, target)
+
+    def _run(self, entry: Entry, target: RedisAddress) -> Entry:
+        resumed = entry.state in TOUCHED
+        if resumed:
+            self.tell(f"an earlier run ended while it was {entry.state.value}; the target is released")
+            alone(target)
+        backup = self.find(entry.plan.backup)
+        self._holds(entry, backup, target)
+        try:
+            entry = self._safe(entry, target)
+            entry = self._staged(entry, backup)
+        except PhoenixError as error:
+            if entry.state not in TOUCHED:
+                self._end(entry, State.FAILED, error.message)
+            raise
+        return self._cut(entry, backup, target, resumed=resumed)
 
     def abort(self, name: str, target: RedisAddress) -> Entry:
         """End a restore that nobody is at: the target is a primary again, with what it holds."""
@@ -96,6 +101,10 @@ class Restorer:
                 if entry.safety:
                     held += f"; copy {entry.safety} has what it held before"
             return self._end(entry, State.ABORTED, held)
+
+    def _alone_at(self, entry: Entry) -> AbstractContextManager[None]:
+        """Of two plans for one server one at a time: what one has loaded the other would take back."""
+        return self.journal.held(f"server-{entry.plan.run_id}", f"a restore into {entry.plan.target}")
 
     # -- steps ---------------------------------------------------------------------------------------
 
