@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -35,6 +36,17 @@ class Night:
         (folder / "home" / "recovery.key").write_text(f"{IDENTITY.key}\n")
 
     def types(self, line: str, *more: str, code: int = 0) -> str:
+        done = self._typed(line, *more)
+        assert done.returncode == code, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout + done.stderr
+
+    def says(self, line: str, *more: str) -> str:
+        """What a program reads of it."""
+        done = self._typed(line, *more)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def _typed(self, line: str, *more: str) -> subprocess.CompletedProcess[str]:
         for name, value in self.named.items():
             line = line.replace(name, value)
         words = [*shlex.split(line), *more]
@@ -45,11 +57,9 @@ class Night:
             cli = program("redis-cli", "redis-server")
             words = [str(cli), "-h", "127.0.0.1", "-p", str(self.server.port), *words[5:]]
             environment = surroundings(cli)
-        done = subprocess.run(
+        return subprocess.run(
             words, cwd=self.folder / "home", env=environment, capture_output=True, text=True, check=False
         )
-        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
-        return done.stdout + done.stderr
 
 
 def test_at_night_each_command_says_the_next(tmp_path):
@@ -140,3 +150,21 @@ def test_what_blocks_is_told_with_its_remedy(tmp_path):
         assert "runs as cluster" in said
         assert "then plan anew" in said
         assert "do it:" not in said
+
+
+def test_programs_can_read_every_step_and_all_of_them_are_recorded(tmp_path):
+    with serving(tmp_path / "server") as server:
+        filled(server.client(), 50, "good:")
+        taken(stage(tmp_path / "bucket"), server.address)
+        shutil.rmtree(tmp_path / "bucket" / "locks")  # of a fake lease
+        filled(server.client(), 5, "bad:")
+        night = Night(tmp_path, server)
+        plan = COMMANDS[0]
+        found = json.loads(night.says(plan, "--signed-by", SIGNER.public, "-o", "json"))
+        assert not found["blocked"]
+        run = f"phoenix restore run redis {found['id']} --confirm {found['hash']} -o json"
+        assert json.loads(night.says(run))["state"] == "done"
+        asked, done = json.loads(night.says("phoenix audit list -o json"))
+        assert (asked["action"], done["action"]) == ("restore.run", "restore.run")
+        assert (asked["outcome"], done["outcome"]) == ("asked", "done")
+        assert done["after"]["backup"] == found["backup"]

@@ -337,9 +337,11 @@ def show_keys(file: File = None, output: OutputOption = Output.TABLE, data_dir: 
 
 
 def _backups(data_dir: Path, file: Path | None) -> Backups:
-    """By the file that is named, else by what was applied last."""
+    """By the file that is named, else by what was applied last. What is logged goes to standard error."""
     from phoenix_orch.orchestrator.backups import Backups  # noqa: PLC0415 - half a second
+    from phoenix_orch.runtime.logs import configure_logs  # noqa: PLC0415 - with it
 
+    configure_logs()
     layout = Layout(data_dir)
     config = load(file) if file is not None else read_kept(layout.config)
     if config is None or config.backup is None:

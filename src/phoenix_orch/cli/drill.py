@@ -19,6 +19,7 @@ from phoenix_orch.orchestrator.config import load
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.drill_report import Kind, Report, markdown
+from phoenix_orch.runtime.logs import configure_logs
 from phoenix_orch.runtime.users import name_of
 
 if TYPE_CHECKING:
@@ -157,6 +158,7 @@ def _drills(data_dir: Path, file: Path | None) -> Drills:
             remedy="`phoenix keys init` makes keys and says what to put into phoenix.yaml; "
             "name the file with --file",
         )
+    configure_logs()
     return Drills(Backups(config.backup, layout, by=_me()), layout, by=_me())
 
 

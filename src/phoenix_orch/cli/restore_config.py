@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,11 @@ from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.orchestrator import config_history, config_restore
+from phoenix_orch.orchestrator.audited_here import audited
 from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.config_restore import ConfigPlan, Wanted
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.runtime.users import name_of
 
 UNREADY = 1
 """Exit status where something that was rolled does not serve."""
@@ -92,7 +95,11 @@ def run(  # noqa: PLR0917
     if seconds < 0:
         raise Invalid(f"--within {within} is before now", remedy="for example --within 10m")
     journal = Layout(data_dir).configurations / "restores.jsonl"
-    done = config_restore.run(wanted, Access(None, kubeconfig, context), confirm, seconds, journal)
+    with audited(
+        Layout(data_dir), "restore.config", f"config/{at.commit}", actor=name_of(os.getuid())
+    ) as log:
+        done = config_restore.run(wanted, Access(None, kubeconfig, context), confirm, seconds, journal)
+        log.update(done=done.done, rolled=len(done.rolled), unready=sorted(done.unready))
     told = [f"{done.done} objects are put back, {len(done.rolled)} workloads rolled"]
     told += [f"{name} {why}" for name, why in done.unready.items()]
     emit(output, done, "\n".join(told))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from phoenix_orch.cli.backup_config import moment
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
-from phoenix_orch.cli.output import emit
+from phoenix_orch.cli.output import data, emit
+from phoenix_orch.orchestrator.audited_here import audited
+from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.redis_restore import How, RedisRestore
 from phoenix_orch.recovery.restore.redis_keys import Conflict, Selection
+from phoenix_orch.runtime.logs import configure_logs
+from phoenix_orch.runtime.users import name_of
 
 
 def keys(  # noqa: PLR0917 - one parameter for each option
@@ -65,8 +69,15 @@ def keys(  # noqa: PLR0917 - one parameter for each option
         password_env=password_env,
     )
     selection = Selection(pattern, database, conflict, prefix)
-    restores = RedisRestore(data_dir, os.environ, by=getpass.getuser(), tell=lambda _: None)
-    found = restores.keys(how, backup, moment(as_of), selection, confirm)
+    configure_logs()
+    me = name_of(os.getuid())
+    restores = RedisRestore(data_dir, os.environ, by=me, tell=lambda _: None)
+    log: AbstractContextManager[dict[str, Any]] = nullcontext({})
+    if confirm:
+        log = audited(Layout(data_dir), "restore.keys", f"redis/{to}", actor=me)
+    with log as told:
+        found = restores.keys(how, backup, moment(as_of), selection, confirm)
+        told.update(data(found), pattern=pattern, conflict=conflict.value)
     verb = "were" if found.done else "would be"
     lines = [
         f"{found.matched:,} keys of backup {found.backup} match",

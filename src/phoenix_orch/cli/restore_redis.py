@@ -5,7 +5,6 @@ Each says what to type next, so that a person at night needs three commands and 
 
 from __future__ import annotations
 
-import getpass
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +14,16 @@ import typer
 
 from phoenix_orch.cli.backup_config import moment
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
-from phoenix_orch.cli.output import columns, emit, say
+from phoenix_orch.cli.output import columns, data, emit, say
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import format_size
+from phoenix_orch.orchestrator.audited_here import audited
+from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.redis_restore import How, RedisRestore
 from phoenix_orch.recovery.restore.journal import ENDED, TOUCHED, Entry, State
 from phoenix_orch.recovery.restore.plan import RestorePlan
+from phoenix_orch.runtime.logs import configure_logs
+from phoenix_orch.runtime.users import name_of
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the restore, or its beginning.")]
 
@@ -94,7 +97,8 @@ def plan(  # noqa: PLR0917 - one parameter for each option
     if as_of is not None and backup != "latest":
         raise Invalid("--backup and --as-of both say which backup", remedy="give one of them")
     found, _ = _restores(data_dir).plan(how, backup, moment(as_of), dead=dead)
-    emit(output, found, _plan(found))
+    told = {**data(found), "hash": found.hash, "blocked": bool(found.blocked)}
+    emit(output, told, _plan(found))
     return 1 if found.blocked else 0
 
 
@@ -108,7 +112,12 @@ def run(
 ) -> None:
     """Do what was planned. After a crash the same command goes on where it was."""
     quiet = output is not Output.TABLE
-    done = _restores(data_dir, quiet=quiet).run(name, confirm)
+    restores = _restores(data_dir, quiet=quiet)
+    plan = restores.journal.read(name).plan
+    with audited(Layout(data_dir), "restore.run", f"restore/{plan.id}", actor=_me()) as told:
+        told.update(backup=plan.backup, target=plan.target)
+        done = restores.run(plan.id, confirm)
+        told.update(state=done.state.value, before=done.safety)
     emit(output, done, f"done: {done.message}\nlook: phoenix restore status {done.plan.id}")
 
 
@@ -135,12 +144,21 @@ def status(
 
 def abort(name: Id, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
     """End a restore that died: the server takes writes again, with the data that it has."""
-    done = _restores(data_dir).abort(name)
+    restores = _restores(data_dir)
+    plan = restores.journal.read(name).plan
+    with audited(Layout(data_dir), "restore.abort", f"restore/{plan.id}", actor=_me()) as told:
+        done = restores.abort(plan.id)
+        told.update(target=plan.target, state=done.state.value)
     emit(output, done, f"aborted: {done.message}")
 
 
 def _restores(data_dir: Path, *, quiet: bool = False) -> RedisRestore:
-    return RedisRestore(data_dir, os.environ, by=getpass.getuser(), tell=(lambda _: None) if quiet else say)
+    configure_logs()
+    return RedisRestore(data_dir, os.environ, by=_me(), tell=(lambda _: None) if quiet else say)
+
+
+def _me() -> str:
+    return name_of(os.getuid())
 
 
 def _absolute(path: Path | None) -> str | None:
