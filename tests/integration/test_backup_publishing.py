@@ -416,3 +416,11 @@ def test_a_pin_is_seen(at: Stage) -> None:
     pin = Pin(backup=backup.id, at=at.now(), by="ann", reason="before the move")
     at.store.create(SCOPE.record(backup.id, "pin"), encoded(pin, SIGNER))
     assert at.view().backups[0].pin == pin
+
+
+@pytest.mark.parametrize("left", [b"", b"{}", b"torn"])
+def test_a_torn_record_of_the_last_run_keeps_no_later_one_from_its_backup(at: Stage, left: bytes) -> None:
+    at.publish()
+    (key,) = [stat.key for stat in at.store.list("claims/") if stat.key.endswith("/running.json")]
+    (at.folder / key).write_bytes(left)
+    assert at.publish() is not None

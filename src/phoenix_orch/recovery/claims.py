@@ -20,7 +20,7 @@ from phoenix_orch.kernel.errors import Conflict, NotFound
 from phoenix_orch.recovery.layout import Place, Scope, stamp
 from phoenix_orch.recovery.manifest import Part, decoded, encoded
 from phoenix_orch.recovery.objects import ObjectStore
-from phoenix_orch.recovery.signing import Signer, Trust
+from phoenix_orch.recovery.signing import Signer, Tampered, Trust
 
 RUNNING = "running"
 MOST_ATTEMPTS = 1000
@@ -106,13 +106,18 @@ class Claims:
         found = self._running()
         return None if found is None else found[0]
 
-    def _running(self) -> tuple[Run, str] | None:
+    def _running(self) -> tuple[Run | None, str] | None:
+        """None for a run that is torn, or of a key that is not trusted: the lease keeps runs apart, this only
+        tells of them, and a component that can never be backed up again is worse than one untold end."""
         key = self._scope.claim(RUNNING)
         try:
             raw, stat = self._store.get(key)
         except NotFound:
             return None
-        return decoded(raw, Run, self._trust, key), stat.etag
+        try:
+            return decoded(raw, Run, self._trust, key), stat.etag
+        except Tampered:
+            return None, stat.etag
 
     def begin(self, run: Run) -> Run | None:
         """Say that a run has begun; the one before, when that never said how it ended.
@@ -124,6 +129,9 @@ class Claims:
             self._store.create(self._scope.claim(RUNNING), encoded(run, self._signer))
             return None
         before, etag = found
+        if before is None:
+            self._store.replace(self._scope.claim(RUNNING), encoded(run, self._signer), etag)
+            return None
         if before.generation > run.generation:
             raise Conflict(f"a later run of {self._scope.component} has begun")
         dead = before.outcome is Outcome.RUNNING and self._dead(before)
@@ -147,9 +155,11 @@ class Claims:
     def end(self, backup: str, outcome: Outcome, at: datetime, detail: str = "") -> None:
         """Say how the run of `backup` ended; nothing when a later one has begun."""
         found = self._running()
-        if found is None or found[0].backup != backup or found[0].outcome is not Outcome.RUNNING:
+        if found is None:
             return
         run, etag = found
+        if run is None or run.backup != backup or run.outcome is not Outcome.RUNNING:
+            return
         ended = run.model_copy(update={"outcome": outcome, "ended": at, "detail": detail[:500]})
         self._store.replace(self._scope.claim(RUNNING), encoded(ended, self._signer), etag)
 
