@@ -165,6 +165,6 @@ def test_the_configuration_itself_is_backed_up(tmp_path: Path, capsys: pytest.Ca
     place("run", "config")
     place("run", "config")
     place("verify")
-    assert [(one["good"], one["level"]) for one in place.json("list")["backups"]] == [(True, 3), (True, 2)]
+    assert [(one["good"], one["level"]) for one in place.json("list")["backups"]] == [(True, 3), (True, 3)]
     place("cat", "--to", str(place.root / "bundle"))
     assert (place.root / "bundle").read_bytes().startswith(b"# v2 git bundle")

@@ -44,7 +44,8 @@ def test_a_redis_is_copied_and_verified_to_level_3(tmp_path):
         made = backups.run("redis/cache", MANUAL)
     assert made is not None
     assert made.manifest.content["keys"] == 210
-    look = backups.verify(backups.one(component="redis/cache"))
+    look = made.look
+    assert [one.level for one in backups.one(component="redis/cache").verifications] == [2, 3]
     assert (look.level, look.passed) == (Level.STRUCTURE, True)
     assert "210 keys" in look.detail
     assert backups.one(component="redis/cache").good

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phoenix_orch.recovery.retention import Candidate, Decision, Limits, Policy, retain, stopped
+from phoenix_orch.recovery.retention import Candidate, Decision, Limits, Policy, retain, stopped, tier
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 GUIDE = Policy(hourly=24, daily=7, weekly=4, last=4)
@@ -188,3 +188,17 @@ def test_a_backup_of_the_future_stops_everything() -> None:
     found = retain(Policy(0, 0, 0, 1), history, START)
     assert "1 backups are of the future" in stopped(found, Limits(), START, START)
     assert kept(found) == {"later"}
+
+
+@given(policies, histories, st.booleans())
+def test_each_copy_is_of_one_tier_and_tiers_hold_what_is_kept(
+    policy: Policy, history: list[Candidate], pinned: bool
+) -> None:
+    if pinned:
+        history = [Candidate(one.id, one.at, one.good, pinned="mine") for one in history]
+    decisions = retain(policy, history, START + timedelta(days=60))
+    tiers = [tier(one) for one in decisions]
+    assert set(tiers) <= {"last", "hourly", "daily", "weekly", "guarded", "leaving"}
+    assert [name != "leaving" for name in tiers] == [one.keep for one in decisions]
+    assert tiers.count("last") == min(policy.last, len(history))
+    assert not pinned or "leaving" not in tiers

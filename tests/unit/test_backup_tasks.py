@@ -13,13 +13,16 @@ import pytest
 from phoenix_orch.kernel.errors import BadState, Terminal
 from phoenix_orch.observability import metrics
 from phoenix_orch.orchestrator import backup_tasks
+from phoenix_orch.orchestrator.backup_figures import figures
 from phoenix_orch.orchestrator.backup_progress import Meter
 from phoenix_orch.orchestrator.backups import Backups
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.recovery import prune
 from phoenix_orch.recovery.manifest import Level
 from phoenix_orch.recovery.publish import Step
-from phoenix_orch.recovery.spec import BackupSpec, RecipientSpec
+from phoenix_orch.recovery.rdb_check import DumpCheck
+from phoenix_orch.recovery.spec import BackupSpec, RecipientSpec, RetentionSpec
 from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.tasks.schedule import next_due
@@ -161,11 +164,88 @@ async def test_figures_come_from_the_catalog(world: World) -> None:
     read = metrics.REGISTRY.get_sample_value
     labels = {"component": "config"}
     assert read("phoenix_backup_verified_level", labels) == 2
-    assert read("phoenix_backup_retained", labels) == 1
+    assert read("phoenix_backup_retained", {**labels, "tier": "last"}) == 1
+    assert read("phoenix_backup_last_attempt_status", labels) == 1
+    assert read("phoenix_backup_missed_slots", labels) == 0
+    assert read("phoenix_backup_deletions_total", labels) == 0
+    assert (read("phoenix_backup_duration_seconds", {**labels, "stage": "store"}) or -1) >= 0
+    assert (read("phoenix_backup_duration_seconds", {**labels, "stage": "verify"}) or -1) >= 0
     assert read("phoenix_backup_bytes", {**labels, "form": "raw"}) == 100_000
     assert read("phoenix_backup_shrink_ratio", labels) == 1
     assert 0 <= (read("phoenix_backup_age_seconds", labels) or -1) < 60
     metrics.BACKUPS.set([])
+
+
+@pytest.mark.anyio
+async def test_figures_tell_of_failures_gaps_and_what_is_left(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, labels = metrics.REGISTRY.get_sample_value, {"component": "config"}
+    now = datetime.now(UTC).replace(microsecond=0)
+    for hours in (6, 5, 1):  # none of four and three and two hours ago
+        await world.run("backup.run", now - timedelta(hours=hours), component="config")
+    assert read("phoenix_backup_missed_slots", labels) == 3
+    assert read("phoenix_backup_orphans", labels) == 0
+    world.source.fails_at, world.source.failure = 50_000, Terminal("it is broken")
+    with pytest.raises(Terminal, match="it is broken"):
+        await world.run("backup.run", component="config")
+    world.source.fails_at = None
+    assert world.config.backup is not None
+    backups = Backups(world.config.backup, world.layout)
+    (view,) = backups.views()
+    assert figures(view, backups.seen(view)).last_attempt == 0
+
+    # what a killed run has left, and a backup that retention does not keep
+    left = Path(view.live[0].manifest.stream.key)
+    lone = backups.store.root / left.with_name("data.0007.bytes.bin.zst.age")  # type: ignore[attr-defined]
+    lone.write_bytes(b"x")
+    monkeypatch.setattr(prune, "ORPHANS", timedelta(seconds=-1))
+    assert figures(view, backups.seen(view)).orphans == 1
+    monkeypatch.setattr(prune, "GRACE", timedelta(seconds=-1))
+    few = world.config.backup.model_copy(
+        update={"retention": RetentionSpec(hourly=1, daily=0, weekly=0, keep_last=1)}
+    )
+    world.config = PhoenixFile(services={}, backup=few)
+    await world.run("backup.prune")
+    await world.run("backup.prune")
+    assert read("phoenix_backup_deletions_total", labels) == 2
+    assert read("phoenix_backup_orphans", labels) == 0
+    assert read("phoenix_backup_retained", {**labels, "tier": "last"}) == 1
+    await world.run("backup.run", component="config")
+    assert read("phoenix_backup_last_attempt_status", labels) == 1
+    assert read("phoenix_backup_deletions_total", labels) == 2
+    metrics.BACKUPS.set([])
+
+
+@pytest.mark.anyio
+async def test_a_copy_whose_structure_does_not_hold_is_published_and_does_not_count(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Backups, "structural", lambda *_: DumpCheck())  # the content is no dump
+    with pytest.raises(Terminal, match="is published and does not hold"):
+        await world.run("backup.run", component="config")
+    assert world.config.backup is not None
+    (view,) = Backups(world.config.backup, world.layout).views()
+    (made,) = view.live
+    assert [(look.level, look.passed) for look in made.verifications] == [
+        (Level.OPENED, True),
+        (Level.STRUCTURE, False),
+    ]
+    assert not made.good
+    assert view.newest_good is None
+
+
+@pytest.mark.anyio
+async def test_without_a_tool_for_the_structure_the_level_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoTool(DumpCheck):
+        def examine(self, *_: object) -> Any:
+            raise BadState("there is no tool here")
+
+    monkeypatch.setattr(Backups, "structural", lambda *_: NoTool())
+    done = await world.run("backup.run", component="config")
+    assert (done.level, done.good) == (2, True)
 
 
 @pytest.mark.anyio

@@ -157,7 +157,7 @@ def run(  # noqa: PLR0917
         raise Conflict(f"a backup of {component} was published meanwhile", remedy="`phoenix backup list`")
     found = backups.one(published.manifest.id)
     emit(output, pages.detail(found), f"published {found.id}: {pages.level(found)}, {pages.standing(found)}")
-    return 0 if not found.shrunk else FAILED
+    return 0 if not found.shrunk and found.failed is None else FAILED
 
 
 @app.command()

@@ -16,7 +16,6 @@ from pydantic import BaseModel, Field
 
 from phoenix_orch.kernel.errors import BadState, Terminal
 from phoenix_orch.observability import metrics
-from phoenix_orch.observability.backups import Figures
 from phoenix_orch.orchestrator.backup_home import HERE, Home
 from phoenix_orch.orchestrator.backup_progress import Meter
 from phoenix_orch.orchestrator.layout import Layout
@@ -208,10 +207,13 @@ class Work:
 
     async def refreshed(self, backups: Backups) -> list[View]:
         """The views, and metrics of them and of the drills."""
+        from phoenix_orch.orchestrator.backup_figures import figures  # noqa: PLC0415 - half a second
         from phoenix_orch.orchestrator.drills import Drills, drill_figures  # noqa: PLC0415 - half a second
 
         views = await asyncio.to_thread(backups.views)
-        metrics.BACKUPS.set([figures(view) for view in views])
+        metrics.BACKUPS.set(
+            await asyncio.to_thread(lambda: [figures(view, backups.seen(view)) for view in views])
+        )
         drills = Drills(backups, self.layout, by="")
         reports, _ = await asyncio.to_thread(drills.reports)
         metrics.DRILLS.set(drill_figures(reports))
@@ -264,7 +266,7 @@ def _run_kind(work: Work) -> TaskKind:
                     raw_bytes=manifest.stream.raw_bytes,
                     stored_bytes=manifest.stream.stored_bytes,
                     rpo_seconds=manifest.time.rpo_seconds,
-                    good=not manifest.drops,
+                    good=look.passed and not manifest.drops,
                 )
             act.after = done.model_dump()
         for warning in meter.warnings:
@@ -273,6 +275,11 @@ def _run_kind(work: Work) -> TaskKind:
             await context.log(f"the run of {published.abandoned.started:%H:%M:%S} before it was found dead")
         await context.log(_said(done))
         await work.refreshed(backups)
+        if published is not None and not published.look.passed:
+            raise Terminal(
+                f"backup {done.backup} is published and does not hold: {published.look.detail}",
+                remedy="an earlier one counts; look after its source, and run it again",
+            )
         if done.backup and done.good and done.level >= Level.OPENED:
             await _ping(backups.spec.ping, context)
         return done
@@ -284,7 +291,7 @@ def _said(done: BackupDone) -> str:
     if not done.backup:
         return "the backup of this slot is there already"
     text = f"published {done.backup}: {done.raw_bytes} bytes, {done.stored_bytes} stored, level {done.level}"
-    if not done.good:
+    if done.level >= Level.OPENED and not done.good:
         text += (
             "; it is much smaller than those before and does not count until "
             f"`phoenix backup acknowledge {done.backup}`"
@@ -431,34 +438,6 @@ def problems(view: View, spec: BackupSpec, now: datetime) -> Iterable[str]:
         yield f"{name}: the newest backup, {view.live[0].id}, is much smaller than those before"
     for fault in view.faults:
         yield f"{name}: {fault.message}"
-
-
-def figures(view: View) -> Figures:
-    """Numbers of a component, from the catalog alone."""
-    good, newest = view.newest_good, next(iter(view.live), None)
-    manifest = good.manifest if good is not None else None
-    shrink = min((drop.value / drop.median for drop in newest.manifest.drops), default=1.0) if newest else 1.0
-    looks = [look for backup in view.backups for look in backup.verifications if look.passed]
-    verified: dict[int, float] = {}
-    for look in looks:
-        verified[look.level] = max(verified.get(look.level, 0.0), look.at.timestamp())
-    return Figures(
-        component=view.scope.component,
-        last_success=manifest.time.published.timestamp() if manifest else None,
-        consistency_point=manifest.time.consistency_point.timestamp() if manifest else None,
-        rpo_seconds=manifest.time.rpo_seconds if manifest else None,
-        duration_seconds=(manifest.time.published - manifest.time.started).total_seconds()
-        if manifest
-        else None,
-        raw_bytes=manifest.stream.raw_bytes if manifest else None,
-        stored_bytes=manifest.stream.stored_bytes if manifest else None,
-        level=int(newest.level) if newest and newest.level is not None else None,
-        shrink_ratio=shrink,
-        retained=len(view.live),
-        faults=len(view.faults),
-        generation=newest.manifest.generation if newest else None,
-        verified=verified,
-    )
 
 
 def _usual(views: Sequence[View]) -> int:

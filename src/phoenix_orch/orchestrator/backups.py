@@ -8,20 +8,24 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote as quoted
 
 import structlog
 
-from phoenix_orch.kernel.errors import Invalid, NotFound
+from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Retryable
 from phoenix_orch.orchestrator.backed_up_files import config_files
+from phoenix_orch.orchestrator.backup_figures import Seen
 from phoenix_orch.orchestrator.backup_home import HERE, Home
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.backup_source import BackupSource
 from phoenix_orch.recovery.catalog import Backup, Catalog, View, all_backups
+from phoenix_orch.recovery.claims import Claims
 from phoenix_orch.recovery.config_verify import ConfigStructure
+from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.files_examine import FilesStructure
 from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.keys import Identity, Recipient
@@ -37,10 +41,11 @@ from phoenix_orch.recovery.manifest import (
 from phoenix_orch.recovery.object_store import BucketStore
 from phoenix_orch.recovery.objects import Reader, Writer
 from phoenix_orch.recovery.pipeline import unseal
-from phoenix_orch.recovery.prune import Plan, Pruned, Pruner, plan
+from phoenix_orch.recovery.prune import Plan, Pruned, Pruner, candidate, plan
 from phoenix_orch.recovery.publish import Published, Publisher, Settings, Told
 from phoenix_orch.recovery.rdb_check import DumpCheck
 from phoenix_orch.recovery.rekey import Rekeyer
+from phoenix_orch.recovery.retention import retain
 from phoenix_orch.recovery.selecting import LATEST, select
 from phoenix_orch.recovery.signing import Signer, Trust, signing_key
 from phoenix_orch.recovery.sources import files_configured
@@ -71,7 +76,7 @@ class Backups:
         self._by = by
         self.home = home
         storage = opened(spec.storage, layout.root / "backups")
-        self.store, self._upkeep = storage.objects, storage.upkeep
+        self.store, self._upkeep, self._lock = storage.objects, storage.upkeep, storage.lock
         own = layout.backup_keys / "signing.pem"
         self._signer = signing_key(home.signing_key or own, make=home.signing_key is None)
         self._trust = Trust([self._signer.public, *spec.trusted_keys])
@@ -132,7 +137,12 @@ class Backups:
     def run(
         self, component: str, trigger: Trigger, *, slot: datetime | None = None, told: Told | None = None
     ) -> Published | None:
-        """See `Publisher.publish`. Raises NotFound for a component that is not backed up here."""
+        """See `Publisher.publish`; then, where there is a tool for its kind, a look at its structure.
+
+        That look is recorded like any other. Where it fails, the backup stays and does not count.
+
+        Raises NotFound for a component that is not backed up here.
+        """
         found = self.sources().get(component)
         if found is None:
             raise NotFound(
@@ -152,10 +162,11 @@ class Backups:
                 self.spec.shrink,
                 self._opener,
                 self._spooling(component),
+                self._lock,
             ),
             now=_now,
         )
-        return publisher.publish(
+        published = publisher.publish(
             self.home.cluster,
             self.home.namespace,
             found(),
@@ -163,6 +174,18 @@ class Backups:
             slot=slot,
             told=told or Told(warn=lambda text: _log.warning("backup", component=component, what=text)),
         )
+        return published and self._examined(published, told)
+
+    def _examined(self, published: Published, told: Told | None) -> Published:
+        component = published.manifest.component
+        if not self.identities or self.structural(component) is None:
+            return published
+        try:
+            backup = self.one(published.manifest.id, component=component)
+            look = self.verify(backup, told=told)
+        except (BadState, Retryable):  # no tool, or no storage: the next check looks
+            return published
+        return replace(published, look=look)
 
     def rekeyer(self, opening: Sequence[Identity]) -> Rekeyer:
         """Seals backups anew for the recipients of now. `opening`: private keys for the old ones."""
@@ -222,13 +245,30 @@ class Backups:
         )
         return said
 
+    def seen(self, view: View) -> Seen:
+        """What the storage says besides, for figures."""
+        now, scope = _now(), view.scope
+        last = None
+        with contextlib.suppress(Corrupted):
+            last = Claims(self.store, scope, self._signer, self._trust).last()
+        return Seen(
+            every=self.spec.schedule.of(scope.component),
+            now=now,
+            decisions=retain(self.spec.retention.policy, [candidate(one, now) for one in view.live], now),
+            orphans=self._pruner.left_over(view),
+            last=last,
+        )
+
     def plan(self, view: View) -> Plan:
         retention = self.spec.retention
         return plan(view, retention.policy, retention.limits, _now(), self.store.now())
 
     def prune(self, view: View, planned: Plan, *, dry_run: bool = False) -> Pruned:
-        pruner = Pruner(self.store, self._signer, _now, self._by)
-        return pruner.run(view, planned, dry_run=dry_run, upkeep=self._upkeep)
+        return self._pruner.run(view, planned, dry_run=dry_run, upkeep=self._upkeep)
+
+    @property
+    def _pruner(self) -> Pruner:
+        return Pruner(self.store, self._signer, _now, self._by)
 
     def cat(self, backup: Backup, sink: Writer, *, told: Told | None = None) -> None:
         """The content into `sink`, which holds it only when this returns. Raises Corrupted."""

@@ -19,7 +19,7 @@ from phoenix_orch.recovery.file_manifest import FILES, MANIFEST, Kind, parsed
 from phoenix_orch.recovery.handover import Handover, OtherSide
 from phoenix_orch.recovery.manifest import Level, Manifest
 from phoenix_orch.recovery.merkle import Merkle
-from phoenix_orch.recovery.restore.untar import CHUNK, Reader
+from phoenix_orch.recovery.restore.untar import AHEAD, CHUNK, Reader
 
 _REMEDY = "restore another backup"
 
@@ -60,7 +60,7 @@ def examined(source: Reader, root: str) -> int:
     try:
         with (
             tempfile.TemporaryFile() as seen,
-            tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|", bufsize=CHUNK) as archive,
+            tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|", bufsize=AHEAD) as archive,
         ):
             count = _compared(_members(archive, seen), seen, root)
     except (tarfile.TarError, ValueError, OverflowError) as error:

@@ -117,6 +117,8 @@ class Manifest(Part):
     host: str
     generation: int
     """Of the lease that it was taken under; higher is later."""
+    number: int = Field(default=0, ge=0)
+    """How many were published of the component, this one with them; 0: not known."""
     time: Times
     previous: Link | None = None
     """The backup before, of the same component."""

@@ -128,6 +128,10 @@ class Pruner:
             size + sum(bytes_ for _, bytes_ in swept),
         )
 
+    def left_over(self, view: View) -> int:
+        """How many objects belong to no backup, and are old enough to belong to no run."""
+        return sum(1 for _ in self._orphans(view))
+
     # -- backups -----------------------------------------------------------------------------------
 
     def _mark(self, view: View, planned: Plan, *, dry_run: bool) -> Iterator[str]:

@@ -89,6 +89,8 @@ class Settings:
     """The shell command that writes an object to its standard output."""
     spooling: Spooling | None = None
     """For sources that must not wait for the storage."""
+    lock: Callable[[str, datetime], datetime | None] = lambda _key, _now: None
+    """Keeps an object from being removed; until when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,10 +231,14 @@ class Publisher:
         look = self._looked(manifest, run)
         run.told.step(Step.LOOKED)
         run.fence.check()
-        manifest = _published(manifest, self._now())
+        # before the manifest, which says it: the lock may end later than that, and not earlier
+        until = self._settings.lock(manifest.stream.key, self._now())
+        manifest = _published(manifest.model_copy(update={"lock_until": until}), self._now())
         raw = encoded(manifest, self._signer)
         self._commit(manifest.place.manifest, raw)
         run.told.step(Step.COMMITTED)
+        with contextlib.suppress(PhoenixError):  # it is published, and its data is locked
+            self._settings.lock(manifest.place.manifest, self._now())
         look = look.model_copy(update={"manifest": digest(raw)})
         with contextlib.suppress(PhoenixError):  # it is published; the next check looks again
             record_look(self._store, run.scope, look, self._signer)
@@ -294,6 +300,7 @@ class Publisher:
             phoenix=version("phoenix-orchestrator"),
             host=platform.node(),
             generation=run.fence.generation,
+            number=1 + max([len(view.backups), *(one.manifest.number for one in view.backups)]),
             time=Times(
                 slot=run.slot,
                 started=run.started,

@@ -164,6 +164,19 @@ def _decided(one: Candidate, reasons: Sequence[str], guards: tuple[str, ...]) ->
     return Decision(one.id, one.at, False, ("no rule takes it",))
 
 
+def tier(one: Decision) -> str:
+    """The first rule that keeps a copy: `last`, `hourly`, `daily`, `weekly`; `guarded` where none does and it
+    stays, `leaving` where it goes."""
+    if not one.keep:
+        return "leaving"
+    if one.guards:
+        return "guarded"
+    for name in ("hourly", "daily", "weekly"):
+        if one.reasons[0].startswith((f"{name} ", f"oldest, for {name}")):
+            return name
+    return "last"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much one run may remove: the larger of the two."""

@@ -57,6 +57,9 @@ class S3Storage(Model):
     the bucket has it."""
     kms_key: Annotated[str, Field(pattern=r"^[A-Za-z0-9:/_-]+$", max_length=2048)] | None = None
     """Id, alias or ARN of the key of `aws:kms`; left out: that of the account for S3."""
+    lock: Annotated[Duration, Field(ge=timedelta(hours=1), le=timedelta(days=3650))] | None = None
+    """Nobody may remove a backup for so long, who wrote it neither (GOVERNANCE): the bucket has Object Lock;
+    left out: as the bucket does by itself."""
 
     @model_validator(mode="after")
     def _key_of_kms(self) -> Self:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.recovery.bucket_admin import BucketAdmin
 from phoenix_orch.recovery.folder_store import FolderStore
+from phoenix_orch.recovery.object_locks import ObjectLocks
 from phoenix_orch.recovery.object_store import BucketStore
 from phoenix_orch.recovery.objects import ObjectStore, Upkeep
 from phoenix_orch.recovery.s3_location import S3Location
 from phoenix_orch.recovery.spec import S3Credentials, S3Storage, StorageSpec
+
+Lock = Callable[[str, datetime], datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,15 +27,18 @@ class Storage:
 
     objects: ObjectStore
     upkeep: Upkeep
+    lock: Lock
+    """Keeps an object from being removed; until when."""
 
 
 def opened(spec: StorageSpec, default: Path, env: Mapping[str, str] = os.environ) -> Storage:
     """`default`: the folder where none is named. Connects to nothing yet. Raises Invalid, Terminal."""
     if spec.s3 is not None:
         location = located(spec.s3, env)
-        return Storage(BucketStore(location), BucketAdmin(location))
+        admin = BucketAdmin(location)
+        return Storage(BucketStore(location), admin, ObjectLocks(admin, spec.s3.lock).lock)
     folder = FolderStore(Path(spec.folder) if spec.folder is not None else default)
-    return Storage(folder, folder)
+    return Storage(folder, folder, lambda _key, _now: None)
 
 
 def located(spec: S3Storage, env: Mapping[str, str] = os.environ) -> S3Location:

@@ -21,6 +21,8 @@ from phoenix_orch.recovery.file_manifest import FILES, MANIFEST
 from phoenix_orch.recovery.sources.tar_headers import XATTR, nanoseconds
 
 CHUNK = 1024 * 1024
+AHEAD = 64 * 1024
+"""Bytes that are read at once: tarfile moves what is left of them at each header."""
 LARGEST_MANIFEST = 4 * 2**30
 _REMEDY = "it was not made by Phoenix; restore another backup"
 
@@ -58,7 +60,7 @@ def unpack(
     """
     unpacking = _Unpacking(to, progress, stop)
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|", bufsize=CHUNK) as archive:
+        with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|", bufsize=AHEAD) as archive:
             unpacking.all_of(archive, manifest)
     except (tarfile.TarError, ValueError, OverflowError) as error:
         raise Corrupted(f"this is no archive of files: {error}", remedy="restore another backup") from error
