@@ -2,7 +2,7 @@
 
     python -m tests.redis_restoring FOLDER STATE PLAN HASH PORT IDENTITY-FILE
 
-carries a plan out and ends by SIGKILL when the journal says STATE.
+carries a plan out and ends by SIGKILL when the journal says STATE. For `returning` its keys are miscounted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from tests import backup_stage
 from tests.backup_stage import TRUST, Stage
 
+from phoenix_orch.kernel.errors import Terminal
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.catalog import Backup, Catalog
 from phoenix_orch.recovery.folder_store import FolderStore
@@ -70,11 +71,17 @@ class _Dying(Journal):
         return entry
 
 
+def _miscounted(*_: object) -> None:
+    raise Terminal("the target loaded 1 keys")
+
+
 def main() -> None:
     folder, state, plan, hash_, port, identity = sys.argv[1:]
     identities = tuple(keys.read(Path(identity)))
     safe = backup_stage.RECIPIENTS[1]
     backup_stage.RECIPIENTS = (keys.Recipient(identities[0].public, "here"), safe)
+    if state == "returning":
+        Restorer._counted = _miscounted  # type: ignore[method-assign]
     acting = restorer(
         Path(folder), Path(folder) / "journal", identities, journal=_Dying(Path(folder) / "journal", state)
     )

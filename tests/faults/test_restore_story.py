@@ -26,6 +26,7 @@ from phoenix_orch.recovery.publish import Published
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.restore import run
 from phoenix_orch.recovery.restore.journal import State
+from phoenix_orch.recovery.restore.plan import RestorePlan
 from phoenix_orch.recovery.restore.redis_target import NotLoadedError
 from phoenix_orch.recovery.restore.replication_check import Said
 from phoenix_orch.recovery.retention import Limits, Policy
@@ -130,24 +131,10 @@ def _answers(server: Server) -> bool:
 
 @pytest.mark.parametrize("state", ["copying", "staging", "cutting", "checking"])
 def test_killed_at_any_step_it_goes_on_or_is_aborted(tmp_path, state):
-    identity = tmp_path / "identity"
-    identity.write_text(f"{IDENTITY.key}\n")
     with story(tmp_path) as it:
         acting = it.restorer()
         plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
-
-        def killed(plan_id: str, hash_: str) -> None:
-            command = [sys.executable, "-m", "tests.redis_restoring", str(tmp_path), state, plan_id, hash_]
-            done = subprocess.run(
-                [*command, str(it.server.port), str(identity)],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == -9, done.stderr
-
-        killed(plan.id, plan.hash)
+        killed(it, state, plan)
         assert it.server.digest() in (it.now, it.old)
         assert acting.journal.read(plan.id).state.value == state
         assert not acting.journal.running(plan.id)
@@ -157,10 +144,42 @@ def test_killed_at_any_step_it_goes_on_or_is_aborted(tmp_path, state):
         assert it.role() == "master"
 
         other = acting.plan(find(tmp_path)(it.backup), it.server.address)
-        killed(other.id, other.hash)
+        killed(it, state, other)
         assert acting.abort(other.id, it.server.address).state is State.ABORTED
         assert it.role() == "master"
         assert it.server.digest() == it.old
+
+
+def test_killed_while_the_safety_copy_goes_back_it_goes_back(tmp_path):
+    with story(tmp_path) as it:
+        acting = it.restorer()
+        plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
+        killed(it, "returning", plan)
+        assert acting.journal.read(plan.id).state is State.RETURNING
+        assert it.server.digest() == it.old  # what was restored, and found wrong
+        with pytest.raises(Terminal, match="has its old data again"):
+            acting.run(plan.id, it.server.address, plan.hash)
+        entry = acting.journal.read(plan.id)
+        assert entry.state is State.UNDONE
+        assert "loaded 1 keys" in entry.message
+        assert it.server.digest() == it.now
+        assert it.role() == "master"
+        with pytest.raises(BadState, match="is undone"):
+            acting.run(plan.id, it.server.address, plan.hash)
+
+
+def killed(it: Story, state: str, plan: RestorePlan) -> None:
+    identity = it.folder / "identity"
+    identity.write_text(f"{IDENTITY.key}\n")
+    command = [sys.executable, "-m", "tests.redis_restoring", str(it.folder), state, plan.id, plan.hash]
+    done = subprocess.run(
+        [*command, str(it.server.port), str(identity)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -9, done.stderr
 
 
 def test_a_damaged_copy_is_found_before_the_target_is_touched(tmp_path):

@@ -14,13 +14,16 @@ from phoenix_orch.api.peer import by_peer
 from phoenix_orch.api.rates import Rates
 from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.orchestrator.identity import Doorkeeper
-from phoenix_orch.security.rights import Principal
+from phoenix_orch.security.rights import Principal, Right
 
 
 def install(app: FastAPI, identity: Doorkeeper, spec: ApiSpec, prefix: str) -> None:
     """Let in whom `identity` knows, over TCP too. Before middleware that has to see every answer."""
     leases = Leases()
     identity.ended = leases.end
+    identity.provided = spec.oidc is not None and any(
+        Right.APPROVE in one.role.rights for one in spec.oidc.grants
+    )
     oidc = None if spec.oidc is None else single_sign_on.provider(spec.oidc, identity.now)
     signed = () if oidc is None else (single_sign_on.by_provider(oidc),)
     app.state.authenticators = (
@@ -38,7 +41,7 @@ def install(app: FastAPI, identity: Doorkeeper, spec: ApiSpec, prefix: str) -> N
     if oidc is not None:
         app.include_router(single_sign_on.routes(oidc, _begun(identity), _page))
     app.include_router(tokens.routes(identity), prefix=prefix)
-    app.include_router(approvals.routes(identity.approving), prefix=prefix)
+    app.include_router(approvals.routes(identity.approving, identity.others), prefix=prefix)
 
 
 def _begun(identity: Doorkeeper) -> single_sign_on.Begun:

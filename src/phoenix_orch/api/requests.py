@@ -163,6 +163,15 @@ class RevokeRequest(_Request):
     dry_run: bool = False
 
 
+class ApprovalRequest(_Request):
+    action: Annotated[str, Field(max_length=60, pattern=r"^(backup|keys|restore)\.[a-z]+$")]
+    """`noun.verb`, as in the audit log."""
+    target: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(told)]
+    """Kind and name, and the hash of the plan: it is agreed to exactly this."""
+    reason: Reason = ""
+    dry_run: bool = False
+
+
 class AnswerRequest(_Request):
     reason: Reason = ""
     """Why it is approved or refused."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,12 +21,14 @@ from phoenix_orch.cli import backup_pages as pages
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import emit, say
 from phoenix_orch.cli.records import moment
+from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.cli.task import follow_task
 from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Unavailable
 from phoenix_orch.orchestrator.audited_here import audited
 from phoenix_orch.orchestrator.config import load
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.recorded import Wish, recorded
 from phoenix_orch.runtime.users import name_of
 from phoenix_orch.tasks.port import RunRequest
 
@@ -40,6 +44,8 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(backup_config.app, name="config")
+HASH = 10
+"""Characters of a manifest's hash, by which an approval names a backup."""
 FAILED = 1
 """Exit status for a backup that does not hold, and for a list with faults."""
 
@@ -206,24 +212,31 @@ def pin(  # noqa: PLR0917
             f"{found.id} is pinned by {found.pin.by} already", remedy="`phoenix backup unpin` first"
         )
     if not dry_run:
-        with audited(Layout(data_dir), "backup.pin", f"backup/{found.id}", actor=_me(), reason=reason):
+        with _recorded(data_dir, Wish("backup.pin", f"backup/{found.id}", _me(), reason=reason)):
             backups.pin(found, reason)
     emit(output, {"id": found.id, "pinned": not dry_run}, f"{found.id} {_would(dry_run)} kept")
 
 
 @app.command()
-def unpin(
+def unpin(  # noqa: PLR0917
     backup: Id,
+    reason: Reason = "",
+    break_glass: BreakGlass = "",
     dry_run: DryRun = False,
     file: File = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
-    """Leave a backup to retention again."""
+    """Leave a backup to retention again, which may delete it.
+
+    It takes a second person, where a Phoenix runs and somebody else may approve.
+    """
     backups = _backups(data_dir, file)
     found = _one(backups, backup, "", None)
     if not dry_run:
-        with audited(Layout(data_dir), "backup.unpin", f"backup/{found.id}", actor=_me()):
+        wish = Wish("backup.unpin", f"backup/{found.id}", _me(), reason=break_glass or reason)
+        wish = _agreed(data_dir, wish, found.sha256, reason, break_glass)
+        with _recorded(data_dir, wish):
             backups.unpin(found)
     emit(output, {"id": found.id, "pinned": False}, f"{found.id} {_would(dry_run)} left to retention")
 
@@ -232,27 +245,33 @@ def unpin(
 def acknowledge(  # noqa: PLR0917
     backup: Id,
     reason: Reason = "",
+    break_glass: BreakGlass = "",
     dry_run: DryRun = False,
     file: File = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
-    """Say that it is right for a backup to be much smaller than those before: from then on it counts."""
+    """Say that it is right for a backup to be much smaller than those before: from then on it counts.
+
+    Retention deletes older ones again then, so that it takes a second person, where a Phoenix runs and
+    somebody else may approve.
+    """
     backups = _backups(data_dir, file)
     found = _one(backups, backup, "", None, any_of_them=True)
     if not found.shrunk:
         raise BadState(f"{found.id} is not smaller than it should be", remedy="there is nothing to do")
     if not dry_run:
-        with audited(
-            Layout(data_dir), "backup.acknowledge", f"backup/{found.id}", actor=_me(), reason=reason
-        ):
-            backups.acknowledge(found, reason)
+        wish = Wish("backup.acknowledge", f"backup/{found.id}", _me(), reason=break_glass or reason)
+        wish = _agreed(data_dir, wish, found.sha256, reason, break_glass)
+        with _recorded(data_dir, wish):
+            backups.acknowledge(found, break_glass or reason)
     emit(output, {"id": found.id, "acknowledged": not dry_run}, f"{found.id} {_would(dry_run)} counted")
 
 
 @app.command()
-def prune(
+def prune(  # noqa: PLR0917
     component: Component = "",
+    reason: Reason = "",
     dry_run: DryRun = False,
     file: File = None,
     output: OutputOption = Output.TABLE,
@@ -269,7 +288,9 @@ def prune(
         done = backups.prune(view, plan, dry_run=True)
         if not dry_run and (done.marked or done.removed or done.swept):
             target = f"backup/{view.scope.component}"
-            with audited(Layout(data_dir), "backup.prune", target, actor=_me()) as told:
+            asked = {"mark": list(done.marked), "remove": list(done.removed), "sweep": len(done.swept)}
+            wish = Wish("backup.prune", target, _me(), reason=reason, told=asked)
+            with _recorded(data_dir, wish) as told:
                 done = backups.prune(view, plan)
                 told.update(marked=list(done.marked), removed=list(done.removed), swept=len(done.swept))
         parts.append(pages.plan_data(plan, done))
@@ -363,6 +384,21 @@ def _one(
         if len(newest) == 1:
             return newest[0]
     return backups.one(word, component=component, as_of=when)
+
+
+def _recorded(data_dir: Path, wish: Wish) -> AbstractContextManager[dict[str, Any]]:
+    return recorded(Layout(data_dir), wish, tell=_warned, begin_log=True)
+
+
+def _warned(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def _agreed(data_dir: Path, wish: Wish, manifest: str, reason: str, break_glass: str) -> Wish:
+    """With what a second person said. Raises BadState where nobody has agreed yet."""
+    plan = manifest[:HASH]
+    agree = asking(data_dir, reason=reason, break_glass=break_glass)
+    return replace(wish, plan=plan, second=agree(wish.action, f"{wish.target} plan {plan}"))
 
 
 def _would(dry_run: bool) -> str:

@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from phoenix_orch.kernel.errors import PhoenixError, Unavailable
 from phoenix_orch.orchestrator import leftovers
 from phoenix_orch.orchestrator.config import PhoenixFile, load
 from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout
+from phoenix_orch.recovery.restore.acts import ALONE, Acts, Came
 from phoenix_orch.rollout.spec import Model
 from phoenix_orch.runtime.valkey_program import find_binary
 from phoenix_orch.traffic import traefik_api
@@ -34,6 +36,8 @@ from phoenix_orch.traffic.spec import RouterSpec
 OLDEST_PYTHON = (3, 11)
 LITTLE_SPACE, TOO_LITTLE_SPACE = 1024**3, 200 * 1024**2
 TIMEOUT = 5.0
+ALONE_FOR = timedelta(days=7)
+"""How long it is told that something was done without a second person."""
 _UP = frozenset({"ok", "ready", "running", "leader", "standby"})
 
 
@@ -68,6 +72,7 @@ def examine(data_dir: Path) -> list[Finding]:
         ("phoenix", lambda: _phoenix(layout, health)),
         ("port", lambda: _port(layout)),
         ("routing", lambda: _routing(layout, running=isinstance(health, dict))),
+        ("second persons", lambda: _alone(layout)),
         ("leftovers", lambda: _leftovers(layout, running=not isinstance(health, Unavailable))),
     )
     findings: list[Finding] = []
@@ -77,6 +82,21 @@ def examine(data_dir: Path) -> list[Finding]:
         except (OSError, psutil.Error, subprocess.SubprocessError) as error:
             findings.append(_fault(name, f"could not be looked at: {error}", "see the message; run it again"))
     return findings
+
+
+def _alone(layout: Layout) -> Iterator[Finding]:
+    """What destroys, and was done without a second person lately."""
+    since = datetime.now(UTC) - ALONE_FOR
+    known = Acts(layout.root / "restores").all()
+    for act in known:
+        if act.outcome is Came.ASKED and act.second in ALONE and act.at >= since:
+            when = f"{act.at:%Y-%m-%d %H:%M} UTC"
+            why = f": {act.reason}" if act.reason else ""
+            yield _warning(
+                "second persons",
+                f"{act.action} of {act.target} by {act.actor} at {when} ({act.second.value}){why}",
+                "tell the others: one person did what destroys; `phoenix audit list` has what came of it",
+            )
 
 
 def _ok(name: str, detail: str) -> Finding:

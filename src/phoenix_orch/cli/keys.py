@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import BaseModel, ConfigDict
@@ -15,11 +17,13 @@ from pydantic.alias_generators import to_camel
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, emit, say
 from phoenix_orch.cli.progress import working
+from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.audited_here import audited
 from phoenix_orch.orchestrator.config import load
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.recorded import Wish, recorded
 from phoenix_orch.runtime.users import name_of
 
 if TYPE_CHECKING:
@@ -90,8 +94,11 @@ def init(
         key_acts.refuse_online(online)
         say(f"would write {online}, and the recovery key to {_named(recovery_file)}")
         return
-    made = key_acts.init(online, None if recovery_file == TERMINAL else recovery_file, datetime.now(UTC))
-    assert made.recovery is not None
+    key_acts.refuse_online(online)
+    with _recorded(data_dir, _wish("keys.init", online, "")) as done:
+        made = key_acts.init(online, None if recovery_file == TERMINAL else recovery_file, datetime.now(UTC))
+        assert made.recovery is not None
+        done.update(online=made.online.public, recovery=made.recovery.public)
     views = [
         KeyView(name="online", key=made.online.public, recipient=False, here=True, file=str(online)),
         KeyView(
@@ -109,13 +116,18 @@ def init(
 
 
 @app.command()
-def rotate(
+def rotate(  # noqa: PLR0917 - one parameter for each option
     online_file: OnlineFile = None,
+    reason: Reason = "",
+    break_glass: BreakGlass = "",
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
-    """Make a new online key. The one before stays in the file, to open what was sealed for it."""
+    """Make a new online key. The one before stays in the file, to open what was sealed for it.
+
+    It takes a second person, where a Phoenix runs and somebody else may approve.
+    """
     from phoenix_orch.recovery import key_acts, keys  # noqa: PLC0415
 
     online = _online(online_file, data_dir)
@@ -123,7 +135,13 @@ def rotate(
         keys.read(online)
         say(f"would make a new key in {online}, and keep those that are there")
         return
-    made = key_acts.rotate(online, datetime.now(UTC))
+    before = keys.read(online)[0].public
+    wish = _wish("keys.rotate", online, break_glass or reason, before)
+    agree = asking(data_dir, reason=reason, break_glass=break_glass)
+    wish = replace(wish, second=agree(wish.action, f"{wish.target} plan {before}"))
+    with _recorded(data_dir, wish) as done:
+        made = key_acts.rotate(online, datetime.now(UTC))
+        done.update(online=made.online.public)
     view = KeyView(name="online", key=made.online.public, recipient=False, here=True, file=str(online))
     text = (
         f"a new key is the first in {online}\n\n"
@@ -191,7 +209,13 @@ def check(
     path = _identity_path(spec, online_file, data_dir)
     recipients = [Recipient(one.key, one.name, one.offline) for one in spec.recipients]
     storage = opened(spec.storage, Layout(data_dir).root / "backups")
-    done = key_acts.check(storage.objects, recipients, _identities(path), dry_run=dry_run)
+    identities = _identities(path)
+    done = key_acts.check(storage.objects, recipients, identities, dry_run=True)
+    if not dry_run:
+        told = {"recipients": [one.text for one in recipients]}
+        with _recorded(data_dir, replace(_wish("keys.check", path, ""), told=told)) as came:
+            done = key_acts.check(storage.objects, recipients, identities)
+            came.update(openedBy=done.opened_by, renewed=done.renewed)
     view = CheckView(opened_by=done.opened_by, recipients=done.recipients, renewed=done.renewed)
     renewed = "; the canary was made anew for them" if done.renewed else ""
     emit(output, view, f"good: {done.recipients} recipients, opened with {done.opened_by}{renewed}")
@@ -277,6 +301,15 @@ def _needed(spec: BackupSpec | None) -> BackupSpec:
             remedy="`phoenix keys init` says what to put into phoenix.yaml; name it with -f, or apply it",
         )
     return spec
+
+
+def _wish(action: str, online: Path, reason: str, before: str = "") -> Wish:
+    """`before`: the public key that is the online one now."""
+    return Wish(action, f"keys/{online}", name_of(os.getuid()), before, reason)
+
+
+def _recorded(data_dir: Path, wish: Wish) -> AbstractContextManager[dict[str, Any]]:
+    return recorded(Layout(data_dir), wish, tell=lambda text: print(text, file=sys.stderr))
 
 
 def _online(online_file: Path | None, data_dir: Path) -> Path:

@@ -90,11 +90,11 @@ def _complete(noun: str) -> Any:
     return names
 
 
-def _reason(value: str) -> str:
+def reason_checked(value: str) -> str:
     """Refused here, too: an abort past a dead Phoenix asks nobody else."""
     if len(value) > LONGEST_REASON:
         raise Invalid(
-            f"--reason has {len(value)} characters",
+            f"a reason has {len(value)} characters",
             remedy=f"write at most {LONGEST_REASON}, and the rest where it belongs",
         )
     return value
@@ -143,7 +143,11 @@ OutputOption = Annotated[
 Reason = Annotated[
     str,
     typer.Option(
-        "--reason", metavar="TEXT", help="Why; kept with the event.", show_default=False, callback=_reason
+        "--reason",
+        metavar="TEXT",
+        help="Why; kept with the event.",
+        show_default=False,
+        callback=reason_checked,
     ),
 ]
 DryRun = Annotated[

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from phoenix_orch.cli.backup_config import AsOf, Bundle, Commit, moment
 from phoenix_orch.cli.cluster_options import Context, Kubeconfig
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
-from phoenix_orch.cli.output import columns, emit
+from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
+from phoenix_orch.cli.output import columns, emit, say
+from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.orchestrator import config_history, config_restore
-from phoenix_orch.orchestrator.audited_here import audited
 from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.config_restore import ConfigPlan, Wanted
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.recorded import Wish, recorded
+from phoenix_orch.recovery.restore.config_plan import Act
 from phoenix_orch.runtime.users import name_of
 
+MADE = Act.CREATE.value
 UNREADY = 1
 """Exit status where something that was rolled does not serve."""
 Namespaces = Annotated[
@@ -82,12 +87,17 @@ def run(  # noqa: PLR0917
     within: Annotated[
         str, typer.Option("--within", metavar="TIME", help="Wait so long until what was rolled serves.")
     ] = "10m",
+    reason: Reason = "",
+    break_glass: BreakGlass = "",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> int:
-    """Do what was planned, after the cluster has tried all of it; nothing where the plan has changed."""
+    """Do what was planned, after the cluster has tried all of it; nothing where the plan has changed.
+
+    What changes objects takes a second person, where a Phoenix runs and somebody else may approve.
+    """
     with config_history.opened(Layout(data_dir).configurations, bundle) as repository:
         at = config_history.chosen(repository, commit, moment(as_of))
         wanted = config_restore.wanted(repository, at, identity, tuple(namespace or ()))
@@ -95,15 +105,32 @@ def run(  # noqa: PLR0917
     if seconds < 0:
         raise Invalid(f"--within {within} is before now", remedy="for example --within 10m")
     journal = Layout(data_dir).configurations / "restores.jsonl"
-    with audited(
-        Layout(data_dir), "restore.config", f"config/{at.commit}", actor=name_of(os.getuid())
-    ) as log:
-        done = config_restore.run(wanted, Access(None, kubeconfig, context), confirm, seconds, journal)
-        log.update(done=done.done, rolled=len(done.rolled), unready=sorted(done.unready))
+    agree = asking(data_dir, reason=reason, break_glass=break_glass)
+    target = f"config/{','.join(namespace) if namespace else 'all'}"
+
+    def around(found: ConfigPlan) -> AbstractContextManager[dict[str, Any]]:
+        wish = Wish(
+            "restore.config",
+            target,
+            name_of(os.getuid()),
+            found.hash,
+            break_glass or reason,
+            told={"commit": found.commit, "objects": [f"{one.act} {one.object}" for one in found.steps]},
+        )
+        if any(one.act != MADE for one in found.steps):
+            wish = replace(wish, second=agree(wish.action, f"{target} plan {found.hash}"))
+        return recorded(Layout(data_dir), wish, tell=say if output is Output.TABLE else _nothing)
+
+    access = Access(None, kubeconfig, context)
+    done = config_restore.run(wanted, access, confirm, seconds, journal, around=around)
     told = [f"{done.done} objects are put back, {len(done.rolled)} workloads rolled"]
     told += [f"{name} {why}" for name, why in done.unready.items()]
     emit(output, done, "\n".join(told))
     return UNREADY if done.unready else 0
+
+
+def _nothing(_: str) -> None:
+    """Whom a program asks, it tells once."""
 
 
 def _table(found: ConfigPlan, wanted: Wanted) -> str:

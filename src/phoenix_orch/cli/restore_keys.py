@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from phoenix_orch.cli.backup_config import moment
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
-from phoenix_orch.cli.output import data, emit
-from phoenix_orch.orchestrator.audited_here import audited
-from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
+from phoenix_orch.cli.output import emit, say
+from phoenix_orch.cli.restore_redis import absolute
+from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.orchestrator.redis_restore import How, RedisRestore
 from phoenix_orch.recovery.restore.redis_keys import Conflict, Selection
 from phoenix_orch.runtime.logs import configure_logs
@@ -52,32 +51,56 @@ def keys(  # noqa: PLR0917 - one parameter for each option
     password_env: Annotated[
         str | None, typer.Option("--password-env", metavar="VARIABLE", help="Holds the server's password.")
     ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="Holds it in its first line.")
+    ] = None,
+    tls_ca: Annotated[
+        Path | None, typer.Option("--tls-ca", metavar="FILE", help="Reach the server by TLS.")
+    ] = None,
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", metavar="URL", help="Of S3, where it is not AWS.")
+    ] = "",
+    region: Annotated[str, typer.Option("--region", metavar="NAME", help="Of S3.")] = "us-east-1",
+    ca: Annotated[
+        Path | None, typer.Option("--s3-ca", metavar="FILE", help="Vouches for the endpoint.")
+    ] = None,
     confirm: Annotated[
         str, typer.Option("--confirm", metavar="HASH", help="Do it; left out: count, and change nothing.")
     ] = "",
+    reason: Reason = "",
+    break_glass: BreakGlass = "",
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
-    """Put keys that match back, each with its TTL, into a server that goes on working."""
+    """Put keys that match back, each with its TTL, into a server that goes on working.
+
+    What would be written over takes a second person, where a Phoenix runs and somebody else may approve.
+    """
     how = How(
         storage=storage if storage.startswith("s3://") else str(Path(storage).expanduser().absolute()),
+        endpoint=endpoint,
+        region=region,
+        ca=absolute(ca),
         identity=str(identity.expanduser().absolute()),
         signed_by=tuple(signed_by or ()),
         component=component,
         target=to,
         user=user,
         password_env=password_env,
+        password_file=absolute(password_file),
+        target_ca=absolute(tls_ca),
     )
     selection = Selection(pattern, database, conflict, prefix)
     configure_logs()
-    me = name_of(os.getuid())
-    restores = RedisRestore(data_dir, os.environ, by=me, tell=lambda _: None)
-    log: AbstractContextManager[dict[str, Any]] = nullcontext({})
-    if confirm:
-        log = audited(Layout(data_dir), "restore.keys", f"redis/{to}", actor=me)
-    with log as told:
-        found = restores.keys(how, backup, moment(as_of), selection, confirm)
-        told.update(data(found), pattern=pattern, conflict=conflict.value)
+    restores = RedisRestore(
+        data_dir,
+        os.environ,
+        by=name_of(os.getuid()),
+        tell=say if output is Output.TABLE else lambda _: None,
+        agree=asking(data_dir, reason=reason, break_glass=break_glass),
+        reason=break_glass or reason,
+    )
+    found = restores.keys(how, backup, moment(as_of), selection, confirm)
     verb = "were" if found.done else "would be"
     lines = [
         f"{found.matched:,} keys of backup {found.backup} match",

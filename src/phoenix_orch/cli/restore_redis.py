@@ -13,12 +13,11 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli.backup_config import moment
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
+from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, data, emit, say
+from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import format_size
-from phoenix_orch.orchestrator.audited_here import audited
-from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.redis_restore import How, RedisRestore
 from phoenix_orch.recovery.restore.journal import ENDED, TOUCHED, Entry, State
 from phoenix_orch.recovery.restore.plan import RestorePlan
@@ -83,15 +82,15 @@ def plan(  # noqa: PLR0917 - one parameter for each option
         storage=storage if storage.startswith("s3://") else str(Path(storage).expanduser().absolute()),
         endpoint=endpoint,
         region=region,
-        ca=_absolute(ca),
+        ca=absolute(ca),
         identity=str(identity.expanduser().absolute()),
         signed_by=tuple(signed_by or ()),
         component=component,
         target=to,
         user=user,
         password_env=password_env,
-        password_file=_absolute(password_file),
-        target_ca=_absolute(tls_ca),
+        password_file=absolute(password_file),
+        target_ca=absolute(tls_ca),
         listen=listen,
     )
     if as_of is not None and backup != "latest":
@@ -102,22 +101,30 @@ def plan(  # noqa: PLR0917 - one parameter for each option
     return 1 if found.blocked else 0
 
 
-def run(
+def run(  # noqa: PLR0917 - one parameter for each option
     name: Id,
     confirm: Annotated[
         str, typer.Option("--confirm", metavar="HASH", help="What `phoenix restore plan redis` told.")
     ],
+    reason: Reason = "",
+    break_glass: BreakGlass = "",
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
-    """Do what was planned. After a crash the same command goes on where it was."""
-    quiet = output is not Output.TABLE
-    restores = _restores(data_dir, quiet=quiet)
-    plan = restores.journal.read(name).plan
-    with audited(Layout(data_dir), "restore.run", f"restore/{plan.id}", actor=_me()) as told:
-        told.update(backup=plan.backup, target=plan.target)
-        done = restores.run(plan.id, confirm)
-        told.update(state=done.state.value, before=done.safety)
+    """Do what was planned. After a crash the same command goes on where it was.
+
+    Over live data it takes a second person, where a Phoenix runs and somebody else may approve.
+    """
+    configure_logs()
+    restores = RedisRestore(
+        data_dir,
+        os.environ,
+        by=name_of(os.getuid()),
+        tell=say if output is Output.TABLE else _nothing,
+        agree=asking(data_dir, reason=reason, break_glass=break_glass),
+        reason=break_glass or reason,
+    )
+    done = restores.run(name, confirm)
     emit(output, done, f"done: {done.message}\nlook: phoenix restore status {done.plan.id}")
 
 
@@ -142,26 +149,25 @@ def status(
     emit(output, entry, "\n".join(_status(entry, running=running)))
 
 
-def abort(name: Id, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+def abort(
+    name: Id, reason: Reason = "", output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
+) -> None:
     """End a restore that died: the server takes writes again, with the data that it has."""
-    restores = _restores(data_dir)
-    plan = restores.journal.read(name).plan
-    with audited(Layout(data_dir), "restore.abort", f"restore/{plan.id}", actor=_me()) as told:
-        done = restores.abort(plan.id)
-        told.update(target=plan.target, state=done.state.value)
+    done = _restores(data_dir, reason).abort(name)
     emit(output, done, f"aborted: {done.message}")
 
 
-def _restores(data_dir: Path, *, quiet: bool = False) -> RedisRestore:
+def _restores(data_dir: Path, reason: str = "") -> RedisRestore:
     configure_logs()
-    return RedisRestore(data_dir, os.environ, by=_me(), tell=(lambda _: None) if quiet else say)
+    return RedisRestore(data_dir, os.environ, by=name_of(os.getuid()), tell=say, reason=reason)
 
 
-def _me() -> str:
-    return name_of(os.getuid())
+def _nothing(_: str) -> None:
+    """Whom a program asks, it tells once."""
 
 
-def _absolute(path: Path | None) -> str | None:
+def absolute(path: Path | None) -> str | None:
+    """As it is kept: another command reads it elsewhere."""
     return None if path is None else str(path.expanduser().absolute())
 
 

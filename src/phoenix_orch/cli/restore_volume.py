@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,17 +15,21 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli.cluster_options import Context, Kubeconfig
-from phoenix_orch.cli.options import Output, OutputOption
-from phoenix_orch.cli.output import emit
+from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
+from phoenix_orch.cli.output import emit, say
+from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel import files
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.recorded import Wish, recorded
 from phoenix_orch.recovery.restore.files_restore import Restored, restore
 from phoenix_orch.recovery.restore.volume_manifest import objects, rendered
 from phoenix_orch.recovery.restore.volume_swap import VolumeSwap
 from phoenix_orch.recovery.sources.snapshot_plan import read_back
+from phoenix_orch.runtime.users import name_of
 
 LARGEST_DESCRIPTION = 1024 * 1024
 Namespace = Annotated[
@@ -68,7 +73,7 @@ def plan(  # noqa: PLR0917 - one parameter for each option
     emit(output, {"file": os.fspath(write), "namespace": place, "claim": claim, "job": job}, "\n".join(lines))
 
 
-def run(
+def run(  # noqa: PLR0917 - one parameter for each option
     archive: Annotated[
         Path,
         typer.Option("--archive", metavar="FILE", help="The backup's volume.tar; - is standard input."),
@@ -78,13 +83,24 @@ def run(
         str, typer.Option("--merkle-root", metavar="HEX", help="What the backup's manifest says.")
     ],
     keep: Keep = "7d",
+    reason: Reason = "",
+    break_glass: BreakGlass = "",
     output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
 ) -> None:
     """Restore a folder beside its place, verify it, and exchange the two; the old one is kept.
 
-    Whatever uses the folder has to be stopped before.
+    Whatever uses the folder has to be stopped before. Over a folder that is there it takes a second person,
+    where a Phoenix runs and somebody else may approve.
     """
-    done = restore(lambda: _opened(archive), to, root, now=datetime.now(UTC), keep=parse_duration(keep))
+    target, kept = f"volume/{to.absolute()}", parse_duration(keep)
+    wish = Wish("restore.volume", target, name_of(os.getuid()), root, break_glass or reason)
+    if to.exists():
+        agree = asking(data_dir, reason=reason, break_glass=break_glass)
+        wish = replace(wish, second=agree(wish.action, f"{target} plan {root}"))
+    with recorded(Layout(data_dir), wish, tell=say if output is Output.TABLE else _nothing) as told:
+        done = restore(lambda: _opened(archive), to, root, now=datetime.now(UTC), keep=kept)
+        told.update(_told(done))
     emit(output, _told(done), _said(done, to))
 
 
@@ -99,11 +115,15 @@ def swap(  # noqa: PLR0917 - one parameter for each option
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    reason: Reason = "",
+    break_glass: BreakGlass = "",
     output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
 ) -> None:
     """Let a Deployment use a restored claim: its pods end, the claim is exchanged, they start again.
 
-    Given the other way round it is the way back. Once more after an error goes on where it was.
+    Given the other way round it is the way back. Once more after an error goes on where it was. It takes a
+    second person, where a Phoenix runs and somebody else may approve.
     """
     until = datetime.now(UTC) + parse_duration(keep)
 
@@ -112,7 +132,13 @@ def swap(  # noqa: PLR0917 - one parameter for each option
             swap = VolumeSwap(client, client.namespace, timeout=parse_duration(within))
             await swap.deployment(deployment, old, new, until)
 
-    asyncio.run(swapping())
+    target = f"claim/{namespace}/{deployment}" if namespace else f"claim/{deployment}"
+    plan = f"{old} to {new}"
+    wish = Wish("restore.claim", target, name_of(os.getuid()), plan, break_glass or reason)
+    agree = asking(data_dir, reason=reason, break_glass=break_glass)
+    wish = replace(wish, second=agree(wish.action, f"{target} plan {plan}"))
+    with recorded(Layout(data_dir), wish, tell=say if output is Output.TABLE else _nothing):
+        asyncio.run(swapping())
     told = {"deployment": deployment, "claim": new, "kept": old, "until": until.isoformat()}
     emit(
         output,
@@ -134,6 +160,10 @@ def _opened(archive: Path) -> Iterator[typer.FileBinaryRead]:
         raise Invalid(f"{archive} cannot be read: {error.strerror}", remedy="name the archive") from error
     with file:
         yield file  # type: ignore[misc]
+
+
+def _nothing(_: str) -> None:
+    """Whom a program asks, it tells once."""
 
 
 def _told(done: Restored) -> dict[str, object]:

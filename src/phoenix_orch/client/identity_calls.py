@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from phoenix_orch.client.calling import Calling
 from phoenix_orch.kernel.units import format_duration
-from phoenix_orch.orchestrator.identity_views import LoginCode, NewToken, TokenView
+from phoenix_orch.orchestrator.identity_views import LoginCode, NewToken, SecondPerson, TokenView
 from phoenix_orch.security.rights import EVERYWHERE, Role
 from phoenix_orch.security.two_persons import Approval
 
@@ -43,6 +43,13 @@ class IdentityCalls(Calling):
 
     def revoke_token(self, id: str, *, reason: str = "", dry_run: bool = False) -> TokenView:  # noqa: A002
         return self._post(TokenView, {"reason": reason, "dryRun": dry_run}, "tokens", id, "revoke")
+
+    def second_person(
+        self, action: str, target: str, *, reason: str = "", dry_run: bool = False
+    ) -> SecondPerson:
+        """Raises BadState until a second person has agreed to exactly this, where somebody else may."""
+        body = {"action": action, "target": target, "reason": reason, "dryRun": dry_run}
+        return self._post(SecondPerson, body, "approvals")
 
     def approvals(self) -> list[Approval]:
         return self._get(list[Approval], "approvals")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from phoenix_orch.kernel.errors import Invalid, Outdated, Retryable
 from phoenix_orch.kube.client import KubeClient
@@ -95,8 +97,18 @@ def plan(wanted: Wanted, access: Access) -> ConfigPlan:
     return _viewed(asyncio.run(look()))
 
 
-def run(wanted: Wanted, access: Access, confirmed: str, within: float, journal: Path) -> ConfigRestored:
-    """Raises Outdated where the plan is not the one that was confirmed, and what the steps raise."""
+def run(
+    wanted: Wanted,
+    access: Access,
+    confirmed: str,
+    within: float,
+    journal: Path,
+    *,
+    around: Callable[[ConfigPlan], AbstractContextManager[dict[str, Any]]] = lambda _: nullcontext({}),
+) -> ConfigRestored:
+    """`around`: entered with what is done, before anything is; it is given what was done, to be recorded.
+
+    Raises Outdated where the plan is not the one that was confirmed, and what the steps raise."""
 
     async def act() -> ConfigRestored:
         async with _client(access) as client:
@@ -109,12 +121,16 @@ def run(wanted: Wanted, access: Access, confirmed: str, within: float, journal: 
                     remedy="look at it again: phoenix restore plan config",
                 )
             await config_apply.tried(client, found)
-            done = await config_apply.carry_out(client, found, _Journal(journal, found).note, within=within)
-            return ConfigRestored(
-                done=done.done,
-                rolled=tuple(map(str, done.rolled)),
-                unready={str(name): why for name, why in done.unready},
-            )
+            with around(_viewed(found)) as told:
+                note = _Journal(journal, found).note
+                applied = await config_apply.carry_out(client, found, note, within=within)
+                done = ConfigRestored(
+                    done=applied.done,
+                    rolled=tuple(map(str, applied.rolled)),
+                    unready={str(name): why for name, why in applied.unready},
+                )
+                told.update(done.model_dump(mode="json", by_alias=True))
+            return done
 
     return asyncio.run(act())
 

@@ -15,7 +15,7 @@ from phoenix_orch.orchestrator.layout import Layout, write_whole
 from phoenix_orch.runtime.users import name_of
 from phoenix_orch.security import tokens
 from phoenix_orch.security.recorder import Recorder
-from phoenix_orch.security.rights import Grant, Kind, Principal, Role
+from phoenix_orch.security.rights import EMBEDDED, Grant, Kind, Principal, Right, Role, allows
 from phoenix_orch.security.sessions import Session, Sessions
 from phoenix_orch.security.tokens import Minted, Token, Tokens
 from phoenix_orch.security.two_persons import Approvals
@@ -43,6 +43,8 @@ class Doorkeeper:
         self._recorder = recorder
         self.now = now
         self.ended = ended
+        self.provided = False
+        """An identity provider lets people in who may approve."""
         self.sessions = Sessions(now)
         self._tokens = Book(layout.tokens, Tokens, Tokens())
         self.approving = Approving(Book(layout.approvals, Approvals, Approvals()), recorder, now=now)
@@ -146,6 +148,16 @@ class Doorkeeper:
         self.ended(credential)
         for session in self.sessions.end_of(credential):
             self.ended(f"session:{session.key}")
+
+    def others(self, by: Principal) -> bool:
+        """Whether somebody else may approve what this person asks for."""
+        now = self.now()
+        return self.provided or any(
+            token.lets_in(now)
+            and token.maker != by.person
+            and allows(token.principal, Right.APPROVE, EMBEDDED)
+            for token in self._tokens.held.tokens.values()
+        )
 
 
 def _added(held: Tokens, token: Token) -> Tokens:

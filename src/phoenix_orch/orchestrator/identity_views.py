@@ -33,6 +33,11 @@ class NewToken(Model):
     view: TokenView
 
 
+class SecondPerson(Model):
+    wanted: bool
+    """Somebody else may approve, so that it takes their agreement; with it, it may be done now."""
+
+
 class SessionView(Model):
     csrf: str
     """For `X-CSRF-Token` of what changes something."""

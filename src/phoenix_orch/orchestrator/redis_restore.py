@@ -10,12 +10,15 @@ import dataclasses
 import os
 import platform
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Outdated
+from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.orchestrator.recorded import Wish, recorded
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.catalog import Backup, Catalog
 from phoenix_orch.recovery.folder_store import FolderStore
@@ -29,7 +32,8 @@ from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.publish import Published, Publisher, Settings
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import facts_of
-from phoenix_orch.recovery.restore.journal import Entry, Journal
+from phoenix_orch.recovery.restore.acts import Second
+from phoenix_orch.recovery.restore.journal import TOUCHED, Entry, Journal
 from phoenix_orch.recovery.restore.plan import HASH, RestorePlan
 from phoenix_orch.recovery.restore.redis_keys import Selection, move
 from phoenix_orch.recovery.restore.redis_target import Listen, feeding
@@ -46,6 +50,8 @@ from phoenix_orch.runtime.files import make_private
 from phoenix_orch.runtime.valkey_name import write_private
 
 _S3 = "s3://"
+Agree = Callable[[str, str], Second]
+"""Ask a second person about an action on a target. Raises BadState where nobody has agreed yet."""
 
 
 class How(Part):
@@ -92,8 +98,19 @@ class RedisRestore:
     """What can be done with restores of one data directory. Everything blocks."""
 
     def __init__(
-        self, data_dir: Path, environment: Mapping[str, str], *, by: str, tell: Callable[[str], None]
+        self,
+        data_dir: Path,
+        environment: Mapping[str, str],
+        *,
+        by: str,
+        tell: Callable[[str], None],
+        agree: Agree = lambda _action, _target: Second.NOT_WANTED,
+        reason: str = "",
     ) -> None:
+        """`by`: who acts, and `reason` why, for records. `agree` is asked about what writes over data."""
+        self._layout = Layout(data_dir)
+        self._agree = agree
+        self._reason = reason
         self._folder = data_dir / "restores"
         self._signing = data_dir / "keys" / "signing.pem"
         self._environment = environment
@@ -147,22 +164,66 @@ class RedisRestore:
                     remedy="leave --confirm out, and look",
                 )
             if done:
-                counted = move(copy, target, selection)
+                wish = self._keys_wish(backup, selection, f"redis/{target}", hash_)
+                if counted.overwritten:
+                    wish = replace(wish, second=self._agree(wish.action, f"{wish.target} plan {hash_}"))
+                with recorded(self._layout, wish, store=store, tell=self._tell) as came:
+                    counted = move(copy, target, selection)
+                    came.update(backup=backup.id, **dataclasses.asdict(counted))
             return KeysDone(backup=backup.id, hash=hash_, done=done, **dataclasses.asdict(counted))
 
     def run(self, name: str, confirmed: str) -> Entry:
+        """Do what was planned, or go on with it; recorded before and after. Raises PhoenixError."""
         entry, how = self._known(name)
-        return self._restorer(how, self._store(how)).run(entry.plan.id, self.target(how), confirmed)
+        plan, store = entry.plan, self._store(how)
+        restorer, target = self._restorer(how, store), self.target(how)
+        restorer.confirmed(entry, target, confirmed)
+        wish = Wish(
+            "restore.redis",
+            f"redis/{plan.target}",
+            self._by,
+            plan.hash,
+            self._reason,
+            told={"restore": plan.id, "backup": plan.backup, "keys": plan.target_keys},
+        )
+        # what was begun is ended without a second question: the target may take no writes until then
+        if plan.target_keys and entry.state not in TOUCHED:
+            wish = replace(wish, second=self._agree(wish.action, f"{wish.target} plan {plan.hash}"))
+        with recorded(self._layout, wish, store=store, tell=self._tell) as done:
+            ended = restorer.run(plan.id, target, confirmed)
+            done.update(restore=plan.id, state=ended.state.value, safety=ended.safety)
+        return ended
 
     def abort(self, name: str) -> Entry:
+        """End a restore that died; recorded before and after."""
         entry, how = self._known(name)
-        return self._restorer(how, self._store(how)).abort(entry.plan.id, self.target(how))
+        plan, store = entry.plan, self._store(how)
+        wish = Wish(
+            "restore.abort",
+            f"redis/{plan.target}",
+            self._by,
+            plan.hash,
+            self._reason,
+            told={"restore": plan.id, "state": entry.state.value},
+        )
+        with recorded(self._layout, wish, store=store, tell=self._tell) as done:
+            ended = self._restorer(how, store).abort(plan.id, self.target(how))
+            done.update(restore=plan.id, message=ended.message)
+        return ended
 
     def target(self, how: How) -> RedisAddress:
         """With its password. Raises Invalid."""
         return login(self._spec(how), self._environment)
 
     # -- parts ---------------------------------------------------------------------------------------
+
+    def _keys_wish(self, backup: Backup, selection: Selection, target: str, hash_: str) -> Wish:
+        told = {
+            "backup": backup.id,
+            "component": backup.manifest.component,
+            "selection": dataclasses.asdict(selection),
+        }
+        return Wish("restore.keys", target, self._by, hash_, self._reason, told=told)
 
     def _known(self, name: str) -> tuple[Entry, How]:
         entry = self.journal.read(name)

@@ -4,7 +4,8 @@
     → the target takes it → counted, replicas awaited → done; else the safety copy goes back
 
 Every step is written down before it begins. After a death `run` with the same plan goes on: what was proven
-stays proven, the target is made a primary and takes the copy anew.
+stays proven, the target is made a primary and takes the copy anew; where the safety copy was going back, it
+goes back.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from phoenix_orch.recovery.verifying import Verifier, expected
 Find = Callable[[str], Backup]
 """A backup by its id. Raises NotFound."""
 Tell = Callable[[str], None]
+_GOES_BACK = "; the safety copy goes back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ class Restorer:
         """Do what the plan says. Raises PhoenixError, after the target has its old data again or still."""
         with self.journal.held(name):
             entry = self.journal.read(name)
-            self._confirmed(entry, target, confirmed)
+            self.confirmed(entry, target, confirmed)
             with self._alone_at(entry):
                 return self._run(entry, target)
 
@@ -77,6 +79,12 @@ class Restorer:
         if resumed:
             self.tell(f"an earlier run ended while it was {entry.state.value}; the target is released")
             alone(target)
+        if entry.state is State.RETURNING:
+            self._returned(entry, target, entry.message.removesuffix(_GOES_BACK))
+            raise Terminal(
+                f"the restore had failed; {target} has its old data again",
+                remedy=f"see why: phoenix restore status {entry.plan.id}; then plan anew",
+            )
         backup = self.find(entry.plan.backup)
         self._holds(entry, backup, target)
         try:
@@ -123,7 +131,8 @@ class Restorer:
             safety=safety,
         )
 
-    def _confirmed(self, entry: Entry, target: RedisAddress, confirmed: str) -> None:
+    def confirmed(self, entry: Entry, target: RedisAddress, confirmed: str) -> None:
+        """It is this plan, for this target, and was not carried out yet. Raises BadState."""
         plan = entry.plan
         if entry.state in ENDED:
             raise BadState(f"restore {plan.id} is {entry.state.value}", remedy="make a new plan")
@@ -233,11 +242,15 @@ class Restorer:
         if not entry.safety:
             self._end(entry, State.FAILED, f"{error.message}; there is no safety copy to go back to")
             raise error
-        entry = self._step(entry, State.RETURNING, f"{error.message}; the safety copy goes back")
+        entry = self._step(entry, State.RETURNING, f"{error.message}{_GOES_BACK}")
+        self._returned(entry, target, error.message)
+        raise error
+
+    def _returned(self, entry: Entry, target: RedisAddress, why: str) -> None:
+        """The target has its old data again. What this raises leaves it to be done once more."""
         safety = self.find(entry.safety)
         self._load(safety.manifest, target)
-        self._end(entry, State.UNDONE, f"{error.message}; {target} has its old data again")
-        raise error
+        self._end(entry, State.UNDONE, f"{why}; {target} has its old data again")
 
     def _step(self, entry: Entry, state: State, words: str) -> Entry:
         self.tell(words)
