@@ -73,7 +73,7 @@ async def test_an_approval_is_for_the_hash_of_one_plan_and_used_up(locked):
     async with locked.http(await locked.token(Role.ADMIN, by=ANNA)) as http:
         assert (await http.post("/api/v1/approvals", json=ASK)).status_code == 409
         assert await agreed(locked) == ASK["target"]
-        other = {**ASK, "target": "redis/here:6379 plan abd"}
+        other = {**ASK, "target": "redis/here:6379 plan abe"}
         assert (await http.post("/api/v1/approvals", json=other)).status_code == 409
         assert (await http.post("/api/v1/approvals", json=ASK)).json() == {"wanted": True}
         assert (await http.post("/api/v1/approvals", json=ASK)).status_code == 409
