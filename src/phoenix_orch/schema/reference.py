@@ -139,7 +139,7 @@ def api_page() -> str:
     from phoenix_orch.orchestrator.identity import Doorkeeper  # noqa: PLC0415
     from phoenix_orch.orchestrator.operations_port import Operations  # noqa: PLC0415
 
-    identity = typing.cast("Doorkeeper", types.SimpleNamespace(approving=None))
+    identity = typing.cast("Doorkeeper", types.SimpleNamespace(approving=None, others=None))
     app = create_app(typing.cast("Operations", None), identity=identity)
     rows = []
     for path, method, operation in operations(app.openapi()):
