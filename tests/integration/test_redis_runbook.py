@@ -165,6 +165,6 @@ def test_programs_can_read_every_step_and_all_of_them_are_recorded(tmp_path):
         run = f"phoenix restore run redis {found['id']} --confirm {found['hash']} -o json"
         assert json.loads(night.says(run))["state"] == "done"
         asked, done = json.loads(night.says("phoenix audit list -o json"))
-        assert (asked["action"], done["action"]) == ("restore.run", "restore.run")
+        assert (asked["action"], done["action"]) == ("restore.redis", "restore.redis")
         assert (asked["outcome"], done["outcome"]) == ("asked", "done")
         assert done["after"]["backup"] == found["backup"]

@@ -167,7 +167,7 @@ class RedisRestore:
                 wish = self._keys_wish(backup, selection, f"redis/{target}", hash_)
                 if counted.overwritten:
                     wish = replace(wish, second=self._agree(wish.action, f"{wish.target} plan {hash_}"))
-                with recorded(self._layout, wish, store=store, tell=self._tell) as came:
+                with recorded(self._layout, wish, store=store, tell=self._tell, begin_log=True) as came:
                     counted = move(copy, target, selection)
                     came.update(backup=backup.id, **dataclasses.asdict(counted))
             return KeysDone(backup=backup.id, hash=hash_, done=done, **dataclasses.asdict(counted))
@@ -189,9 +189,9 @@ class RedisRestore:
         # what was begun is ended without a second question: the target may take no writes until then
         if plan.target_keys and entry.state not in TOUCHED:
             wish = replace(wish, second=self._agree(wish.action, f"{wish.target} plan {plan.hash}"))
-        with recorded(self._layout, wish, store=store, tell=self._tell) as done:
+        with recorded(self._layout, wish, store=store, tell=self._tell, begin_log=True) as done:
             ended = restorer.run(plan.id, target, confirmed)
-            done.update(restore=plan.id, state=ended.state.value, safety=ended.safety)
+            done.update(restore=plan.id, backup=plan.backup, state=ended.state.value, safety=ended.safety)
         return ended
 
     def abort(self, name: str) -> Entry:
@@ -206,7 +206,7 @@ class RedisRestore:
             self._reason,
             told={"restore": plan.id, "state": entry.state.value},
         )
-        with recorded(self._layout, wish, store=store, tell=self._tell) as done:
+        with recorded(self._layout, wish, store=store, tell=self._tell, begin_log=True) as done:
             ended = self._restorer(how, store).abort(plan.id, self.target(how))
             done.update(restore=plan.id, message=ended.message)
         return ended
