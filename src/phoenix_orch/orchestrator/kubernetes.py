@@ -35,7 +35,7 @@ from phoenix_orch.kube.resources import CONFIG_MAPS, INGRESSES, ROLLOUTS, Object
 from phoenix_orch.observability import metrics as counted
 from phoenix_orch.observability.listener import serve_metrics
 from phoenix_orch.observability.tracing_exporter import exported
-from phoenix_orch.orchestrator import audit_keeping, backup_tasks, drill_tasks
+from phoenix_orch.orchestrator import audit_keeping, audit_mirror, backup_tasks, drill_tasks
 from phoenix_orch.orchestrator.api_spec import ApiSpec
 from phoenix_orch.orchestrator.approving import Approving
 from phoenix_orch.orchestrator.audited import AuditedOperations
@@ -286,10 +286,12 @@ async def serve(
                     settings.store_url,
                     lambda: file.held,
                     audit_keeping.prune_kind(audit, lambda: file.held),
+                    audit_mirror.mirror_kind(audit, backing_up),
                     *backup_tasks.kinds(backing_up),
                     *drill_tasks.kinds(backing_up),
                     own=(audit_keeping.SCHEDULE,),
                     following=lambda: [
+                        *audit_mirror.schedules(file.held),
                         *backup_tasks.schedules(file.held),
                         *drill_tasks.schedules(file.held),
                     ],

@@ -13,7 +13,7 @@ import structlog
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.observability import metrics
-from phoenix_orch.orchestrator import audit_keeping, backup_tasks, drill_tasks
+from phoenix_orch.orchestrator import audit_keeping, audit_mirror, backup_tasks, drill_tasks
 from phoenix_orch.orchestrator.api_spec import api_spec
 from phoenix_orch.orchestrator.api_work import ApiWork, ServeApi
 from phoenix_orch.orchestrator.applying import Applying
@@ -81,10 +81,12 @@ class Master:
             parts.store_url,
             lambda: applying.config,
             audit_keeping.prune_kind(recorder.log, lambda: applying.config),
+            audit_mirror.mirror_kind(recorder.log, backing_up),
             *backup_tasks.kinds(backing_up),
             *drill_tasks.kinds(backing_up),
             own=(audit_keeping.SCHEDULE,),
             following=lambda: [
+                *audit_mirror.schedules(applying.config),
                 *backup_tasks.schedules(applying.config),
                 *drill_tasks.schedules(applying.config),
             ],
