@@ -2,9 +2,9 @@
 
     audit/<cluster>/<namespace>/<first>-<last>-<hash of the last>.jsonl.zst.age
 
-A task of Phoenix's own, every five minutes, once `backup` says where. Each object holds lines as they are in the
-log, sealed for the recipients of the backups. The next one has to follow the last one by its hash: a log that was
-cut or made anew is told of, and what was mirrored stays as it was.
+A task of Phoenix's own, every five minutes, once `backup` says where. Each object holds lines as they are in
+the log, sealed for the recipients of the backups. The next one has to follow the last one by its hash: a log
+that was cut or made anew is told of, and what was mirrored stays as it was.
 """
 
 from __future__ import annotations
