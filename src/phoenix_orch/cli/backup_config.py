@@ -11,7 +11,6 @@ import typer
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.kernel.errors import Invalid
-from phoenix_orch.orchestrator import config_history
 from phoenix_orch.orchestrator.layout import Layout
 
 app = typer.Typer(
@@ -55,6 +54,8 @@ def log(
     data_dir: DataDir = UNSET,
 ) -> None:
     """When the configuration changed, and in what; the newest first."""
+    from phoenix_orch.orchestrator import config_history  # noqa: PLC0415 - Git: 0.6 s
+
     with config_history.opened(Layout(data_dir).configurations, bundle) as repository:
         found = config_history.log(repository, limit)
     rows = [
@@ -75,6 +76,8 @@ def diff(
     data_dir: DataDir = UNSET,
 ) -> None:
     """What differs between two commits. A changed secret has another sign in place of its value."""
+    from phoenix_orch.orchestrator import config_history  # noqa: PLC0415 - Git: 0.6 s
+
     with config_history.opened(Layout(data_dir).configurations, bundle) as repository:
         after = config_history.chosen(repository, new, None)
         before = (
@@ -95,6 +98,8 @@ def show(  # noqa: PLR0917 - one parameter for each option
     data_dir: DataDir = UNSET,
 ) -> None:
     """One file as it was backed up, or the names of those in a folder."""
+    from phoenix_orch.orchestrator import config_history  # noqa: PLC0415 - Git: 0.6 s
+
     with config_history.opened(Layout(data_dir).configurations, bundle) as repository:
         found = config_history.show(
             repository, config_history.chosen(repository, commit, moment(as_of)), path.strip("/")

@@ -10,9 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from phoenix_orch.kernel.errors import Invalid
-from phoenix_orch.recovery.bucket_admin import BucketAdmin
 from phoenix_orch.recovery.folder_store import FolderStore
-from phoenix_orch.recovery.object_locks import ObjectLocks
 from phoenix_orch.recovery.object_store import BucketStore
 from phoenix_orch.recovery.objects import ObjectStore, Upkeep
 from phoenix_orch.recovery.s3_location import S3Location
@@ -34,6 +32,9 @@ class Storage:
 def opened(spec: StorageSpec, default: Path, env: Mapping[str, str] = os.environ) -> Storage:
     """`default`: the folder where none is named. Connects to nothing yet. Raises Invalid, Terminal."""
     if spec.s3 is not None:
+        from phoenix_orch.recovery.bucket_admin import BucketAdmin  # noqa: PLC0415 - boto3: 0.4 s
+        from phoenix_orch.recovery.object_locks import ObjectLocks  # noqa: PLC0415
+
         location = located(spec.s3, env)
         admin = BucketAdmin(location)
         return Storage(BucketStore(location), admin, ObjectLocks(admin, spec.s3.lock).lock)

@@ -10,7 +10,6 @@ from phoenix_orch.kernel import files
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.recovery.backup_source import BackupSource
 from phoenix_orch.recovery.redis_address import RedisAddress
-from phoenix_orch.recovery.sources.redis import redis_sources
 from phoenix_orch.recovery.sources.redis_spec import RedisSpec, address_of
 
 _LONGEST = 64 * 1024
@@ -41,6 +40,8 @@ def login(spec: RedisSpec, environment: Mapping[str, str]) -> RedisAddress:
 
 
 def _source(name: str, spec: RedisSpec, number: int, environment: Mapping[str, str]) -> BackupSource:
+    from phoenix_orch.recovery.sources.redis import redis_sources  # noqa: PLC0415 - redis: 0.4 s
+
     found = redis_sources(name, login(spec, environment), spec)
     if len(found) != spec.shards:
         raise Invalid(
