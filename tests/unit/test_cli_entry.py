@@ -95,7 +95,7 @@ CHANGES = {
     *(("rollout", word) for word in ("start", "pause", "resume", "promote", "abort", "retry", "undo")),
     *(("freeze", word) for word in ("start", "end", "override")),
     *(("task", word) for word in ("run", "cancel", "retry")),
-    *(("keys", word) for word in ("init", "rotate", "check")),
+    *(("keys", word) for word in ("init", "rotate", "check", "rekey")),
     *(("token", "create"), ("token", "revoke"), ("approval", "approve"), ("approval", "refuse")),
 }
 

@@ -60,7 +60,11 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
     },
     "Guard": {
         "token": Branch("token", "app", "Make, list and revoke API tokens."),
-        "keys": Branch("keys", "app", "Make, show, check and rotate the keys of backups."),
+        "keys": Branch(
+            "keys",
+            "app",
+            "Make, show, check and rotate the keys of backups, and seal backups for other keys.",
+        ),
         "approval": Branch("approval", "app", "Agree, as a second person, to what destroys, or refuse it."),
     },
     "Recover": {
