@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="keys",
-    help="Make, show, check and rotate the keys of backups, and seal backups for other keys.",
+    help="Make, show, check, rotate keys of backups, and rekey these.",
     add_completion=False,
     rich_markup_mode=None,
     no_args_is_help=True,

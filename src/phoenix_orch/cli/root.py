@@ -63,7 +63,7 @@ SECTIONS: Mapping[str, Mapping[str, Branch]] = {
         "keys": Branch(
             "keys",
             "app",
-            "Make, show, check and rotate the keys of backups, and seal backups for other keys.",
+            "Make, show, check, rotate keys of backups, and rekey these.",
         ),
         "approval": Branch("approval", "app", "Agree, as a second person, to what destroys, or refuse it."),
     },
