@@ -63,7 +63,7 @@ class Altered:
 
 class _Changed:
     def __init__(self, capture: Capture, content: io.BytesIO, facts: Callable[[Facts], Facts]) -> None:
-        self.name = capture.name
+        self.name, self.estimate = capture.name, capture.estimate
         self.read = content.read
         self._capture = capture
         self._facts = facts
