@@ -15,6 +15,19 @@ import typer
 from phoenix_orch.cli.backup_config import moment
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, data, emit, say
+from phoenix_orch.cli.restore_options import (
+    AsOf,
+    Component,
+    Endpoint,
+    PasswordEnv,
+    PasswordFile,
+    Region,
+    S3Ca,
+    SignedBy,
+    TlsCa,
+    User,
+    Which,
+)
 from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import format_size
@@ -37,40 +50,20 @@ def plan(  # noqa: PLR0917 - one parameter for each option
     identity: Annotated[
         Path, typer.Option("--identity", metavar="FILE", help="A private key that opens them.")
     ],
-    component: Annotated[
-        str, typer.Option("--component", metavar="NAME", help="As `redis/cache`.")
-    ] = "redis",
-    backup: Annotated[
-        str, typer.Option("--backup", metavar="ID", help="Which one; left out: the newest that was verified.")
-    ] = "latest",
-    as_of: Annotated[
-        str | None,
-        typer.Option("--as-of", metavar="WHEN", help="The newest not later: 2026-11-28T10:00:00Z."),
-    ] = None,
-    signed_by: Annotated[
-        list[str] | None,
-        typer.Option("--signed-by", metavar="KEY", help="Public key of the machine that took them."),
-    ] = None,
-    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Of the server.")] = "",
-    password_env: Annotated[
-        str | None, typer.Option("--password-env", metavar="VARIABLE", help="Holds the server's password.")
-    ] = None,
-    password_file: Annotated[
-        Path | None, typer.Option("--password-file", metavar="FILE", help="Holds it in its first line.")
-    ] = None,
-    tls_ca: Annotated[
-        Path | None, typer.Option("--tls-ca", metavar="FILE", help="Reach the server by TLS.")
-    ] = None,
+    component: Component = "redis",
+    backup: Which = "latest",
+    as_of: AsOf = None,
+    signed_by: SignedBy = None,
+    user: User = "",
+    password_env: PasswordEnv = None,
+    password_file: PasswordFile = None,
+    tls_ca: TlsCa = None,
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Where the server reaches us.")
     ] = "",
-    endpoint: Annotated[
-        str, typer.Option("--endpoint", metavar="URL", help="Of S3, where it is not AWS.")
-    ] = "",
-    region: Annotated[str, typer.Option("--region", metavar="NAME", help="Of S3.")] = "us-east-1",
-    ca: Annotated[
-        Path | None, typer.Option("--s3-ca", metavar="FILE", help="Vouches for the endpoint.")
-    ] = None,
+    endpoint: Endpoint = "",
+    region: Region = "us-east-1",
+    ca: S3Ca = None,
     dead: Annotated[
         bool, typer.Option("--target-is-dead", help="Take no safety copy: what it holds is worth nothing.")
     ] = False,
