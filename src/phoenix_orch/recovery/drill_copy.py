@@ -14,7 +14,7 @@ from pathlib import Path
 from phoenix_orch.recovery.drill_report import Phase
 from phoenix_orch.recovery.drill_steps import Ledger, Subject
 from phoenix_orch.recovery.errors import Corrupted, Stopped
-from phoenix_orch.recovery.handover import Handover
+from phoenix_orch.recovery.handover import Handover, OtherSide
 from phoenix_orch.recovery.keys import Identity
 from phoenix_orch.recovery.manifest import Manifest
 from phoenix_orch.recovery.objects import ObjectStore, Reader, Writer
@@ -47,7 +47,7 @@ class Fetched:
             self.open(handover, moved, stop)
             handover.end()
 
-        with handover.other_side(work) as side:
+        with OtherSide(handover, work) as side:
             yield handover
             while handover.read(CHUNK):  # what follows the end of an archive is proven, too
                 pass

@@ -36,7 +36,7 @@ class FilesStructure:
     def examine(self, manifest: Manifest) -> Iterator[FilesExamination]:
         root = str(manifest.content.get("merkleRoot", ""))
         stream = Handover()
-        with stream.other_side(lambda: examined(stream, root)) as side:
+        with OtherSide(stream, lambda: examined(stream, root)) as side:
             yield FilesExamination(stream, side)
 
 

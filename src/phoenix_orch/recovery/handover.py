@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -20,6 +20,20 @@ ROOM = 4
 
 class GivenUp(Exception):
     """The other side has failed; its error is the one to tell."""
+
+
+class Channel(Protocol):
+    """From one thread to another."""
+
+    given_up: GivenUp | None
+
+    def write(self, data: bytes, /) -> int: ...
+
+    def end(self) -> None: ...
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def give_up(self) -> None: ...
 
 
 class Handover:
@@ -74,9 +88,6 @@ class Handover:
         self._rest = self._rest[len(part) :]
         return bytes(part)
 
-    def other_side(self, work: Callable[[], T]) -> OtherSide[T]:
-        return OtherSide(self, work)
-
 
 class OtherSide(Generic[T]):
     """Work in a thread of its own that ends with the block, whatever ends it.
@@ -85,8 +96,8 @@ class OtherSide(Generic[T]):
     first, and then the error of the thread is raised instead.
     """
 
-    def __init__(self, handover: Handover, work: Callable[[], T]) -> None:
-        self._handover = handover
+    def __init__(self, channel: Channel, work: Callable[[], T]) -> None:
+        self._channel = channel
         self._work = work
         self._failure: BaseException | None = None
         self._results: list[T] = []
@@ -100,7 +111,7 @@ class OtherSide(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._handover.give_up()
+            self._channel.give_up()
         self._thread.join()
         if isinstance(error, GivenUp) and self._failure is not None:
             raise self._failure from None
@@ -117,4 +128,4 @@ class OtherSide(Generic[T]):
             self._results.append(self._work())
         except BaseException as failure:  # noqa: BLE001 - told in the thread that waits for it
             self._failure = failure
-            self._handover.give_up()
+            self._channel.give_up()

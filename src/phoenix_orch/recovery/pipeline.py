@@ -1,31 +1,37 @@
 """Seal a stream for its recipients, and open it again: zstd, then age, in constant memory.
 
 What is written opens by hand: `age -d -i KEY | zstd -d`. Two threads overlap: one reads, digests and
-compresses, the other encrypts and stores; between them is a queue of a few MiB, so that a slow store slows
-the reader down and nothing grows. Opening goes the other way round.
+compresses, the other stores; between them age encrypts, and few MiB wait, so that a slow store slows the
+reader down and nothing grows. Opening goes the other way round. What is large is encrypted in a process of
+its own (`age_process.py`), what is small by the thread that stores.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Protocol, cast
 
-import pyrage  # type: ignore[import-untyped]
 import zstandard
 
 from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.recovery import age_thread
+from phoenix_orch.recovery.age_failure import NotOpened, Why
+from phoenix_orch.recovery.age_process import AgeProcess, age_process
+from phoenix_orch.recovery.digest import Digest
 from phoenix_orch.recovery.errors import Corrupted, Stopped, WrongKey
-from phoenix_orch.recovery.handover import Handover
+from phoenix_orch.recovery.handover import Channel, Handover, OtherSide
 from phoenix_orch.recovery.keys import Identity, Recipient
 from phoenix_orch.recovery.objects import Reader, Writer
 from phoenix_orch.recovery.zstd_frames import Frames
 
 CHUNK = 1024 * 1024
 """Bytes read at once."""
+SMALL = 4 * 1024 * 1024
+"""Sealed bytes up to which no process is started: that takes 50 ms."""
 _OTHER_BACKUP = "use another backup; phoenix backup list shows which hold"
-_NO_MATCH = "no matching keys"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,23 +71,47 @@ def seal(
     Raises what `source` and `sink` raise, and Stopped as soon as `stop` says so and the read that runs has
     ended. Whoever opened the sink drops what it holds then.
     """
-    handover = Handover()
-    encrypting = handover.other_side(lambda: _encrypt(handover, sink, recipients))
-    raw = _Digest()
-    with encrypting:
-        compressor = zstandard.ZstdCompressor(level=level, write_checksum=True).chunker(chunk_size=CHUNK)
-        while chunk := source.read(CHUNK):
-            _heed(stop)
-            raw.add(chunk)
-            for compressed in compressor.compress(chunk):
-                handover.write(compressed)
-            progress(raw.size)
-        _heed(stop)
-        for compressed in compressor.finish():  # type: ignore[no-untyped-call]
-            handover.write(compressed)
-        handover.end()
-        stored = encrypting.result()
+    raw = Digest()
+    compressed = _compressed(source, raw, level, progress, stop)
+    first, small = _first(compressed)
+    with contextlib.ExitStack() as ending:
+        channel: Channel
+        if small:
+            channel = handover = Handover()
+            storing = OtherSide(channel, lambda: age_thread.encrypt(handover, sink, recipients))
+        else:
+            channel = process = ending.enter_context(age_process("encrypt", [one.text for one in recipients]))
+            storing = OtherSide(channel, lambda: _store(process, sink))
+        ending.enter_context(storing)
+        for piece in itertools.chain(first, compressed):
+            channel.write(piece)
+        channel.end()
+        stored = storing.result()
     return Sealed(raw.size, raw.hex, stored.size, stored.hex)
+
+
+def _compressed(
+    source: Reader, raw: Digest, level: int, progress: Progress, stop: Callable[[], bool]
+) -> Iterator[bytes]:
+    compressor = zstandard.ZstdCompressor(level=level, write_checksum=True).chunker(chunk_size=CHUNK)
+    while chunk := source.read(CHUNK):
+        _heed(stop)
+        raw.add(chunk)
+        yield from compressor.compress(chunk)
+        progress(raw.size)
+    _heed(stop)
+    yield from compressor.finish()  # type: ignore[no-untyped-call]
+
+
+def _first(pieces: Iterator[bytes]) -> tuple[list[bytes], bool]:
+    """As many as tell whether all of them are small, and whether they are."""
+    taken, size = list[bytes](), 0
+    for piece in pieces:
+        taken.append(piece)
+        size += len(piece)
+        if size > SMALL:
+            return taken, False
+    return taken, True
 
 
 def unseal(
@@ -99,15 +129,25 @@ def unseal(
     the identities opens it, and what `source` and `sink` raise. Parts were written to the sink by then, and
     only what returns is proven: nothing may be committed before.
     """
-    handover = Handover()
-    stored = _In(source)
-    decrypting = handover.other_side(lambda: _decrypt(stored, handover, identities, expected))
-    raw = _Digest()
-    frames = _Framed(handover)
-    with decrypting:
-        decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
-        with decompressor.stream_reader(_as_file(frames), read_across_frames=True, closefd=False) as plain:
-            while chunk := _decompressed(plain, stored):
+    pieces = _chunks(source)
+    first, small = _first(pieces)
+    pieces = itertools.chain(first, pieces)
+    raw, stored = Digest(), Digest()
+    try:
+        with contextlib.ExitStack() as ending:
+            channel: Channel
+            if small or not all(one.secret for one in identities):
+                channel = handover = Handover()
+                fetching = OtherSide(
+                    channel, lambda: age_thread.decrypt(pieces, stored, handover, identities)
+                )
+            else:
+                secrets = [one.secret for one in identities]
+                channel = process = ending.enter_context(age_process("decrypt", secrets))
+                fetching = OtherSide(channel, lambda: _fetch(pieces, process, stored))
+            ending.enter_context(fetching)
+            frames = _Framed(channel)
+            for chunk in _decompressed(frames, fetching):
                 _heed(stop)
                 raw.add(chunk)
                 if expected is not None and raw.size > expected.raw_bytes:
@@ -116,13 +156,15 @@ def unseal(
                     )
                 sink.write(chunk)
                 progress(raw.size)
-        decrypting.result()
-        if not frames.seen.whole:
-            raise Corrupted(
-                f"the compressed stream ends in the middle, after {raw.size:,} bytes of content",
-                remedy=_OTHER_BACKUP,
-            )
-    found = Sealed(raw.size, raw.hex, stored.digest.size, stored.digest.hex)
+            fetching.result()
+    except NotOpened as error:
+        raise _not_opened(error, stored, expected) from None
+    if not frames.seen.whole:
+        raise Corrupted(
+            f"the compressed stream ends in the middle, after {raw.size:,} bytes of content",
+            remedy=_OTHER_BACKUP,
+        )
+    found = Sealed(raw.size, raw.hex, stored.size, stored.hex)
     if expected is not None:
         _compare(found, expected)
     return found
@@ -133,125 +175,37 @@ def _heed(stop: Callable[[], bool]) -> None:
         raise Stopped("stopped; nothing of it was kept", remedy="start it again when you like")
 
 
-class _Digest:
-    def __init__(self) -> None:
-        self.size = 0
-        self._hash = hashlib.sha256()
-
-    def add(self, data: bytes) -> None:
-        self.size += len(data)
-        self._hash.update(data)
-
-    @property
-    def hex(self) -> str:
-        return self._hash.hexdigest()
+def _chunks(source: Reader) -> Iterator[bytes]:
+    while chunk := source.read(CHUNK):
+        yield chunk
 
 
-class _In:
-    """What age reads, 8 KiB at a time, out of larger reads; it keeps the error of the reader behind it."""
-
-    def __init__(self, behind: Reader) -> None:
-        self.digest = _Digest()
-        self.failure: BaseException | None = None
-        self._behind = behind
-        self._buffer = memoryview(b"")
-
-    def read(self, size: int = -1, /) -> bytes:
-        if not self._buffer:
-            try:
-                chunk = self._behind.read(CHUNK)
-            except BaseException as error:
-                self.failure = error
-                raise
-            self.digest.add(chunk)
-            self._buffer = memoryview(chunk)
-        part = self._buffer if size < 0 else self._buffer[:size]
-        self._buffer = self._buffer[len(part) :]
-        return bytes(part)
+def _store(sealed: AgeProcess, sink: Writer) -> Digest:
+    stored = Digest()
+    while chunk := sealed.read(CHUNK):
+        stored.add(chunk)
+        sink.write(chunk)
+    return stored
 
 
-class _Out:
-    """What age writes to; it keeps the error of the writer behind it."""
-
-    def __init__(self, behind: Writer) -> None:
-        self.digest = _Digest()
-        self.failure: BaseException | None = None
-        self._behind = behind
-
-    def write(self, data: bytes, /) -> int:
-        self.digest.add(data)
-        try:
-            self._behind.write(data)
-        except BaseException as error:
-            self.failure = error
-            raise
-        return len(data)
-
-    def flush(self) -> None:
-        """Pyrage calls it; when to commit, whoever opened the sink decides."""
+def _fetch(pieces: Iterator[bytes], sealed: AgeProcess, stored: Digest) -> None:
+    for piece in pieces:
+        stored.add(piece)
+        sealed.write(piece)
+    sealed.end()
 
 
-def _encrypt(source: Handover, sink: Writer, recipients: Sequence[Recipient]) -> _Digest:
-    stored = _Out(sink)
-    try:
-        pyrage.encrypt_io(source, stored, [one.key() for one in recipients])
-    except (pyrage.EncryptError, OSError) as error:
-        raise (stored.failure or source.given_up or error) from None
-    if stored.failure is not None:  # pyrage 1.4 says nothing when its last write fails
-        raise stored.failure
-    return stored.digest
-
-
-def _decrypt(stored: _In, sink: Handover, identities: Sequence[Identity], expected: Sealed | None) -> None:
-    plain = _Gathered(sink)
-    try:
-        pyrage.decrypt_io(stored, plain, [one.key for one in identities])
-    except (pyrage.DecryptError, OSError) as error:
-        if failure := stored.failure or sink.given_up:
-            raise failure from None
-        if _NO_MATCH in str(error).lower():
-            raise _closed(stored, expected) from None
-        raise Corrupted(
-            f"decryption fails within the {CHUNK:,} bytes before byte {stored.digest.size:,} of what is "
+def _not_opened(error: NotOpened, stored: Digest, expected: Sealed | None) -> PhoenixError:
+    if error.why is Why.MORE:
+        return Corrupted("there is more after the end of what was encrypted", remedy=_OTHER_BACKUP)
+    if error.why is not Why.NO_MATCH:
+        return Corrupted(
+            f"decryption fails within the {CHUNK:,} bytes before byte {error.taken:,} of what is "
             "stored: bytes were changed, cut off or added",
             remedy=_OTHER_BACKUP,
-        ) from None
-    if sink.given_up is not None:
-        raise sink.given_up
-    if stored.read(1):
-        raise Corrupted("there is more after the end of what was encrypted", remedy=_OTHER_BACKUP)
-    plain.hand_on()
-    sink.end()
-
-
-class _Gathered:
-    """Writes of 8 KiB handed on by the MiB: each one wakes the other thread."""
-
-    def __init__(self, sink: Handover) -> None:
-        self._sink = sink
-        self._parts = bytearray()
-
-    def write(self, data: bytes, /) -> int:
-        self._parts += data
-        if len(self._parts) >= CHUNK:
-            self.hand_on()
-        return len(data)
-
-    def flush(self) -> None:
-        """Pyrage calls it; `hand_on` is called once all is known to be sound."""
-
-    def hand_on(self) -> None:
-        self._sink.write(bytes(self._parts))
-        self._parts.clear()
-
-
-def _closed(stored: _In, expected: Sealed | None) -> PhoenixError:
-    """No identity fits: by a damaged header, if what is stored is not what was."""
-    if expected is not None:
-        while stored.read():
-            pass
-        if (stored.digest.size, stored.digest.hex) != (expected.stored_bytes, expected.stored_sha256):
-            return Corrupted("what is stored is not what was: its header was changed", remedy=_OTHER_BACKUP)
+        )
+    if expected is not None and (stored.size, stored.hex) != (expected.stored_bytes, expected.stored_sha256):
+        return Corrupted("what is stored is not what was: its header was changed", remedy=_OTHER_BACKUP)
     return WrongKey(
         "none of the private keys at hand opens it",
         remedy="name the file of one it was sealed for: the online key (backup.identityFile), or the "
@@ -277,14 +231,20 @@ def _as_file(reader: Reader) -> IO[bytes]:
     return cast("IO[bytes]", reader)
 
 
-def _decompressed(plain: zstandard.ZstdDecompressionReader, stored: _In) -> bytes:
+def _decompressed(frames: _Framed, fetching: OtherSide[None]) -> Iterator[bytes]:
+    decompressor = zstandard.ZstdDecompressor(max_window_size=2**27)
     try:
-        return plain.read(CHUNK)
+        with decompressor.stream_reader(_as_file(frames), read_across_frames=True, closefd=False) as plain:
+            yield from iter(lambda: plain.read(CHUNK), b"")
     except zstandard.ZstdError as error:
         raise Corrupted(
-            f"decompression fails before byte {stored.digest.size:,} of what is stored: {error}",
+            f"decompression fails before byte {frames.seen.offset:,} of the compressed stream: {error}",
             remedy=_OTHER_BACKUP,
         ) from None
+    except NotOpened as error:
+        if error.why is Why.NO_MATCH:
+            fetching.result()  # the digest of all that is stored tells whether the header was changed
+        raise
 
 
 def _compare(found: Sealed, expected: Sealed) -> None:

@@ -21,7 +21,7 @@ from phoenix_orch.kernel.errors import BadState, Conflict, NotFound
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.recovery.catalog import COUNTS, Backup, Catalog
 from phoenix_orch.recovery.errors import Corrupted
-from phoenix_orch.recovery.handover import Handover
+from phoenix_orch.recovery.handover import Handover, OtherSide
 from phoenix_orch.recovery.keys import Identity, Recipient
 from phoenix_orch.recovery.layout import Place
 from phoenix_orch.recovery.manifest import Link, Manifest, Tombstone, Trigger, TriggerKind, encoded
@@ -158,7 +158,7 @@ class Rekeyer:
                 unseal(reader, between, self.identities, expected(manifest), stop=told.stop)
             between.end()  # only here: what did not prove whole never looks like an end
 
-        with self.store.writer(key, estimate=estimate) as sink, between.other_side(opening) as opened:
+        with self.store.writer(key, estimate=estimate) as sink, OtherSide(between, opening) as opened:
             sealed = seal(
                 between,
                 sink,

@@ -1,0 +1,19 @@
+"""SHA-256 and length of what passes."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+class Digest:
+    def __init__(self) -> None:
+        self.size = 0
+        self._hash = hashlib.sha256()
+
+    def add(self, data: bytes) -> None:
+        self.size += len(data)
+        self._hash.update(data)
+
+    @property
+    def hex(self) -> str:
+        return self._hash.hexdigest()
