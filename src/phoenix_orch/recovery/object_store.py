@@ -30,6 +30,8 @@ LARGEST_PART = 5 * 1024**3
 _UPLOADS = 3
 """Parts on their way at once: with the one that is filled, 32 MiB."""
 _CHUNK = 1024 * 1024
+_PIECE = 256 * 1024
+"""Bytes gathered of a stream at once: more of them are copied more often."""
 _PAGE = 1000
 RESUMPTIONS = 8
 """Times in a row that a read may break off without a byte."""
@@ -154,7 +156,7 @@ class BucketStore:
         found = obstore.get(
             self._store, self._name(stat.key), options={"range": {"offset": start}, "if_match": stat.etag}
         )
-        return iter(found.stream(min_chunk_size=_CHUNK))
+        return iter(found.stream(min_chunk_size=_PIECE))
 
     def _name(self, key: str) -> str:
         return self.location.prefix + checked(key)
