@@ -94,7 +94,7 @@ def test_a_drill_that_fails_is_loud(place: Place, kind: str) -> None:
     assert "FAILED: " in place("drill", "report")
 
 
-@pytest.mark.parametrize(("kind", "level"), [("daily", 3), ("weekly", 4), ("monthly", 4)])
+@pytest.mark.parametrize(("kind", "level"), [("daily", 3), ("weekly", 4), ("monthly", 5)])
 def test_a_copy_that_was_loaded_rises_a_level(place: Place, kind: str, level: int) -> None:
     place("drill", "run", kind, *(["--identity", place.key] if kind == "monthly" else []))
     (listed,) = place.json("backup", "list")["backups"]

@@ -16,18 +16,16 @@ from phoenix_orch.observability.drills import DrillFigures
 from phoenix_orch.orchestrator.backups import Backups
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
-from phoenix_orch.recovery import drill_record, keys
+from phoenix_orch.recovery import drill_record, drill_report, keys
 from phoenix_orch.recovery.drill import Bucket, Drill, Expected, Terms
-from phoenix_orch.recovery.drill_report import Kind, Phase, Report
+from phoenix_orch.recovery.drill_report import Kind, Report
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.freshness import LATE
 from phoenix_orch.recovery.keys import Identity
-from phoenix_orch.recovery.manifest import Level, Verification
+from phoenix_orch.recovery.manifest import Verification
 from phoenix_orch.recovery.sources import files_configured
 from phoenix_orch.recovery.verifying import record_look
 
-LOADS = frozenset({Phase.LOAD, Phase.CONFIGURATION, Phase.VOLUME})
-"""Steps in which a copy is put into a place that is thrown away, and compared."""
 MANY = 60
 """Reports that are read for a trend, for figures and for a list."""
 
@@ -114,9 +112,9 @@ class Drills:
     # -- parts ---------------------------------------------------------------------------------------
 
     def _seen_to_load(self, report: Report) -> None:
-        """Put beside each backup that it was loaded. That one was not, or that this cannot be recorded, says
+        """Put beside each backup how far it got. That one did not, or that this cannot be recorded, says
         nothing for certain against it: it may lie at this machine, and the report has it."""
-        steps = {step.backup: step for step in report.steps if step.phase in LOADS and step.passed}
+        level, steps = drill_report.reached(report)
         known = [one for view in self.backups.views() for one in view.live] if steps else []
         for backup in known:
             step = steps.get(backup.id)
@@ -125,7 +123,7 @@ class Drills:
             look = Verification(
                 backup=backup.id,
                 manifest=backup.sha256,
-                level=Level.LOADED,
+                level=level,
                 passed=True,
                 at=report.ended,
                 by=self._by,

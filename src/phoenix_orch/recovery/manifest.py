@@ -167,7 +167,7 @@ class Level(IntEnum):
     LOADED = 4
     """It was loaded into a server that was thrown away, and compared."""
     SERVED = 5
-    """An application worked on it."""
+    """It was recovered with everything else, and served: what the monthly drill shows."""
 
 
 class Verification(Part):
