@@ -49,6 +49,12 @@ def test_a_redis_is_copied_and_verified_to_level_3(tmp_path):
     assert (look.level, look.passed) == (Level.STRUCTURE, True)
     assert "210 keys" in look.detail
     assert backups.one(component="redis/cache").good
+    look = backups.verify(backups.one(component="redis/cache"), Level.LOADED)
+    assert (look.level, look.passed) == (Level.LOADED, True)
+    assert backups.one(component="redis/cache").level is Level.LOADED
+    with pytest.raises(Invalid, match="level 5 is seen where everything is recovered") as refused:
+        backups.verify(backups.one(component="redis/cache"), Level.SERVED)
+    assert refused.value.remedy == "phoenix drill run monthly"
 
 
 def test_each_shard_of_a_cluster_is_a_component(tmp_path):

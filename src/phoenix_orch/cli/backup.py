@@ -181,7 +181,7 @@ def verify(  # noqa: PLR0917
     """Look at a backup and record what was seen; exit status 1 where it does not hold.
 
     0: it is there · 1: what is stored holds · 2: it opens and its content holds · 3: it is well-formed ·
-    4: it loads into a server that is thrown away · 5: an application works on it.
+    4: a server that is thrown away loads it (Redis) · 5: it serves: what the monthly drill sees.
     """
     from phoenix_orch.recovery.manifest import Level  # noqa: PLC0415 - half a second
 

@@ -206,15 +206,30 @@ class Backups:
         return Verifier(self.store, self.identities, _now, self._by)
 
     def verify(self, backup: Backup, level: Level | None = None, *, told: Told | None = None) -> Verification:
-        """Look, and put what was seen beside the backup. `level` left out: as far as can be seen here."""
+        """Look, and put what was seen beside the backup. `level` left out: as far as can be seen of a stream.
+
+        Raises Invalid for a level that cannot be seen here.
+        """
         told = told or Told()
-        structural = self.structural(backup.manifest.component) if self.identities else None
+        component = backup.manifest.component
+        if level is Level.SERVED:
+            raise Invalid(
+                "level 5 is seen where everything is recovered and serves",
+                remedy="phoenix drill run monthly",
+            )
+        structural = self.structural(component) if self.identities else None
+        if level is Level.LOADED and structural is not None and component.startswith("redis"):
+            structural = _dump_load()
         most = self.verifier.highest if structural is None else structural.level
         level = most if level is None else level
         if level > most:
             raise Invalid(
                 f"level {level.value} cannot be looked at here, only up to {most.value}",
-                remedy="leave --level out" if self.identities else "name backup.identityFile",
+                remedy=(
+                    "leave --level out; for level 4 of what is no Redis: phoenix drill run weekly"
+                    if self.identities
+                    else "name backup.identityFile"
+                ),
             )
         look = self.verifier.look(
             backup.manifest,
@@ -347,6 +362,12 @@ class Backups:
         location = self.store.location
         endpoint = f"--endpoint-url {quoted(location.url)} " if location.endpoint else ""
         return f"aws s3 cp {endpoint}{quoted(f's3://{location.bucket}/{location.prefix}{key}')} -"
+
+
+def _dump_load() -> Structural:
+    from phoenix_orch.recovery.rdb_check import DumpLoad  # noqa: PLC0415 - half a second
+
+    return DumpLoad()
 
 
 def _dump_check() -> Structural:

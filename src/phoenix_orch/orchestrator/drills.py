@@ -22,7 +22,7 @@ from phoenix_orch.recovery.drill_report import Kind, Report
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.freshness import LATE
 from phoenix_orch.recovery.keys import Identity
-from phoenix_orch.recovery.manifest import Verification
+from phoenix_orch.recovery.manifest import Level, Verification
 from phoenix_orch.recovery.sources import files_configured
 from phoenix_orch.recovery.verifying import record_look
 
@@ -114,7 +114,7 @@ class Drills:
     def _seen_to_load(self, report: Report) -> None:
         """Put beside each backup how far it got. That one did not, or that this cannot be recorded, says
         nothing for certain against it: it may lie at this machine, and the report has it."""
-        level, steps = drill_report.reached(report)
+        served, steps = drill_report.recovered(report)
         known = [one for view in self.backups.views() for one in view.live] if steps else []
         for backup in known:
             step = steps.get(backup.id)
@@ -123,7 +123,7 @@ class Drills:
             look = Verification(
                 backup=backup.id,
                 manifest=backup.sha256,
-                level=level,
+                level=Level.SERVED if served else Level.LOADED,
                 passed=True,
                 at=report.ended,
                 by=self._by,

@@ -16,8 +16,6 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from phoenix_orch.recovery.manifest import Level
-
 SCHEMA: Literal["phoenix-orch.io/drill/v1"] = "phoenix-orch.io/drill/v1"
 TREND = 12
 """Former drills that are compared with."""
@@ -165,15 +163,14 @@ LOADS = frozenset({Phase.LOAD, Phase.CONFIGURATION, Phase.VOLUME})
 """Steps in which a copy is put into a place that is thrown away, and compared."""
 
 
-def reached(report: Report) -> tuple[Level, Mapping[str, Step]]:
-    """How far copies were seen to be good, and the step of each that was, by the id of its backup.
+def recovered(report: Report) -> tuple[bool, Mapping[str, Step]]:
+    """Whether what was recovered served, and the step that recovered each copy, by the id of its backup.
 
-    The health of what was recovered is asked for only where every component was: replicas followed, checks
-    held, and all of it served together.
+    Health is asked for only where every component was recovered: replicas followed, checks held, and all of
+    it served together.
     """
     served = any(step.phase is Phase.HEALTH and step.passed for step in report.steps)
-    steps = {step.backup: step for step in report.steps if step.phase in LOADS and step.passed}
-    return Level.SERVED if served else Level.LOADED, steps
+    return served, {step.backup: step for step in report.steps if step.phase in LOADS and step.passed}
 
 
 def sealed(report: Report) -> Report:
