@@ -188,20 +188,43 @@ def latencies(port: int, stop: threading.Event) -> list[float]:
     return found
 
 
+def extra_memory(port: int, stop: threading.Event) -> int:
+    """MiB at most that the server held for the backup: pages its child shares no longer, and what it keeps
+    for whoever copies."""
+    client, most = redis.Redis(port=port), 0
+    while not stop.wait(0.1):
+        told = client.info("everything")
+        most = max(most, told["current_cow_peak"] + told["mem_clients_slaves"])
+    client.close()
+    return most // 2**20
+
+
 def noticed(port: int, act: Any) -> dict[str, float]:
-    """99th percentile of a SET, in milliseconds, without a backup and during one."""
-    told = {}
+    """99th percentile of a SET, in milliseconds, without a backup and during one; then what another backup
+    takes of memory: to ask for that delays the others."""
+    told: dict[str, float] = {}
+
+    def used(run: Any) -> list[float]:
+        return beside(lambda stop: latencies(port, stop), run)
+
     for name, run in (("p99WithoutMs", lambda: time.sleep(LOAD_SECONDS)), ("p99DuringMs", act)):
-        stop, found = threading.Event(), []
-        user = threading.Thread(target=lambda: found.extend(latencies(port, stop)))  # noqa: B023
-        user.start()
-        run()
-        stop.set()
-        user.join()
+        found = used(run)
         told[name] = round(sorted(found)[int(len(found) * 0.99)] * 1000, 3)
     told["p99Times"] = round(told["p99DuringMs"] / told["p99WithoutMs"], 2)
+    told["extraMemoryMiB"] = beside(lambda stop: extra_memory(port, stop), lambda: used(act))
     print(told, flush=True)
     return told
+
+
+def beside(watch: Any, act: Any) -> Any:
+    """What `watch` has found while `act` ran."""
+    stop, found = threading.Event(), []
+    watcher = threading.Thread(target=lambda: found.append(watch(stop)))
+    watcher.start()
+    act()
+    stop.set()
+    watcher.join()
+    return found[0]
 
 
 def of_size(gigabytes: float, folder: Path) -> dict[str, Any]:
