@@ -19,6 +19,7 @@ from typing import Literal
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.recovery import age_child
 from phoenix_orch.recovery.age_failure import NotOpened, Why
+from phoenix_orch.recovery.gently import step_back
 from phoenix_orch.recovery.handover import GivenUp
 
 PIPE = 1024 * 1024
@@ -88,8 +89,11 @@ class AgeProcess:
 
 
 @contextlib.contextmanager
-def age_process(act: Literal["encrypt", "decrypt"], keys: Sequence[str]) -> Iterator[AgeProcess]:
-    """`keys`: recipients as text to encrypt, secret lines of X25519 identities to decrypt.
+def age_process(
+    act: Literal["encrypt", "decrypt"], keys: Sequence[str], *, gently: bool = False
+) -> Iterator[AgeProcess]:
+    """`keys`: recipients as text to encrypt, secret lines of X25519 identities to decrypt. `gently`: with
+    what the processors have left.
 
     Its end is the end of the process, whatever happens.
     """
@@ -113,6 +117,8 @@ def age_process(act: Literal["encrypt", "decrypt"], keys: Sequence[str]) -> Iter
     finally:
         os.close(reading)
         os.close(writing)
+    if gently:
+        step_back(process.pid)
     try:
         yield AgeProcess(process)
     finally:

@@ -14,6 +14,10 @@ class Digest:
         self.size += len(data)
         self._hash.update(data)
 
+    def passed(self, data: bytes) -> bytes:
+        self.add(data)
+        return data
+
     @property
     def hex(self) -> str:
         return self._hash.hexdigest()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
+from phoenix_orch.recovery.gently import step_back
+
 T = TypeVar("T")
 
 ROOM = 4
@@ -96,9 +98,11 @@ class OtherSide(Generic[T]):
     first, and then the error of the thread is raised instead.
     """
 
-    def __init__(self, channel: Channel, work: Callable[[], T]) -> None:
+    def __init__(self, channel: Channel, work: Callable[[], T], *, gently: bool = False) -> None:
+        """`gently`: with what the processors have left (`gently.py`)."""
         self._channel = channel
         self._work = work
+        self._gently = gently
         self._failure: BaseException | None = None
         self._results: list[T] = []
         self._thread = threading.Thread(target=self._run, name="phoenix-pipeline", daemon=True)
@@ -124,6 +128,8 @@ class OtherSide(Generic[T]):
         return self._results[0]
 
     def _run(self) -> None:
+        if self._gently:
+            step_back(threading.get_native_id())
         try:
             self._results.append(self._work())
         except BaseException as failure:  # noqa: BLE001 - told in the thread that waits for it

@@ -3,7 +3,8 @@
 What is written opens by hand: `age -d -i KEY | zstd -d`. Two threads overlap: one reads, digests and
 compresses, the other stores; between them age encrypts, and few MiB wait, so that a slow store slows the
 reader down and nothing grows. Opening goes the other way round. What is large is encrypted in a process of
-its own (`age_process.py`), what is small by the thread that stores.
+its own (`age_process.py`), what is small by the thread that stores. What seals takes from the processors
+what is left.
 """
 
 from __future__ import annotations
@@ -66,7 +67,8 @@ def seal(
     progress: Progress = _no_progress,
     stop: Callable[[], bool] = _never,
 ) -> Sealed:
-    """Read `source` to its end into `sink`. `level`: of zstd, -5 to 19.
+    """Read `source` to its end into `sink`. `level`: of zstd, -5 to 19. What is large is read by a thread
+    that steps back before whoever else wants the processors; `progress` and `stop` are called there.
 
     Raises what `source` and `sink` raise, and Stopped as soon as `stop` says so and the read that runs has
     ended. Whoever opened the sink drops what it holds then.
@@ -74,20 +76,27 @@ def seal(
     raw = Digest()
     compressed = _compressed(source, raw, level, progress, stop)
     first, small = _first(compressed)
-    with contextlib.ExitStack() as ending:
-        channel: Channel
-        if small:
-            channel = handover = Handover()
-            storing = OtherSide(channel, lambda: age_thread.encrypt(handover, sink, recipients))
-        else:
-            channel = process = ending.enter_context(age_process("encrypt", [one.text for one in recipients]))
-            storing = OtherSide(channel, lambda: _store(process, sink))
-        ending.enter_context(storing)
-        for piece in itertools.chain(first, compressed):
-            channel.write(piece)
-        channel.end()
-        stored = storing.result()
+    compressed = itertools.chain(first, compressed)
+    if small:
+        handover = Handover()
+        with OtherSide(handover, lambda: age_thread.encrypt(handover, sink, recipients)) as storing:
+            _hand_on(compressed, handover)
+            stored = storing.result()
+    else:
+        with (
+            age_process("encrypt", [one.text for one in recipients], gently=True) as process,
+            OtherSide(process, lambda: _store(process, sink), gently=True) as storing,
+            OtherSide(process, lambda: _hand_on(compressed, process), gently=True) as reading,
+        ):
+            reading.result()
+            stored = storing.result()
     return Sealed(raw.size, raw.hex, stored.size, stored.hex)
+
+
+def _hand_on(pieces: Iterator[bytes], channel: Channel) -> None:
+    for piece in pieces:
+        channel.write(piece)
+    channel.end()
 
 
 def _compressed(
@@ -189,10 +198,7 @@ def _store(sealed: AgeProcess, sink: Writer) -> Digest:
 
 
 def _fetch(pieces: Iterator[bytes], sealed: AgeProcess, stored: Digest) -> None:
-    for piece in pieces:
-        stored.add(piece)
-        sealed.write(piece)
-    sealed.end()
+    _hand_on(map(stored.passed, pieces), sealed)
 
 
 def _not_opened(error: NotOpened, stored: Digest, expected: Sealed | None) -> PhoenixError:
