@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from phoenix_orch.kernel.errors import Conflict, NotFound
+from phoenix_orch.kernel.errors import Conflict, NotFound, Retryable
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.errors import AlreadyExists
 from phoenix_orch.kube.patches import merge_patch_of
@@ -59,13 +59,17 @@ async def playing(client: KubeClient) -> AsyncIterator[Storage]:
             await task
 
 
+STORAGE_CLASSES = Resource("storage.k8s.io", "v1", "storageclasses", "StorageClass", namespaced=False)
+
+
 async def _play(client: KubeClient, storage: Storage) -> None:
     while True:
         if not storage.absent:
-            for resource, act in ((SNAPSHOTS, _snapshot), (CONTENTS, _content), (CLAIMS, _claim)):
-                for found in (await client.list(resource, ALL_NAMESPACES)).items:
-                    with contextlib.suppress(Conflict, NotFound, AlreadyExists):  # the next look does it
-                        await act(client, storage, found)
+            for resource, act in ACTS:
+                with contextlib.suppress(Retryable):  # of a machine with much else to do
+                    for found in (await client.list(resource, ALL_NAMESPACES)).items:
+                        with contextlib.suppress(Conflict, NotFound, AlreadyExists):  # the next look does it
+                            await act(client, storage, found)
         await asyncio.sleep(0.1)
 
 
@@ -176,7 +180,21 @@ async def _claim(client: KubeClient, storage: Storage, found: Object) -> None:
     content = await client.get(CONTENTS, status["boundVolumeSnapshotContentName"])
     handle = f"volume-of-{metadata['uid']}"
     storage.volumes[handle] = content["status"]["snapshotHandle"]
-    await client.create(VOLUMES, volume(f"pv-{metadata['uid']}", handle, spec, metadata))
+    made = volume(f"pv-{metadata['uid']}", handle, spec, metadata)
+    if spec.get("storageClassName"):
+        of_class = await client.get(STORAGE_CLASSES, spec["storageClassName"])
+        made["spec"]["persistentVolumeReclaimPolicy"] = of_class["reclaimPolicy"]
+    await client.create(VOLUMES, made)
+
+
+async def _volume(client: KubeClient, storage: Storage, found: Object) -> None:
+    """A volume that was given back goes, where its policy says so."""
+    spec, phase = found["spec"], (found.get("status") or {}).get("phase")
+    if spec.get("csi", {}).get("driver") != DRIVER or spec["persistentVolumeReclaimPolicy"] != "Delete":
+        return
+    if phase in {"Released", "Failed"} and "deletionTimestamp" not in found["metadata"]:
+        storage.volumes.pop(spec["csi"]["volumeHandle"], None)
+        await client.delete(VOLUMES, found["metadata"]["name"], uid=found["metadata"]["uid"])
 
 
 def volume(name: str, handle: str, claim_spec: Object, claim: Object) -> Object:
@@ -214,3 +232,6 @@ async def _status(client: KubeClient, kind: Resource, found: Object, status: dic
         metadata.get("namespace"),
         subresource="status",
     )
+
+
+ACTS = ((SNAPSHOTS, _snapshot), (CONTENTS, _content), (CLAIMS, _claim), (VOLUMES, _volume))

@@ -20,13 +20,15 @@ from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
 from phoenix_orch.kube.resources import DEPLOYMENTS, PODS, Object
 from phoenix_orch.recovery.hook_spec import Hook, Quiesce
+from phoenix_orch.recovery.layout import Scope
 from phoenix_orch.recovery.restore import volume_manifest
 from phoenix_orch.recovery.restore.volume_swap import KEPT, NOTE, VolumeSwap, claims_of
-from phoenix_orch.recovery.sources.snapshot_plan import CLAIMS, CONTENTS, SNAPSHOTS, VOLUMES, read_back
+from phoenix_orch.recovery.sources.snapshot_plan import CLAIMS, CONTENTS, OURS, SNAPSHOTS, VOLUMES, read_back
 from phoenix_orch.recovery.sources.snapshots import SnapshotKeeper, SnapshotSource
 
 SHORT = timedelta(seconds=15)
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+LABELS = {OURS: "b1"}
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def keeper(kube: KubeClient, timeout: timedelta = SHORT) -> SnapshotKeeper:
 async def test_a_snapshot_is_taken_kept_and_let_go(
     kube: KubeClient, namespace: str, storage: Storage
 ) -> None:
-    one = await keeper(kube).take(namespace, "data", "s1", "", "b1")
+    one = await keeper(kube).take(namespace, "data", "s1", "", LABELS)
     assert one.driver == DRIVER
     assert one.snapshot_class == "fast"
     assert (one.size, one.restore_size) == (2**30, RESTORE_SIZE)
@@ -97,7 +99,7 @@ async def test_it_is_found_again_when_its_namespace_is_lost(
     lost, other = (f"phoenix-test-{secrets.token_hex(4)}" for _ in range(2))
     cluster.kubectl("create", "namespace", lost)
     await claimed(kube, lost, "data")
-    one = await keeper(kube).take(lost, "data", "s1", "fast", "b1")
+    one = await keeper(kube).take(lost, "data", "s1", "fast", LABELS)
     await asyncio.to_thread(cluster.kubectl, "delete", "namespace", lost, "--timeout=60s")
     assert one.handle in storage.snapshots
     cluster.kubectl("create", "namespace", other)
@@ -113,7 +115,7 @@ async def test_it_is_found_again_when_its_namespace_is_lost(
 async def test_what_the_cluster_has_lost_is_deleted_in_the_storage(
     kube: KubeClient, namespace: str, storage: Storage
 ) -> None:
-    one = await keeper(kube).take(namespace, "data", "s1", "", "b1")
+    one = await keeper(kube).take(namespace, "data", "s1", "", LABELS)
     for kind, name, place in ((SNAPSHOTS, "s1", namespace), (CONTENTS, one.content, "")):
         await kube.delete(kind, name, place, uid=(await kube.get(kind, name, place))["metadata"]["uid"])
         await gone(lambda kind=kind, name=name, place=place: kube.get(kind, name, place))  # type: ignore[misc]
@@ -138,7 +140,7 @@ async def test_what_is_not_ready_in_time_leaves_nothing(
     for name, value in trouble.items():
         setattr(storage, name, value)
     with pytest.raises(Terminal, match=said):
-        await keeper(kube, timedelta(seconds=2)).take(namespace, "data", "s1", "", "b1")
+        await keeper(kube, timedelta(seconds=2)).take(namespace, "data", "s1", "", LABELS)
     storage.absent = False
     await gone(lambda: kube.get(SNAPSHOTS, "s1", namespace))
     assert storage.snapshots == {}
@@ -146,7 +148,7 @@ async def test_what_is_not_ready_in_time_leaves_nothing(
 
 async def test_an_error_that_passes_is_none(kube: KubeClient, namespace: str, storage: Storage) -> None:
     storage.fault = "too many at once"
-    taking = asyncio.create_task(keeper(kube).take(namespace, "data", "s1", "", "b1"))
+    taking = asyncio.create_task(keeper(kube).take(namespace, "data", "s1", "", LABELS))
     await asyncio.sleep(1)
     assert not taking.done()
     storage.fault = ""
@@ -155,9 +157,9 @@ async def test_an_error_that_passes_is_none(kube: KubeClient, namespace: str, st
 
 async def test_claims_of_which_none_can_be_taken(kube: KubeClient, namespace: str, storage: Storage) -> None:
     with pytest.raises(NotFound):
-        await keeper(kube).take(namespace, "none", "s1", "", "b1")
+        await keeper(kube).take(namespace, "none", "s1", "", LABELS)
     with pytest.raises(Invalid, match="no VolumeSnapshotClass slow"):
-        await keeper(kube).take(namespace, "data", "s1", "slow", "b1")
+        await keeper(kube).take(namespace, "data", "s1", "slow", LABELS)
     spec = {
         "accessModes": ["ReadWriteOnce"],
         "storageClassName": "none",
@@ -165,7 +167,7 @@ async def test_claims_of_which_none_can_be_taken(kube: KubeClient, namespace: st
     }
     await kube.create(CLAIMS, {"metadata": {"name": "unbound", "namespace": namespace}, "spec": spec})
     with pytest.raises(BadState, match="no volume yet"):
-        await keeper(kube).take(namespace, "unbound", "s1", "", "b1")
+        await keeper(kube).take(namespace, "unbound", "s1", "", LABELS)
 
 
 async def test_the_source_brings_the_application_to_rest(
@@ -176,7 +178,7 @@ async def test_the_source_brings_the_application_to_rest(
 
     def source(quiesce: Quiesce) -> SnapshotSource:
         return SnapshotSource(
-            "volume/shop",
+            Scope("test", "phoenix", "volume/shop"),
             namespace,
             "data",
             connect=lambda: KubeClient(load(cluster.kubeconfig, namespace=namespace)),
@@ -220,7 +222,7 @@ async def test_the_guides_command_makes_a_new_volume(
     kube: KubeClient, cluster: Cluster, namespace: str, storage: Storage, tmp_path: Path
 ) -> None:
     """`kubectl apply -f backup/volume-restore.yaml`."""
-    one = await keeper(kube).take(namespace, "data", "s1", "", "b1")
+    one = await keeper(kube).take(namespace, "data", "s1", "", LABELS)
     file = tmp_path / "volume-restore.yaml"
     made = volume_manifest.objects(one, namespace=namespace, suffix="b1", image="phoenix-orchestrator")
     file.write_text(volume_manifest.rendered(made))

@@ -12,6 +12,8 @@ COPIED = {
     "api.yaml": "k8s/base",
     "leases.yaml": "k8s/base",
     "rollouts.phoenix-orch.io.yaml": "k8s/crds",
+    "config-rights.yaml": "k8s/backup",
+    "volume-rights.yaml": "k8s/backup/volumes",
 }
 
 

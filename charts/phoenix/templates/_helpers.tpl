@@ -23,17 +23,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- join " " $words }}
 {{- end }}
 
-{{/* Objects of a file of k8s/base, each with the release's labels, in the release's namespace. */}}
+{{/* Objects of a file of k8s, each with the release's labels, in the release's namespace. Those for the whole cluster
+have a name of their own, `cluster`; without it they are left out. */}}
 {{- define "phoenix.objects" -}}
 {{- range splitList "\n---\n" (.Files.Get .file) }}
 {{- $object := fromYaml . }}
-{{- if or $.Values.api.tokenReviews (not (hasPrefix "Cluster" $object.kind)) }}
+{{- if or $.cluster (not (hasPrefix "Cluster" $object.kind)) }}
 {{- $metadata := merge (dict "labels" (fromYaml (include "phoenix.labels" $))) $object.metadata }}
 {{- if and (eq $object.kind "ServiceAccount") $.Values.serviceAccount.annotations }}
 {{- $_ := set $metadata "annotations" $.Values.serviceAccount.annotations }}
 {{- end }}
 {{- if hasPrefix "Cluster" $object.kind }}
-{{- $name := printf "%s:token-reviews" $.Release.Namespace }}
+{{- $name := printf "%s:%s" $.Release.Namespace $.cluster }}
 {{- $_ := set $metadata "name" $name }}
 {{- if $object.roleRef }}
 {{- $_ := set $object.roleRef "name" $name }}

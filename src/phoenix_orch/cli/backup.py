@@ -18,6 +18,7 @@ import typer
 
 from phoenix_orch.cli import backup_config, reaching
 from phoenix_orch.cli import backup_pages as pages
+from phoenix_orch.cli.cluster_backups import cluster_backups, of_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import emit, say
 from phoenix_orch.cli.records import moment
@@ -25,6 +26,7 @@ from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.cli.task import follow_task
 from phoenix_orch.kernel.errors import BadState, Conflict, Invalid, Unavailable
 from phoenix_orch.orchestrator.audited_here import audited
+from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.config import load
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
@@ -35,6 +37,7 @@ from phoenix_orch.tasks.port import RunRequest
 if TYPE_CHECKING:
     from phoenix_orch.orchestrator.backups import Backups
     from phoenix_orch.recovery.catalog import Backup
+    from phoenix_orch.recovery.manifest import Trigger
 
 app = typer.Typer(
     name="backup",
@@ -155,15 +158,23 @@ def run(  # noqa: PLR0917
         emit(output, {"component": component, "dryRun": True, "known": known}, text)
         return 0 if known else FAILED
     trigger = Trigger(kind=TriggerKind.MANUAL, actor=_me(), reason=reason)
-    with audited(Layout(data_dir), "backup.run", f"backup/{component}", actor=_me(), reason=reason) as done:
+    found = [_run_one(backups, member, trigger, data_dir) for member in backups.members(component)]
+    lines = [f"published {one.id}: {pages.level(one)}, {pages.standing(one)}" for one in found]
+    told = [pages.detail(one) for one in found]
+    emit(output, told[0] if len(told) == 1 else {"backups": told}, "\n".join(lines))
+    return 0 if all(not one.shrunk and one.failed is None for one in found) else FAILED
+
+
+def _run_one(backups: Backups, component: str, trigger: Trigger, data_dir: Path) -> Backup:
+    """Raises Conflict where another one was published meanwhile."""
+    about = f"backup/{component}"
+    with audited(Layout(data_dir), "backup.run", about, actor=_me(), reason=trigger.reason) as done:
         published = backups.run(component, trigger)
         if published is not None:
             done.update(id=published.manifest.id, level=published.look.level.value)
     if published is None:
         raise Conflict(f"a backup of {component} was published meanwhile", remedy="`phoenix backup list`")
-    found = backups.one(published.manifest.id)
-    emit(output, pages.detail(found), f"published {found.id}: {pages.level(found)}, {pages.standing(found)}")
-    return 0 if not found.shrunk and found.failed is None else FAILED
+    return backups.one(published.manifest.id)
 
 
 @app.command()
@@ -364,6 +375,8 @@ def _backups(data_dir: Path, file: Path | None) -> Backups:
 
     configure_logs()
     layout = Layout(data_dir)
+    if file is not None and of_cluster(file):
+        return cluster_backups(file, Access(), layout, by=_me())
     config = load(file) if file is not None else read_kept(layout.config)
     if config is None or config.backup is None:
         raise Invalid(

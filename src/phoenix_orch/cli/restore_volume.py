@@ -14,51 +14,99 @@ from typing import Annotated
 
 import typer
 
+from phoenix_orch.cli import restore_claim
 from phoenix_orch.cli.cluster_options import Context, Kubeconfig
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
 from phoenix_orch.cli.output import emit, say
+from phoenix_orch.cli.restore_options import AsOf, Component, Which
 from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel import files
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
+from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.recorded import Wish, recorded
 from phoenix_orch.recovery.restore.files_restore import Restored, restore
-from phoenix_orch.recovery.restore.volume_manifest import objects, rendered
+from phoenix_orch.recovery.restore.volume_manifest import objects, rendered, words_of
 from phoenix_orch.recovery.restore.volume_swap import VolumeSwap
-from phoenix_orch.recovery.sources.snapshot_plan import read_back
 from phoenix_orch.runtime.users import name_of
 
-LARGEST_DESCRIPTION = 1024 * 1024
 Namespace = Annotated[
     str | None,
-    typer.Option("--namespace", "-n", metavar="NAME", help="Left out: that of the copy, or of the context."),
+    typer.Option("--namespace", "-n", metavar="NAME", help="Left out: that of the context, or of the pod."),
+]
+ClusterFile = Annotated[
+    Path | None,
+    typer.Option("--file", "-f", metavar="FILE", help="The phoenix.yaml of an orchestrator in a cluster."),
+]
+Identity = Annotated[
+    Path | None,
+    typer.Option("--identity", "-i", metavar="FILE", help="Private key; left out: identityFile of the file."),
+]
+Snapshot = Annotated[
+    Path | None,
+    typer.Option("--snapshot", metavar="FILE", help="A backup's snapshot.json; - is standard input."),
+]
+Id = Annotated[
+    str, typer.Option("--id", metavar="ID", help="With --snapshot: by which the new objects are named.")
+]
+Image = Annotated[str, typer.Option("--image", metavar="IMAGE", help="With --snapshot: looks at the state.")]
+Folder = Annotated[str, typer.Option("--folder", metavar="PATH", help="Of the state, within the volume.")]
+Into = Annotated[
+    str | None,
+    typer.Option("--into", metavar="NAME", help="Namespace of the claim; left out: that of the copy."),
+]
+Within = Annotated[
+    str, typer.Option("--within", metavar="TIME", help="Wait so long until its pods have ended.")
 ]
 Keep = Annotated[str, typer.Option("--keep", metavar="TIME", help="How long what was there is kept.")]
 
 
 def plan(  # noqa: PLR0917 - one parameter for each option
-    snapshot: Annotated[
-        Path,
-        typer.Option("--snapshot", metavar="FILE", help="The backup's snapshot.json; - is standard input."),
-    ],
-    write: Annotated[Path, typer.Option("--write", metavar="FILE", help="Write it for kubectl apply -f.")],
-    id_: Annotated[str, typer.Option("--id", metavar="ID", help="By which the new objects are named.")],
-    image: Annotated[
-        str, typer.Option("--image", metavar="IMAGE", help="That looks at the state.")
-    ] = "phoenix-orchestrator",
-    folder: Annotated[
-        str, typer.Option("--folder", metavar="PATH", help="Of the state, within the volume.")
-    ] = "",
+    file: ClusterFile = None,
+    component: Component = "",
+    backup: Which = "latest",
+    as_of: AsOf = None,
+    identity: Identity = None,
+    snapshot: Snapshot = None,
+    id_: Id = "",
+    image: Image = "phoenix-orchestrator",
+    folder: Folder = "",
+    into: Into = None,
+    write: Annotated[
+        Path | None,
+        typer.Option("--write", metavar="FILE", help="Write it for kubectl apply -f, and ask no cluster."),
+    ] = None,
     namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
 ) -> None:
-    """A new claim with the data of a snapshot, and a Job that looks at it; changes nothing."""
-    one = read_back(files.read(snapshot, at_most=LARGEST_DESCRIPTION))
-    place = namespace or one.namespace
-    made = objects(one, namespace=place, suffix=id_, image=image, folder=folder)
+    """What a restore of a claim would do: a new volume from a snapshot, looked at by a Job, in its place.
+
+    Changes nothing. The copy is a backup of a cluster (--file, --component), or snapshot.json of one.
+    """
+    access = Access(namespace, kubeconfig, context)
+    if snapshot is not None and into is None:
+        into = namespace
+    which = restore_claim.Which(file, component, backup, as_of, identity, snapshot, id_, image, folder, into)
+    if write is None:
+        restore_claim.plan(which, access, data_dir, output)
+        return
+    what = restore_claim.wanted(which, access, data_dir)
+    one, place, name = what.one, what.namespace, what.backup
+    command = words_of(what.check, what.checks) if what.check.command or what.checks else ()
+    made = objects(
+        one,
+        namespace=place,
+        suffix=name,
+        image=what.check.image,
+        command=command,
+        folder=what.check.folder,
+    )
     try:
         write.write_text(rendered(made), encoding="utf-8")
     except OSError as error:
@@ -75,24 +123,65 @@ def plan(  # noqa: PLR0917 - one parameter for each option
 
 def run(  # noqa: PLR0917 - one parameter for each option
     archive: Annotated[
-        Path,
+        Path | None,
         typer.Option("--archive", metavar="FILE", help="The backup's volume.tar; - is standard input."),
-    ],
-    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder that it takes the place of.")],
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="DIR", help="The folder that it takes the place of.")
+    ] = None,
     root: Annotated[
         str, typer.Option("--merkle-root", metavar="HEX", help="What the backup's manifest says.")
-    ],
+    ] = "",
+    confirm: Annotated[
+        str, typer.Option("--confirm", metavar="HASH", help="Of a claim: what the plan told.")
+    ] = "",
+    file: ClusterFile = None,
+    component: Component = "",
+    backup: Which = "latest",
+    as_of: AsOf = None,
+    identity: Identity = None,
+    snapshot: Snapshot = None,
+    id_: Id = "",
+    image: Image = "phoenix-orchestrator",
+    folder: Folder = "",
+    into: Into = None,
+    claim: Annotated[
+        str, typer.Option("--claim", metavar="NAME", help="The way back: the claim that gets --volume again.")
+    ] = "",
+    volume: Annotated[
+        str, typer.Option("--volume", metavar="NAME", help="The PersistentVolume that was kept.")
+    ] = "",
+    within: Within = "5m",
     keep: Keep = "7d",
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     reason: Reason = "",
     break_glass: BreakGlass = "",
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
-    """Restore a folder beside its place, verify it, and exchange the two; the old one is kept.
+    """Restore a folder, or a claim of a cluster, beside its place, verify it, and exchange the two.
 
-    Whatever uses the folder has to be stopped before. Over a folder that is there it takes a second person,
-    where a Phoenix runs and somebody else may approve.
+    The old one is kept. A folder: --archive, --to, --merkle-root; what uses it has to be stopped before. A
+    claim: what `phoenix restore plan volume` told; what uses it ends meanwhile, and the claim keeps its name.
+    Killed, the same command goes on. It takes a second person, where a Phoenix runs and somebody may approve.
     """
+    access, why = Access(namespace, kubeconfig, context), (reason, break_glass)
+    if claim or volume:
+        restore_claim.back(claim, volume, access, within, keep, why, output, data_dir)
+        return
+    if confirm:
+        which = restore_claim.Which(
+            file, component, backup, as_of, identity, snapshot, id_, image, folder, into
+        )
+        restore_claim.run(which, access, confirm, within, keep, why, output, data_dir)
+        return
+    if archive is None or to is None or not root:
+        raise Invalid(
+            "say what is restored",
+            remedy="a folder: --archive FILE --to DIR --merkle-root HEX; a claim: as the plan told",
+        )
     target, kept = f"volume/{to.absolute()}", parse_duration(keep)
     wish = Wish("restore.volume", target, name_of(os.getuid()), root, break_glass or reason)
     if to.exists():
@@ -109,9 +198,7 @@ def swap(  # noqa: PLR0917 - one parameter for each option
     old: Annotated[str, typer.Option("--old", metavar="CLAIM", help="The claim that it uses.")],
     new: Annotated[str, typer.Option("--new", metavar="CLAIM", help="The one that was restored.")],
     keep: Keep = "7d",
-    within: Annotated[
-        str, typer.Option("--within", metavar="TIME", help="Wait so long until its pods have ended.")
-    ] = "5m",
+    within: Within = "5m",
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import TypeAdapter, ValidationError
 
 from phoenix_orch.cli.cluster_options import STORE_VARIABLE
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
+from phoenix_orch.kernel.config import field_path
+from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.layout import Layout
-from phoenix_orch.orchestrator.state_verifying import in_pod, verify_embedded, verify_in_cluster
+from phoenix_orch.orchestrator.state_verifying import (
+    in_pod,
+    verify_embedded,
+    verify_folder,
+    verify_in_cluster,
+)
+from phoenix_orch.recovery.consistency_spec import FileCheck
 from phoenix_orch.recovery.verify_state import StateReport
 
 Store = Annotated[
@@ -25,14 +35,34 @@ Store = Annotated[
 ]
 
 
-def verify_state(output: OutputOption = Output.TABLE, store: Store = None, data_dir: DataDir = UNSET) -> int:
+Folder = Annotated[
+    Path | None,
+    typer.Option("--folder", metavar="DIR", help="Look at the state of an application in it instead."),
+]
+Checks = Annotated[
+    str,
+    typer.Option("--checks", metavar="JSON", help="With --folder: a list, as `checks` in phoenix.yaml."),
+]
+
+
+def verify_state(
+    output: OutputOption = Output.TABLE,
+    store: Store = None,
+    folder: Folder = None,
+    checks: Checks = "[]",
+    data_dir: DataDir = UNSET,
+) -> int:
     """Check that the state of Phoenix is whole.
 
     Nothing is changed, nothing is started.
 
-    In a pod: its store and the Rollouts of its namespace. Elsewhere: the data directory. Exit status 0 whole,
-    1 a part is not, 3 a part could not be looked at.
+    In a pod: its store and the Rollouts of its namespace. Elsewhere: the data directory. With --folder: that
+    of an application. Exit status 0 whole, 1 a part is not, 3 a part could not be looked at.
     """
+    if folder is not None:
+        report = verify_folder(folder, _checks(checks))
+        emit(output, report, _table(report))
+        return report.exit_status
     url = store or os.environ.get(STORE_VARIABLE) or None
     if in_pod() and not Layout(data_dir).root.is_dir():
         report = verify_in_cluster(url)
@@ -40,6 +70,18 @@ def verify_state(output: OutputOption = Output.TABLE, store: Store = None, data_
         report = verify_embedded(Layout(data_dir), url)
     emit(output, report, _table(report))
     return report.exit_status
+
+
+def _checks(text: str) -> list[FileCheck]:
+    """Raises Invalid."""
+    try:
+        return TypeAdapter(list[FileCheck]).validate_json(text)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise Invalid(
+            f"--checks: {field_path(fault['loc']) or 'the list'}: {fault['msg']}",
+            remedy='for example --checks \'[{"kind": "sqlite", "files": "*.db"}]\'',
+        ) from None
 
 
 def _table(report: StateReport) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -14,7 +14,7 @@ import httpx
 import structlog
 from pydantic import BaseModel, Field
 
-from phoenix_orch.kernel.errors import BadState, Terminal
+from phoenix_orch.kernel.errors import BadState, PhoenixError, Retryable, Terminal
 from phoenix_orch.observability import metrics
 from phoenix_orch.orchestrator.backup_home import HERE, Home
 from phoenix_orch.orchestrator.backup_progress import Meter
@@ -86,6 +86,8 @@ class BackupDone(BaseModel):
     rpo_seconds: float = 0.0
     good: bool = True
     """False: it is much smaller than those before."""
+    members: list[BackupDone] = Field(default_factory=list)
+    """What was published of each, where the component stands for several claims of a cluster."""
 
 
 class LookDone(BaseModel):
@@ -122,7 +124,7 @@ def schedules(config: DeclaresBackups | None) -> Sequence[Schedule]:
             arguments={"component": component},
             target=component,
         )
-        for component in (*COMPONENTS, *redis, *map(component_of, spec.volumes))
+        for component in (*COMPONENTS, *redis, *map(component_of, spec.volume_names))
     ]
     return (
         *runs,
@@ -241,50 +243,76 @@ def _run_kind(work: Work) -> TaskKind:
     )
     async def run(context: TaskContext, arguments: RunBackup) -> BackupDone:
         backups = await work.opened(context.actor)
-        slot = context.record.slot
-        trigger = Trigger(
-            kind=TriggerKind.SCHEDULE if slot is not None else TriggerKind.MANUAL,
-            actor=context.actor,
-            reason=arguments.reason or context.record.reason,
-            task=context.id,
-        )
-        views = await asyncio.to_thread(backups.views, arguments.component)
-        meter = Meter(_usual(views))
-        async with work.acting(RUN, arguments.component, context) as act:
-            published = await work.threaded(
-                context,
-                meter,
-                lambda stop: backups.run(arguments.component, trigger, slot=slot, told=meter.as_told(stop)),
-            )
-            done = BackupDone(component=arguments.component)
-            if published is not None:
-                manifest, look = published.manifest, published.look
-                done = BackupDone(
-                    backup=manifest.id,
-                    component=manifest.component,
-                    level=look.level,
-                    raw_bytes=manifest.stream.raw_bytes,
-                    stored_bytes=manifest.stream.stored_bytes,
-                    rpo_seconds=manifest.time.rpo_seconds,
-                    good=look.passed and not manifest.drops,
-                )
-            act.after = done.model_dump()
-        for warning in meter.warnings:
-            await context.log(warning)
-        if published is not None and published.abandoned is not None:
-            await context.log(f"the run of {published.abandoned.started:%H:%M:%S} before it was found dead")
-        await context.log(_said(done))
-        await work.refreshed(backups)
-        if published is not None and not published.look.passed:
-            raise Terminal(
-                f"backup {done.backup} is published and does not hold: {published.look.detail}",
-                remedy="an earlier one counts; look after its source, and run it again",
-            )
-        if done.backup and done.good and done.level >= Level.OPENED:
-            await _ping(backups.spec.ping, context)
-        return done
+        members = await asyncio.to_thread(backups.members, arguments.component)
+        if list(members) == [arguments.component]:
+            return await _run_one(work, context, backups, arguments.component, arguments.reason)
+        done, failed = list[BackupDone](), dict[str, PhoenixError]()
+        for member in members:
+            try:
+                done.append(await _run_one(work, context, backups, member, arguments.reason))
+            except PhoenixError as error:  # the others are backed up all the same
+                failed[member] = error
+                await context.log(f"{member}: {error.message}")
+        if failed:
+            raise _joined(failed)
+        return BackupDone(component=arguments.component, members=done, good=all(one.good for one in done))
 
     return run
+
+
+async def _run_one(
+    work: Work, context: TaskContext, backups: Backups, component: str, reason: str
+) -> BackupDone:
+    slot = context.record.slot
+    trigger = Trigger(
+        kind=TriggerKind.SCHEDULE if slot is not None else TriggerKind.MANUAL,
+        actor=context.actor,
+        reason=reason or context.record.reason,
+        task=context.id,
+    )
+    views = await asyncio.to_thread(backups.views, component)
+    meter = Meter(_usual(views))
+    async with work.acting(RUN, component, context) as act:
+        published = await work.threaded(
+            context,
+            meter,
+            lambda stop: backups.run(component, trigger, slot=slot, told=meter.as_told(stop)),
+        )
+        done = BackupDone(component=component)
+        if published is not None:
+            manifest, look = published.manifest, published.look
+            done = BackupDone(
+                backup=manifest.id,
+                component=manifest.component,
+                level=look.level,
+                raw_bytes=manifest.stream.raw_bytes,
+                stored_bytes=manifest.stream.stored_bytes,
+                rpo_seconds=manifest.time.rpo_seconds,
+                good=look.passed and not manifest.drops,
+            )
+        act.after = done.model_dump(exclude={"members"})
+    for warning in meter.warnings:
+        await context.log(warning)
+    if published is not None and published.abandoned is not None:
+        await context.log(f"the run of {published.abandoned.started:%H:%M:%S} before it was found dead")
+    await context.log(_said(done))
+    await work.refreshed(backups)
+    if published is not None and not published.look.passed:
+        raise Terminal(
+            f"backup {done.backup} is published and does not hold: {published.look.detail}",
+            remedy="an earlier one counts; look after its source, and run it again",
+        )
+    if done.backup and done.good and done.level >= Level.OPENED:
+        await _ping(backups.spec.ping, context)
+    return done
+
+
+def _joined(failed: Mapping[str, PhoenixError]) -> PhoenixError:
+    """One error for all; tried again where one of them may pass. A slot that was published stays as it is."""
+    first = next((one for one in failed.values() if isinstance(one, Retryable)), next(iter(failed.values())))
+    kind = Retryable if isinstance(first, Retryable) else Terminal
+    text = "; ".join(f"{member}: {error.message}" for member, error in failed.items())
+    return kind(f"not all were backed up: {text}", remedy=first.remedy)
 
 
 def _said(done: BackupDone) -> str:

@@ -101,15 +101,43 @@ class Backups:
     # -- what there is -------------------------------------------------------------------------------
 
     def sources(self) -> Mapping[str, Source]:
-        """By component: what is backed up here."""
+        """By component: what is backed up here. One of a cluster may stand for several: see `members`."""
+        volumes = self.home.volumes
         return {
             "config": self._config,
             **configured(self.spec.redis, os.environ),
             **files_configured.configured(self.spec.volumes, self._layout.backup_notes),
+            **{name: self._of_cluster(name) for name in (volumes.components if volumes else ())},
         }
+
+    def members(self, component: str) -> Sequence[str]:
+        """What a component stands for now; itself, but for claims that are found by their labels."""
+        volumes = self.home.volumes
+        if volumes is None or component not in volumes.components:
+            return (component,)
+        return volumes.members(component)
+
+    def _of_cluster(self, component: str) -> Source:
+        volumes = self.home.volumes
+        assert volumes is not None
+        return lambda: volumes.source(component, self._layout.backup_notes)
+
+    def _source(self, component: str) -> Source:
+        """Raises NotFound for a component that is not backed up here."""
+        found, volumes = self.sources().get(component), self.home.volumes
+        if found is None and volumes is not None and member_of(component, volumes.components):
+            return self._of_cluster(component)
+        if found is None:
+            raise NotFound(
+                f"{component!r} is not backed up here",
+                remedy=f"there is {', '.join(sorted(self.sources())) or 'nothing'}",
+            )
+        return found
 
     def structural(self, component: str) -> Structural | None:
         """What knows how a copy of the component has to look."""
+        if self.home.volumes is not None and component.partition("/")[0] == files_configured.KIND:
+            return self.home.volumes.structural()
         known: dict[str, Callable[[], Structural]] = {
             "redis": _dump_check,
             "config": ConfigStructure,
@@ -120,16 +148,19 @@ class Backups:
 
     def views(self, component: str = "") -> list[View]:
         """One for each component that is backed up here, or has backups."""
-        names = {
-            scope.component for scope in self._catalog.scopes(self.home.cluster, self.home.namespace)
-        } | set(self.sources())
+        stored = {scope.component for scope in self._catalog.scopes(self.home.cluster, self.home.namespace)}
+        names = stored | {
+            name for name in self.sources() if not any(member_of(one, [name]) for one in stored)
+        }
         return [
-            self._catalog.read(self.home.scope(name)) for name in sorted(names) if component in ("", name)
+            self._catalog.read(self.home.scope(name))
+            for name in sorted(names)
+            if component in ("", name) or member_of(name, [component])
         ]
 
     def one(self, word: str = LATEST, *, component: str = "", as_of: datetime | None = None) -> Backup:
         """Raises NotFound, Invalid."""
-        return select(all_backups(self.views(component)), word, component=component, as_of=as_of)
+        return select(all_backups(self.views(component)), word, as_of=as_of)
 
     # -- acts ----------------------------------------------------------------------------------------
 
@@ -142,12 +173,7 @@ class Backups:
 
         Raises NotFound for a component that is not backed up here.
         """
-        found = self.sources().get(component)
-        if found is None:
-            raise NotFound(
-                f"{component!r} is not backed up here",
-                remedy=f"there is {', '.join(sorted(self.sources())) or 'nothing'}",
-            )
+        found = self._source(component)
         publisher = Publisher(
             self.store,
             catalog=self._catalog,
@@ -282,7 +308,9 @@ class Backups:
 
     @property
     def _pruner(self) -> Pruner:
-        return Pruner(self.store, self._signer, _now, self._by)
+        volumes = self.home.volumes
+        outside = volumes.outside if volumes is not None else None
+        return Pruner(self.store, self._signer, _now, self._by, outside=outside)
 
     def cat(self, backup: Backup, sink: Writer, *, told: Told | None = None) -> None:
         """The content into `sink`, which holds it only when this returns. Raises Corrupted."""
@@ -368,6 +396,12 @@ def _dump_load() -> Structural:
     from phoenix_orch.recovery.rdb_check import DumpLoad  # noqa: PLC0415 - half a second
 
     return DumpLoad()
+
+
+def member_of(component: str, several: Sequence[str]) -> bool:
+    """Whether it is one claim of those that one of `several` stands for: `volume/shop.data-0`. Pure."""
+    name, dot, _ = component.partition(".")
+    return bool(dot) and name.startswith(f"{files_configured.KIND}/") and name in several
 
 
 def _dump_check() -> Structural:

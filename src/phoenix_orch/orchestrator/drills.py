@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from phoenix_orch.kernel.errors import Invalid, PhoenixError, Terminal
 from phoenix_orch.observability.drills import DrillFigures
-from phoenix_orch.orchestrator.backups import Backups
+from phoenix_orch.orchestrator.backups import Backups, member_of
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import drill_record, drill_report, keys
@@ -78,6 +78,7 @@ class Drills:
                 told=asked.told,
                 stop=asked.stop,
                 attempt=self._attempt,
+                rehearse=backups.home.volumes.rehearse if backups.home.volumes is not None else None,
             ),
         )
         if asked.kind is Kind.DAILY:
@@ -97,8 +98,8 @@ class Drills:
         backups = self.backups
         stored = [view.scope.component for view in backups.views() if view.live]
         here = set(backups.sources())
-        shards = {name for name in stored if name.rpartition(".shard")[0] in here}
-        parted = {name.rpartition(".shard")[0] for name in shards}
+        shards = {name for name in stored if name.rpartition(".shard")[0] in here or member_of(name, [*here])}
+        parted = {name.rpartition(".shard")[0] or name.partition(".")[0] for name in shards}
         return [self._expected(name) for name in sorted((here - parted) | shards or stored)]
 
     def reports(self, limit: int = MANY) -> tuple[list[Report], list[str]]:

@@ -322,6 +322,7 @@ async def serve(
                     audit=audit,
                     acts=acts,
                 )
+                await backup_tasks.wake_left(backing_up.layout)
                 group.create_task(acts.run(), name="audit log")
                 group.create_task(_as_task(serve_api(api)), name="api")
                 group.create_task(file.run(), name="configuration")

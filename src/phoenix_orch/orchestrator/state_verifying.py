@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from phoenix_orch.kernel.clock import RealClock
@@ -18,7 +18,8 @@ from phoenix_orch.kube.config import load
 from phoenix_orch.kube.resources import ROLLOUTS
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
-from phoenix_orch.recovery.consistency import aof_fault, json_fault
+from phoenix_orch.recovery.consistency import aof_fault, checked, faults, json_fault
+from phoenix_orch.recovery.consistency_spec import FileCheck
 from phoenix_orch.recovery.restore.files_restore import Place, expiry
 from phoenix_orch.recovery.sources.tree import OURS
 from phoenix_orch.recovery.verify_state import Part, PartState, StateReport, reported
@@ -43,6 +44,14 @@ def verify_embedded(layout: Layout, store_url: str | None = None) -> StateReport
             *_store(layout, store_url),
             _looked("earlier", lambda: _earlier(layout)),
         ]
+    return reported(parts)
+
+
+def verify_folder(folder: Path, checks: Sequence[FileCheck]) -> StateReport:
+    """The state of an application: each name can be reached, and what it says of its files holds."""
+    parts = [_looked("names", lambda: _names(folder))]
+    if parts[0].state is PartState.WHOLE and checks:
+        parts.append(_looked("checks", lambda: _checks(folder, checks)))
     return reported(parts)
 
 
@@ -84,6 +93,27 @@ def _directory(layout: Layout) -> Part:
         detail = f"{layout.root} has no {' and no '.join(missing)}: no Phoenix has been started here"
         return Part(name="directory", state=PartState.BROKEN, detail=detail, remedy=RESTORE)
     return Part(name="directory", state=PartState.WHOLE, detail=f"{layout.root}, {len(names)} names")
+
+
+def _names(folder: Path) -> Part:
+    """Raises OSError for a folder, or a name in it, that cannot be reached."""
+    count = 0
+
+    def failed(error: OSError) -> None:
+        raise error
+
+    for place, _, files in os.walk(folder, onerror=failed):
+        for name in files:
+            os.lstat(os.path.join(place, name))  # noqa: PTH118 - names need not be text
+        count += len(files)
+    return Part(name="names", state=PartState.WHOLE, detail=f"{count} files are there")
+
+
+def _checks(folder: Path, checks: Sequence[FileCheck]) -> Part:
+    findings = checked(folder, checks)
+    if wrong := faults(findings):
+        return Part(name="checks", state=PartState.BROKEN, detail=wrong, remedy=RESTORE)
+    return Part(name="checks", state=PartState.WHOLE, detail=f"{len(findings)} hold")
 
 
 def _files(layout: Layout) -> Part:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from phoenix_orch.recovery.sources.claim_spec import ClaimSpec
 from phoenix_orch.recovery.sources.config_objects import KINDS
 from phoenix_orch.recovery.spec import BackupSpec
 from phoenix_orch.rollout.spec import Model, Name
@@ -44,18 +45,28 @@ class ClusterBackupSpec(BackupSpec):
     """The private key that signs backups, the same for all replicas: a Secret that is mounted."""
     configuration: ConfigurationSpec = ConfigurationSpec()
     """Which objects are backed up as `config`."""
+    claims: Annotated[dict[Name, ClaimSpec], Field(max_length=100)] = Field(default_factory=dict)
+    """Each PersistentVolumeClaim whose snapshots are backups: `volume/NAME`; of several that have the same
+    labels `volume/NAME.CLAIM`."""
 
     @model_validator(mode="after")
     def _of_no_machine(self) -> Self:
         if self.storage.folder is None and self.storage.s3 is None:
             raise ValueError("in a cluster storage is a bucket, or a folder that all replicas have mounted")
         if self.volumes:
-            raise ValueError("volumes are folders of one machine, and a replica of Phoenix has none")
+            raise ValueError(
+                "volumes are folders of one machine, and a replica of Phoenix has none: write claims, the "
+                "PersistentVolumeClaims of the cluster"
+            )
         if self.identity_file is None:
             raise ValueError(
                 "identityFile is needed: with it a replica verifies, and goes on with what another one wrote"
             )
         return self
+
+    @property
+    def volume_names(self) -> tuple[str, ...]:
+        return tuple(self.claims)
 
     def placed(self, base: Path) -> Self:
         """See `BackupSpec.placed`."""

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from phoenix_orch.kernel.errors import PhoenixError, Terminal
 from phoenix_orch.kernel.ids import sortable_id
-from phoenix_orch.recovery import drill_config, drill_redis, drill_volume
+from phoenix_orch.recovery import drill_config, drill_redis, drill_snapshot, drill_volume
 from phoenix_orch.recovery.catalog import Backup, Catalog, View
 from phoenix_orch.recovery.consistency_spec import FileCheck
 from phoenix_orch.recovery.drill_copy import Fetched, fetched
@@ -83,6 +83,8 @@ class Terms:
     stop: Callable[[], bool] = lambda: False
     attempt: drill_config.Try = lambda _path, _content: None
     """Tries a file of the configuration, without putting it anywhere."""
+    rehearse: drill_snapshot.Rehearse | None = None
+    """Restores snapshots of a cluster into scratch claims; None: no cluster is reached from here."""
 
 
 @dataclass(slots=True)
@@ -179,6 +181,8 @@ class Drill:
                 pass
         elif kind == "config":
             drill_config.rehearsed(run.ledger, copy, into, self._terms.attempt)
+        elif drill_snapshot.is_snapshot(copy.manifest):
+            drill_snapshot.rehearsed(run.ledger, copy, self._terms.rehearse)
         elif kind == "volume":
             drill_volume.rehearsed(run.ledger, copy, into, expected.checks, run.started)
 
@@ -198,6 +202,9 @@ class Drill:
             if kind == "config":
                 drill_config.rehearsed(run.ledger, copy, into, self._terms.attempt)
                 return lambda: drill_config.healthy(into)
+            if drill_snapshot.is_snapshot(copy.manifest):
+                drill_snapshot.rehearsed(run.ledger, copy, self._terms.rehearse)
+                return lambda: "was looked at in a claim of its own"
             if kind == "volume":
                 drill_volume.rehearsed(run.ledger, copy, into, expected.checks, run.started)
                 return lambda: drill_volume.healthy(into, expected.checks)

@@ -220,6 +220,8 @@ class Tombstone(Part):
     at: AwareDatetime
     by: str
     reason: str = ""
+    outside: dict[str, Any] = Field(default_factory=dict)
+    """What of it lies in another place, and goes with it: a snapshot in the storage of a cluster."""
 
 
 R = TypeVar("R", bound=Part)

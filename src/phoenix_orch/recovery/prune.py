@@ -1,24 +1,26 @@
 """Remove what retention does not keep, and what runs that died have left.
 
-    tombstone → a day of grace → manifest → data → what was learnt of it
+    tombstone → a day of grace → manifest → what lies elsewhere → data → what was learnt of it
 
 A backup with a tombstone is still whole: a pin within the day saves it. After each step a crash leaves less,
 and what is left is found the next time. The tombstone itself stays while a manifest follows the one that
-went: it says that this one was meant to go.
+went: it says that this one was meant to go, and what of it lies elsewhere. Data that is still there says that
+this was not let go of yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from phoenix_orch.kernel.errors import Conflict
+from phoenix_orch.kernel.errors import Conflict, NotFound
 from phoenix_orch.recovery.catalog import Backup, View
 from phoenix_orch.recovery.layout import MANIFEST, Scope, parse, parse_record
 from phoenix_orch.recovery.manifest import Tombstone, encoded
 from phoenix_orch.recovery.objects import ObjectStore, Upkeep
+from phoenix_orch.recovery.outside import Outside, outside_of
 from phoenix_orch.recovery.retention import Candidate, Decision, Limits, Policy, retain, stopped
 from phoenix_orch.recovery.signing import Signer
 
@@ -37,6 +39,7 @@ class Step(StrEnum):
 
     MARKED = "tombstone made"
     MANIFEST = "manifest removed"
+    OUTSIDE = "let go of elsewhere"
     DATA = "data removed"
     RECORDS = "records removed"
     SWEPT = "left-over removed"
@@ -64,6 +67,8 @@ class Pruned:
     """Keys that belonged to no backup."""
     bytes: int = 0
     """Of the data that was removed or swept."""
+    waiting: tuple[str, ...] = ()
+    """Ids of what may go, and lies in a cluster that is not reached from here."""
 
 
 def candidate(backup: Backup, now: datetime) -> Candidate:
@@ -102,8 +107,12 @@ class Pruner:
         signer: Signer,
         now: Callable[[], datetime],
         by: str,
+        *,
         told: Callable[[Step], None] = lambda _: None,
+        outside: Outside | None = None,
     ) -> None:
+        """`outside`: the place where a part of some backups lies; None: it is not reached from here."""
+        self._outside = outside
         self._store = store
         self._signer = signer
         self._now = now
@@ -117,8 +126,8 @@ class Pruner:
         if planned.stop:
             return Pruned()
         marked = self._mark(view, planned, dry_run=dry_run)
-        removed, size = self._collect(view, dry_run=dry_run)
-        swept = list(self._sweep(view, dry_run=dry_run))
+        removed, waiting, size = self._collect(view, dry_run=dry_run)
+        swept = [*self._sweep(view, dry_run=dry_run), *self._sweep_outside(view, dry_run=dry_run)]
         if upkeep is not None:
             swept += self._abort(view.scope, upkeep, dry_run=dry_run)
         return Pruned(
@@ -126,6 +135,7 @@ class Pruner:
             tuple(removed),
             tuple(key for key, _ in swept),
             size + sum(bytes_ for _, bytes_ in swept),
+            tuple(waiting),
         )
 
     def left_over(self, view: View) -> int:
@@ -152,6 +162,7 @@ class Pruner:
             at=self._now(),
             by=self._by,
             reason=reason,
+            outside=outside_of(backup.manifest),
         )
         try:
             self._store.create(scope.record(backup.id, "tombstone"), encoded(stone, self._signer))
@@ -159,10 +170,10 @@ class Pruner:
             return  # another run was quicker, and says the same
         self._told(Step.MARKED)
 
-    def _collect(self, view: View, *, dry_run: bool) -> tuple[list[str], int]:
+    def _collect(self, view: View, *, dry_run: bool) -> tuple[list[str], list[str], int]:
         """Backups whose grace is over. The last good one never goes, whatever was said of it."""
         due = self._now() - GRACE
-        removed, size = [], 0
+        removed, waiting, size = list[str](), list[str](), 0
         for backup in view.backups:
             stone = backup.tombstone
             if stone is None or stone.at > due or backup.pin is not None:
@@ -170,20 +181,27 @@ class Pruner:
             locked = backup.manifest.lock_until
             if (locked is not None and locked > self._now()) or (backup.good and view.newest_good is None):
                 continue
-            if not dry_run:
-                self._remove(view.scope, stone)
+            if stone.outside and self._outside is None:
+                waiting.append(backup.id)
+                continue
             removed.append(backup.id)
             size += backup.manifest.stream.stored_bytes
+            if not dry_run:
+                self._store.delete(stone.key)
+                self._told(Step.MANIFEST)
+                self._end(view, stone, removed)
         if not dry_run:
-            self._finish(view)
-        return removed, size
+            self._finish(view, removed)
+        return removed, waiting, size
 
-    def _remove(self, scope: Scope, stone: Tombstone) -> None:
-        self._store.delete(stone.key)
-        self._told(Step.MANIFEST)
+    def _end(self, view: View, stone: Tombstone, removed: Sequence[str]) -> None:
+        """All of it but its manifest, which is gone."""
+        if stone.outside and self._outside is not None and not _shared(view, stone, removed):
+            self._outside.let_go(stone.outside)
+            self._told(Step.OUTSIDE)
         self._store.delete(stone.data)
         self._told(Step.DATA)
-        self._forget(scope, stone.backup)
+        self._forget(view.scope, stone.backup)
 
     def _forget(self, scope: Scope, backup: str) -> None:
         """What was learnt of it, but for the tombstone."""
@@ -193,14 +211,26 @@ class Pruner:
                 self._store.delete(stat.key)
         self._told(Step.RECORDS)
 
-    def _finish(self, view: View) -> None:
+    def _finish(self, view: View, removed: Sequence[str]) -> None:
         """Removals that were interrupted; and tombstones that no manifest needs any more."""
         needed = {one.manifest.previous.id for one in view.backups if one.manifest.previous is not None}
         for stone in view.tombstones:
-            self._store.delete(stone.data)
-            self._forget(view.scope, stone.backup)
+            if stone.outside and self._there(stone.data):
+                if self._outside is None:
+                    continue  # what is in the cluster is known by it alone
+                self._end(view, stone, removed)
+            else:
+                self._store.delete(stone.data)
+                self._forget(view.scope, stone.backup)
             if stone.backup not in needed:
                 self._store.delete(view.scope.record(stone.backup, "tombstone"))
+
+    def _there(self, key: str) -> bool:
+        try:
+            self._store.stat(key)
+        except NotFound:
+            return False
+        return True
 
     # -- left-overs --------------------------------------------------------------------------------
 
@@ -248,6 +278,15 @@ class Pruner:
             if not deeper and stat.key != running and now - stat.modified > CLAIMS:
                 yield stat.key, stat.size
 
+    def _sweep_outside(self, view: View, *, dry_run: bool) -> Iterator[tuple[str, int]]:
+        if self._outside is None:
+            return
+        for left in self._outside.left_over(view):
+            if not dry_run:
+                self._outside.sweep(left)
+                self._told(Step.SWEPT)
+            yield left, 0
+
     def _abort(self, scope: Scope, upkeep: Upkeep, *, dry_run: bool) -> Iterator[tuple[str, int]]:
         now = self._store.now()
         for left in list(upkeep.unfinished()):
@@ -257,3 +296,9 @@ class Pruner:
                 upkeep.abort(left)
                 self._told(Step.SWEPT)
             yield left.key, 0
+
+
+def _shared(view: View, stone: Tombstone, removed: Sequence[str]) -> bool:
+    """Whether another backup stands for the same, as one does that was sealed anew for other recipients."""
+    others = [one for one in view.backups if one.id != stone.backup and one.id not in removed]
+    return any(outside_of(one.manifest).get("handle") == stone.outside.get("handle") for one in others)

@@ -26,6 +26,7 @@ from phoenix_orch.recovery.keys import Identity, Recipient
 from phoenix_orch.recovery.layout import Place
 from phoenix_orch.recovery.manifest import Link, Manifest, Tombstone, Trigger, TriggerKind, encoded
 from phoenix_orch.recovery.objects import ObjectStore
+from phoenix_orch.recovery.outside import outside_of
 from phoenix_orch.recovery.pipeline import Sealed, seal, unseal
 from phoenix_orch.recovery.publish import Fence, Leases
 from phoenix_orch.recovery.signing import Signer, digest
@@ -198,6 +199,7 @@ class Rekeyer:
             at=self.now(),
             by=self.by,
             reason=f"sealed anew as {new.id}",
+            outside=outside_of(old.manifest),
         )
         with contextlib.suppress(Conflict):
             self.store.create(scope.record(old.id, "tombstone"), encoded(stone, self.signer))

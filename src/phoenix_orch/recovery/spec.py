@@ -199,6 +199,11 @@ class BackupSpec(Model):
             )
         return self
 
+    @property
+    def volume_names(self) -> tuple[str, ...]:
+        """Instances of `volume`."""
+        return tuple(self.volumes)
+
     def placed(self, base: Path) -> Self:
         """With paths that are absolute; relative ones are taken from `base`."""
 

@@ -11,6 +11,8 @@ import json
 from collections.abc import Sequence
 
 from phoenix_orch.kube.resources import Object
+from phoenix_orch.recovery.consistency_spec import FileCheck
+from phoenix_orch.recovery.sources.claim_spec import StateCheck
 from phoenix_orch.recovery.sources.snapshot_plan import (
     CLAIMS,
     CONTENTS,
@@ -38,6 +40,25 @@ def objects(
         *({"apiVersion": kind.api_version, "kind": kind.kind, **body} for kind, body in typed),
         job(name, namespace, suffix, image, words),
     ]
+
+
+def words_of(check: StateCheck, checks: Sequence[FileCheck]) -> list[str]:
+    """What a Job runs, to see whether a volume holds what it should."""
+    if check.command:
+        return list(check.command)
+    told = [one.model_dump(mode="json", by_alias=True, exclude_defaults=True) for one in checks]
+    folder = f"{MOUNT}/{check.folder}".rstrip("/")
+    return ["/usr/local/bin/verify-state", "--folder", folder, "--checks", json.dumps(told)]
+
+
+def job_of(claim: str, namespace: str, suffix: str, check: StateCheck, checks: Sequence[FileCheck]) -> Object:
+    """The Job that a StateCheck asks for. It ends in its time, and its pod says why it failed."""
+    made = job(claim, namespace, suffix, check.image, words_of(check, checks))
+    made["spec"]["activeDeadlineSeconds"] = int(check.timeout.total_seconds())
+    pod = made["spec"]["template"]["spec"]
+    pod["securityContext"] |= {"runAsUser": check.user, "runAsGroup": check.user, "fsGroup": check.user}
+    pod["containers"][0]["terminationMessagePolicy"] = "FallbackToLogsOnError"
+    return made
 
 
 def job(claim: str, namespace: str, suffix: str, image: str, words: Sequence[str]) -> Object:

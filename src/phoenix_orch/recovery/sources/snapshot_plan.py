@@ -7,9 +7,10 @@ While it is a backup that policy is Retain: the namespace may be lost, and the s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -29,6 +30,14 @@ VOLUMES = Resource("", "v1", "persistentvolumes", "PersistentVolume", namespaced
 DEFAULT_CLASS = f"{GROUP}/is-default-class"
 OURS = "phoenix-orch.io/backup"
 """Label of what belongs to a backup: its id."""
+SCOPE = "phoenix-orch.io/backup-scope"
+"""Label of a snapshot that was taken for a backup: a hash of whose backups these are."""
+ENGINE = "volumesnapshot"
+"""As the manifest of a backup names it."""
+LOST = "lost"
+"""Suffix of a content that is made anew for what the cluster has lost."""
+LONGEST = 253
+"""Characters of a name."""
 _SUFFIXES: dict[str, int | Decimal] = {"": 1, "k": 10**3, "m": Decimal("0.001")}
 _SUFFIXES |= {letter: 10 ** (3 * power) for power, letter in enumerate("MGTPE", start=2)}
 _SUFFIXES |= {f"{letter}i": 2 ** (10 * power) for power, letter in enumerate("KMGTPE", start=1)}
@@ -62,6 +71,27 @@ class Taken:
     def stored(self) -> bytes:
         """As the backup keeps it."""
         return (json.dumps({"schema": 1, **asdict(self)}, sort_keys=True, indent=2) + "\n").encode()
+
+
+def facts_of(one: Taken) -> dict[str, Any]:
+    """As a tombstone keeps it, and the manifest says it in its parts: enough to let it go. Pure JSON."""
+    return {**asdict(one), "access_modes": list(one.access_modes), "labels": {}}
+
+
+def of_facts(facts: Mapping[str, Any]) -> Taken:
+    """The inverse. Raises Corrupted."""
+    try:
+        return Taken(**{**facts, "access_modes": tuple(facts["access_modes"])})
+    except (TypeError, KeyError):
+        raise Corrupted(
+            "what is said of a snapshot is not what this version of Phoenix writes",
+            remedy="prune with the version that marked it",
+        ) from None
+
+
+def scope_label(path: str) -> str:
+    """A label cannot hold the path of a scope."""
+    return hashlib.sha256(path.encode()).hexdigest()[:32]
 
 
 def read_back(text: bytes) -> Taken:
@@ -129,9 +159,9 @@ def _choices(of_driver: Sequence[Object]) -> str:
     return f"name one: {names}" if names else "make one for it; its vendor's manual says how"
 
 
-def snapshot_of(claim: Object, name: str, class_name: str, backup: str) -> Object:
+def snapshot_of(claim: Object, name: str, class_name: str, labels: Mapping[str, str]) -> Object:
     """The VolumeSnapshot to create."""
-    metadata = {"name": name, "namespace": claim["metadata"]["namespace"], "labels": {OURS: backup}}
+    metadata = {"name": name, "namespace": claim["metadata"]["namespace"], "labels": dict(labels)}
     spec = {
         "volumeSnapshotClassName": class_name,
         "source": {"persistentVolumeClaimName": claim["metadata"]["name"]},
@@ -193,9 +223,9 @@ def taken(claim: Object, snapshot: Object, content: Object) -> Taken:
 
 def statically(one: Taken, namespace: str, suffix: str) -> tuple[Object, Object]:
     """Content and snapshot that lead to the storage's own snapshot again, when their first ones are lost."""
-    name = f"{one.snapshot}-{suffix}"
+    name = short(one.snapshot, LONGEST - len(suffix) - 1) + f"-{suffix}"
     content: Object = {
-        "metadata": {"name": f"phoenix-{namespace}-{name}"[:253], "labels": {OURS: suffix}},
+        "metadata": {"name": short(f"phoenix-{namespace}-{name}", LONGEST), "labels": {OURS: suffix}},
         "spec": {
             "deletionPolicy": "Retain",
             "driver": one.driver,
@@ -224,6 +254,14 @@ def claim_from(one: Taken, snapshot: str, name: str, namespace: str, backup: str
         spec["storageClassName"] = one.storage_class
     labels = {**one.labels, OURS: backup}
     return {"metadata": {"name": name, "namespace": namespace, "labels": labels}, "spec": spec}
+
+
+def short(name: str, most: int) -> str:
+    """A name of at most so many characters, that stays one of its own."""
+    if len(name) <= most:
+        return name
+    mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: most - 9].rstrip('-.')}-{mark}"
 
 
 def quantity(text: object) -> int:
