@@ -14,6 +14,7 @@ from tests.debian import program
 
 from phoenix_orch.cli.main import run
 from phoenix_orch.orchestrator.backups import Backups
+from phoenix_orch.orchestrator.config import load
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.testing.fake_backup import FakeBackupSource
@@ -49,6 +50,24 @@ class Place:
         said = self.capsys.readouterr()
         assert found == status, said
         return said.out if status in (0, 1) and said.out else said.err
+
+    def keys(self, *words: str, status: int = 0) -> str:
+        self.capsys.readouterr()
+        where = ["--data-dir", str(self.data), "--file", str(self.root / "phoenix.yaml")]
+        assert run(["keys", *words, *where]) == status
+        said = self.capsys.readouterr()
+        return said.out + said.err
+
+    def backups(self) -> Backups:
+        """As a program has them."""
+        spec = load(self.root / "phoenix.yaml").backup
+        assert spec is not None
+        return Backups(spec, Layout(self.data))
+
+    def applied(self) -> None:
+        """As if the file had been applied here."""
+        config = load(self.root / "phoenix.yaml")
+        Layout(self.data).config.write_text(config.model_dump_json(by_alias=True))
 
     def json(self, *words: str, status: int = 0) -> Any:
         return json.loads(self(*words, "--output", "json", status=status))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -143,3 +144,17 @@ def test_a_lock_that_the_bucket_does_not_know_ends_the_run(
         place.run()
     (view,) = place.backups.views()
     assert not view.backups
+
+
+def test_the_manifest_says_what_the_bucket_has(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ETag, parts and version, as another client is told them; the bucket keeps versions for its locks."""
+    place = Place(s3, tmp_path, monkeypatch, locked=True)
+    large = FakeBackupSource(random.Random(3).randbytes(20 * 2**20), component="bytes", at=datetime.now(UTC))
+    monkeypatch.setattr(Backups, "sources", lambda _: {"bytes": lambda: large})
+    stream = place.run().manifest.stream
+    head = place.client.head_object(Bucket=place.bucket, Key=f"team/{stream.key}")
+    assert (stream.etag, stream.version_id) == (head["ETag"], head["VersionId"])
+    assert stream.parts == 3  # of 8 MiB
+    assert head["ETag"].strip('"').endswith("-3")

@@ -86,6 +86,7 @@ PRINTS_NO_PICTURE = {
 }
 CHANGES = {
     ("backup", "acknowledge"),
+    ("backup", "init"),
     ("backup", "pin"),
     ("backup", "prune"),
     ("backup", "run"),

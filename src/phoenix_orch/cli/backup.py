@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,8 +20,10 @@ import typer
 from phoenix_orch.cli import backup_config, reaching
 from phoenix_orch.cli import backup_pages as pages
 from phoenix_orch.cli.cluster_backups import cluster_backups, of_cluster
+from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import emit, say
+from phoenix_orch.cli.progress import working
 from phoenix_orch.cli.records import moment
 from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.cli.task import follow_task
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from phoenix_orch.orchestrator.backups import Backups
     from phoenix_orch.recovery.catalog import Backup
     from phoenix_orch.recovery.manifest import Trigger
+    from phoenix_orch.recovery.publish import Step
 
 app = typer.Typer(
     name="backup",
@@ -167,9 +171,21 @@ def run(  # noqa: PLR0917
 
 def _run_one(backups: Backups, component: str, trigger: Trigger, data_dir: Path) -> Backup:
     """Raises Conflict where another one was published meanwhile."""
-    about = f"backup/{component}"
-    with audited(Layout(data_dir), "backup.run", about, actor=_me(), reason=trigger.reason) as done:
-        published = backups.run(component, trigger)
+    from phoenix_orch.recovery.publish import Told  # noqa: PLC0415 - half a second
+
+    about, steps = f"backup/{component}", list["Step"]()
+    with (
+        interruptible(lambda: _left(steps)),
+        audited(Layout(data_dir), "backup.run", about, actor=_me(), reason=trigger.reason) as done,
+        working(f"backing up {component}") as tell,
+    ):
+        told = Told(
+            step=steps.append,
+            storing=lambda count: tell(f"{pages.size(count)} stored"),
+            looking=lambda count: tell(f"{pages.size(count)} looked at"),
+            warn=_warned,
+        )
+        published = backups.run(component, trigger, told=told)
         if published is not None:
             done.update(id=published.manifest.id, level=published.look.level.value)
     if published is None:
@@ -195,15 +211,59 @@ def verify(  # noqa: PLR0917
     4: a server that is thrown away loads it (Redis) · 5: it serves: what the monthly drill sees.
     """
     from phoenix_orch.recovery.manifest import Level  # noqa: PLC0415 - half a second
+    from phoenix_orch.recovery.publish import Told  # noqa: PLC0415
 
     backups = _backups(data_dir, file)
     found = _one(backups, backup, component, None, any_of_them=True)
-    with audited(Layout(data_dir), "backup.verify", f"backup/{found.id}", actor=_me()) as done:
-        look = backups.verify(found, None if level is None else Level(level))
+    with (
+        interruptible("nothing was recorded; the backup is as it was"),
+        audited(Layout(data_dir), "backup.verify", f"backup/{found.id}", actor=_me()) as done,
+        working(f"looking at {found.id}") as tell,
+    ):
+        told = Told(looking=lambda count: tell(pages.size(count)))
+        look = backups.verify(found, None if level is None else Level(level), told=told)
         done.update(level=look.level.value, passed=look.passed)
     word = "holds" if look.passed else "does NOT hold"
     emit(output, look, f"{found.id} {word} at level {look.level.value}: {look.detail} ({look.seconds:.1f} s)")
     return 0 if look.passed else FAILED
+
+
+@app.command()
+def init(
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    file: File = None,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
+    """Begin with the storage that is there now, where it is empty or another one than before.
+
+    The first backup makes the mark of a storage by itself; from then on another one is refused. What was seen
+    in the former one is forgotten here, and nothing is removed from either.
+    """
+    from phoenix_orch.recovery.storage_mark import StorageLostError  # noqa: PLC0415 - half a second
+
+    marks, before = _backups(data_dir, file).marks, ""
+    try:
+        known = marks.look()
+    except StorageLostError as error:
+        known, before = None, error.message
+    if known is not None:
+        say(f"{marks.where} is in use since {known.made:%F %T} UTC; there is nothing to do")
+        return
+    if not dry_run:
+        told = {"storage": marks.where, "before": before}
+        with _recorded(
+            data_dir, Wish("backup.init", "backup/storage", _me(), reason=reason, told=told)
+        ) as done:
+            mark, _ = marks.begin()
+            done.update(storage=mark.id)
+    found = {"storage": marks.where, "before": before, "dryRun": dry_run}
+    emit(
+        output,
+        found,
+        f"{marks.where} {_would(dry_run)} used from now on{f'; before: {before}' if before else ''}",
+    )
 
 
 @app.command()
@@ -323,6 +383,7 @@ def cat(  # noqa: PLR0917
     to: Annotated[
         Path | None, typer.Option("--to", metavar="FILE", help="Where to; left out: standard output.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over the file of --to.")] = False,
     file: File = None,
     data_dir: DataDir = UNSET,
 ) -> None:
@@ -333,16 +394,24 @@ def cat(  # noqa: PLR0917
     if identity is not None:
         backups.identities = keys.read(identity)
     found = _one(backups, backup, component, as_of)
+    if to is not None:
+        _refuse_present(to, force=force)
     if to is None and sys.stdout.isatty():
         raise Invalid("a backup is nothing for a terminal", remedy="give --to FILE, or a pipe")
-    with audited(Layout(data_dir), "backup.read", f"backup/{found.id}", actor=_me()):
-        _write(backups, found, to)
+    left = "what was written is not whole" if to is None else f"{to} was not written"
+    with interruptible(left), audited(Layout(data_dir), "backup.read", f"backup/{found.id}", actor=_me()):
+        _write(backups, found, to, force=force)
     if to is not None:
         much = pages.size(found.manifest.stream.raw_bytes)
         say(f"{found.id} of {found.manifest.component} is in {to}, {much}", to=sys.stderr)
 
 
-def _write(backups: Backups, found: Backup, to: Path | None) -> None:
+def _refuse_present(to: Path, *, force: bool) -> None:
+    if not force and os.path.lexists(to):
+        raise BadState(f"{to} is there already", remedy="name another file, or write over it with --force")
+
+
+def _write(backups: Backups, found: Backup, to: Path | None, *, force: bool) -> None:
     if to is None:
         backups.cat(found, sys.stdout.buffer)
         sys.stdout.buffer.flush()
@@ -354,6 +423,7 @@ def _write(backups: Backups, found: Backup, to: Path | None) -> None:
                 backups.cat(found, part)
                 part.flush()
                 os.fsync(part.fileno())
+                _refuse_present(to, force=force)  # it may have come meanwhile
                 temporary.replace(to)
             finally:
                 temporary.unlink(missing_ok=True)
@@ -412,6 +482,15 @@ def _agreed(data_dir: Path, wish: Wish, manifest: str, reason: str, break_glass:
     plan = manifest[:HASH]
     agree = asking(data_dir, reason=reason, break_glass=break_glass)
     return replace(wish, plan=plan, second=agree(wish.action, f"{wish.target} plan {plan}"))
+
+
+def _left(steps: Sequence[Step]) -> str:
+    """What an interrupted run has left."""
+    from phoenix_orch.recovery.publish import Step  # noqa: PLC0415
+
+    if Step.COMMITTED in steps:
+        return "the backup is published; `phoenix backup list` shows it"
+    return "nothing was published; what was stored of it is swept by `phoenix backup prune` a day later"
 
 
 def _would(dry_run: bool) -> str:

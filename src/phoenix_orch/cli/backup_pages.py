@@ -32,6 +32,8 @@ def standing(backup: Backup) -> str:
         return "DAMAGED"
     if backup.shrunk:
         return "SHRUNK"
+    if backup.future:
+        return "OF THE FUTURE"
     if not backup.good:
         return "not verified"
     return "before a restore" if backup.before_restore else "good"

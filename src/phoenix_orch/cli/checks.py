@@ -25,6 +25,7 @@ from phoenix_orch.cli.options import DEFAULT_FILE
 from phoenix_orch.kernel.errors import PhoenixError, Unavailable
 from phoenix_orch.orchestrator import leftovers
 from phoenix_orch.orchestrator.config import PhoenixFile, load
+from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import LONGEST_SOCKET, Layout
 from phoenix_orch.recovery.restore.acts import ALONE, Acts, Came
 from phoenix_orch.rollout.spec import Model
@@ -72,6 +73,7 @@ def examine(data_dir: Path) -> list[Finding]:
         ("phoenix", lambda: _phoenix(layout, health)),
         ("port", lambda: _port(layout)),
         ("routing", lambda: _routing(layout, running=isinstance(health, dict))),
+        ("backups", lambda: _backups(layout)),
         ("second persons", lambda: _alone(layout)),
         ("leftovers", lambda: _leftovers(layout, running=not isinstance(health, Unavailable))),
     )
@@ -82,6 +84,24 @@ def examine(data_dir: Path) -> list[Finding]:
         except (OSError, psutil.Error, subprocess.SubprocessError) as error:
             findings.append(_fault(name, f"could not be looked at: {error}", "see the message; run it again"))
     return findings
+
+
+def _backups(layout: Layout) -> Iterator[Finding]:
+    """Whether the folder of backups is the one that it was; a bucket is asked by who takes backups."""
+    config = read_kept(layout.config)
+    if config is None or config.backup is None or config.backup.storage.s3 is not None:
+        return
+    from phoenix_orch.recovery.storage import opened  # noqa: PLC0415 - half a second
+    from phoenix_orch.recovery.storage_mark import Marks  # noqa: PLC0415
+
+    storage = opened(config.backup.storage, layout.root / "backups")
+    marks = Marks(storage.objects, storage.where, layout.backup_state / "storages", lambda: datetime.now(UTC))
+    try:
+        mark = marks.look()
+    except PhoenixError as error:
+        yield _fault("backups", error.message, error.remedy)
+    else:
+        yield _ok("backups", f"{storage.where}, {f'since {mark.made:%F}' if mark else 'not used yet'}")
 
 
 def _alone(layout: Layout) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phoenix_orch.cli import drill_pages as pages
+from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
 from phoenix_orch.cli.output import emit, say
 from phoenix_orch.kernel.errors import Invalid
@@ -81,7 +82,10 @@ def run(  # noqa: PLR0917 - one parameter for each option
     told = _tell if output is Output.TABLE else (lambda _: None)
     report: Report | None = None
     try:
-        with audited(Layout(data_dir), f"drill.{kind.value}", "drill", actor=_me(), reason=reason) as done:
+        with (
+            interruptible("nothing was recorded, and nothing is left in the scratch place"),
+            audited(Layout(data_dir), f"drill.{kind.value}", "drill", actor=_me(), reason=reason) as done,
+        ):
             report = drills.run(Asked(kind, seed, identity, scratch, told))
             done.update(id=report.id, passed=report.passed, rto=report.rto)
             judged(report)

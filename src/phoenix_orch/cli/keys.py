@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,12 +17,12 @@ import typer
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, emit, say
 from phoenix_orch.cli.progress import working
 from phoenix_orch.cli.second_person import BreakGlass, asking
-from phoenix_orch.kernel.errors import Invalid
-from phoenix_orch.orchestrator.audited_here import audited
+from phoenix_orch.kernel.errors import BadState, Invalid
 from phoenix_orch.orchestrator.config import load
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
@@ -27,7 +30,8 @@ from phoenix_orch.orchestrator.recorded import Wish, recorded
 from phoenix_orch.runtime.users import name_of
 
 if TYPE_CHECKING:
-    from phoenix_orch.recovery.keys import Identity
+    from phoenix_orch.recovery.catalog import Backup
+    from phoenix_orch.recovery.keys import Identity, Recipient
     from phoenix_orch.recovery.spec import BackupSpec
 
 app = typer.Typer(
@@ -46,6 +50,8 @@ OnlineFile = Annotated[
     typer.Option("--online-file", metavar="FILE", help="The online key; left out: in the data directory."),
 ]
 TERMINAL = Path("-")
+HASH = 10
+"""Characters of a hash, by which an approval names what is rekeyed."""
 
 
 class _View(BaseModel):
@@ -162,6 +168,13 @@ def show(
     """Who can open backups, and whose private key is here. No private key is shown."""
     spec = _spec(file, data_dir)
     path = _identity_path(spec, online_file, data_dir)
+    if spec is None:
+        raise BadState(
+            f"no section backup was applied here, so it is not known who can open backups; the online key is "
+            f"{path if path.exists() else 'not made yet'}",
+            remedy="name the file: `phoenix keys show -f phoenix.yaml`, or apply it first; "
+            "`phoenix keys init` makes keys",
+        )
     here = {one.public for one in _identities(path, needed=False)}
     views = [
         KeyView(
@@ -171,7 +184,7 @@ def show(
             here=one.key in here,
             file=str(path) if one.key in here else "",
         )
-        for one in (spec.recipients if spec is not None else ())
+        for one in spec.recipients
     ]
     known = {view.key for view in views}
     views += [
@@ -204,16 +217,20 @@ def check(
     from phoenix_orch.recovery import key_acts  # noqa: PLC0415
     from phoenix_orch.recovery.keys import Recipient  # noqa: PLC0415
     from phoenix_orch.recovery.storage import opened  # noqa: PLC0415
+    from phoenix_orch.recovery.storage_mark import Marks  # noqa: PLC0415
 
     spec = _needed(_spec(file, data_dir))
     path = _identity_path(spec, online_file, data_dir)
     recipients = [Recipient(one.key, one.name, one.offline) for one in spec.recipients]
     storage = opened(spec.storage, Layout(data_dir).root / "backups")
     identities = _identities(path)
+    marks = Marks(storage.objects, storage.where, Layout(data_dir).backup_state / "storages", _now)
+    marks.look()
     done = key_acts.check(storage.objects, recipients, identities, dry_run=True)
     if not dry_run:
         told = {"recipients": [one.text for one in recipients]}
         with _recorded(data_dir, replace(_wish("keys.check", path, ""), told=told)) as came:
+            marks.use()
             done = key_acts.check(storage.objects, recipients, identities)
             came.update(openedBy=done.opened_by, renewed=done.renewed)
     view = CheckView(opened_by=done.opened_by, recipients=done.recipients, renewed=done.renewed)
@@ -248,6 +265,7 @@ def rekey(  # noqa: PLR0917 - one parameter for each option
         ),
     ] = None,
     reason: Reason = "",
+    break_glass: BreakGlass = "",
     file: Config = None,
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
@@ -256,6 +274,7 @@ def rekey(  # noqa: PLR0917 - one parameter for each option
     """Seal stored backups anew for the recipients of now; those that are already are left alone.
 
     Each new one names its parent, which is removed a day later by retention. Once more after a crash goes on.
+    It takes a second person, where a Phoenix runs and somebody else may approve: one for all of them.
     """
     from phoenix_orch.orchestrator.backups import Backups  # noqa: PLC0415 - half a second
     from phoenix_orch.recovery.rekey import Told, due  # noqa: PLC0415
@@ -264,8 +283,7 @@ def rekey(  # noqa: PLR0917 - one parameter for each option
         raise Invalid("which backups?", remedy="give ids, or --component NAME, or --all")
     spec = _needed(_spec(file, data_dir))
     me = name_of(os.getuid())
-    layout = Layout(data_dir)
-    here = Backups(spec, layout, by=me)
+    here = Backups(spec, Layout(data_dir), by=me)
     opening = _identities(identity) if identity is not None else here.identities
     if not opening:
         raise Invalid("there is no private key here to open backups with", remedy="name its file: --identity")
@@ -277,14 +295,21 @@ def rekey(  # noqa: PLR0917 - one parameter for each option
         RekeyView(id=one.id, component=one.manifest.component, bytes=one.manifest.stream.stored_bytes)
         for one in found
     ]
+    wish = Wish("keys.rekey", "backup/all", me, _plan(found, here.recipients), break_glass or reason)
+    if found and not dry_run:
+        agree = asking(data_dir, reason=reason, break_glass=break_glass)
+        wish = replace(wish, second=agree(wish.action, f"{len(found)} backups plan {wish.plan}"))
     whole, before = sum(one.manifest.stream.raw_bytes for one in found), 0
-    with working("sealing anew") as tell:
+    with (
+        interruptible("what was sealed anew is there, the others are as they were; the same again goes on"),
+        working("sealing anew") as tell,
+    ):
         for one, view in zip(found if not dry_run else (), views, strict=False):
-            with audited(layout, "keys.rekey", f"backup/{one.id}", actor=me, reason=reason) as done:
+            with _recorded(data_dir, replace(wish, target=f"backup/{one.id}")) as done:
                 told = Told(
                     sealing=lambda now, seen=before: tell(f"{seen + now:,} of {whole:,} bytes")  # type: ignore[misc]
                 )
-                view.new = here.rekeyer(opening).rekey(one, reason, told).id
+                view.new = here.rekeyer(opening).rekey(one, wish.reason, told).id
                 done.update(new=view.new, recipients=[each.text for each in here.recipients])
             before += one.manifest.stream.raw_bytes
     rows = [(view.component, view.id, view.new or "would be made", f"{view.bytes:,}") for view in views]
@@ -292,6 +317,12 @@ def rekey(  # noqa: PLR0917 - one parameter for each option
         ("COMPONENT", "OLD", "NEW", "BYTES"), rows, empty="all are sealed for the recipients of now already"
     )
     emit(output, views, table)
+
+
+def _plan(backups: Sequence[Backup], recipients: Sequence[Recipient]) -> str:
+    """The same for the same backups and recipients: what a second person agrees to."""
+    told = {"backups": [one.sha256 for one in backups], "recipients": [one.text for one in recipients]}
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:HASH]
 
 
 def _needed(spec: BackupSpec | None) -> BackupSpec:
@@ -335,6 +366,10 @@ def _identities(path: Path, *, needed: bool = True) -> list[Identity]:
 def _spec(file: Path | None, data_dir: Path) -> BackupSpec | None:
     config = load(file) if file is not None else read_kept(Layout(data_dir).config)
     return config.backup if config is not None else None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _named(recovery_file: Path) -> str:

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli.backup_config import moment
+from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, data, emit, say
 from phoenix_orch.cli.restore_options import (
@@ -117,7 +118,8 @@ def run(  # noqa: PLR0917 - one parameter for each option
         agree=asking(data_dir, reason=reason, break_glass=break_glass),
         reason=break_glass or reason,
     )
-    done = restores.run(name, confirm)
+    with interruptible(f"see how far it is, and go on or end it: phoenix restore status {name}"):
+        done = restores.run(name, confirm)
     emit(output, done, f"done: {done.message}\nlook: phoenix restore status {done.plan.id}")
 
 

@@ -71,12 +71,17 @@ class BackupCollector(Collector):
 
     def __init__(self) -> None:
         self._figures: Sequence[Figures] = ()
+        self._lost: bool | None = None
 
     def set(self, figures: Sequence[Figures]) -> None:
         self._figures = tuple(figures)
 
+    def lost(self, lost: bool) -> None:
+        """Whether the storage is not the one any more that it was."""
+        self._lost = lost
+
     def describe(self) -> list[Metric]:
-        return list(_families().values())
+        return [*_families().values(), _lost_family()]
 
     def collect(self) -> Iterator[Metric]:
         families = _families()
@@ -85,6 +90,17 @@ class BackupCollector(Collector):
                 if value is not None:
                     families[name].add_metric([one.component, *labels], float(value))
         yield from families.values()
+        lost = _lost_family()
+        if self._lost is not None:
+            lost.add_metric([], float(self._lost))
+        yield lost
+
+
+def _lost_family() -> GaugeMetricFamily:
+    return GaugeMetricFamily(
+        "phoenix_backup_storage_lost",
+        "1 where the storage of backups held some and is empty or another one now, else 0.",
+    )
 
 
 def _families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:

@@ -77,6 +77,7 @@ def mirror_kind(log: AuditRecords, work: Work) -> TaskKind:
     )
     async def mirror(context: TaskContext) -> Mirrored:
         backups = await work.opened(context.actor)
+        await asyncio.to_thread(backups.marks.use)
         prefix = f"audit/{backups.home.cluster}/{backups.home.namespace}/"
         adding = functools.partial(mirrored, log, backups.store, prefix, backups.recipients)
         done = await asyncio.to_thread(adding)

@@ -41,9 +41,9 @@ def audited(
     done: dict[str, Any] = {}
     try:
         yield done
-    except Exception as error:
+    except BaseException as error:
         outcome = Outcome.REFUSED if isinstance(error, Invalid) else Outcome.FAILED
-        why = error.message if isinstance(error, PhoenixError) else type(error).__name__
+        why = error.message if isinstance(error, PhoenixError) else f"it ended with {type(error).__name__}"
         log.append([entry(outcome, why=why, asked=first.seq)])
         raise
     log.append(

@@ -178,10 +178,20 @@ class Work:
         return known.backup
 
     async def opened(self, actor: str) -> Backups:
+        """Raises StorageLostError, which metrics tell as well."""
         from phoenix_orch.orchestrator.backups import Backups  # noqa: PLC0415 - half a second
+        from phoenix_orch.recovery.storage_mark import StorageLostError  # noqa: PLC0415
 
         spec = self.spec
-        return await asyncio.to_thread(Backups, spec, self.layout, by=actor, home=self._home(spec))
+        backups = await asyncio.to_thread(Backups, spec, self.layout, by=actor, home=self._home(spec))
+        try:
+            await asyncio.to_thread(backups.marks.look)
+        except StorageLostError as error:
+            metrics.BACKUPS.lost(True)
+            _log.error("the storage of backups is lost", reason=error.message)
+            raise
+        metrics.BACKUPS.lost(False)
+        return backups
 
     @asynccontextmanager
     async def acting(self, action: str, target: str, context: TaskContext) -> AsyncIterator[Any]:
@@ -441,8 +451,9 @@ def _check_kind(work: Work) -> TaskKind:
 def due_looks(view: View, now: datetime) -> Iterable[tuple[Backup, Level | None]]:
     """What the check of this day looks at: the newest as far as can be, of the others one part of seven, so
     that what is stored of each is read once a week."""
-    for number, backup in enumerate(view.live):
-        if number == 0:
+    newest = next((one for one in view.live if not one.future), None)
+    for backup in view.live:
+        if backup is newest:
             yield backup, None
         elif turn(backup.id, now.toordinal(), DAYS):
             yield backup, Level.STORED
@@ -460,6 +471,8 @@ def problems(view: View, spec: BackupSpec, now: datetime) -> Iterable[str]:
     for backup in view.live:
         if not backup.present:
             yield f"{name}: the data of {backup.id} is gone or cut"
+        elif backup.future:
+            yield f"{name}: {backup.id} is dated {backup.at:%Y-%m-%d %H:%M} UTC: a clock was wrong, or is"
         elif backup.failed is not None:
             yield f"{name}: {backup.id} does not hold: {backup.failed.detail}"
     if view.live and view.live[0].shrunk:

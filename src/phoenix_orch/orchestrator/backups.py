@@ -53,6 +53,7 @@ from phoenix_orch.recovery.sources.config_shared import SharedConfigSource
 from phoenix_orch.recovery.sources.redis_configured import configured
 from phoenix_orch.recovery.spec import BackupSpec
 from phoenix_orch.recovery.storage import opened
+from phoenix_orch.recovery.storage_mark import Marks
 from phoenix_orch.recovery.storing import Spooling
 from phoenix_orch.recovery.verifying import Structural, Verifier, expected, record_look
 
@@ -79,7 +80,8 @@ class Backups:
         own = layout.backup_keys / "signing.pem"
         self._signer = signing_key(home.signing_key or own, make=home.signing_key is None)
         self._trust = Trust([self._signer.public, *spec.trusted_keys])
-        self._catalog = Catalog(self.store, self._trust, layout.backup_state / "cache")
+        self.marks = Marks(self.store, storage.where, layout.backup_state / "storages", _now)
+        self._catalog = Catalog(self.store, self._trust, self.marks.cache)
         self.identities = _identities(spec, layout)
         self.recipients = [Recipient(one.key, one.name, one.offline) for one in spec.recipients]
         keys.require(self.recipients, self.identities)
@@ -147,7 +149,8 @@ class Backups:
         return found() if found is not None else None
 
     def views(self, component: str = "") -> list[View]:
-        """One for each component that is backed up here, or has backups."""
+        """One for each component that is backed up here, or has backups. Raises StorageLostError."""
+        self.marks.look()
         stored = {scope.component for scope in self._catalog.scopes(self.home.cluster, self.home.namespace)}
         names = stored | {
             name for name in self.sources() if not any(member_of(one, [name]) for one in stored)
@@ -174,6 +177,7 @@ class Backups:
         Raises NotFound for a component that is not backed up here.
         """
         found = self._source(component)
+        mark = self.marks.use()
         publisher = Publisher(
             self.store,
             catalog=self._catalog,
@@ -183,11 +187,13 @@ class Backups:
             verifier=self.verifier,
             settings=Settings(
                 self.recipients,
-                self.spec.compression,
-                self.spec.shrink,
-                self._opener,
-                self._spooling(component),
-                self._lock,
+                level=self.spec.compression,
+                shrink=self.spec.shrink,
+                opener=self._opener,
+                policy=self.spec.retention.policy,
+                spooling=self._spooling(component),
+                lock=self._lock,
+                still=lambda: self.marks.still(mark),
             ),
             now=_now,
         )

@@ -63,6 +63,7 @@ class Drills:
         """Do it and keep its report. Raises Invalid where the offline key is missing, Stopped, and what the
         storage raises when the report cannot be kept."""
         backups = self.backups
+        backups.marks.use()
         identities = self._offline(asked) if asked.kind is Kind.MONTHLY else backups.identities
         bucket = Bucket(
             backups.store, backups.trust, identities, backups.home.cluster, backups.home.namespace

@@ -41,6 +41,8 @@ class RecoveryView:
     """Newest first."""
     faults: Sequence[str] = ()
     """Reports that are not as they were written."""
+    lost: str = ""
+    """Why nothing can be seen: the storage is not the one that it was."""
 
 
 class Recovery(Protocol):
@@ -81,14 +83,19 @@ class StoredRecovery:
 
     def _overview(self) -> RecoveryView | None:
         from phoenix_orch.orchestrator.backup_tasks import problems  # noqa: PLC0415 - half a second
+        from phoenix_orch.recovery.storage_mark import StorageLostError  # noqa: PLC0415
 
         drills = self._drills()
         if drills is None:
             return None
         backups = drills.backups
+        try:
+            views = backups.views()
+        except StorageLostError as error:
+            return RecoveryView((), (), lost=f"{error.message}: {error.remedy}")
         now = backups.store.now()
         components = []
-        for view in backups.views():
+        for view in views:
             good = view.newest_good
             look = ComponentLook(
                 view.scope.component, len(view.live), problems=tuple(problems(view, backups.spec, now))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import pyrage  # type: ignore[import-untyped]
 
 from phoenix_orch.recovery.age_failure import NotOpened, Why, failed
-from phoenix_orch.recovery.digest import Digest
+from phoenix_orch.recovery.digest import Digest, SealedDigest
 from phoenix_orch.recovery.handover import Handover
 from phoenix_orch.recovery.keys import Identity, Recipient
 from phoenix_orch.recovery.objects import Writer
@@ -15,7 +15,7 @@ from phoenix_orch.recovery.objects import Writer
 PIECE = 1024 * 1024
 
 
-def encrypt(source: Handover, sink: Writer, recipients: Sequence[Recipient]) -> Digest:
+def encrypt(source: Handover, sink: Writer, recipients: Sequence[Recipient]) -> SealedDigest:
     """What was stored. Raises GivenUp, and what `sink` raises."""
     stored = _Out(sink)
     try:
@@ -75,7 +75,7 @@ class _Out:
     """What age writes to; it keeps the error of the writer behind it."""
 
     def __init__(self, behind: Writer) -> None:
-        self.digest = Digest()
+        self.digest = SealedDigest()
         self.failure: BaseException | None = None
         self._behind = behind
 

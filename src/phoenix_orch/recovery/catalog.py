@@ -12,9 +12,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from phoenix_orch.kernel.errors import NotFound
@@ -33,6 +33,7 @@ from phoenix_orch.recovery.manifest import (
     read_manifest,
 )
 from phoenix_orch.recovery.objects import ObjectStore, Stat
+from phoenix_orch.recovery.retention import MOST_SKEW
 from phoenix_orch.recovery.signing import Tampered, Trust
 from phoenix_orch.runtime.files import make_private
 
@@ -64,6 +65,9 @@ class Backup:
     acknowledged: Acknowledgement | None = None
     tombstone: Tombstone | None = None
     """It is to be removed."""
+    future: bool = False
+    """Dated later than the moment at which it was read: a clock was wrong when it was taken, or is now. While
+    there are others it is not the newest."""
 
     @property
     def id(self) -> str:
@@ -124,12 +128,18 @@ class View:
     @property
     def newest(self) -> Backup | None:
         """Verified or not, of those that were taken to be gone back to."""
-        return next((one for one in self.live if not one.before_restore), None)
+        return _first(one for one in self.live if not one.before_restore)
 
     @property
     def newest_good(self) -> Backup | None:
         """Of those that were taken to be gone back to."""
-        return next((one for one in self.live if one.good and not one.before_restore), None)
+        return _first(one for one in self.live if one.good and not one.before_restore)
+
+
+def _first(backups: Iterable[Backup]) -> Backup | None:
+    """The first that is not of the future, where there is one."""
+    known = list(backups)
+    return next((one for one in known if not one.future), next(iter(known), None))
 
 
 def standing(looks: Sequence[Verification]) -> Level | None:
@@ -154,11 +164,19 @@ def failure(looks: Sequence[Verification]) -> Verification | None:
 class Catalog:
     """Reads one bucket. Not for several threads at once."""
 
-    def __init__(self, store: ObjectStore, trust: Trust, cache: Path | None = None) -> None:
-        """`cache`: a directory of ours; None: everything is read anew each time."""
+    def __init__(
+        self,
+        store: ObjectStore,
+        trust: Trust,
+        cache: Path | None = None,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`cache`: a directory of ours, for this storage alone; None: everything is read anew each time."""
         self._store = store
         self._trust = trust
         self._cache = cache
+        self._now = now
 
     def scopes(self, cluster: str, namespace: str) -> list[Scope]:
         """All that have anything of a backup."""
@@ -173,7 +191,7 @@ class Catalog:
         """Raises what the store raises; what is wrong in the bucket is told in the view."""
         faults: list[Fault] = []
         cached = _Cached(self._store, None if self._cache is None else self._cache / _folder(scope))
-        records = _Records(self._trust)
+        records = _Records(self._trust, self._now() + MOST_SKEW)
         for stat in self._store.list(scope.records):
             known = parse_record(stat.key)
             if known is not None and known.scope == scope:
@@ -231,8 +249,10 @@ class Catalog:
 class _Records:
     """What was learnt of backups, by their ids."""
 
-    def __init__(self, trust: Trust) -> None:
+    def __init__(self, trust: Trust, latest: datetime) -> None:
+        """`latest`: what is later is of the future."""
         self._trust = trust
+        self._latest = latest
         self.tombstones: dict[str, Tombstone] = {}
         self._looks: dict[str, list[Verification]] = {}
         self._pins: dict[str, Pin] = {}
@@ -265,6 +285,7 @@ class _Records:
             self._pins.get(manifest.id),
             self._acknowledged.get(manifest.id),
             self.tombstones.get(manifest.id),
+            future=max(manifest.moment, manifest.time.consistency_point) > self._latest,
         )
 
 

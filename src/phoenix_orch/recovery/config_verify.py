@@ -36,6 +36,7 @@ class ConfigExamination:
         self._folder = folder
         self._spool = spool
         self._content = content
+        self._found: dict[str, Any] = {}
 
     def write(self, data: bytes, /) -> int:
         return self._spool.write(data)
@@ -53,7 +54,11 @@ class ConfigExamination:
         objects = sum(path.endswith((".yaml", ".sops")) for path in files)
         self._compare("commit", head)
         self._compare("objects", objects)
+        self._found = {"commits": commits, "objects": objects, "files": len(files)}
         return f"{commits} commits, every object by its hash; {objects} configurations in the newest"
+
+    def found(self) -> dict[str, Any]:
+        return self._found
 
     def _compare(self, name: str, found: Any) -> None:
         told = self._content.get(name)

@@ -35,7 +35,7 @@ from phoenix_orch.recovery.manifest import Verification
 from phoenix_orch.recovery.objects import ObjectStore
 from phoenix_orch.recovery.signing import Trust
 
-_MATTERS = frozenset(Problem) - {Problem.MISSED, Problem.PAUSED}
+_MATTERS = frozenset(Problem) - {Problem.MISSED, Problem.PAUSED, Problem.FUTURE}
 """What stands in the way of a recovery; the others are for the daily check."""
 _TOOLS = ("pyrage", "zstandard", "dulwich")
 
@@ -150,7 +150,7 @@ class Drill:
                 if size != backup.manifest.stream.stored_bytes:
                     raise Terminal(f"the data of {backup.id} is cut")
             note.detail = f"the data of {len(view.live)} backups is there"
-        newest = view.live[0]
+        newest = view.newest or view.live[0]
         with run.ledger.step(Phase.VERIFY, Subject(expected.component, newest.id)) as note:
             seen = look(newest)
             note.bytes = seen.bytes
@@ -234,7 +234,7 @@ class Drill:
         """The catalog of the bucket, with nothing that this machine knows; and the RPO of the component."""
         bucket = self._bucket
         try:
-            view = Catalog(bucket.store, bucket.trust).read(
+            view = Catalog(bucket.store, bucket.trust, now=self._terms.now).read(
                 Scope(bucket.cluster, bucket.namespace, expected.component)
             )
         except PhoenixError:
@@ -318,6 +318,7 @@ def _copies(view: View) -> list[Copy]:
             lost=_lost(one),
             shrunk=one.shrunk,
             failure=one.failed.detail if one.failed is not None else "",
+            future=one.future,
         )
         for one in view.live
     ]

@@ -53,6 +53,9 @@ class FilesExamination:
         self._stream.end()
         return f"{self._side.result()} names are in the archive as its manifest says"
 
+    def found(self) -> dict[str, Any]:
+        return {"names": self._side.result()}
+
 
 def examined(source: Reader, root: str) -> int:
     """The number of names. Raises Corrupted where the archive is not what its manifest says, or that is not

@@ -40,7 +40,7 @@ class FolderStore:
 
     def create(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        with self._told(key), self._written(key, data) as temporary:
+        with self._told(key, writing=True), self._written(key, data) as temporary:
             self._make(path.parent)
             try:
                 os.link(temporary, path)  # refuses atomically when the name is taken
@@ -55,7 +55,7 @@ class FolderStore:
 
     def replace(self, key: str, data: bytes, etag: str) -> str:
         path = self._path(key)
-        with self._told(key), self._written(key, data) as temporary, self._locked():
+        with self._told(key, writing=True), self._written(key, data) as temporary, self._locked():
             try:
                 found = path.stat()
             except (FileNotFoundError, NotADirectoryError):
@@ -79,7 +79,7 @@ class FolderStore:
         path = self._path(key)
         with self._temporary(key) as (temporary, file):
             yield _Told(self, key, file)
-            with self._told(key):
+            with self._told(key, writing=True):
                 _sync(file)
                 self._make(path.parent)
                 with self._locked():
@@ -199,13 +199,18 @@ class FolderStore:
             yield file
 
     @contextlib.contextmanager
-    def _told(self, key: str) -> Iterator[None]:
-        """Errors of the system as ours."""
+    def _told(self, key: str, *, writing: bool = False) -> Iterator[None]:
+        """Errors of the system as ours. `writing`: what is not found is the folder, not the object."""
         try:
             yield
         except PhoenixError:
             raise
         except FileNotFoundError:
+            if writing:
+                raise Retryable(
+                    f"{self._called(key)} was not written: the folder went away meanwhile",
+                    remedy=f"look whether {self.root} is mounted",
+                ) from None
             raise NotFound(
                 f"there is no {self._called(key)}", remedy="list what is there: phoenix backup list"
             ) from None
@@ -308,19 +313,41 @@ def _stat(key: str, found: os.stat_result) -> Stat:
     return Stat(key=key, size=found.st_size, modified=_moment(found), etag=_etag(found))
 
 
-def _below(folder: Path, above: str, prefix: str) -> Iterator[Stat]:
-    """The objects in `folder`, whose key is `above`, in the order of their keys: a/b comes after a-c."""
+def _below(folder: Path, above: str, prefix: str, within: tuple[tuple[int, int], ...] = ()) -> Iterator[Stat]:
+    """The objects in `folder`, whose key is `above`, in the order of their keys: a/b comes after a-c.
+
+    A link is what it leads to, as where old years were moved to another disk; one that leads back to a folder
+    that we are `within` is nothing.
+    """
     try:
+        here = folder.stat()
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return
-    named = sorted((entry.name + ("/" if entry.is_dir() else ""), entry) for entry in entries)
-    for name, entry in named:
+    if (here.st_dev, here.st_ino) in within:
+        return
+    within = (*within, (here.st_dev, here.st_ino))
+    found = [(entry, seen) for entry in entries if (seen := _seen(entry)) is not None]
+    named = sorted(
+        (entry.name + ("/" if modes.S_ISDIR(seen.st_mode) else ""), entry.path, seen) for entry, seen in found
+    )
+    for name, path, seen in named:
         key = above + name
         if not (key.startswith(prefix) or (name.endswith("/") and prefix.startswith(key))):
             continue
         if name.endswith("/"):
-            yield from _below(folder / entry.name, key, prefix)
-        elif entry.is_file():
-            with contextlib.suppress(FileNotFoundError):  # deleted while we look
-                yield _stat(key, entry.stat())
+            yield from _below(Path(path), key, prefix, within)
+        elif modes.S_ISREG(seen.st_mode):
+            yield _stat(key, seen)
+
+
+def _seen(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """None for what was deleted while we look, and for a link that leads nowhere."""
+    try:
+        return entry.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise

@@ -32,6 +32,7 @@ class Problem(StrEnum):
     PARTIAL = "partial"
     BROKEN = "does not hold"
     MISSED = "missed slots"
+    FUTURE = "of the future"
     CATALOG = "catalog"
 
 
@@ -49,6 +50,8 @@ class Copy:
     shrunk: bool = False
     failure: str = ""
     """What a look at it has found."""
+    future: bool = False
+    """It is dated in the future: a clock was wrong, or is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ def problems(history: History, every: timedelta, now: datetime) -> list[Found]:
 
 def longest_gap(copies: Sequence[Copy], now: datetime) -> timedelta | None:
     """The most that could have been lost at any moment since the oldest of the newest eight good copies."""
-    points = sorted((one.consistency_point for one in copies if one.good), reverse=True)[:_TRAIL]
+    points = sorted((one.consistency_point for one in copies if one.good and not one.future), reverse=True)[
+        :_TRAIL
+    ]
     if not points:
         return None
     return max(later - earlier for later, earlier in pairwise([max(now, points[0]), *points]))
@@ -91,7 +96,7 @@ def longest_gap(copies: Sequence[Copy], now: datetime) -> timedelta | None:
 
 def missed(copies: Sequence[Copy], every: timedelta, now: datetime) -> int:
     """Slots without a copy between the newest eight, and since the newest. `copies`: newest first."""
-    moments = [one.at for one in copies[:_TRAIL]]
+    moments = [one.at for one in copies if not one.future][:_TRAIL]
     if not moments:
         return 0
     return sum(
@@ -109,7 +114,7 @@ def _problems(history: History, every: timedelta, now: datetime) -> Iterator[tup
     if not copies:
         yield Problem.NEVER, "there is no backup"
         return
-    good = next((one for one in copies if one.good), None)
+    good = next((one for one in copies if one.good and not one.future), None)
     if good is None:
         yield Problem.NEVER, "there is no verified backup"
     elif (age := now - good.consistency_point) > every * LATE:
@@ -120,6 +125,8 @@ def _problems(history: History, every: timedelta, now: datetime) -> Iterator[tup
     if copies[0].shrunk:
         yield Problem.SHRUNK, f"the newest backup, {copies[0].id}, is much smaller than those before"
     for one in copies:
+        if one.future:
+            yield Problem.FUTURE, f"{one.id} is dated {one.at:%Y-%m-%d %H:%M} UTC: a clock was wrong, or is"
         if one.lost:
             yield Problem.PARTIAL, f"the data of {one.id} {one.lost}"
         elif one.failure:

@@ -58,6 +58,11 @@ class Scope:
         return f"{self.cluster}/{self.namespace}/{self.component}"
 
     @property
+    def kind(self) -> str:
+        """`redis` of `redis/cache`."""
+        return self.component.partition("/")[0]
+
+    @property
     def backups(self) -> str:
         """Prefix of all backups; those of `redis/cache` are below that of `redis`, too."""
         return f"{VERSION}/{self.path}/"

@@ -80,10 +80,20 @@ class Stream(Part):
     codec: str
     """How it was compressed: `zstd`."""
     level: int
+    content_checksum: bool | None = None
+    """Its frames end with a checksum of their content; None: not known."""
     encryption: str
     """`age`."""
     recipients: tuple[str, ...]
     """Public keys that it was encrypted to."""
+    header_sha256: str = ""
+    """Of the header of age, in which the key of the data is wrapped for each recipient; empty: not known."""
+    etag: str = ""
+    """By the storage, when the data was published; of a folder it says nothing elsewhere."""
+    parts: int | None = None
+    """In so many pieces it was uploaded; None: at once, or not known."""
+    version_id: str = ""
+    """In a bucket that keeps versions: the one that was published."""
 
 
 class Link(Part):
@@ -111,6 +121,8 @@ class Manifest(Part):
     cluster: str
     namespace: str
     component: str
+    kind: str = ""
+    """`redis`, `config` or `volume`; empty in older ones: the first part of the component."""
     trigger: Trigger
     phoenix: str
     """Version of Phoenix that took it."""
@@ -136,6 +148,8 @@ class Manifest(Part):
     """Not empty: it is much smaller than those before, and no good copy until a person says so."""
     open_with: str = ""
     """The shell line that opens the data without Phoenix."""
+    retention: tuple[str, ...] = ()
+    """Which rules kept it when it was published; what keeps it now `phoenix backup prune --dry-run` tells."""
     lock_until: AwareDatetime | None = None
     """Until then the storage refuses to remove the data."""
 
@@ -187,6 +201,8 @@ class Verification(Part):
     """Read from the storage."""
     tools: dict[str, str] = Field(default_factory=dict)
     """Versions."""
+    found: dict[str, Any] = Field(default_factory=dict)
+    """What was counted: keys by database and type, functions, a digest of the content with its algorithm."""
 
 
 class Pin(Part):

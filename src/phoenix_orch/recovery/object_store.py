@@ -167,6 +167,7 @@ class BucketStore:
             size=meta["size"],
             modified=meta["last_modified"].astimezone(UTC),
             etag=meta["e_tag"] or "",
+            version=meta["version"] or "",
         )
 
     def _small(self, key: str, data: bytes) -> None:

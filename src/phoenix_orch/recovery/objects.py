@@ -26,6 +26,7 @@ LARGEST_SMALL = 16 * 1024 * 1024
 LONGEST_KEY = 900
 """Characters. S3 allows 1024 bytes, a part of which a configured prefix may need."""
 _KEY = re.compile(r"[A-Za-z0-9_=@+-][A-Za-z0-9._=@+-]*(/[A-Za-z0-9_=@+-][A-Za-z0-9._=@+-]*)*")
+_PARTS = re.compile(r'"?[0-9a-f]{32}-([1-9][0-9]{0,4})"?')
 _LONGEST_NAME = 200  # a file name has at most 255 bytes
 
 
@@ -39,7 +40,15 @@ class Stat:
     modified: datetime
     """UTC, by the storage's clock; S3 gives whole seconds."""
     etag: str
-    """Another one after each write; for `replace` and for nothing else."""
+    """Another one after each write; for `replace`, and to be told."""
+    version: str = ""
+    """In a bucket that keeps versions, by `stat` and `get`; empty elsewhere."""
+
+    @property
+    def parts(self) -> int | None:
+        """In how many pieces it was uploaded, as S3 tells by the ETag; None: at once, or it does not say."""
+        found = _PARTS.fullmatch(self.etag)
+        return int(found[1]) if found else None
 
 
 class Reader(Protocol):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, Protocol, cast
 
 import zstandard
@@ -21,7 +21,7 @@ from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.recovery import age_thread
 from phoenix_orch.recovery.age_failure import NotOpened, Why
 from phoenix_orch.recovery.age_process import AgeProcess, age_process
-from phoenix_orch.recovery.digest import Digest
+from phoenix_orch.recovery.digest import Digest, SealedDigest
 from phoenix_orch.recovery.errors import Corrupted, Stopped, WrongKey
 from phoenix_orch.recovery.handover import Channel, Handover, OtherSide
 from phoenix_orch.recovery.keys import Identity, Recipient
@@ -43,6 +43,8 @@ class Sealed:
     raw_sha256: str
     stored_bytes: int
     stored_sha256: str
+    header_sha256: str = field(default="", compare=False)
+    """Of the header of age; `seal` alone tells it."""
 
 
 class Progress(Protocol):
@@ -90,7 +92,7 @@ def seal(
         ):
             reading.result()
             stored = storing.result()
-    return Sealed(raw.size, raw.hex, stored.size, stored.hex)
+    return Sealed(raw.size, raw.hex, stored.size, stored.hex, stored.header_hex)
 
 
 def _hand_on(pieces: Iterator[bytes], channel: Channel) -> None:
@@ -189,8 +191,8 @@ def _chunks(source: Reader) -> Iterator[bytes]:
         yield chunk
 
 
-def _store(sealed: AgeProcess, sink: Writer) -> Digest:
-    stored = Digest()
+def _store(sealed: AgeProcess, sink: Writer) -> SealedDigest:
+    stored = SealedDigest()
     while chunk := sealed.read(CHUNK):
         stored.add(chunk)
         sink.write(chunk)

@@ -14,7 +14,7 @@ import functools
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -35,11 +35,13 @@ from phoenix_orch.recovery.manifest import (
     Stream,
     Times,
     Trigger,
+    TriggerKind,
     Verification,
     encoded,
 )
 from phoenix_orch.recovery.objects import ObjectStore
-from phoenix_orch.recovery.retention import MOST_SKEW
+from phoenix_orch.recovery.prune import candidate
+from phoenix_orch.recovery.retention import MOST_SKEW, Candidate, Policy, retain
 from phoenix_orch.recovery.shrink import drops, measured
 from phoenix_orch.recovery.signing import Signer, Trust, digest
 from phoenix_orch.recovery.storing import Hearing, Spooling, Stored, stored
@@ -87,10 +89,14 @@ class Settings:
     """Share that may be lost before a backup is no good one."""
     opener: Callable[[str], str] = lambda key: f"get {key}"
     """The shell command that writes an object to its standard output."""
+    policy: Policy = field(default_factory=Policy)
+    """Of retention: what is told of each."""
     spooling: Spooling | None = None
     """For sources that must not wait for the storage."""
     lock: Callable[[str, datetime], datetime | None] = lambda _key, _now: None
     """Keeps an object from being removed; until when."""
+    still: Callable[[], object] = lambda: None
+    """Raises where the storage is not the one any more that the run has begun in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +237,7 @@ class Publisher:
         look = self._looked(manifest, run)
         run.told.step(Step.LOOKED)
         run.fence.check()
+        self._settings.still()
         # before the manifest, which says it: the lock may end later than that, and not earlier
         until = self._settings.lock(manifest.stream.key, self._now())
         manifest = _published(manifest.model_copy(update={"lock_until": until}), self._now())
@@ -277,8 +284,13 @@ class Publisher:
             stored_sha256=sealed.stored_sha256,
             codec="zstd",
             level=self._settings.level,
+            content_checksum=True,
             encryption="age",
             recipients=tuple(one.text for one in self._settings.recipients),
+            header_sha256=sealed.header_sha256,
+            etag=data.stat.etag,
+            parts=data.stat.parts,
+            version_id=data.stat.version,
         )
 
     def _manifest(self, run: _Run, data: Stored, view: View) -> Manifest:
@@ -296,6 +308,7 @@ class Publisher:
             cluster=run.scope.cluster,
             namespace=run.scope.namespace,
             component=run.scope.component,
+            kind=run.scope.kind,
             trigger=run.trigger,
             phoenix=version("phoenix-orchestrator"),
             host=platform.node(),
@@ -318,8 +331,18 @@ class Publisher:
             measures=facts.measures,
             hooks=facts.hooks,
             drops=drops(now, trail, self._settings.shrink),
+            retention=self._rules(run, view),
             open_with=f"{self._settings.opener(stream.key)} | age -d -i IDENTITY | zstd -d > {stream.name}",
         )
+
+    def _rules(self, run: _Run, view: View) -> tuple[str, ...]:
+        """Which rules of retention take it, if it holds; none what a restore is to write over."""
+        if run.trigger.kind is TriggerKind.PRE_RESTORE:
+            return ()
+        place, now = run.taken.place, self._now()
+        known = [candidate(one, now) for one in view.live]
+        decided = retain(self._settings.policy, [*known, Candidate(place.id, place.moment)], now)
+        return next(one.reasons for one in decided if one.id == place.id)
 
     def _looked(self, manifest: Manifest, run: _Run) -> Verification:
         """Read back what was stored. Raises Corrupted where that is not what was read from the source."""
@@ -371,7 +394,7 @@ def _ended(claims: Claims, taken: Taken, now: Callable[[], datetime]) -> Iterato
     """A run that fails says so, as far as that can be."""
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
         text = error.message if isinstance(error, PhoenixError) else type(error).__name__
         with contextlib.suppress(PhoenixError):
             claims.end(taken.place.id, Outcome.FAILED, now(), text)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from phoenix_orch.kernel.errors import BadState, Retryable
 from phoenix_orch.recovery import rdb_counts
@@ -92,6 +93,9 @@ class Walk:
         _compared(self._manifest, self.counts.keys)
         return str(self.counts)
 
+    def found(self) -> dict[str, Any]:
+        return self.counts.told() if self.counts is not None else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
@@ -162,6 +166,10 @@ class Rehearsal:
             count = functions(client)
         self.result = Rehearsed(loaded, digest, count)
         return f"loaded in {loaded.seconds:.1f} s: {counts}; digest {digest}"
+
+    def found(self) -> dict[str, Any]:
+        digest = {"algorithm": "DEBUG DIGEST", "value": self.result.digest} if self.result else None
+        return {**self._walk.found(), "digest": digest}
 
 
 def _compared(manifest: Manifest, keys: int) -> None:

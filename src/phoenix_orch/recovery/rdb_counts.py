@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Any
 
 _LINE = re.compile(r"^\[info\] (\d+) (keys read|expires|already expired|functions)$", re.MULTILINE)
 _TYPE = re.compile(r"^\[info\] db\.(\d+)\.type\.(\w+)\.keys\.total:(\d+)$", re.MULTILINE)
@@ -22,6 +23,16 @@ class Counts:
     functions: int
     types: dict[int, dict[str, int]] = field(default_factory=dict)
     """Keys by database and type; what is 0 is left out."""
+
+    def told(self) -> dict[str, Any]:
+        """As it stands in records."""
+        return {
+            "keys": self.keys,
+            "expires": self.expires,
+            "expired": self.expired,
+            "functions": self.functions,
+            "databases": {str(number): dict(sorted(types.items())) for number, types in self.types.items()},
+        }
 
     def __str__(self) -> str:
         kinds: dict[str, int] = {}

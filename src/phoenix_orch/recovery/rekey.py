@@ -105,7 +105,7 @@ class Rekeyer:
         manifest = old.manifest
         place = Place(manifest.scope, manifest.moment, sortable_id(self.now()))
         key = place.data(0, manifest.stream.name)
-        sealed = self._sealed(manifest, key, told)
+        sealed, stat = self._sealed(manifest, key, told), self.store.stat(key)
         told.step(Step.STORED)
         moment = self.now()
         new = manifest.model_copy(
@@ -124,6 +124,11 @@ class Rekeyer:
                         "stored_bytes": sealed.stored_bytes,
                         "stored_sha256": sealed.stored_sha256,
                         "recipients": tuple(one.text for one in self.recipients),
+                        "content_checksum": True,
+                        "header_sha256": sealed.header_sha256,
+                        "etag": stat.etag,
+                        "parts": stat.parts,
+                        "version_id": stat.version,
                     }
                 ),
                 "open_with": f"{self.opener(key)} | age -d -i IDENTITY | zstd -d > {manifest.stream.name}",

@@ -18,7 +18,8 @@ def select(
     """One of `backups`, newest first. `as_of`: the newest whose content is not later than that.
 
     `latest` and `as_of` take good backups only, and none of what a restore wrote over: that is what somebody
-    wanted to be rid of. A person may name another one by its id.
+    wanted to be rid of. One that is dated in the future is taken where there is no other. A person may name
+    another one by its id.
     Raises NotFound, and Invalid for a beginning that several have.
     """
     of_it = [one for one in backups if not component or one.manifest.component == component]
@@ -34,7 +35,8 @@ def select(
         what = f" of {component}" if component else ""
         when = f" as of {as_of:%Y-%m-%dT%H:%M:%SZ}" if as_of is not None else ""
         raise NotFound(f"there is no verified backup{what}{when}", remedy=_LIST)
-    return max(good, key=lambda one: (one.manifest.time.consistency_point, one.id))
+    of_now = [one for one in good if not one.future]
+    return max(of_now or good, key=lambda one: (one.manifest.time.consistency_point, one.id))
 
 
 def _named(backups: Sequence[Backup], word: str) -> Backup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.manifest import Level, Manifest
@@ -41,6 +42,10 @@ class SnapshotExamination:
     def write(self, data: bytes, /) -> int:
         self._text += data
         return len(data)
+
+    def found(self) -> dict[str, Any]:
+        """Nothing is counted: the storage has the content."""
+        return {}
 
     def finish(self) -> str:
         """Raises Corrupted."""

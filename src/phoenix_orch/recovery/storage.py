@@ -27,6 +27,8 @@ class Storage:
     upkeep: Upkeep
     lock: Lock
     """Keeps an object from being removed; until when."""
+    where: str
+    """In words, the same for the same place."""
 
 
 def opened(spec: StorageSpec, default: Path, env: Mapping[str, str] = os.environ) -> Storage:
@@ -37,9 +39,10 @@ def opened(spec: StorageSpec, default: Path, env: Mapping[str, str] = os.environ
 
         location = located(spec.s3, env)
         admin = BucketAdmin(location)
-        return Storage(BucketStore(location), admin, ObjectLocks(admin, spec.s3.lock).lock)
+        where = f"{location.called}, prefix {location.prefix}" if location.prefix else location.called
+        return Storage(BucketStore(location), admin, ObjectLocks(admin, spec.s3.lock).lock, where)
     folder = FolderStore(Path(spec.folder) if spec.folder is not None else default)
-    return Storage(folder, folder, lambda _key, _now: None)
+    return Storage(folder, folder, lambda _key, _now: None, f"folder {folder.root.absolute()}")
 
 
 def located(spec: S3Storage, env: Mapping[str, str] = os.environ) -> S3Location:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from phoenix_orch.recovery.backup_source import BackupSource, Facts
 from phoenix_orch.recovery.keys import Recipient
-from phoenix_orch.recovery.objects import ObjectStore
+from phoenix_orch.recovery.objects import ObjectStore, Stat
 from phoenix_orch.recovery.pipeline import Progress, Sealed, seal
 from phoenix_orch.recovery.spool import spooled
 
@@ -37,6 +37,8 @@ class Stored:
     name: str
     sealed: Sealed
     facts: Facts
+    stat: Stat
+    """As the storage has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ def stored(
             facts = capture.facts()
             name = capture.name
         hearing.released()
-    return Stored(key, name, sealed, facts)
+    return Stored(key, name, sealed, facts, store.stat(key))
 
 
 def expected(estimate: int, before: int) -> int:

@@ -10,8 +10,9 @@ import hashlib
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from phoenix_orch.kernel.errors import BadState, NotFound
 from phoenix_orch.kernel.ids import sortable_id
@@ -33,6 +34,10 @@ class Examination(Protocol):
 
     def finish(self) -> str:
         """After the last byte, whose digest held: what was found, in a line. Raises Corrupted."""
+        ...
+
+    def found(self) -> dict[str, Any]:
+        """After `finish`: what was counted, for the record. JSON values, none of them a secret."""
         ...
 
 
@@ -57,6 +62,20 @@ class _Nothing:
 
     def finish(self) -> str:
         return "opened; the digest of its content holds"
+
+    def found(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one look has come to."""
+
+    level: Level
+    passed: bool
+    detail: str
+    read: int = 0
+    found: dict[str, Any] = field(default_factory=dict)
 
 
 def expected(manifest: Manifest) -> Sealed:
@@ -102,18 +121,19 @@ class Verifier:
                 remedy="name its file as backup.identityFile, or verify at level 1",
             )
         begun = time.monotonic()
-        reached, passed, detail, read = self._looked(manifest, level, structural, progress, stop)
+        seen = self._looked(manifest, level, structural, progress, stop)
         return Verification(
             backup=manifest.id,
             manifest=sha256,
-            level=reached,
-            passed=passed,
+            level=seen.level,
+            passed=seen.passed,
             at=self._now(),
             by=self._by,
-            detail=detail,
+            detail=seen.detail,
             seconds=round(time.monotonic() - begun, 3),
-            bytes=read,
+            bytes=seen.read,
             tools=structural.tools() if structural is not None else {},
+            found=seen.found,
         )
 
     def _looked(
@@ -123,23 +143,22 @@ class Verifier:
         structural: Structural | None,
         progress: Progress,
         stop: Callable[[], bool],
-    ) -> tuple[Level, bool, str, int]:
-        """How far, whether it holds, what was found, bytes read."""
+    ) -> _Seen:
         stream = manifest.stream
         try:
             size = self._store.stat(stream.key).size
         except NotFound:
-            return Level.PRESENT, False, "the data is gone", 0
+            return _Seen(Level.PRESENT, False, "the data is gone")
         if size != stream.stored_bytes:
-            return Level.PRESENT, False, f"the data has {size} bytes, and had {stream.stored_bytes}", 0
+            return _Seen(Level.PRESENT, False, f"the data has {size} bytes, and had {stream.stored_bytes}")
         if level is Level.PRESENT:
-            return level, True, f"{size} bytes are there", 0
+            return _Seen(level, True, f"{size} bytes are there")
         try:
             if level is Level.STORED:
-                return level, *self._stored(manifest, progress, stop), size
-            return *self._opened(manifest, structural, progress, stop), size
+                return _Seen(level, *self._stored(manifest, progress, stop), size)
+            return self._opened(manifest, structural, progress, stop, size)
         except NotFound:
-            return Level.PRESENT, False, "the data is gone", 0
+            return _Seen(Level.PRESENT, False, "the data is gone")
 
     def _stored(self, manifest: Manifest, progress: Progress, stop: Callable[[], bool]) -> tuple[bool, str]:
         found, seen = hashlib.sha256(), 0
@@ -160,14 +179,15 @@ class Verifier:
         structural: Structural | None,
         progress: Progress,
         stop: Callable[[], bool],
-    ) -> tuple[Level, bool, str]:
+        size: int,
+    ) -> _Seen:
         level = Level.OPENED
         try:
             with self._store.reader(manifest.stream.key) as reader:
                 if structural is None:
                     sink = _Nothing()
                     unseal(reader, sink, self._identities, expected(manifest), progress=progress, stop=stop)
-                    return level, True, sink.finish()
+                    return _Seen(level, True, sink.finish(), size)
                 with structural.examine(manifest) as examination:
                     unseal(
                         reader,
@@ -178,11 +198,11 @@ class Verifier:
                         stop=stop,
                     )
                     level = structural.level
-                    return level, True, examination.finish()
+                    return _Seen(level, True, examination.finish(), size, examination.found())
         except Corrupted as error:
             if level is Level.OPENED and not self._stored(manifest, lambda _: None, stop)[0]:
                 level = Level.STORED
-            return level, False, error.message
+            return _Seen(level, False, error.message, size)
 
 
 def record_look(store: ObjectStore, scope: Scope, look: Verification, signer: Signer) -> str:
