@@ -14,7 +14,7 @@ from tests.integration.test_backup_cli import Place, place
 ROOT = Path(__file__).parents[2]
 __all__ = ["place"]
 _CHILD = """
-import sys, time
+import random, sys, time
 from phoenix_orch.cli.main import run
 from phoenix_orch.orchestrator.backups import Backups
 from phoenix_orch.recovery import folder_store
@@ -22,7 +22,7 @@ from phoenix_orch.testing.fake_backup import FakeBackupSource, FakeCapture
 from phoenix_orch.recovery.publish import Publisher, Step
 
 where, words = sys.argv[1], sys.argv[2:]
-source = FakeBackupSource(b"x" * 3_000_000, component="config")
+source = FakeBackupSource(random.Random(1).randbytes(8_000_000), component="config")
 Backups.sources = lambda _: {"config": lambda: source}
 Backups.structural = lambda *_: None
 
@@ -53,12 +53,13 @@ def interrupted(place: Place, where: str, *words: str) -> str:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
     )
     with process:
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "there\n"
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to whatever it has started, too
         said = process.stderr.read()
     assert process.returncode == 130, said
     assert "Traceback" not in said
