@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -102,6 +105,83 @@ async def test_a_run_that_fails_is_recorded_as_failed(world: World) -> None:
     assert world.acts[0] == ("backup.run", "backup/config", "asked")
     assert world.config.backup is not None
     assert not Backups(world.config.backup, world.layout).views()[0].backups
+
+
+class Watch(BaseHTTPRequestHandler):
+    """Who notices when no call comes."""
+
+    def do_GET(self) -> None:
+        self.server.calls.append(self.path)  # type: ignore[attr-defined]
+        self.send_response(self.server.status)  # type: ignore[attr-defined]
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        """It says nothing."""
+
+
+@pytest.fixture
+def watch() -> Iterator[Any]:
+    with HTTPServer(("127.0.0.1", 0), Watch) as server:
+        server.calls, server.status = [], 200  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def pinging(world: World, address: str) -> None:
+    assert world.config.backup is not None
+    world.config = world.config.model_copy(
+        update={"backup": world.config.backup.model_copy(update={"ping": address})}
+    )
+
+
+@pytest.mark.anyio
+async def test_who_watches_is_called_after_a_verified_backup_only(world: World, watch: Any) -> None:
+    port = watch.server_address[1]
+    pinging(world, f"http://127.0.0.1:{port}/secret-token/{{component}}")
+    await world.run("backup.run", component="config")
+    assert watch.calls == ["/secret-token/config"]
+    world.source.fails_at, world.source.failure = 10, Terminal("it is broken")
+    with pytest.raises(Terminal):
+        await world.run("backup.run", component="config")
+    world.source.fails_at = None
+    for _ in range(4):
+        world.source.content = b"x" * 100_000
+        await world.run("backup.run", component="config")
+    before = len(watch.calls)
+    world.source.content = b"x"
+    done = await world.run("backup.run", component="config")
+    assert (done.good, len(watch.calls)) == (False, before)
+
+
+@pytest.mark.anyio
+async def test_a_watch_that_fails_fails_nothing_and_is_not_named(world: World, watch: Any) -> None:
+    port = watch.server_address[1]
+    pinging(world, f"http://127.0.0.1:{port}/secret-token")
+    watch.status = 503
+    assert (await world.run("backup.run", component="config")).good
+    assert world.said[-1] == "the ping was answered with 503"
+    pinging(world, "http://127.0.0.1:1/secret-token")
+    assert (await world.run("backup.run", component="config")).good
+    assert world.said[-1] == "the ping could not be sent: ConnectError"
+    assert "secret-token" not in "".join(world.said)
+
+
+@pytest.mark.anyio
+async def test_one_watch_for_all_is_not_called_while_another_component_has_nothing(
+    world: World, watch: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = FakeBackupSource(b"y", component="redis/cache", at=datetime.now(UTC))
+    both = {"config": lambda: world.source, "redis/cache": lambda: other}
+    monkeypatch.setattr(Backups, "sources", lambda _: both)
+    pinging(world, f"http://127.0.0.1:{watch.server_address[1]}/all")
+    await world.run("backup.run", component="config")
+    assert world.said[-1] == "no ping: redis/cache has no good backup that is fresh"
+    assert watch.calls == []
+    await world.run("backup.run", component="redis/cache")
+    assert watch.calls == ["/all"]
 
 
 @pytest.mark.anyio

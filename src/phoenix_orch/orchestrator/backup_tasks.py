@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-import httpx
 import structlog
 from pydantic import BaseModel, Field
 
 from phoenix_orch.kernel.errors import BadState, PhoenixError, Retryable, Terminal
 from phoenix_orch.observability import metrics
+from phoenix_orch.orchestrator import backup_ping
 from phoenix_orch.orchestrator.backup_home import HERE, Home
 from phoenix_orch.orchestrator.backup_progress import Meter
 from phoenix_orch.orchestrator.layout import Layout
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 RUN, VERIFY, PRUNE, CHECK = "backup.run", "backup.verify", "backup.prune", "backup.check"
 COMPONENTS = ("config",)
 """What is backed up everywhere."""
-PING_PATIENCE = 10.0
 DAYS = 7
 """In which the check reads every backup once."""
 LATE = 2
@@ -306,14 +305,14 @@ async def _run_one(
     if published is not None and published.abandoned is not None:
         await context.log(f"the run of {published.abandoned.started:%H:%M:%S} before it was found dead")
     await context.log(_said(done))
-    await work.refreshed(backups)
+    views = await work.refreshed(backups)
     if published is not None and not published.look.passed:
         raise Terminal(
             f"backup {done.backup} is published and does not hold: {published.look.detail}",
             remedy="an earlier one counts; look after its source, and run it again",
         )
     if done.backup and done.good and done.level >= Level.OPENED:
-        await _ping(backups.spec.ping, context)
+        await backup_ping.ping(backups, views, component, context)
     return done
 
 
@@ -335,17 +334,6 @@ def _said(done: BackupDone) -> str:
             f"`phoenix backup acknowledge {done.backup}`"
         )
     return text
-
-
-async def _ping(address: str | None, context: TaskContext) -> None:
-    """Tell who watches from outside that there is a good backup. That it cannot be told fails nothing."""
-    if address is None:
-        return
-    try:
-        async with httpx.AsyncClient(timeout=PING_PATIENCE) as client:
-            (await client.get(address)).raise_for_status()
-    except httpx.HTTPError as error:
-        await context.log(f"the ping could not be sent: {type(error).__name__}")
 
 
 def _verify_kind(work: Work) -> TaskKind:

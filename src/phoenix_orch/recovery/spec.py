@@ -183,8 +183,9 @@ class BackupSpec(Model):
     drills: DrillSpec = DrillSpec()
     """Rehearsals of recovery."""
     ping: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2000)] | None = None
-    """An address that is called after each backup that was verified: who watches it notices when none
-    comes."""
+    """An address that is called (GET) after each backup that was verified and is good: who watches it notices
+    when no call comes. `{component}` in it becomes `redis-cache`, so that each has its own watch; without
+    that, no call is made while any component has no good backup that is fresh."""
 
     @model_validator(mode="after")
     def _openable(self) -> Self:
