@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,14 +85,16 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(directory: Path, *options: str, binary: Path | None = None) -> Iterator[Server]:
-    """A server that answers. `options`: as on its command line."""
+def serving(
+    directory: Path, *options: str, binary: Path | None = None, quick: Sequence[str] = QUICK
+) -> Iterator[Server]:
+    """A server that answers. `options`: as on its command line; `quick`: those that spare tests waiting."""
     directory.mkdir(parents=True, exist_ok=True)
     port, binary = free_port(), binary or valkey()
     listen = () if "--port" in options else ("--port", str(port))
     command = (
         *(str(binary), *listen, "--bind", "127.0.0.1"),
-        *("--dir", str(directory), "--logfile", str(directory / "log"), *QUICK, *options),
+        *("--dir", str(directory), "--logfile", str(directory / "log"), *quick, *options),
     )
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, env=surroundings(binary)

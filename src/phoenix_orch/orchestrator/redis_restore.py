@@ -20,7 +20,7 @@ from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Outdated
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.recorded import Wish, recorded
 from phoenix_orch.recovery import keys
-from phoenix_orch.recovery.catalog import Backup, Catalog
+from phoenix_orch.recovery.catalog import Backup, Catalog, all_backups
 from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.keys import Recipient
 from phoenix_orch.recovery.layout import Scope
@@ -28,24 +28,25 @@ from phoenix_orch.recovery.lease import leases
 from phoenix_orch.recovery.manifest import Part, Trigger, TriggerKind
 from phoenix_orch.recovery.object_store import BucketStore
 from phoenix_orch.recovery.objects import ObjectStore
-from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.publish import Published, Publisher, Settings
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import facts_of
 from phoenix_orch.recovery.restore.acts import Second
+from phoenix_orch.recovery.restore.copies import copies, shard_of
+from phoenix_orch.recovery.restore.copy_keys import Copies
 from phoenix_orch.recovery.restore.journal import TOUCHED, Entry, Journal
 from phoenix_orch.recovery.restore.plan import HASH, RestorePlan
 from phoenix_orch.recovery.restore.redis_keys import Selection, move
-from phoenix_orch.recovery.restore.redis_target import Listen, feeding
+from phoenix_orch.recovery.restore.redis_target import Listen
 from phoenix_orch.recovery.restore.run import Restorer
+from phoenix_orch.recovery.restore.slot_owners import owners_of
 from phoenix_orch.recovery.s3_location import S3Location
 from phoenix_orch.recovery.selecting import select
 from phoenix_orch.recovery.signing import Trust, canonical, digest, signing_key
 from phoenix_orch.recovery.sources.redis import RedisSource
 from phoenix_orch.recovery.sources.redis_configured import login
 from phoenix_orch.recovery.sources.redis_spec import Prefer, RedisSpec, RedisTlsSpec
-from phoenix_orch.recovery.throwaway_valkey import throwaway
-from phoenix_orch.recovery.verifying import Verifier, expected
+from phoenix_orch.recovery.verifying import Verifier
 from phoenix_orch.runtime.files import make_private
 from phoenix_orch.runtime.valkey_name import write_private
 
@@ -121,13 +122,7 @@ class RedisRestore:
     def plan(self, how: How, word: str, as_of: datetime | None, *, dead: bool) -> tuple[RestorePlan, Backup]:
         """Look, and write down what would be done. Raises PhoenixError."""
         store = self._store(how)
-        view = self._catalog(how, store).read(Scope(how.cluster, how.namespace, how.component))
-        if not view.backups and view.faults:
-            raise BadState(
-                f"no copy of {how.component} can be trusted: {view.faults[0].message}",
-                remedy="give the public key of the machine that took it: --signed-by KEY",
-            )
-        backup = select(view.backups, word, component=how.component, as_of=as_of)
+        backup = select(self._backups(how, store), word, component=how.component, as_of=as_of)
         plan = self._restorer(how, store).plan(backup, self.target(how), dead=dead)
         make_private(self._folder)
         write_private(self._folder / f"{plan.id}.how", how.model_dump_json(by_alias=True, indent=2))
@@ -137,40 +132,34 @@ class RedisRestore:
         self, how: How, word: str, as_of: datetime | None, selection: Selection, confirmed: str
     ) -> KeysDone:
         """Count the keys of a copy that would be moved, and move them where the hash of that is given."""
-        store = self._store(how)
-        view = self._catalog(how, store).read(Scope(how.cluster, how.namespace, how.component))
-        backup, target = select(view.backups, word, component=how.component, as_of=as_of), self.target(how)
-        identities = keys.read(Path(how.identity))
-        with throwaway() as copy:
-            with (
-                store.reader(backup.manifest.stream.key) as reader,
-                feeding(copy, release=False) as session,
-            ):
-                unseal(reader, session, identities, expected(backup.manifest))
-                session.commit()
-            counted = move(copy, target, selection, dry_run=True)
-            told = {
-                "backup": backup.sha256,
-                "target": str(target),
-                "run": facts_of(target).run_id,
-                "selection": repr(selection),
-                "overwritten": counted.overwritten,
-            }
-            hash_ = digest(canonical(told))[:HASH]
-            done = confirmed == hash_
-            if confirmed and not done:
-                raise Outdated(
-                    "something else would be written over than was counted",
-                    remedy="leave --confirm out, and look",
-                )
-            if done:
-                wish = self._keys_wish(backup, selection, f"redis/{target}", hash_)
-                if counted.overwritten:
-                    wish = replace(wish, second=self._agree(wish.action, f"{wish.target} plan {hash_}"))
-                with recorded(self._layout, wish, store=store, tell=self._tell, begin_log=True) as came:
-                    counted = move(copy, target, selection)
-                    came.update(backup=backup.id, **dataclasses.asdict(counted))
-            return KeysDone(backup=backup.id, hash=hash_, done=done, **dataclasses.asdict(counted))
+        store, target = self._store(how), self.target(how)
+        taken = copies(self._backups(how, store), how.component, word, as_of)
+        copy = Copies(store, keys.read(Path(how.identity)), taken)
+        owners = owners_of(target)
+        counted = move(copy.keys(selection, values=False), owners, selection, dry_run=True)
+        told = {
+            "backup": [one.backup.sha256 for one in taken],
+            "target": str(target),
+            "run": [facts_of(one.address).run_id for one in owners],
+            "selection": repr(selection),
+            "overwritten": counted.overwritten,
+        }
+        hash_ = digest(canonical(told))[:HASH]
+        done = confirmed == hash_
+        if confirmed and not done:
+            raise Outdated(
+                "something else would be written over than was counted",
+                remedy="leave --confirm out, and look",
+            )
+        named = ",".join(one.backup.id for one in taken)
+        if done:
+            wish = self._keys_wish(named, how.component, selection, f"redis/{target}", hash_)
+            if counted.overwritten:
+                wish = replace(wish, second=self._agree(wish.action, f"{wish.target} plan {hash_}"))
+            with recorded(self._layout, wish, store=store, tell=self._tell, begin_log=True) as came:
+                counted = move(copy.keys(selection), owners, selection)
+                came.update(backup=named, **dataclasses.asdict(counted))
+        return KeysDone(backup=named, hash=hash_, done=done, **dataclasses.asdict(counted))
 
     def run(self, name: str, confirmed: str) -> Entry:
         """Do what was planned, or go on with it; recorded before and after. Raises PhoenixError."""
@@ -217,12 +206,25 @@ class RedisRestore:
 
     # -- parts ---------------------------------------------------------------------------------------
 
-    def _keys_wish(self, backup: Backup, selection: Selection, target: str, hash_: str) -> Wish:
-        told = {
-            "backup": backup.id,
-            "component": backup.manifest.component,
-            "selection": dataclasses.asdict(selection),
-        }
+    def _backups(self, how: How, store: ObjectStore) -> list[Backup]:
+        """Of the component and of its shards. Raises BadState where none of them can be trusted."""
+        catalog, mine = self._catalog(how, store), Scope(how.cluster, how.namespace, how.component)
+        shards = [
+            one
+            for one in catalog.scopes(how.cluster, how.namespace)
+            if shard_of(one.component, how.component)
+        ]
+        views = [catalog.read(one) for one in (mine, *shards)]
+        found, faults = all_backups(views), [one for view in views for one in view.faults]
+        if not found and faults:
+            raise BadState(
+                f"no copy of {how.component} can be trusted: {faults[0].message}",
+                remedy="give the public key of the machine that took it: --signed-by KEY",
+            )
+        return found
+
+    def _keys_wish(self, backup: str, component: str, selection: Selection, target: str, hash_: str) -> Wish:
+        told = {"backup": backup, "component": component, "selection": dataclasses.asdict(selection)}
         return Wish("restore.keys", target, self._by, hash_, self._reason, told=told)
 
     def _known(self, name: str) -> tuple[Entry, How]:

@@ -90,7 +90,7 @@ class Walk:
         self.counts = rdb_counts.read(words) if code == 0 else None
         if self.counts is None:
             raise Corrupted(f"the dump is damaged: {rdb_counts.fault(words)}", remedy=_OTHER)
-        _compared(self._manifest, self.counts.keys)
+        compared(self._manifest, self.counts.keys)
         return str(self.counts)
 
     def found(self) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Rehearsal:
         return {**self._walk.found(), "digest": digest}
 
 
-def _compared(manifest: Manifest, keys: int) -> None:
+def compared(manifest: Manifest, keys: int) -> None:
     """With the manifest. INFO counts before the fork: then only a copy of nothing is certain to be wrong."""
     told = manifest.content.get("keys")
     if not isinstance(told, int):
@@ -182,11 +182,20 @@ def _compared(manifest: Manifest, keys: int) -> None:
         raise Corrupted(f"there are {keys:,} keys in the copy, and {told:,} were there", remedy=_OTHER)
 
 
+def readable_here(manifest: Manifest) -> bool:
+    """Whether the package's server can load it."""
+    return not _unreadable_here(manifest)
+
+
+def _unreadable_here(manifest: Manifest) -> str:
+    format_ = manifest.engine.get("format")
+    return unreadable("valkey", _version(), format_) if isinstance(format_, str) else ""
+
+
 def _readable_here(manifest: Manifest) -> None:
     """Raises BadState where the program is of the wrong kind: that says nothing against the copy."""
-    format_ = manifest.engine.get("format")
-    if isinstance(format_, str) and (why := unreadable("valkey", _version(), format_)):
-        raise BadState(f"it cannot be examined here: {why}", remedy="verify at level 2")
+    if why := _unreadable_here(manifest):
+        raise BadState(f"it cannot be examined here: {why}", remedy="verify at level 3")
 
 
 def _version() -> str:

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from phoenix_orch.kernel.errors import Terminal
 
 AUX = 0xFA
+MAGIC = 9
+"""Bytes of the format, with which a dump begins."""
 LONGEST = 64 * 1024
 """Bytes within which every known server has written its fields; some 200 in fact."""
 _MAGIC = re.compile(rb"(REDIS|VALKEY)([0-9]+)")
@@ -56,17 +58,23 @@ class _ShortError(Exception):
     """More bytes are needed."""
 
 
+def format_of(data: bytes) -> tuple[str, int]:
+    """Whose format, and its version, from the first `MAGIC` bytes. Raises Terminal for what is no dump."""
+    found = _MAGIC.fullmatch(data[:MAGIC])
+    if found is None:
+        raise _no_dump(data)
+    return found[1].decode(), int(found[2])
+
+
 def parse(data: bytes) -> RdbHeader | None:
     """The header at the beginning of `data`; None while more bytes are needed. Raises Terminal."""
-    if len(data) < 9:
+    if len(data) < MAGIC:
         if not any(magic.startswith(data[: len(magic)]) for magic in (b"REDIS", b"VALKEY")):
             raise _no_dump(data)
         return None
-    found = _MAGIC.fullmatch(data[:9])
-    if found is None:
-        raise _no_dump(data)
+    magic, version = format_of(data)
     fields: dict[str, str] = {}
-    at = 9
+    at = MAGIC
     try:
         while _byte(data, at) == AUX:
             key, at = _string(data, at + 1)
@@ -75,7 +83,7 @@ def parse(data: bytes) -> RdbHeader | None:
     except _ShortError:
         if len(data) < LONGEST:
             return None
-    return RdbHeader(found[1].decode(), int(found[2]), fields)
+    return RdbHeader(magic, version, fields)
 
 
 def _no_dump(data: bytes) -> Terminal:

@@ -58,8 +58,8 @@ class RedisFacts:
     databases: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """Keys, and keys with a TTL, by database."""
     modules: tuple[str, ...] = ()
-    loaded: int = 0
-    """Keys of the last load."""
+    loaded: int | None = None
+    """Keys of the last load; servers before 7.0 do not say."""
     expired: int = 0
     """Keys that the last load left out, as their time was over."""
 
@@ -108,7 +108,7 @@ def from_info(info: Mapping[str, Any]) -> RedisFacts:
         append_only=bool(number("aof_enabled")),
         databases=dict(_databases(info)),
         modules=tuple(sorted(_modules(info))),
-        loaded=number("rdb_last_load_keys_loaded"),
+        loaded=number("rdb_last_load_keys_loaded") if "rdb_last_load_keys_loaded" in info else None,
         expired=number("rdb_last_load_keys_expired"),
     )
 

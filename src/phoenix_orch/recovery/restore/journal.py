@@ -60,7 +60,7 @@ class Entry(Part):
     """Id of the safety copy, once it was verified."""
     safety_manifest: str = ""
     digest: str = ""
-    """Of the copy's content, as the throw-away server had it."""
+    """Of the copy's content, as the throw-away server had it; SHA-256 of a dump that none could load."""
     loaded: int | None = None
     """Keys that the throw-away server found in it."""
     message: str = ""

@@ -65,11 +65,17 @@ class Loaded:
     sent: int
     """Bytes of the dump."""
     loaded: int
-    """Keys that the target loaded."""
+    """Keys that the target loaded; where it does not count them, those that it has."""
     expired: int
     """Keys that it left out, as their time was over."""
     seconds: float
     after: RedisFacts
+
+    def missing(self, keys: int) -> bool:
+        """Whether these cannot be all of so many. Of a server that does not count only what is certain."""
+        if self.after.loaded is None:
+            return self.loaded > keys or (keys > self.loaded == 0)
+        return self.loaded + self.expired != keys
 
 
 def target_of(client: Redis) -> Target:
@@ -127,7 +133,8 @@ class Session:
         assert feed.header is not None
         after = alone(self._target)  # while it still hears us: it would ask for everything again
         seconds = time.monotonic() - self._begun
-        self.loaded = Loaded(feed.header, feed.sent, after.loaded, after.expired, seconds, after)
+        loaded = after.keys if after.loaded is None else after.loaded
+        self.loaded = Loaded(feed.header, feed.sent, loaded, after.expired, seconds, after)
         return self.loaded
 
 

@@ -10,6 +10,7 @@ goes back.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ from phoenix_orch.recovery.manifest import Level, Manifest
 from phoenix_orch.recovery.objects import ObjectStore
 from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.publish import Published
-from phoenix_orch.recovery.rdb_check import DumpLoad
+from phoenix_orch.recovery.rdb_check import DumpLoad, readable_here
+from phoenix_orch.recovery.rdb_values import UnknownKindError
+from phoenix_orch.recovery.rdb_walked import DumpWalk
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import asking
 from phoenix_orch.recovery.restore.journal import ENDED, TOUCHED, Entry, Journal, State
@@ -187,6 +190,8 @@ class Restorer:
         """Prove the copy where it can do no harm."""
         if entry.digest:
             return entry
+        if not readable_here(backup.manifest):
+            return self._walked(entry, backup)
         entry = self._step(entry, State.STAGING, f"copy {backup.id} is being loaded for a rehearsal")
         rehearsal = DumpLoad()
         look = self.verifier.look(backup.manifest, backup.sha256, Level.LOADED, structural=rehearsal)
@@ -196,6 +201,29 @@ class Restorer:
             )
         found = rehearsal.result
         update = {"digest": found.digest, "loaded": found.loaded.loaded + found.loaded.expired}
+        return self._step(entry.model_copy(update=update), entry.state, look.detail)
+
+    def _walked(self, entry: Entry, backup: Backup) -> Entry:
+        """Prove a copy that no server here can load: its content holds, and every value in it has its end."""
+        format_ = backup.manifest.engine.get("format")
+        entry = self._step(
+            entry,
+            State.STAGING,
+            f"no server here loads {format_}: copy {backup.id} is walked through instead",
+        )
+        walking = DumpWalk()
+        look_at = functools.partial(self.verifier.look, backup.manifest, backup.sha256)
+        try:
+            look = look_at(Level.STRUCTURE, structural=walking)
+        except UnknownKindError as error:
+            self.tell(f"{error.message}: it is opened and compared, and its keys are not counted")
+            look = look_at(Level.OPENED)
+        if not look.passed:
+            raise Corrupted(
+                f"copy {backup.id} does not hold: {look.detail}", remedy="choose another: phoenix backup list"
+            )
+        keys = walking.counts.keys if walking.counts is not None else None
+        update = {"digest": backup.manifest.stream.raw_sha256, "loaded": keys}
         return self._step(entry.model_copy(update=update), entry.state, look.detail)
 
     def _cut(self, entry: Entry, backup: Backup, target: RedisAddress, *, resumed: bool) -> Entry:
@@ -228,7 +256,7 @@ class Restorer:
             )
 
     def _counted(self, entry: Entry, done: Loaded) -> None:
-        if entry.loaded is not None and done.loaded + done.expired != entry.loaded:
+        if entry.loaded is not None and done.missing(entry.loaded):
             raise Terminal(
                 f"the target loaded {done.loaded:,} keys and the rehearsal {entry.loaded:,}",
                 remedy="see the log of the target",

@@ -1,0 +1,40 @@
+"""The content of a backup as something to read from, while it is fetched and opened in another thread."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+from phoenix_orch.recovery.handover import Handover, OtherSide
+from phoenix_orch.recovery.keys import Identity
+from phoenix_orch.recovery.manifest import Manifest
+from phoenix_orch.recovery.objects import ObjectStore, Reader
+from phoenix_orch.recovery.pipeline import CHUNK, unseal
+from phoenix_orch.recovery.verifying import expected
+
+
+@contextlib.contextmanager
+def content(
+    store: ObjectStore,
+    manifest: Manifest,
+    identities: Sequence[Identity],
+    *,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[Reader]:
+    """What was backed up; the block ends well only when all of it was what the manifest says.
+
+    What is read within the block is authentic (age) and may be incomplete. `progress`: bytes so far.
+    Raises Corrupted, WrongKey, and what the store raises.
+    """
+    handover = Handover()
+    with store.reader(manifest.stream.key) as stored:
+
+        def work() -> None:
+            unseal(stored, handover, identities, expected(manifest), progress=progress)
+            handover.end()
+
+        with OtherSide(handover, work) as side:
+            yield handover
+            while handover.read(CHUNK):
+                pass
+            side.result()
