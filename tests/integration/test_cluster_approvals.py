@@ -106,6 +106,26 @@ async def test_one_replica_asks_another_agrees_and_any_acts_once(
     assert {"approval.approve", "approval.use", "task.run"} <= set(told[other])
 
 
+async def test_a_repeated_key_acts_once_somebody_has_agreed(doors: tuple[ClusterDoor, ClusterDoor]) -> None:
+    """The question is not the answer to the request: with the same key it is done then, and once."""
+    one, other = doors
+    repeats = {"idempotency-key": "k-1"}
+    wipe = {"kind": "wipe"}
+    async with one.http(ANN) as first, other.http(ANN) as second:
+        for http in (first, second, first):
+            answer = await http.post("/api/v1/tasks", json=wipe, headers=repeats)
+            assert (answer.status_code, answer.json()["code"]) == (409, "needs_second_person")
+            assert "idempotent-replayed" not in answer.headers
+        (waiting,) = (await first.get("/api/v1/approvals")).json()
+        assert (await call(other, BEN, f"approvals/{waiting['id']}/approve", {})).status_code == 200
+        done = await first.post("/api/v1/tasks", json=wipe, headers=repeats)
+        assert done.status_code == 202, done.text
+        again = await first.post("/api/v1/tasks", json=wipe, headers=repeats)
+        assert (again.json()["id"], again.headers["idempotent-replayed"]) == (done.json()["id"], "true")
+        page = (await second.get("/api/v1/tasks")).json()["items"]
+        assert [task["id"] for task in page] == [done.json()["id"]]
+
+
 async def test_what_destroys_nothing_asks_nobody(doors: tuple[ClusterDoor, ClusterDoor]) -> None:
     one, _ = doors
     assert (await call(one, ANN, "tasks", {"kind": "tidy"})).status_code == 202

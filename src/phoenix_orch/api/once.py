@@ -21,6 +21,7 @@ from phoenix_orch.api.limits import again
 from phoenix_orch.api.openapi import ACTING
 from phoenix_orch.api.problems import problem
 from phoenix_orch.kernel.errors import Invalid, PhoenixError
+from phoenix_orch.orchestrator.approving import NeedsSecond
 from phoenix_orch.orchestrator.kept_answers import KeptAnswer, KeptAnswers
 
 HEADER = "idempotency-key"
@@ -28,6 +29,8 @@ LONGEST_KEY = 200
 REPLAYED = "idempotent-replayed"
 _NOT_KEPT = frozenset({401, 403, 408, 413, 429})
 """Answers that say nothing about the request itself."""
+_WAITS = f'"code":"{NeedsSecond.code}"'.encode()
+"""In an answer that somebody else can change: what they agree to is asked for again, with the same key."""
 
 
 class Once:
@@ -73,7 +76,7 @@ class Once:
             await self._forget(key)
             raise
         answer = seen.answer()
-        if answer is None or answer.status >= 500 or answer.status in _NOT_KEPT or seen.secret:
+        if answer is None or not _lasts(answer) or seen.secret:
             await self._forget(key)
         else:
             with contextlib.suppress(PhoenixError):  # it is done: this answer is right, kept or not
@@ -84,6 +87,13 @@ class Once:
     async def _forget(self, key: str) -> None:
         with contextlib.suppress(PhoenixError):  # it lets go by itself in a minute
             await self._answers().forget(key)
+
+
+def _lasts(answer: KeptAnswer) -> bool:
+    """Whoever sends the same again is to get the same answer."""
+    if answer.status >= 500 or answer.status in _NOT_KEPT:
+        return False
+    return not (answer.status == 409 and _WAITS in answer.body)
 
 
 class _Seen:
