@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from tests.cluster.plane import ControlPlane
 from tests.cluster.replicas import NAMESPACE, Replica, Replicas, replicas
 from tests.cluster.stand import NAME
 
+from phoenix_orch.orchestrator.acts import PEOPLE, SEEN_ONLY
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def phoenix(world: Replicas, store: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -38,6 +40,78 @@ def records(replica: Replica, token: str, what: str) -> list[dict[str, Any]]:
     answer = replica.call(f"/api/v1/audit?limit=1000&action={what}", token)
     found: list[dict[str, Any]] = answer.json()["records"] if answer.status_code == 200 else []
     return found
+
+
+def acts(replica: Replica, token: str) -> list[dict[str, Any]]:
+    return [one for one in records(replica, token, "rollout.*") if one["event"]]
+
+
+def test_what_phoenix_does_by_itself_is_there_once_whichever_leader_is_killed(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    keeper = ValkeyServer(tmp_path / "valkey")
+    store = asyncio.run(keeper.ensure()).url
+    with replicas(control_plane, tmp_path, store) as world:
+        operator = world.tokens["operator"]
+        path = f"/api/v1/rollouts/{NAME}"
+
+        def events() -> list[str]:
+            """Ids of the acts, as the log of events has them."""
+            found: Any = redis.Redis.from_url(store).xrange(f"phoenix:{NAMESPACE}:events:{NAME}")
+            told = [(key.decode(), json.loads(fields[b"json"])) for key, fields in found]
+            return [f"{NAME}:{key}" for key, event in told if event["reason"] not in SEEN_ONLY | PEOPLE]
+
+        def all_told(replica: Replica) -> bool:
+            return [one["event"] for one in acts(replica, operator)] == events() != []
+
+        def leader() -> Replica:
+            world.until("one leads", lambda: any(one.leads(operator) for one in alive))
+            return next(one for one in alive if one.leads(operator))
+
+        alive = list(world.replicas)
+        first = leader()
+        (other,) = [one for one in alive if one is not first]
+        begun = other.call(f"{path}/start", operator, {"version": "shop:2", "changeCause": "newer"})
+        assert begun.status_code == 200, begun.text
+        world.until("its share is written", lambda: world.stand.weight() == "20")
+        first.component.end(signal.SIGKILL)  # wherever it is with its records
+        alive.remove(first)
+        assert world.word(other, "promote-full").status_code == 202
+        world.until_state("Promoted")
+        world.until("all of it is recorded", lambda: all_told(other))
+
+        # a leader that comes back, and one that is killed in the middle of a rollback
+        first.component.start()
+        alive.append(first)
+        world.until("it answers", lambda: first.answers)
+        again = other.call(f"{path}/start", operator, {"version": "shop:3", "changeCause": "newest"})
+        assert again.status_code == 200, again.text
+        world.until("its share is written", lambda: world.stand.weight() == "20")
+        second = leader()
+        assert world.word(second, "abort", "enough").status_code == 202
+        second.component.end(signal.SIGKILL)
+        alive.remove(second)
+        (left,) = alive
+        world.until_state("RolledBack")
+        world.until("all of it is recorded", lambda: all_told(left))
+        told = acts(left, operator)
+        assert {one["actor"] for one in told} >= {"phoenix"}
+        assert {"rollout.begin", "rollout.progress", "rollout.end", "rollout.taken-back"} <= {
+            one["action"] for one in told
+        }
+        assert {one["after"]["weight"] for one in told if one["action"] == "rollout.progress"} == {20}
+        verified = phoenix(world, store, "verify", "-o", "json")
+        assert json.loads(verified.stdout)["holds"], verified.stdout
+
+        # one that is deleted while nobody leads takes nothing with it
+        left.component.end(signal.SIGKILL)
+        last = events()
+        world.stand.cluster.kubectl("delete", "rollout.phoenix-orch.io", NAME, "-n", NAMESPACE)
+        left.component.start()
+        world.until("it answers", lambda: left.answers)
+        world.until("its log is swept", lambda: not events())
+        assert [one["event"] for one in acts(left, operator)][: len(last)] == last
+    asyncio.run(keeper.stop())
 
 
 def test_whoever_changes_something_at_any_replica_is_in_one_chain(

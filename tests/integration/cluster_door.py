@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +16,8 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from tests.integration.fake_phoenix import FakeOperations
 
-from phoenix_orch.api.in_cluster import app_of
+from phoenix_orch.api.in_cluster import app_of, serve_in_cluster
+from phoenix_orch.api.tcp import bound
 from phoenix_orch.kube.resources import Object, Resource
 from phoenix_orch.orchestrator.approving import Approving
 from phoenix_orch.orchestrator.audited_tasks import AuditedTasks
@@ -21,6 +26,7 @@ from phoenix_orch.orchestrator.cluster.file import ClusterFile, destroying
 from phoenix_orch.orchestrator.cluster.logins import SharedLogins
 from phoenix_orch.orchestrator.cluster.seconded_tasks import SecondedTasks
 from phoenix_orch.orchestrator.cluster.sessions import SharedSessions
+from phoenix_orch.orchestrator.cluster.tokens import SharedTokens
 from phoenix_orch.orchestrator.kubernetes import ApiParts
 from phoenix_orch.orchestrator.recording import origin
 from phoenix_orch.orchestrator.task_engine import TaskEngine
@@ -91,6 +97,7 @@ class ClusterDoor:
             audit=self.log,
             acts=acts,
             sessions=SharedSessions(self.client, prefix=prefix, now=self.now),
+            tokens=SharedTokens(self.client, prefix=prefix),
             approving=approving,
             logins=SharedLogins(self.client, prefix=prefix),
             namespace=NAMESPACE,
@@ -100,6 +107,25 @@ class ClusterDoor:
     def now(self) -> datetime:
         return datetime.now(UTC) + self.moved
 
+    @contextlib.asynccontextmanager
+    async def served(self, tls: tuple[Path, Path] | None = None) -> AsyncIterator[str]:
+        """Its address on a real port, as a pod serves it."""
+        with contextlib.closing(bound("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        parts = replace(self.parts, listen=("127.0.0.1", port), tls=tls)
+        serving = asyncio.create_task(serve_in_cluster(parts))
+        url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
+        try:
+            async with asyncio.timeout(20):
+                while not serving.done() and not await _listens(port):
+                    await asyncio.sleep(0.01)
+            if serving.done():
+                await serving
+            yield url
+        finally:
+            serving.cancel()
+            await asyncio.wait([serving])
+
     def http(self, token: str | None = None, *, cookies: httpx.Cookies | None = None) -> httpx.AsyncClient:
         """A browser elsewhere; with the cookies of another one, where they are given."""
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False, client=("192.0.2.7", 4711))
@@ -108,3 +134,12 @@ class ClusterDoor:
         if cookies is not None:
             made.cookies.jar = cookies.jar
         return made
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True

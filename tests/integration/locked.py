@@ -47,7 +47,9 @@ class Locked:
         install(self.app, self.operations, self.log)
 
     async def token(self, role: Role, namespace: str = EVERYWHERE, *, by: Principal = OWNER) -> str:
-        made = await self.identity.create(f"{role.value}s", (Grant(role, namespace),), by=by, lasting=None)
+        made = await self.identity.tokens.create(
+            f"{role.value}s", (Grant(role, namespace),), by=by, lasting=None
+        )
         return made.text
 
     def http(self, token: str | None = None, *, host: str = HOST, scheme: str = "http") -> httpx.AsyncClient:

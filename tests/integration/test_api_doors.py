@@ -83,7 +83,7 @@ def turned_away(answer: httpx.Response) -> int | None:
 @pytest.mark.parametrize("name", GRANTS)
 async def test_a_right_opens_its_doors_and_no_other(locked, name):
     grant = GRANTS[name]
-    made = await locked.identity.create(name.replace(" ", "-"), (grant,), by=OWNER, lasting=None)
+    made = await locked.identity.tokens.create(name.replace(" ", "-"), (grant,), by=OWNER, lasting=None)
     principal = Principal(name, Kind.TOKEN, (grant,))
     async with locked.http(made.text) as http:
         for way in ways(locked.app):
@@ -102,10 +102,10 @@ async def test_a_right_opens_its_doors_and_no_other(locked, name):
 
 async def texts_that_let_nobody_in(locked, tmp_path) -> dict[str, str | None]:
     grants = (Grant(Role.ADMIN),)
-    revoked = await locked.identity.create("revoked", grants, by=OWNER, lasting=None)
-    await locked.identity.create("kept", grants, by=OWNER, lasting=None)
-    await locked.identity.revoke(revoked.token.id, by=OWNER, reason="")
-    expired = await locked.identity.create("expired", grants, by=OWNER, lasting=timedelta(seconds=1))
+    revoked = await locked.identity.tokens.create("revoked", grants, by=OWNER, lasting=None)
+    await locked.identity.tokens.create("kept", grants, by=OWNER, lasting=None)
+    await locked.identity.tokens.revoke(revoked.token.id, by=OWNER, reason="")
+    expired = await locked.identity.tokens.create("expired", grants, by=OWNER, lasting=timedelta(seconds=1))
     locked.moved = timedelta(seconds=2)
     foreign = await Locked(tmp_path / "other").token(Role.ADMIN)
     return {

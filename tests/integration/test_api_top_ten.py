@@ -41,7 +41,7 @@ async def test_1_whoever_administers_one_namespace_makes_no_token_for_others(loc
     async with locked.http(await locked.token(Role.ADMIN, EMBEDDED)) as http:
         body = {"name": "more", "role": "admin", "namespaces": ["*"]}
         assert (await http.post("/api/v1/tokens", json=body)).status_code == 403
-        assert len(locked.identity.tokens()) == 1
+        assert len(await locked.identity.tokens.all()) == 1
 
 
 # -- 2 broken authentication -----------------------------------------------------------------------
@@ -104,14 +104,14 @@ async def test_3_nothing_is_taken_that_is_not_asked_for(locked, path, body):
         answer = await http.post(f"/api/v1/{path}", json=body)
         assert answer.status_code == 422, answer.text
         assert locked.operations.calls == []
-        assert len(locked.identity.tokens()) == 1
+        assert len(await locked.identity.tokens.all()) == 1
 
 
 async def test_3_what_is_kept_of_a_token_is_not_shown(locked):
     async with locked.http(await locked.token(Role.ADMIN)) as http:
         (shown,) = (await http.get("/api/v1/tokens")).json()
         assert "digest" not in shown
-        assert locked.identity.tokens()[0].digest not in str(shown)
+        assert (await locked.identity.tokens.all())[0].digest not in str(shown)
 
 
 # -- 4 unrestricted resource consumption -----------------------------------------------------------
@@ -282,7 +282,7 @@ async def test_10_an_identity_provider_is_believed_nothing_that_makes_no_sense(m
 
 async def test_10_words_of_others_are_shown_as_words(locked):
     hostile = "<img src=x onerror=alert(1)>"
-    made = await locked.identity.create("x", (Grant(Role.VIEWER),), by=OWNER, lasting=None)
+    made = await locked.identity.tokens.create("x", (Grant(Role.VIEWER),), by=OWNER, lasting=None)
     async with locked.http(made.text) as http:
         for path in (f"/console/rollouts/{hostile}", f"/login?next={hostile}", f"/login/code?code={hostile}"):
             answer = await http.get(path)

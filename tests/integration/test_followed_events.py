@@ -13,7 +13,7 @@ import pytest
 
 from phoenix_orch.kernel.clock import RealClock
 from phoenix_orch.kernel.errors import Retryable
-from phoenix_orch.orchestrator.followed_events import FollowedEvents
+from phoenix_orch.orchestrator.followed_events import FileProgress, FollowedEvents
 from phoenix_orch.rollout.status import Event, State, Status
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
@@ -60,7 +60,8 @@ def follower(store: ValkeyStore, directory: Path) -> tuple[FollowedEvents, Disk]
     """As a process that starts would make it."""
     disk = Disk(directory / "audit")
     kept = directory / "followed.json"
-    return FollowedEvents(store, Recorder(disk), kept, RealClock().wall), disk
+    recorder = Recorder(disk)
+    return FollowedEvents(store, FileProgress(recorder, kept), recorder.made, RealClock().wall), disk
 
 
 def told(disk: Disk) -> list[tuple[str, Any, Any]]:

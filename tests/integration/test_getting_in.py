@@ -96,14 +96,14 @@ async def test_a_dry_run_makes_nothing_and_revokes_nothing(locked):
 async def test_no_token_is_made_of_what_makes_no_sense(locked, body):
     async with locked.http(await locked.token(Role.ADMIN)) as http:
         assert (await http.post("/api/v1/tokens", json=body)).status_code == 422
-        assert len(locked.identity.tokens()) == 1
+        assert len(await locked.identity.tokens.all()) == 1
 
 
 async def test_tokens_are_kept_over_a_restart_and_no_secret_is_on_the_disk(locked):
     text = await locked.token(Role.ADMIN)
     layout = locked.identity._layout
     again = Doorkeeper(layout, locked.identity._recorder)
-    assert (await again.known_by(text)).name == "admins"
+    assert (await again.tokens.known_by(text)).name == "admins"
     secret = text.split("_", 2)[2].encode()
     for path in layout.root.rglob("*"):
         if path.is_file():
@@ -114,7 +114,7 @@ async def test_tokens_are_kept_over_a_restart_and_no_secret_is_on_the_disk(locke
 async def test_the_first_token_is_made_once_for_its_owner_alone(locked):
     path = await locked.identity.make_first()
     assert path.stat().st_mode & 0o777 == 0o600
-    assert (await locked.identity.known_by(path.read_text().strip())).administers
+    assert (await locked.identity.tokens.known_by(path.read_text().strip())).administers
     assert await locked.identity.make_first() is None
 
 
@@ -211,7 +211,7 @@ async def test_a_login_gives_another_name_and_ends_the_session_before(locked):
 async def test_a_session_ends_with_its_token_and_with_its_time(locked):
     async with locked.http() as http:
         name = await logged_in(locked, http)
-        await locked.identity.revoke(name, by=OWNER, reason="")
+        await locked.identity.tokens.revoke(name, by=OWNER, reason="")
         assert (await http.get("/api/v1/identity")).status_code == 401
         await logged_in(locked, http)
         locked.moved += timedelta(minutes=31)
@@ -236,7 +236,7 @@ async def test_a_code_is_worth_no_more_than_the_token_that_asked_for_it(locked):
     async with locked.http() as http, locked.http() as late:
         assert (await http.get(f"/login/code?code={codes[0]}")).status_code == 303
         assert (await http.get("/api/v1/version")).status_code == 200
-        await locked.identity.revoke(text.split("_")[1], by=OWNER, reason="")
+        await locked.identity.tokens.revoke(text.split("_")[1], by=OWNER, reason="")
         assert (await http.get("/api/v1/version")).status_code == 401
         assert (await late.get(f"/login/code?code={codes[1]}")).status_code == 401
 
@@ -357,7 +357,7 @@ async def next_of(lines, word: str) -> str:
 
 @pytest.mark.parametrize("how", ["token", "session", "logout", "time"])
 async def test_a_stream_ends_with_what_let_it_in(locked, how):
-    made = await locked.identity.create(
+    made = await locked.identity.tokens.create(
         "viewer", (Grant(Role.VIEWER),), by=OWNER, lasting=timedelta(seconds=3) if how == "time" else None
     )
     async with locked.served() as address, httpx.AsyncClient(base_url=address, timeout=20) as http:
@@ -376,7 +376,7 @@ async def test_a_stream_ends_with_what_let_it_in(locked, how):
                 out = await http.post("/logout", data={"csrf": csrf}, headers=origin)
                 assert out.status_code == 303
             elif how != "time":
-                await locked.identity.revoke(made.token.id, by=OWNER, reason="")
+                await locked.identity.tokens.revoke(made.token.id, by=OWNER, reason="")
             async with asyncio.timeout(20):
                 async for _ in lines:
                     pass
@@ -385,13 +385,13 @@ async def test_a_stream_ends_with_what_let_it_in(locked, how):
 
 async def test_a_stream_goes_on_when_another_token_is_revoked(locked):
     text = await locked.token(Role.VIEWER)
-    other = await locked.identity.create("other", (Grant(Role.VIEWER),), by=OWNER, lasting=None)
+    other = await locked.identity.tokens.create("other", (Grant(Role.VIEWER),), by=OWNER, lasting=None)
     async with locked.served() as address, httpx.AsyncClient(base_url=address, timeout=20) as http:
         headers = {"authorization": f"Bearer {text}"}
         async with http.stream("GET", "/api/v1/rollouts/web/stream", headers=headers) as answer:
             lines = answer.aiter_lines()
             await next_of(lines, "event: rollout")
-            await locked.identity.revoke(other.token.id, by=OWNER, reason="")
+            await locked.identity.tokens.revoke(other.token.id, by=OWNER, reason="")
             await next_of(lines, ":")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -17,12 +18,12 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from phoenix_orch.kernel.errors import Retryable, Terminal
+from phoenix_orch.kernel.errors import Conflict, Retryable, Terminal
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
 from phoenix_orch.security.audit_chain import Entry
 from phoenix_orch.security.audit_log import PRUNE
 from phoenix_orch.security.recorder import Recorder
-from phoenix_orch.security.shared_audit import SharedAuditLog
+from phoenix_orch.security.shared_audit import Come, SharedAuditLog
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 _numbers = itertools.count()
@@ -117,6 +118,81 @@ def test_a_lost_answer_leaves_no_record_twice(server: ServerInfo, monkeypatch: p
     monkeypatch.setattr(log, "_sent", lose)
     assert [one.seq for one in log.append([entry(1), entry(2)])] == [2, 3]
     assert log.verify().records == 3
+
+
+# -- what is followed --------------------------------------------------------------------------------
+
+EVENTS = 400
+
+
+def told(number: int) -> Entry:
+    return replace(entry(0), event=f"shop:{number}")
+
+
+def events_in(log: SharedAuditLog) -> list[int]:
+    return [int(one.event.partition(":")[2]) for one in log.after(0) if one.event]
+
+
+def test_records_and_how_far_they_come_are_one_step(server: ServerInfo) -> None:
+    log, _, name = filled(server, 1)
+    other = SharedAuditLog(server.url, prefix=name)
+    assert log.followed() == {}
+    log.append([told(1), told(2)], Come("shop", "", "2"))
+    with pytest.raises(Conflict, match="has come to 2 with shop"):
+        other.append([told(1)], Come("shop", "", "1"))
+    other.append([told(9)], Come("till", "", "9"))
+    assert log.followed() == {"shop": "2", "till": "9"}
+    assert events_in(other) == [1, 2, 9]
+    assert other.verify().records == 4
+    log.prune(NOW + timedelta(days=1), entry(0))
+    assert log.followed() == {"shop": "2", "till": "9"}, "what is pruned is not told anew"
+
+
+def test_a_lost_answer_of_what_is_followed_is_no_conflict(
+    server: ServerInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, _, _ = filled(server, 1)
+    real, lost = log._sent, []
+
+    def lose(given: object) -> list[bytes]:
+        answer = real(given)  # type: ignore[arg-type]
+        if not lost:
+            lost.append(answer)
+            raise Retryable("the answer was lost")
+        return answer
+
+    monkeypatch.setattr(log, "_sent", lose)
+    log.append([told(1)], Come("shop", "", "1"))
+    assert (events_in(log), log.followed()) == ([1], {"shop": "1"})
+
+
+def follow(url: str, name: str, until: int = EVENTS) -> None:
+    """As replicas do that all believe they lead."""
+    log = SharedAuditLog(url, prefix=name)
+    while (come := int(log.followed().get("shop", "0"))) < until:
+        now = min(until, come + 3)
+        entries = [told(number) for number in range(come + 1, now + 1)]
+        with contextlib.suppress(Conflict):
+            log.append(entries, Come("shop", str(come or ""), str(now)))
+
+
+def test_each_event_is_there_once_whoever_follows_and_is_killed(server: ServerInfo) -> None:
+    name = prefix()
+    log = SharedAuditLog(server.url, prefix=name)
+    context = multiprocessing.get_context("fork")
+    for part in range(1, 6):
+        followers = [context.Process(target=follow, args=(server.url, name)) for _ in range(2)]
+        for follower in followers:
+            follower.start()
+        for follower in followers:
+            while int(log.followed().get("shop", "0")) < part * EVENTS // 8 and follower.is_alive():
+                log.append([entry(part)])  # what people do comes in between
+            assert follower.pid is not None
+            os.kill(follower.pid, signal.SIGKILL)
+            follower.join()
+    follow(server.url, name)
+    assert events_in(log) == list(range(1, EVENTS + 1))
+    assert log.verify().holds
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

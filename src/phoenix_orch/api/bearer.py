@@ -7,27 +7,27 @@ from fastapi import Request
 from phoenix_orch.api.doors import Authenticator
 from phoenix_orch.api.leases import STATE, Credential
 from phoenix_orch.kernel.errors import Unauthenticated
-from phoenix_orch.orchestrator.identity import Doorkeeper
+from phoenix_orch.orchestrator.token_keeping import TokenKeeper
 from phoenix_orch.security.rights import Principal
 from phoenix_orch.security.tokens import PREFIX
 
 
-def by_token(identity: Doorkeeper) -> Authenticator:
+def by_token(keeper: TokenKeeper) -> Authenticator:
     """Whoever shows a token that lets in."""
 
     async def authenticate(request: Request) -> Principal | None:
         text = bearer(request)
         if text is None or not text.startswith(PREFIX):
             return None
-        token = await identity.known_by(text)
+        token = await keeper.known_by(text)
         if token is None:
             raise Unauthenticated(
                 "this token lets nobody in: it is unknown, revoked or has expired",
                 remedy="`phoenix token list` shows those that do; `phoenix token create` makes one",
             )
-        lasts = None if token.expires is None else (token.expires - identity.now()).total_seconds()
+        lasts = None if token.expires is None else (token.expires - keeper.now()).total_seconds()
         setattr(request.state, STATE, Credential(f"token:{token.id}", lasts))
-        return token.principal
+        return keeper.principal(token)
 
     return authenticate
 

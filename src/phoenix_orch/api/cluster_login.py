@@ -1,9 +1,12 @@
-"""Logins of browsers in a cluster: with a token of the cluster, or by way of an identity provider.
+"""Logins of browsers in a cluster: with a token of it or of Phoenix, or by way of an identity provider.
 
 Either begins a session that every replica knows.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -23,16 +26,20 @@ from phoenix_orch.api.login import count_failure, place
 from phoenix_orch.api.login_page import page
 from phoenix_orch.api.request_ids import request_id
 from phoenix_orch.kernel.errors import Retryable, Unauthenticated
-from phoenix_orch.orchestrator.cluster.sessions import KubeSession, SharedSessions
+from phoenix_orch.orchestrator.cluster.sessions import KubeSession, SharedSessions, expiry
 from phoenix_orch.security.acting import Caller, current
 from phoenix_orch.security.kube_review import User
 from phoenix_orch.security.oidc import issuer_of
 from phoenix_orch.security.recorder import Recorder
 from phoenix_orch.security.rights import Principal
 from phoenix_orch.security.sessions import Session
+from phoenix_orch.security.tokens import PREFIX
 
-LABEL = "Token of the cluster"
-HINT = "<code>kubectl create token NAME --audience phoenix-orch.io</code> makes one."
+LABEL = "Token of the cluster, or of Phoenix"
+HINT = (
+    "<code>phoenix token create NAME</code> or "
+    "<code>kubectl create token NAME --audience phoenix-orch.io</code> makes one."
+)
 _REMEDY = "kubectl create token SERVICE-ACCOUNT makes one"
 
 
@@ -67,11 +74,21 @@ async def _found(request: Request, sessions: SharedSessions) -> KubeSession | No
 class ClusterLogin:
     """What begins and ends sessions, and the page that asks for what begins one."""
 
-    def __init__(self, sessions: SharedSessions, people: People, acts: Recorder, *, issuer: str = "") -> None:
-        """`issuer`: of the identity provider that can be asked; empty: there is none."""
+    def __init__(
+        self,
+        sessions: SharedSessions,
+        people: People,
+        acts: Recorder,
+        *,
+        ended: Callable[[str], None],
+        issuer: str = "",
+    ) -> None:
+        """`ended` is told of each credential that lets in no more. `issuer`: of the identity provider that
+        can be asked; empty: there is none."""
         self._sessions = sessions
         self._people = people
         self._acts = acts
+        self._ended = ended
         self._issuer = issuer
 
     def page(self, request: Request, after: str, fault: str = "", status: int = 200) -> Response:
@@ -81,6 +98,9 @@ class ClusterLogin:
 
     async def begin_by_token(self, request: Request, response: Response, token: str) -> None:
         """Raises Unauthenticated, Retryable, TooMany."""
+        if token.startswith(PREFIX):
+            await self._begin_by_own(request, response, token)
+            return
         if request.app.state.rates is not None:
             request.app.state.rates.may_try(address_of(request))
         if self._issuer and issuer_of(token) == self._issuer:  # nobody is two persons by two ways in
@@ -89,28 +109,46 @@ class ClusterLogin:
         if user is None:
             count_failure(request)
             raise Unauthenticated("the API server of the cluster does not know this token", remedy=_REMEDY)
-        await self._begin(request, response, user, await self._people.reviews.of(user), token)
+        await self._begin(request, response, user, await self._people.reviews.of(user), expiry(token))
+
+    async def _begin_by_own(self, request: Request, response: Response, text: str) -> None:
+        """With a token of Phoenix: the session ends with it."""
+        token = await self._people.tokens.known_by(text)
+        if token is None:
+            count_failure(request)
+            raise Unauthenticated("this token lets nobody in", remedy="`phoenix token create` makes one")
+        principal = self._people.tokens.principal(token)
+        await self._begin(request, response, self._people.user_by(token), principal, token.expires)
 
     async def begin_by_provider(self, request: Request, response: Response, principal: Principal) -> None:
         """Raises Retryable."""
-        await self._begin(request, response, self._people.user_of(principal), principal, "")
+        await self._begin(request, response, self._people.user_of(principal), principal, None)
 
     async def _begin(
-        self, request: Request, response: Response, user: User, principal: Principal, token: str
+        self,
+        request: Request,
+        response: Response,
+        user: User,
+        principal: Principal,
+        ends: datetime | None,
     ) -> None:
         old = await _found(request, self._sessions)
         if old is not None:
-            await self._sessions.end(old)  # no name outlives a login
-        name, session = await self._sessions.begin(user, token)
+            await self._end(old)  # no name outlives a login
+        name, session = await self._sessions.begin(user, ends)
         current.set(Caller(principal, request_id(), address_of(request)))
         self._acts.note("session.begin", f"session/{session.key[:12]}", actor=principal.name)
         give_cookie(request, response, name)
 
+    async def _end(self, session: KubeSession) -> None:
+        await self._sessions.end(session)
+        self._ended(f"session:{session.key}")
+
     async def end(self, request: Request, response: Response) -> None:
-        """Raises Retryable."""
+        """Its streams end here at once, and at other replicas within seconds. Raises Retryable."""
         session = await _found(request, self._sessions)
         if session is not None:
-            await self._sessions.end(session)
+            await self._end(session)
             actor = str(session.user["username"])
             self._acts.note("session.end", f"session/{session.key[:12]}", actor=actor)
         take_cookie(request, response)

@@ -28,7 +28,7 @@ def install(app: FastAPI, identity: Doorkeeper, spec: ApiSpec, prefix: str) -> N
     signed = () if oidc is None else (single_sign_on.by_provider(oidc),)
     app.state.authenticators = (
         by_peer,
-        by_token(identity),
+        by_token(identity.tokens),
         *signed,
         by_no_other,
         by_session(identity),
@@ -40,7 +40,7 @@ def install(app: FastAPI, identity: Doorkeeper, spec: ApiSpec, prefix: str) -> N
     app.include_router(login.page_routes(identity, oidc=oidc is not None))
     if oidc is not None:
         app.include_router(single_sign_on.routes(oidc, _begun(identity), _page))
-    app.include_router(tokens.routes(identity), prefix=prefix)
+    app.include_router(tokens.routes(identity.tokens), prefix=prefix)
     app.include_router(approvals.routes(identity.approving, identity.others), prefix=prefix)
 
 

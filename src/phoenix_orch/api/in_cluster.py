@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import structlog
 from fastapi import FastAPI, Request
 
-from phoenix_orch.api import approvals, cluster_login, single_sign_on
+from phoenix_orch.api import approvals, cluster_login, single_sign_on, tokens
+from phoenix_orch.api.bearer import by_token
 from phoenix_orch.api.cluster_login import ClusterLogin, by_cookie
 from phoenix_orch.api.cluster_people import People, agreement
 from phoenix_orch.api.doors import Authenticator, address_of
+from phoenix_orch.api.ended_elsewhere import EndedElsewhere
 from phoenix_orch.api.hardening import Named
 from phoenix_orch.api.leases import Leased, Leases
 from phoenix_orch.api.rates import Rates
@@ -21,6 +24,7 @@ from phoenix_orch.api.tls import Tls
 from phoenix_orch.kernel.errors import Unauthenticated
 from phoenix_orch.orchestrator.kubernetes import ApiParts
 from phoenix_orch.orchestrator.operations_port import Operations
+from phoenix_orch.orchestrator.token_keeping import TokenKeeper
 from phoenix_orch.security.audit_log import AuditRecords
 from phoenix_orch.security.kube_review import KubeReviews
 from phoenix_orch.security.rights import Principal
@@ -40,7 +44,10 @@ async def serve_in_cluster(
     host, port = parts.listen
     tls = None if parts.tls is None else Tls(*parts.tls)
     try:
-        await serve_tcp(app, host, port, _listening, tls)
+        async with asyncio.TaskGroup() as group:
+            ending = group.create_task(app.state.ends.run(), name="ends of streams")
+            await serve_tcp(app, host, port, _listening, tls)
+            ending.cancel()
     finally:
         await app.state.live.aclose()
 
@@ -48,21 +55,37 @@ async def serve_in_cluster(
 def app_of(parts: ApiParts) -> FastAPI:
     """What is served. Raises Invalid where the authority of the identity provider cannot be read."""
     spec = parts.spec.oidc
-    people = People(parts.reviews, None if spec is None else agreement(spec))
+    leases = Leases()
+    keeper = TokenKeeper(
+        parts.tokens,
+        parts.acts,
+        now=parts.sessions.now,
+        ended=leases.end,
+        second=None,  # the cluster's rules let somebody administer without a token of Phoenix
+        namespace=parts.namespace,
+    )
+    people = People(parts.reviews, keeper, None if spec is None else agreement(spec))
     oidc = (
         None
         if spec is None
         else single_sign_on.provider(spec, parts.sessions.now, logins=parts.logins, namespace=parts.namespace)
     )
     signed = () if oidc is None or spec is None else (by_provider(oidc, issuer=spec.issuer),)
-    ways = (*signed, by_kubernetes(parts.reviews), by_cookie(parts.sessions, people))
+    ways = (
+        *signed,
+        by_token(keeper),
+        by_kubernetes(parts.reviews),
+        by_cookie(parts.sessions, people),
+    )
     app = create_app(parts.operations, log=parts.audit, authenticators=ways)
     app.state.rates = Rates(parts.spec.requests_per_second)
-    app.add_middleware(Leased, leases=Leases())
+    app.state.ends = EndedElsewhere(leases, parts.sessions, people, parts.tokens)
+    app.add_middleware(Leased, leases=leases)
     if parts.spec.hosts:
         app.add_middleware(Named, hosts=parts.spec.hosts)
     issuer = "" if spec is None else spec.issuer
-    door = ClusterLogin(parts.sessions, people, parts.acts, issuer=issuer)
+    door = ClusterLogin(parts.sessions, people, parts.acts, ended=leases.end, issuer=issuer)
+    app.include_router(tokens.routes(keeper), prefix=PREFIX)
     app.include_router(approvals.routes(parts.approving), prefix=PREFIX)
     app.include_router(cluster_login.routes(door))
     if oidc is not None:
@@ -83,7 +106,7 @@ def by_kubernetes(reviews: KubeReviews) -> Authenticator:
         if found is None:
             raise Unauthenticated(
                 "the API server of the cluster does not know this token",
-                remedy="kubectl create token SERVICE-ACCOUNT makes one",
+                remedy="kubectl create token SERVICE-ACCOUNT makes one, or `phoenix token create`",
             )
         return found
 

@@ -34,6 +34,11 @@ class Leases:
         self._open: defaultdict[str, set[asyncio.Task[object]]] = defaultdict(set)
         self._ended: set[asyncio.Task[object]] = set()
 
+    @property
+    def open(self) -> frozenset[str]:
+        """Keys of the credentials that have streams."""
+        return frozenset(self._open)
+
     def end(self, key: str) -> None:
         """End all streams of this credential."""
         for task in tuple(self._open.get(key, ())):

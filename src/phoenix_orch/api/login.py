@@ -131,11 +131,13 @@ def begin(
 
 
 async def _by_token(identity: Doorkeeper, request: Request, response: Response, text: str) -> Session:
-    token = await identity.known_by(text.strip())
+    token = await identity.tokens.known_by(text.strip())
     if token is None:
         count_failure(request)
         raise Unauthenticated("this token lets nobody in", remedy="`phoenix token create` makes one")
-    return begin(identity, request, response, token.principal, credential=f"token:{token.id}")
+    return begin(
+        identity, request, response, identity.tokens.principal(token), credential=f"token:{token.id}"
+    )
 
 
 def _begun_with(request: Request) -> str:

@@ -10,18 +10,18 @@ from fastapi.responses import JSONResponse
 from phoenix_orch.api.doors import Keeper
 from phoenix_orch.api.requests import LONGEST_LIFE, RevokeRequest, TokenRequest
 from phoenix_orch.kernel.errors import Invalid
-from phoenix_orch.orchestrator.identity import Doorkeeper
 from phoenix_orch.orchestrator.identity_views import NewToken, TokenView, view_of
+from phoenix_orch.orchestrator.token_keeping import TokenKeeper
 from phoenix_orch.security.rights import Grant
 
 
-def routes(identity: Doorkeeper) -> APIRouter:
+def routes(keeper: TokenKeeper) -> APIRouter:
     router = APIRouter(tags=["identity"])
 
     @router.get("/tokens")
     async def list_tokens(_: Keeper) -> list[TokenView]:
         """All tokens, also those that let nobody in any more; the newest last."""
-        return [view_of(one, identity.now()) for one in identity.tokens()]
+        return [view_of(one, keeper.now()) for one in await keeper.all()]
 
     # What is told here is told once and has to arrive: no part of it is masked.
     @router.post("/tokens", status_code=201, response_model=NewToken, response_class=JSONResponse)
@@ -34,9 +34,9 @@ def routes(identity: Doorkeeper) -> APIRouter:
                 remedy="give at most 366d, or null for one that lasts until it is revoked",
             )
         grants = tuple(Grant(body.role, namespace) for namespace in dict.fromkeys(body.namespaces))
-        making = identity.planned if body.dry_run else identity.create
+        making = keeper.planned if body.dry_run else keeper.create
         minted = await making(body.name, grants, by=who.principal, lasting=body.lasting)
-        return NewToken(token="" if body.dry_run else minted.text, view=view_of(minted.token, identity.now()))
+        return NewToken(token="" if body.dry_run else minted.text, view=view_of(minted.token, keeper.now()))
 
     @router.post("/tokens/{id}/revoke")
     async def revoke_token(id: str, body: RevokeRequest, who: Keeper) -> TokenView:  # noqa: A002
@@ -45,8 +45,8 @@ def routes(identity: Doorkeeper) -> APIRouter:
         The last token that administers takes a second person.
         """
         if body.dry_run:
-            return view_of(identity.revocable(id), identity.now())
-        revoked = await identity.revoke(id, by=who.principal, reason=body.reason)
-        return view_of(revoked, identity.now())
+            return view_of(await keeper.revocable(id), keeper.now())
+        revoked = await keeper.revoke(id, by=who.principal, reason=body.reason)
+        return view_of(revoked, keeper.now())
 
     return router

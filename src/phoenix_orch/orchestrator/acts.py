@@ -40,6 +40,7 @@ ACTIONS: Mapping[str, str] = {
     "LatchForgotten": "rollout.forget-latch",
     "LatchRestored": "rollout.restore-latch",
     "Latched": "rollout.latch",
+    "StableChanged": "rollout.adopt-stable",
     "StableTakenBack": "rollout.take-stable-back",
     "Step": "rollout.step",
     "StoreLost": "rollout.found-anew",

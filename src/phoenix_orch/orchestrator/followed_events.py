@@ -1,8 +1,8 @@
 """What Phoenix itself does goes into the audit log by its events: none is lost, none is recorded twice.
 
 The record of an event holds the event's id, and is on the disk before the next one is read. How far this has
-come is kept in a file, too, with the number of the record it was true at: a start reads the records after it.
-Control loops know nothing of it, and nothing of them waits.
+come is kept, too: on one machine in a file, in a cluster by the very step that appends the records. Control
+loops know nothing of it, and nothing of them waits.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -44,20 +44,36 @@ class NumberedEvents(Protocol):
     def watch(self, *, timeout: timedelta) -> AsyncIterator[str]: ...
 
 
+class Progress(Protocol):
+    """How far the audit log has come with the events of each rollout."""
+
+    async def known(self) -> dict[str, str]:
+        """Ids of the last ones that are recorded, by rollout. Raises PhoenixError."""
+        ...
+
+    async def record(self, entries: Sequence[Entry], name: str, after: Mapping[str, str]) -> None:
+        """Append entries of rollout `name`; with them it has come as far as `after` says.
+
+        Raises Retryable, Terminal: they may be there all the same, which `known` tells then; and Conflict
+        where another process has come further.
+        """
+        ...
+
+
 class FollowedEvents:
-    """Run it in one process of a data directory."""
+    """Run it in one process of a data directory, or in whichever replica leads."""
 
     def __init__(
         self,
         store: NumberedEvents,
-        recorder: Recorder,
-        kept: Path,
-        wall: Callable[[datetime], datetime],
+        progress: Progress,
+        made: Callable[[Entry], Entry],
+        wall: Callable[[datetime], datetime] = lambda at: at,
     ) -> None:
-        """`kept`: the file of how far it has come. `wall`: what a clock on the wall showed at a moment."""
+        """`made`: an entry as it may be kept. `wall`: what a clock on the wall showed at a moment."""
         self._store = store
-        self._recorder = recorder
-        self._kept = kept
+        self._progress = progress
+        self._made = made
         self._wall = wall
         self._after: dict[str, str] | None = None
         self._stood: dict[str, Stood] = {}
@@ -69,37 +85,55 @@ class FollowedEvents:
         async for name in self._store.watch(timeout=LOOK):
             await self.catch_up(*([name] if name else []))
 
-    async def catch_up(self, *names: str) -> None:
-        """Record what those rollouts, or all, have told until now; what fails is tried again later."""
+    async def catch_up(self, *names: str) -> bool:
+        """Record what those rollouts, or all, have told until now. What fails is tried again later, and False
+        says so."""
         async with self._recording:
             try:
                 if self._after is None:
-                    self._after = await asyncio.to_thread(self._how_far)
+                    self._after = await self._progress.known()
                 for name in names or [one.name for one in await self._store.rollouts()]:
                     await self._follow(name, self._after)
             except PhoenixError as error:
                 self._after = None  # they may have been written all the same: the log knows
                 self._faults.tell("acts", error=error)
-            else:
-                self._faults.mended("acts")
+                return False
+            self._faults.mended("acts")
+            return True
 
     async def _follow(self, name: str, after: dict[str, str]) -> None:
         while page := await self._store.events_after(name, after.get(name, BEGIN), PAGE):
             entries = self._entries(name, page)
-            seq = (await self._recorder.append(entries, however_long=True))[-1].seq if entries else None
-            after[name] = page[-1][0]
-            if seq is not None:
-                await asyncio.to_thread(self._keep, seq, after)
+            come = {**after, name: page[-1][0]}
+            if entries:
+                await self._progress.record(entries, name, come)
+            after |= come
 
     def _entries(self, name: str, page: list[tuple[str, Event]]) -> list[Entry]:
         found: list[Entry] = []
         for event_id, event in page:
             told = entry(name, event_id, event, self._wall(event.at), self._stood.get(name))
             if told is not None:
-                found.append(self._recorder.made(told))
+                found.append(self._made(told))
             if (stands := stood(event)) is not None:
                 self._stood[name] = stands
         return found
+
+
+class FileProgress:
+    """Of one data directory: in a file, with the number of the record at which it was true. A start reads the
+    records after that."""
+
+    def __init__(self, recorder: Recorder, kept: Path) -> None:
+        self._recorder = recorder
+        self._kept = kept
+
+    async def known(self) -> dict[str, str]:
+        return await asyncio.to_thread(self._how_far)
+
+    async def record(self, entries: Sequence[Entry], name: str, after: Mapping[str, str]) -> None:  # noqa: ARG002
+        written = await self._recorder.append(entries, however_long=True)
+        await asyncio.to_thread(self._keep, written[-1].seq, after)
 
     def _how_far(self) -> dict[str, str]:
         """The last event of each rollout that is recorded."""
@@ -118,6 +152,6 @@ class FollowedEvents:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return 0, {}
 
-    def _keep(self, seq: int, after: dict[str, str]) -> None:
+    def _keep(self, seq: int, after: Mapping[str, str]) -> None:
         with contextlib.suppress(OSError):  # the records say it, too
-            write_whole(self._kept, json.dumps({"seq": seq, "events": after}))
+            write_whole(self._kept, json.dumps({"seq": seq, "events": dict(after)}))

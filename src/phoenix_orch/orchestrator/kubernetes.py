@@ -12,7 +12,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from phoenix_orch.orchestrator.cluster.check_targets import check_target
 from phoenix_orch.orchestrator.cluster.declared import Declared, Rollouts
 from phoenix_orch.orchestrator.cluster.evidence import ClusterEvidence, OneSource
 from phoenix_orch.orchestrator.cluster.file import FollowedFile, destroying
+from phoenix_orch.orchestrator.cluster.followed import ClusterEvents, RecordedFirst, SharedProgress
 from phoenix_orch.orchestrator.cluster.following import Following
 from phoenix_orch.orchestrator.cluster.forsaken import Forsaken
 from phoenix_orch.orchestrator.cluster.freezing import NAME, WatchedRules
@@ -66,10 +67,12 @@ from phoenix_orch.orchestrator.cluster.standing import kept_from_leading
 from phoenix_orch.orchestrator.cluster.store import WatchedStore
 from phoenix_orch.orchestrator.cluster.swept import Swept
 from phoenix_orch.orchestrator.cluster.telling import Tell, Telling, sending
+from phoenix_orch.orchestrator.cluster.tokens import SharedTokens
 from phoenix_orch.orchestrator.cluster.user_calls import call_of, missing
 from phoenix_orch.orchestrator.cluster.verifying import ClusterVerifier
 from phoenix_orch.orchestrator.cluster.view import ClusterView
 from phoenix_orch.orchestrator.cluster.watched import WatchedSight
+from phoenix_orch.orchestrator.followed_events import FollowedEvents
 from phoenix_orch.orchestrator.kept_answers import MemoryAnswers, SpareAnswers, ValkeyAnswers
 from phoenix_orch.orchestrator.operations_port import Operations
 from phoenix_orch.orchestrator.task_engine import TaskEngine
@@ -88,6 +91,7 @@ from phoenix_orch.runtime.stuck_loop import stuck_loop_told
 from phoenix_orch.security.audit_log import AuditRecords
 from phoenix_orch.security.kube_review import KubeReviews
 from phoenix_orch.security.recorder import Recorder as AuditRecorder
+from phoenix_orch.security.shared_audit import SharedAuditLog
 from phoenix_orch.tasks.port import Tasks
 from phoenix_orch.traffic.cached_reads import CachedReads
 from phoenix_orch.traffic.kube_router import SETTLED
@@ -155,6 +159,8 @@ class ClusterParts:
     """The first Ingress of a Rollout; it asks nobody."""
     rules: Callable[[], WatchedRules]
     """When releases may begin; watched from the first call on."""
+    acts: FollowedEvents | None = None
+    """Puts what is done into the audit log; None: there is none."""
 
 
 Work = Callable[[ClusterParts], Awaitable[None]]
@@ -179,6 +185,8 @@ class ApiParts:
     """Writes there."""
     sessions: SharedSessions
     """Of browsers."""
+    tokens: SharedTokens
+    """Of programs, and of people elsewhere."""
     approving: Approving
     """What destroys waits for a second person."""
     logins: SharedLogins
@@ -257,13 +265,16 @@ async def serve(
         looks = Looks(caches, client)
         elector = LeaderElector(client, LEASES[component], timing=pace.lease)
         office = Office()
+        audit = _audit_log(component, settings, client.namespace)
+        acts = None if audit is None else recorder_on(audit)
 
         async def lead(leadership: Leadership) -> None:
             own = client.fenced(leadership.remaining)
             recorder = Recorder(own, component=f"{GROUP}/{component}", instance=elector.identity)
             async with sending(recorder):
                 with counted.leading(component), office.held():
-                    await work(parts_of(own, looks, log, Telling(recorder, looks.rollouts), pace))
+                    parts = parts_of(own, looks, log, Telling(recorder, looks.rollouts), pace)
+                    await work(parts if audit is None else replace(parts, acts=_acts(parts, log, audit)))
 
         async with asyncio.TaskGroup() as group:
             if settings.probes is not None:
@@ -273,11 +284,9 @@ async def serve(
                 group.create_task(probes)
             if settings.metrics is not None:
                 group.create_task(serve_metrics(*settings.metrics, _measured))
-            if serve_api is not None and settings.api is not None:
+            if serve_api is not None and settings.api is not None and audit is not None and acts is not None:
                 asked = await stack.enter_async_context(KubeClient(target, component=f"{component}-api"))
                 file = FollowedFile(settings.file)
-                audit = audit_log(settings.store_url, client.namespace)
-                acts = recorder_on(audit)
                 stack.push_async_callback(acts.drain)
                 backing_up = backup_tasks.Work(lambda: file.held, state_layout(), acts, home_in(target))
                 book = SharedApprovals(log.client, prefix=log_prefix(client.namespace))
@@ -313,6 +322,7 @@ async def serve(
                     operations=audited,
                     reviews=KubeReviews(asked),
                     sessions=SharedSessions(log.client, prefix=log_prefix(client.namespace)),
+                    tokens=SharedTokens(log.client, prefix=log_prefix(client.namespace)),
                     approving=approving,
                     logins=SharedLogins(log.client, prefix=log_prefix(client.namespace)),
                     namespace=client.namespace,
@@ -335,6 +345,17 @@ async def serve(
                 _log.warning("does not stand for election", component=component, reason=why)
                 await asyncio.Event().wait()  # until cancelled
             await elector.run(lead)
+
+
+def _audit_log(component: str, settings: ClusterSettings, namespace: str) -> SharedAuditLog | None:
+    """Of the component that answers the API, which has its retention, too."""
+    if component != "orchestrator" or settings.api is None:
+        return None
+    return audit_log(settings.store_url, namespace)
+
+
+def _acts(parts: ClusterParts, log: ValkeyStore, audit: SharedAuditLog) -> FollowedEvents:
+    return FollowedEvents(ClusterEvents(parts.store, log), SharedProgress(audit), recorder_on(audit).made)
 
 
 async def _as_task(work: Awaitable[None]) -> None:
@@ -440,7 +461,7 @@ async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
         watches=parts.watches,
         leaving=Leaving(parts.router, workload, clock=time.monotonic),
         forsaken=Forsaken(parts.router, workload, clock=time.monotonic),
-        swept=Swept(parts.store),
+        swept=Swept(parts.store if parts.acts is None else RecordedFirst(parts.acts, parts.store)),
         stalls=Stalls(parts.store, controller.faults, clock=parts.clock),
         clock=parts.clock,
         changed=controller.wake_one,
@@ -458,6 +479,8 @@ async def orchestrate(parts: ClusterParts, endpoints: Endpoints) -> None:
         group.create_task(hear(), name="changes of rollouts")
         group.create_task(following.run(), name="wishes")
         group.create_task(controller.run(), name="rollout controller")
+        if parts.acts is not None:
+            group.create_task(parts.acts.run(), name="acts")
 
 
 async def validate_by(parts: ClusterParts, endpoints: Endpoints) -> None:

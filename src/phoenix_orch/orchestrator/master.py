@@ -21,7 +21,7 @@ from phoenix_orch.orchestrator.audited import AuditedOperations
 from phoenix_orch.orchestrator.components import Parts, component_states
 from phoenix_orch.orchestrator.evidence import ArmReader
 from phoenix_orch.orchestrator.flow import declared_rules, rules_of
-from phoenix_orch.orchestrator.followed_events import FollowedEvents
+from phoenix_orch.orchestrator.followed_events import FileProgress, FollowedEvents
 from phoenix_orch.orchestrator.freeze_book import FileBook
 from phoenix_orch.orchestrator.identity import Doorkeeper
 from phoenix_orch.orchestrator.kept_answers import ValkeyAnswers
@@ -128,7 +128,9 @@ class Master:
         self.operations = AuditedOperations(
             self._operations, recorder, standing=self._standing, applied=lambda: applying.config
         )
-        self._acts = FollowedEvents(parts.store, recorder, parts.layout.followed, parts.clock.wall)
+        self._acts = FollowedEvents(
+            parts.store, FileProgress(recorder, parts.layout.followed), recorder.made, parts.clock.wall
+        )
 
     async def _standing(self, name: str) -> dict[str, Any] | None:
         """Where a rollout stands, for the audit log."""

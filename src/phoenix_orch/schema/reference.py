@@ -139,7 +139,7 @@ def api_page() -> str:
     from phoenix_orch.orchestrator.identity import Doorkeeper  # noqa: PLC0415
     from phoenix_orch.orchestrator.operations_port import Operations  # noqa: PLC0415
 
-    identity = typing.cast("Doorkeeper", types.SimpleNamespace(approving=None, others=None))
+    identity = typing.cast("Doorkeeper", types.SimpleNamespace(tokens=None, approving=None, others=None))
     app = create_app(typing.cast("Operations", None), identity=identity)
     rows = []
     for path, method, operation in operations(app.openapi()):
@@ -214,7 +214,8 @@ addresses are [masked](secrets.md). A body has at most 1 MiB, a reason at most 5
 - **Repeats.** Whatever changes something takes a header `Idempotency-Key` of 1 to 200 characters. The same
   key with the same request gets the same answer for 24 hours, also after a restart, with
   `Idempotent-Replayed: true`; with another request 422; while the first is under way 409. Answers of 5xx are
-  not kept.
+  not kept, and neither is `needs_second_person`: once somebody has agreed, the same request with the same key
+  acts.
 - **Pages.** Lists take `limit` and `cursor`. Where there is more, a header `Link: <…>; rel="next"` has the
   address of the next page. Lists by time begin with the newest page, and each page with its oldest entry.
 - **Versions.** Answers in JSON have an `ETag`; `If-None-Match` with it gets 304 and no body. `If-Match` with

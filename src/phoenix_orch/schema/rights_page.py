@@ -44,7 +44,7 @@ def _routes() -> str:
     from phoenix_orch.api.server import create_app  # noqa: PLC0415
     from phoenix_orch.console.install import install  # noqa: PLC0415
 
-    nothing = typing.cast("typing.Any", types.SimpleNamespace(approving=None, others=None))
+    nothing = typing.cast("typing.Any", types.SimpleNamespace(tokens=None, approving=None, others=None))
     app = create_app(nothing, identity=nothing)
     install(app, nothing)
     rows = ["| route | open | " + " | ".join(role.value for role in Role) + " |"]

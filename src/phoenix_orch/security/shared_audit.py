@@ -3,12 +3,15 @@
     records   stream: entry `SEQ-0` holds the line of record SEQ (`audit_chain.py`), as a file would
     head      hash: number and hash of the record that was written last
     base      hash: the record before the oldest one, once some were removed
+    followed  hash: by source, how far the records have come with what it tells
 
 Lines are made by whoever writes them, since a script has no SHA-256. One script appends them all or none, and
 only to the very head that they were made for: two writers cannot both follow the same record, and who is too
 late makes the lines anew. Each append leaves a mark of its own beside its lines: after a lost answer it is
-found by that, and no record is there twice. What was appended is on the store's disk when it is told of,
-where the store has an append-only file (`WAITAOF`); without one a line of the log says so once.
+found by that, and no record is there twice. Records of what a source tells by numbered events say in the same
+step how far they come with it, and are refused where another process has come further. What was appended
+is on the store's disk when it is told of, where the store has an append-only file (`WAITAOF`); without one a
+line of the log says so once.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -24,7 +27,7 @@ import structlog
 from redis import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from phoenix_orch.kernel.errors import Invalid, PhoenixError, Retryable, Terminal
+from phoenix_orch.kernel.errors import Conflict, Invalid, PhoenixError, Retryable, Terminal
 from phoenix_orch.runtime.valkey_client import connect_blocking, translated
 from phoenix_orch.security.audit_chain import (
     GENESIS,
@@ -63,10 +66,15 @@ if at ~= seq or hash ~= ARGV[2] then
   redis.call('HSET', head, 'seq', tostring(there[1]))
   return {'DONE'}
 end
-for i = 5, #ARGV do
-  redis.call('XADD', records, string.format('%.0f-0', seq + i - 4), 'line', ARGV[i], 'by', ARGV[4])
+if ARGV[5] ~= '' then
+  local come = redis.call('HGET', KEYS[4], ARGV[5]) or ''
+  if come ~= ARGV[6] then return {'FURTHER', come} end
+  redis.call('HSET', KEYS[4], ARGV[5], ARGV[7])
 end
-redis.call('HSET', head, 'seq', string.format('%.0f', seq + #ARGV - 4), 'hash', ARGV[3])
+for i = 8, #ARGV do
+  redis.call('XADD', records, string.format('%.0f-0', seq + i - 7), 'line', ARGV[i], 'by', ARGV[4])
+end
+redis.call('HSET', head, 'seq', string.format('%.0f', seq + #ARGV - 7), 'hash', ARGV[3])
 return {'DONE'}
 """
 _REMOVE = """
@@ -78,6 +86,16 @@ return redis.call('XTRIM', KEYS[1], 'MINID', string.format('%.0f-0', tonumber(se
 _log = structlog.get_logger("phoenix.audit")
 
 
+@dataclass(frozen=True, slots=True)
+class Come:
+    """How far some records come with what a source tells."""
+
+    source: str
+    before: str
+    """How far those before them have come; empty: nothing of it is recorded."""
+    now: str
+
+
 class SharedAuditLog:
     """As `AuditLog`; calls block for as long as the store takes: not for an event loop."""
 
@@ -87,32 +105,34 @@ class SharedAuditLog:
         Raises Invalid for what is no URL of a store.
         """
         self._client = connect_blocking(server) if isinstance(server, str) else server
-        self._keys = [f"{prefix}{name}" for name in ("records", "head", "base")]
-        self._records, self._head, self._base = self._keys
+        self._keys = [f"{prefix}{name}" for name in ("records", "head", "base", "followed")]
+        self._records, self._head, self._base, self._followed = self._keys
         self._seen = GENESIS
         self._durable = True
 
     # -- writing -----------------------------------------------------------------------------------
 
-    def append(self, entries: Sequence[Entry]) -> list[Record]:
+    def append(self, entries: Sequence[Entry], come: Come | None = None) -> list[Record]:
         """In the store when it returns, in this order and beside each other, and on its disk.
 
+        `come`: how far they come with what is followed; Conflict where somebody else has come further.
         Raises Retryable where the store does not take them (it may have taken them all the same, where its
         answer was lost), Terminal where what was written last is no longer there.
         """
         link = self.last()
         for _ in range(TRIES):
             lines, end = _lines(entries, link)
-            answer = self._appended(link, end, lines)
+            answer = self._appended(link, end, lines, come)
             if answer is None:
                 self._seen = end
                 return [decoded(line) for line in lines]
             link = answer
         raise Retryable("others write into the audit log all the time", remedy="try it again")
 
-    def _appended(self, after: Link, end: Link, lines: Sequence[bytes]) -> Link | None:
+    def _appended(self, after: Link, end: Link, lines: Sequence[bytes], come: Come | None) -> Link | None:
         """None: they are there; else the head that they have to follow."""
         given: list[Any] = [after.seq, after.hash if after.seq else "", end.hash, secrets.token_hex(8)]
+        given += ["", "", ""] if come is None else [come.source, come.before, come.now]
         given += [line[:-1] for line in lines]
         try:
             how, *rest = self._sent(given)
@@ -123,6 +143,11 @@ class SharedAuditLog:
             raise Terminal(
                 f"the audit log in the store ends with record {last}, and had come to {at}",
                 remedy="`phoenix audit verify` tells what is left; keep the keys, and rename them",
+            )
+        if how == b"FURTHER":
+            raise Conflict(
+                f"the audit log has come to {rest[0].decode() or 'nothing'} with {come and come.source}",
+                remedy="another replica records it: nothing is left to do",
             )
         if how == b"DONE":
             return None
@@ -236,6 +261,12 @@ class SharedAuditLog:
                 begin = f"({at.decode()}"
             if len(page) < _PAGE:
                 return
+
+    def followed(self) -> dict[str, str]:
+        """How far the records have come with each source."""
+        with self._answered():
+            found: Any = self._client.hgetall(self._followed)
+        return {source.decode(): come.decode() for source, come in found.items()}
 
     def last(self) -> Link:
         """The end of what was appended and told. Raises Terminal where the store has forgotten some of it."""

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -51,12 +51,12 @@ class SharedSessions:
         self.now = now
         self._limits = limits
 
-    async def begin(self, user: User, token: str) -> tuple[str, KubeSession]:
-        """(name for the cookie, session). It ends with the token at the latest, where that says when."""
+    async def begin(self, user: User, ends: datetime | None = None) -> tuple[str, KubeSession]:
+        """(name for the cookie, session). `ends`: when what it is begun with does; None: nobody knows."""
         name, now = secrets.token_urlsafe(32), self.now()
         until = now + self._limits.absolute
-        if (end := expiry(token)) is not None:
-            until = min(until, end)
+        if ends is not None:
+            until = min(until, ends)
         session = KubeSession(_key(name), user, secrets.token_urlsafe(32), now, until)
         content = {"user": user, "csrf": session.csrf, "begun": now.isoformat(), "until": until.isoformat()}
         async with answered(self._client):
@@ -76,6 +76,16 @@ class SharedSessions:
         async with answered(self._client):
             await cast("Any", self._client.pexpire(self._prefix + key, self._left(session)))
         return session if self.now() < until else None
+
+    async def users(self, keys: Sequence[str]) -> dict[str, User]:
+        """Whose the sessions of those keys are, without using them; what has ended is not among them."""
+        if not keys:
+            return {}
+        async with answered(self._client):
+            found: Any = await self._client.mget([self._prefix + key for key in keys])
+        return {
+            key: json.loads(text)["user"] for key, text in zip(keys, found, strict=True) if text is not None
+        }
 
     async def end(self, session: KubeSession) -> None:
         async with answered(self._client):
