@@ -211,6 +211,21 @@ async def test_a_dry_run_changes_nothing(place: Place) -> None:
     assert await place.picture() == before
 
 
+async def test_what_changes_beside_rollouts_is_told_and_as_well_by_a_dry_run(place: Place) -> None:
+    await applied(place, config())
+    task = {"command": ("report",), "every": "5m"}
+    file = PhoenixFile.model_validate({**config().model_dump(by_alias=True), "tasks": {"report": task}})
+    applying = place.applying()
+    dry = await applying.apply(file, actor="me", dry_run=True)
+    assert [(change.kind, change.target) for change in dry] == [
+        (ChangeKind.NONE, "rollout/web"),
+        (ChangeKind.CREATE, "task/report"),
+        (ChangeKind.CREATE, "schedule/report"),
+    ]
+    assert await applying.apply(file, actor="me") == dry
+    assert [change.target for change in await applying.apply(file, actor="me")] == ["rollout/web"]
+
+
 # -- a store that was lost -------------------------------------------------------------------------
 
 

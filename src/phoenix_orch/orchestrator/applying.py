@@ -16,6 +16,7 @@ import structlog
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Conflict, Invalid, Latched, NotFound, Retryable
 from phoenix_orch.orchestrator.attainable import refuse_unattainable
+from phoenix_orch.orchestrator.beside_rollouts import beside_rollouts
 from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.declared import (
     Declared,
@@ -137,6 +138,7 @@ class Applying:
             Change(kind=ChangeKind.NONE, target=f"rollout/{name}", detail="not in this file; left as it is")
             for name in sorted(set(existing) - {wanted.name for wanted in every})
         ]
+        beside = beside_rollouts(self._config, merged, starting=starting)
         planned = {wanted.name: (wanted, change) for wanted, change in zip(every, changes, strict=True)}
         if not dry_run:
             with self._ruled_by_new(), keeping(self._kept, merged) as keep:
@@ -148,7 +150,7 @@ class Applying:
                     await self._write(wanted, existing.get(name), change, actor)
                 keep()
             self._config = merged
-        return [*changes, *unnamed]
+        return [*changes, *unnamed, *beside]
 
     @contextlib.contextmanager
     def _ruled_by_new(self) -> Iterator[None]:

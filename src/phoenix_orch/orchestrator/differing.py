@@ -21,8 +21,8 @@ def differing(
 
     What `after` does not name stays as it is. None: nothing.
     """
-    old = dict(_places(before.model_dump(mode="json", by_alias=True))) if before is not None else {}
-    new = dict(_places(after.model_dump(mode="json", by_alias=True)))
+    old = dict(places(before.model_dump(mode="json", by_alias=True))) if before is not None else {}
+    new = dict(places(after.model_dump(mode="json", by_alias=True)))
     changed = [place for place, value in new.items() if place not in old or old[place] != value]
     return (
         _nested({place: old[place] for place in changed if place in old}),
@@ -30,10 +30,11 @@ def differing(
     )
 
 
-def _places(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def places(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Each value of nested data with the keys that lead to it; lists, environments and commands are one."""
     if isinstance(value, dict) and value and not (place and place[-1] in _OPAQUE):
         for key, part in value.items():
-            yield from _places(part, (*place, str(key)))
+            yield from places(part, (*place, str(key)))
     else:
         yield place, value
 
