@@ -1,6 +1,6 @@
 """`python -m phoenix_orch` is `phoenix`."""
 
-from phoenix_orch.cli.main import main
+from phoenix_orch.cli.entry import phoenix
 
 if __name__ == "__main__":
-    main()
+    phoenix()

@@ -41,6 +41,13 @@ def test_help_is_there_for_every_command_and_names_every_command(capsys):
         assert "Usage: phoenix" in capsys.readouterr().out
 
 
+def test_the_version_by_option_too(capsys):
+    assert main.run(["--version"]) == 0
+    told = capsys.readouterr().out
+    assert main.run(["version"]) == 0
+    assert told == capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", root.BRANCHES)
 def test_first_level_helps_say_what_the_modules_say(name):
     assert root.load(name).help.split("\n\n")[0].replace("\n", " ") == root.BRANCHES[name].help

@@ -22,7 +22,7 @@ from phoenix_orch.cli import backup_pages as pages
 from phoenix_orch.cli.cluster_backups import cluster_backups, of_cluster
 from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
-from phoenix_orch.cli.output import emit, say
+from phoenix_orch.cli.output import emit, say, tell
 from phoenix_orch.cli.progress import working
 from phoenix_orch.cli.records import moment
 from phoenix_orch.cli.second_person import BreakGlass, asking
@@ -474,7 +474,7 @@ def _recorded(data_dir: Path, wish: Wish) -> AbstractContextManager[dict[str, An
 
 
 def _warned(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    tell(text, to=sys.stderr)
 
 
 def _agreed(data_dir: Path, wish: Wish, manifest: str, reason: str, break_glass: str) -> Wish:

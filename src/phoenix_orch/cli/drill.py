@@ -13,7 +13,7 @@ import typer
 from phoenix_orch.cli import drill_pages as pages
 from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
-from phoenix_orch.cli.output import emit, say
+from phoenix_orch.cli.output import emit, say, tell
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.audited_here import audited
 from phoenix_orch.orchestrator.config import load
@@ -168,8 +168,7 @@ def _drills(data_dir: Path, file: Path | None) -> Drills:
 
 def _tell(step: str) -> None:
     if sys.stderr.isatty():
-        sys.stderr.write(f"{step} ...\n")
-        sys.stderr.flush()
+        tell(f"{step} ...", to=sys.stderr)
 
 
 def _me() -> str:

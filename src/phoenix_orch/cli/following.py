@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from phoenix_orch.cli import live
-from phoenix_orch.cli.output import compressed, say
+from phoenix_orch.cli.output import compressed, say, tell
 from phoenix_orch.client.reads import Reads
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.kernel.text import plain
@@ -128,4 +128,4 @@ def _appending() -> Show:
 
 def note(text: str) -> None:
     """A word for the person that is no part of the output."""
-    say(text, to=sys.stderr)
+    tell(text, to=sys.stderr)

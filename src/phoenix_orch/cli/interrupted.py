@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from phoenix_orch.cli.output import say
+from phoenix_orch.cli.output import tell
 
 
 @contextmanager
@@ -15,5 +15,5 @@ def interruptible(left: str | Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say(f"interrupted: {left if isinstance(left, str) else left()}", to=sys.stderr)
+        tell(f"interrupted: {left if isinstance(left, str) else left()}", to=sys.stderr)
         raise

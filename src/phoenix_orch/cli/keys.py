@@ -19,10 +19,10 @@ from pydantic.alias_generators import to_camel
 
 from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
-from phoenix_orch.cli.output import columns, emit, say
+from phoenix_orch.cli.output import columns, emit, say, tell
 from phoenix_orch.cli.progress import working
 from phoenix_orch.cli.second_person import BreakGlass, asking
-from phoenix_orch.kernel.errors import BadState, Invalid
+from phoenix_orch.kernel.errors import BadState, Invalid, Terminal
 from phoenix_orch.orchestrator.config import load
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
@@ -116,9 +116,20 @@ def init(
         ),
     ]
     if recovery_file == TERMINAL:
-        sys.stdout.write(f"{made.recovery_text}\n")  # not by `say`, which hides what is secret
-        sys.stdout.flush()
+        _show(made.recovery_text, online)
     emit(output, views, _after_init(online, recovery_file, views))
+
+
+def _show(recovery_text: str, online: Path) -> None:
+    """Not by `say`, which hides what is secret. Raises Terminal where nobody can have seen it."""
+    try:
+        sys.stdout.write(f"{recovery_text}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        raise Terminal(
+            f"the recovery key could not be shown, and is lost: {(error.strerror or str(error)).lower()}",
+            remedy=f"remove {online}, and make both keys anew",
+        ) from error
 
 
 @app.command()
@@ -302,12 +313,12 @@ def rekey(  # noqa: PLR0917 - one parameter for each option
     whole, before = sum(one.manifest.stream.raw_bytes for one in found), 0
     with (
         interruptible("what was sealed anew is there, the others are as they were; the same again goes on"),
-        working("sealing anew") as tell,
+        working("sealing anew") as show_piece,
     ):
         for one, view in zip(found if not dry_run else (), views, strict=False):
             with _recorded(data_dir, replace(wish, target=f"backup/{one.id}")) as done:
                 told = Told(
-                    sealing=lambda now, seen=before: tell(f"{seen + now:,} of {whole:,} bytes")  # type: ignore[misc]
+                    sealing=lambda now, seen=before: show_piece(f"{seen + now:,} of {whole:,} bytes")  # type: ignore[misc]
                 )
                 view.new = here.rekeyer(opening).rekey(one, wish.reason, told).id
                 done.update(new=view.new, recipients=[each.text for each in here.recipients])
@@ -340,7 +351,7 @@ def _wish(action: str, online: Path, reason: str, before: str = "") -> Wish:
 
 
 def _recorded(data_dir: Path, wish: Wish) -> AbstractContextManager[dict[str, Any]]:
-    return recorded(Layout(data_dir), wish, tell=lambda text: print(text, file=sys.stderr))
+    return recorded(Layout(data_dir), wish, tell=lambda text: tell(text, to=sys.stderr))
 
 
 def _online(online_file: Path | None, data_dir: Path) -> Path:

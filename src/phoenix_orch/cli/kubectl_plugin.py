@@ -19,6 +19,7 @@ from typer.completion import completion_init  # type: ignore[attr-defined]
 
 from phoenix_orch.cli import main as program
 from phoenix_orch.cli.root import PROG, Root, command_tree
+from phoenix_orch.cli.streams import readable_streams
 
 KUBECTL_PROG = f"kubectl {PROG}"
 WITHOUT_A_CLUSTER = ("crd", "version")
@@ -29,7 +30,7 @@ NO_FILES = ":4"
 
 def main() -> None:
     """The program `kubectl-phoenix`."""
-    program.readable_streams()
+    readable_streams()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -2,16 +2,18 @@
 
 Exit status: 0 done, 1 failed, 2 bad input, name or state, 3 Phoenix cannot be reached, 4 rolled back,
 5 time-out, 130 interrupted. Errors go to standard error as what is wrong and what to do about it; no
-traceback is ever shown.
+traceback is ever shown. A pipe that nobody reads any more ends a command quietly, an output that cannot be
+written with words.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import io
+import errno
 import os
 import re
+import signal
 import sys
 import tempfile
 import traceback
@@ -26,10 +28,24 @@ from typer.core import TyperGroup
 
 from phoenix_orch.cli.options import default_data_dir
 from phoenix_orch.cli.root import PROG, command_tree
+from phoenix_orch.cli.streams import failure, readable_streams, silence
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.kernel.text import is_text, plain_lines
 
 COMPLETE_VARIABLE = "_PHOENIX_COMPLETE"
+_OF_THE_MACHINE = frozenset(
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EIO,
+        errno.EFBIG,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EACCES,
+    }
+)
+"""Errors that are no fault of Phoenix, wherever they come up."""
 OK, FAILED, BAD_INPUT, UNREACHABLE, ROLLED_BACK, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
@@ -38,25 +54,33 @@ def main() -> None:
     readable_streams()
     if COMPLETE_VARIABLE in os.environ:
         completion_init()
-    sys.exit(run(sys.argv[1:]))
-
-
-def readable_streams() -> None:
-    """A terminal that lacks a character gets a question mark."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+    status = run(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # once more: at once, whatever is still being tidied up
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str], *, tree: Callable[[], Any] = command_tree, prog: str = PROG) -> int:
     """Run one command line and return its exit status. `prog`: what the user calls the program."""
     try:
         status = _not_text(arguments) or _run(arguments, tree, prog)
-        sys.stdout.flush()
     except BrokenPipeError:
-        _silence(sys.stdout)
-        return OK  # the reader has what it wanted
+        status = OK  # the reader has what it wanted
+    except KeyboardInterrupt:  # while an error was told
+        status = INTERRUPTED
+    if (error := failure(sys.stdout)) is not None:
+        silence(sys.stdout)
+        status = status if isinstance(error, BrokenPipeError) else _unwritten(error)
+    if failure(sys.stderr) is not None:
+        silence(sys.stderr)
     return status
+
+
+def _unwritten(error: OSError) -> int:
+    complain(
+        f"standard output cannot be written: {(error.strerror or str(error)).lower()}",
+        "make room, or send it elsewhere; what the command was asked to change may be done, so look first",
+    )
+    return FAILED
 
 
 def _not_text(arguments: Sequence[str]) -> int:
@@ -87,8 +111,8 @@ def _run(arguments: Sequence[str], tree: Callable[[], Any], prog: str) -> int:
         return INTERRUPTED
     except SystemExit as ended:
         return _ended(ended)
-    except BrokenPipeError:
-        raise
+    except OSError as error:
+        return _of_the_system(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: no traceback reaches a user
         known = _known(error)
         if known is None:
@@ -98,10 +122,24 @@ def _run(arguments: Sequence[str], tree: Callable[[], Any], prog: str) -> int:
     return result if isinstance(result, int) else OK
 
 
+def _of_the_system(error: OSError) -> int:
+    """What the machine refused. Raises BrokenPipeError where nobody reads what is printed any more."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(failure(stream), BrokenPipeError):
+            raise BrokenPipeError from error
+    if failure(sys.stdout) is not None:
+        return FAILED  # told when all is over
+    if error.errno not in _OF_THE_MACHINE:
+        return _unexpected(error)
+    what = f"{error.filename}: " if error.filename else ""
+    complain(f"{what}{(error.strerror or str(error)).lower()}", "mend that on this machine, and try again")
+    return FAILED
+
+
 def _ended(ended: SystemExit) -> int:
     """Typer ends the program itself after a completion, and with a pacified output at a closed pipe."""
     if type(sys.stdout).__name__ == "PacifyFlushWrapper":
-        _silence(sys.__stdout__)
+        silence(sys.__stdout__)
         return OK
     return ended.code if isinstance(ended.code, int) else OK
 
@@ -124,7 +162,7 @@ def complain(message: str, remedy: str = "") -> None:
         lines = [_fitted(lines[0])]
     if remedy:
         lines.append(_fitted(told(f"  what to do: {remedy}")))
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):  # nobody reads it, or it has no room: the exit status still says it
         print("\n".join(lines), file=sys.stderr, flush=True)
 
 
@@ -189,12 +227,6 @@ def _harmless(text: str) -> str:
     from phoenix_orch.kernel.masking import masked_assignments, masked_text  # noqa: PLC0415
 
     return masked_assignments(masked_text(plain_lines(text)))
-
-
-def _silence(stream: object) -> None:
-    """Let the interpreter flush into nothing at exit instead of complaining about a closed pipe."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

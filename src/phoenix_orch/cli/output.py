@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import shutil
@@ -73,6 +74,12 @@ def _yaml(shown: Any, *, all_characters: bool) -> str:
 def say(text: str, *, to: TextIO | None = None) -> None:
     """Print lines for a person; whatever came from elsewhere, no control goes to the terminal."""
     print(masked_text(plain_lines(text)), file=to, flush=True)
+
+
+def tell(text: str, *, to: TextIO | None = None) -> None:
+    """As `say`, in the midst of an act: it does not end half-way where that has no room, or no reader."""
+    with contextlib.suppress(OSError):
+        say(text, to=to)
 
 
 def compressed(speed: float) -> str:

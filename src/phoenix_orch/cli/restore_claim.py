@@ -15,7 +15,7 @@ from phoenix_orch.cli import backup_pages
 from phoenix_orch.cli.backup_config import moment
 from phoenix_orch.cli.cluster_backups import cluster_backups
 from phoenix_orch.cli.options import Output
-from phoenix_orch.cli.output import emit, say
+from phoenix_orch.cli.output import emit, tell
 from phoenix_orch.cli.second_person import asking
 from phoenix_orch.kernel import files
 from phoenix_orch.kernel.errors import Invalid
@@ -213,7 +213,7 @@ def _within(text: str) -> timedelta:
 
 def _teller(output: Output) -> Callable[[str], None]:
     """Whom a program asks, it tells once."""
-    return say if output is Output.TABLE else lambda _: None
+    return tell if output is Output.TABLE else lambda _: None
 
 
 def _me() -> str:

@@ -10,7 +10,7 @@ import typer
 
 from phoenix_orch.cli.backup_config import moment
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
-from phoenix_orch.cli.output import emit, say
+from phoenix_orch.cli.output import emit, tell
 from phoenix_orch.cli.restore_options import (
     AsOf,
     Component,
@@ -89,7 +89,7 @@ def keys(  # noqa: PLR0917 - one parameter for each option
         data_dir,
         os.environ,
         by=name_of(os.getuid()),
-        tell=say if output is Output.TABLE else lambda _: None,
+        tell=tell if output is Output.TABLE else lambda _: None,
         agree=asking(data_dir, reason=reason, break_glass=break_glass),
         reason=break_glass or reason,
     )

@@ -15,7 +15,7 @@ import typer
 from phoenix_orch.cli.backup_config import moment
 from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
-from phoenix_orch.cli.output import columns, data, emit, say
+from phoenix_orch.cli.output import columns, data, emit, tell
 from phoenix_orch.cli.restore_options import (
     AsOf,
     Component,
@@ -114,7 +114,7 @@ def run(  # noqa: PLR0917 - one parameter for each option
         data_dir,
         os.environ,
         by=name_of(os.getuid()),
-        tell=say if output is Output.TABLE else _nothing,
+        tell=tell if output is Output.TABLE else _nothing,
         agree=asking(data_dir, reason=reason, break_glass=break_glass),
         reason=break_glass or reason,
     )
@@ -154,7 +154,7 @@ def abort(
 
 def _restores(data_dir: Path, reason: str = "") -> RedisRestore:
     configure_logs()
-    return RedisRestore(data_dir, os.environ, by=name_of(os.getuid()), tell=say, reason=reason)
+    return RedisRestore(data_dir, os.environ, by=name_of(os.getuid()), tell=tell, reason=reason)
 
 
 def _nothing(_: str) -> None:

@@ -17,7 +17,7 @@ import typer
 from phoenix_orch.cli import restore_claim
 from phoenix_orch.cli.cluster_options import Context, Kubeconfig
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
-from phoenix_orch.cli.output import emit, say
+from phoenix_orch.cli.output import emit, tell
 from phoenix_orch.cli.restore_options import AsOf, Component, Which
 from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel import files
@@ -187,7 +187,7 @@ def run(  # noqa: PLR0917 - one parameter for each option
     if to.exists():
         agree = asking(data_dir, reason=reason, break_glass=break_glass)
         wish = replace(wish, second=agree(wish.action, f"{target} plan {root}"))
-    with recorded(Layout(data_dir), wish, tell=say if output is Output.TABLE else _nothing) as told:
+    with recorded(Layout(data_dir), wish, tell=tell if output is Output.TABLE else _nothing) as told:
         done = restore(lambda: _opened(archive), to, root, now=datetime.now(UTC), keep=kept)
         told.update(_told(done))
     emit(output, _told(done), _said(done, to))
@@ -224,7 +224,7 @@ def swap(  # noqa: PLR0917 - one parameter for each option
     wish = Wish("restore.claim", target, name_of(os.getuid()), plan, break_glass or reason)
     agree = asking(data_dir, reason=reason, break_glass=break_glass)
     wish = replace(wish, second=agree(wish.action, f"{target} plan {plan}"))
-    with recorded(Layout(data_dir), wish, tell=say if output is Output.TABLE else _nothing):
+    with recorded(Layout(data_dir), wish, tell=tell if output is Output.TABLE else _nothing):
         asyncio.run(swapping())
     told = {"deployment": deployment, "claim": new, "kept": old, "until": until.isoformat()}
     emit(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -135,10 +135,24 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        importlib.import_module("phoenix_orch.cli.version").version()
+        raise typer.Exit
+
+
 @app.callback()
-def root(data_dir: RootDataDir = None, server: RootServer = None, token_file: RootTokenFile = None) -> None:
+def root(
+    data_dir: RootDataDir = None,
+    server: RootServer = None,
+    token_file: RootTokenFile = None,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version),
+    ] = False,
+) -> None:
     """Ship a release a little at a time, prove it healthy, take it back when it is not."""
-    del data_dir  # its callback keeps it for the command
+    del data_dir, version  # their callbacks have done what there is to do
     SERVER.set(serving(server, token_file))
 
 

@@ -14,7 +14,7 @@ import typer
 
 from phoenix_orch.cli import reaching
 from phoenix_orch.cli.options import reason_checked
-from phoenix_orch.cli.output import say
+from phoenix_orch.cli.output import tell
 from phoenix_orch.kernel.errors import Unavailable
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.restore.acts import Second
@@ -41,7 +41,7 @@ def asking(data_dir: Path, *, reason: str, break_glass: str) -> Callable[[str, s
 
     def agree(action: str, target: str) -> Second:
         if break_glass:
-            say(f"BREAK GLASS: {action} of {target} goes on without a second person, and all will see it")
+            tell(f"BREAK GLASS: {action} of {target} goes on without a second person, and all will see it")
             return Second.BROKEN_GLASS
         try:
             with reaching.client(data_dir, timeout=PATIENCE) as client:
@@ -49,7 +49,7 @@ def asking(data_dir: Path, *, reason: str, break_glass: str) -> Callable[[str, s
         except Unavailable:
             if not Layout(data_dir).made and not reaching.elsewhere():
                 return Second.NOT_WANTED
-            say(f"Phoenix does not answer, so nobody is asked about {action} of {target}; that is recorded")
+            tell(f"Phoenix does not answer, so nobody is asked about {action} of {target}; that is recorded")
             return Second.UNASKED
         return Second.APPROVED if found.wanted else Second.NOT_WANTED
 

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from phoenix_orch.cli.cluster_options import STORE_VARIABLE
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
+from phoenix_orch.cli.streams import readable_streams
 from phoenix_orch.kernel.config import field_path
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.layout import Layout
@@ -96,5 +97,5 @@ def main() -> None:
     """The program `verify-state`: for `kubectl exec POD -- /usr/local/bin/verify-state`."""
     from phoenix_orch.cli import main as program  # noqa: PLC0415 - what `verify-state` alone needs
 
-    program.readable_streams()
+    readable_streams()
     sys.exit(program.run(["verify-state", *sys.argv[1:]]))
