@@ -110,7 +110,7 @@ class Origin:
         file = self.folder / "applied.json"
         return ConfigSource(
             self.folder / state,
-            FileItems({"applied.json": file}),
+            FileItems({path.name: path for path in (file, *self.folder.glob("serving.json"))}),
             [one.text for one in RECIPIENTS],
             last_bundle=lambda: None,
         )
@@ -126,8 +126,11 @@ class Origin:
 
 
 @contextlib.contextmanager
-def origin(folder: Path) -> Iterator[Origin]:
+def origin(folder: Path, *, serving_config: str | None = None) -> Iterator[Origin]:
+    """`serving_config`: what served, where it is kept beside what was applied."""
     (folder / "shop").mkdir(parents=True)
+    if serving_config is not None:
+        (folder / "serving.json").write_text(serving_config)
     (folder / "applied.json").write_text('{"services": {}}\n')
     with contextlib.closing(sqlite3.connect(folder / "shop" / "orders.db")) as database:
         database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, what TEXT)")

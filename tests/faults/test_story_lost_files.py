@@ -32,6 +32,7 @@ STATES = (
     "router/copies/routes.yaml",
     "router/traefik.yaml",
     "applied.json",
+    "serving.json",
     "clock.json",
     "valkey/valkey.conf",
     "valkey/appendonlydir/appendonly.aof.manifest",
@@ -55,6 +56,7 @@ COMES_BACK = {
     "router/dynamic/routes.yaml",
     "router/copies/routes.yaml",
     "applied.json",
+    "serving.json",
     "clock.json",
 }
 """What others look for while Phoenix runs; the rest is read at a start alone."""

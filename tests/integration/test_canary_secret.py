@@ -399,6 +399,7 @@ def test_files_of_phoenix_hold_it_only_where_services_are_started_from(told: Sto
     assert told.data.stat().st_mode & 0o077 == 0
     assert {name for name in holders if not name.startswith("valkey/")} <= {
         "applied.json",
+        "serving.json",
         f"services/{NAME}/instances.json",
     }
 

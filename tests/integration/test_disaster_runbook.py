@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.backup_stage import OFFLINE, SIGNER
 from tests.debian import program
 from tests.drill_stage import origin
+from tests.faults.story import quiet_port, until
 from tests.redis_server import serving
+from tests.unit.applying_setting import Place
 
-pytestmark = pytest.mark.timeout(180)
+from phoenix_orch.client import Client
+from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.orchestrator.config import PhoenixFile
+from phoenix_orch.orchestrator.serving import Serving
+from phoenix_orch.rollout.status import State, Status
+
+pytestmark = pytest.mark.timeout(300)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "runbooks" / "disaster.md").read_text("utf-8")
 COMMANDS = [
@@ -56,6 +68,32 @@ class Night:
     def runs(self, script: str) -> None:
         self._done(["bash", "-euo", "pipefail", "-c", self._as_here(script)])
 
+    @contextlib.contextmanager
+    def goes_on(self, line: str) -> Iterator[None]:
+        """A command that lasts, until the body is over."""
+        words = [sys.executable, "-m", "phoenix_orch", *shlex.split(line)[1:]]
+        log = self.home / "log"
+        with log.open("w") as said:
+            running = subprocess.Popen(words, cwd=self.home, env=self.environment, stdout=said, stderr=said)
+        try:
+            yield
+        finally:
+            running.send_signal(signal.SIGINT)
+            assert running.wait(60) == 130, log.read_text()
+        assert "it begins with the version that the file names" in log.read_text()
+
+    def serves(self, service: str) -> str:
+        """The version of which an instance is ready."""
+        with Client(self.home / ".local" / "share" / "phoenix") as client:
+
+            def ready() -> str:
+                with contextlib.suppress(PhoenixError):
+                    view = client.service(service)
+                    return view.version if view.ready else ""
+                return ""
+
+            return until("it serves", ready)
+
     def _done(self, words: list[str]) -> str:
         done = subprocess.run(
             words, cwd=self.home, env=self.environment, capture_output=True, text=True, check=False
@@ -64,8 +102,47 @@ class Night:
         return done.stdout
 
 
+def asked_for(version: str, port: int) -> PhoenixFile:
+    """A shop of one instance."""
+    command = [sys.executable, "-P", "-m", "phoenix_orch.demo.service"]
+    return PhoenixFile.model_validate(
+        {
+            "router": {"listen": f"127.0.0.1:{port}"},
+            "services": {
+                "shop": {
+                    "version": version,
+                    "command": [*command, "--port", "{port}", "--version", "{version}"],
+                    "replicas": 1,
+                }
+            },
+            "routes": {"shop": {"service": "shop"}},
+        }
+    )
+
+
+def what_served(folder: Path) -> str:
+    """What a Phoenix keeps in whose store version 1 is stable, and version 2 was taken back."""
+
+    async def kept() -> str:
+        place = Place(folder)
+        port = quiet_port()
+        good, bad = asked_for("1", port), asked_for("2", port)
+        for file in (good, bad):
+            await place.applying().apply(file, actor="me")
+        rollout = await place.store.get("shop")
+        stable = good.services["shop"].template().revision
+        await place.store.save(rollout, Status(state=State.ROLLED_BACK, stable=stable, release=1))
+        keeping = Serving(place.store, lambda: bad, folder / "serving.json")
+        await keeping.look()
+        return keeping.text or ""
+
+    folder.mkdir()
+    return asyncio.run(kept())
+
+
 def test_from_nothing_to_a_running_redis_in_three_commands(tmp_path: Path) -> None:
-    with origin(tmp_path / "origin") as lost, serving(tmp_path / "new") as server:
+    served = what_served(tmp_path / "served")
+    with origin(tmp_path / "origin", serving_config=served) as lost, serving(tmp_path / "new") as server:
         digest = lost.server.digest()
         storage = tmp_path / "backups"
         shutil.copytree(lost.stage.folder, storage)
@@ -86,7 +163,10 @@ def test_from_nothing_to_a_running_redis_in_three_commands(tmp_path: Path) -> No
 
         for script in SCRIPTS:
             night.runs(script)
-        assert (night.home / "phoenix.json").read_bytes() == (lost.folder / "applied.json").read_bytes()
+        assert (night.home / "phoenix.json").read_text() == served
         (database,) = (night.home / "state").rglob("orders.db")
         with sqlite3.connect(database) as opened:
             assert opened.execute("SELECT count(*) FROM orders").fetchone() == (2000,)
+
+        with night.goes_on("phoenix up -f phoenix.json --no-listen"):
+            assert night.serves("shop") == "1", "what was taken back is not begun with"

@@ -32,7 +32,7 @@ WANTED = 10 * 1024 * 1024
 CALLERS = 8
 ROUND = 400
 """Requests between two looks at how much was written."""
-HOLDERS = ("valkey/", "applied.json", "services/web/instances.json")
+HOLDERS = ("valkey/", "applied.json", "serving.json", "services/web/instances.json")
 """Where services and tasks are started from: the one place for what they are given."""
 
 

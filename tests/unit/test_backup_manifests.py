@@ -35,11 +35,12 @@ def test_the_template_of_the_guide_holds_no_object():
 
 def test_files_of_a_machine_are_its_configuration_and_no_key(tmp_path):
     layout = Layout(tmp_path)
-    for path in (layout.config, layout.tokens, layout.mask_key, layout.first_token):
+    for path in (layout.config, layout.serving, layout.tokens, layout.mask_key, layout.first_token):
         path.write_text("x")
     (tmp_path / "my.yaml").write_text("services: []")
     tally = Tally()
     with config_files(layout, file=tmp_path / "my.yaml").read(tally) as items:
         names = [item.path for item in items]
-    assert names == [f"default/File/{name}.sops" for name in ("applied.json", "phoenix.yaml", "tokens.json")]
+    expected = ("applied.json", "phoenix.yaml", "serving.json", "tokens.json")
+    assert names == [f"default/File/{name}.sops" for name in expected]
     assert tally.not_served == ["approvals.json", "freezes.json"]

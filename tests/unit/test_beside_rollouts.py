@@ -1,4 +1,4 @@
-"""What an apply tells of everything that is no rollout: what is new, what changes, what is gone; no values."""
+"""What an apply tells of everything that is no rollout: what is new, what changes, what is gone."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ def test_many_places_are_counted() -> None:
     kept = {"hourly": 9, "daily": 9, "weekly": 9, "keepLast": 9}
     (line,) = told({"backup": BACKUP}, {"backup": {**BACKUP, "schedule": every, "retention": kept}})
     assert line == (
-        "configure backup: other than before: retention.daily, retention.hourly, retention.keepLast, retention.weekly, "
-        "schedule.config, schedule.redis and 1 more"
+        "configure backup: other than before: retention.daily, retention.hourly, retention.keepLast, "
+        "retention.weekly, schedule.config, schedule.redis and 1 more"
     )
 
 

@@ -7,11 +7,13 @@ Phoenix with the same file therefore changes nothing, also after `rollout start`
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 import structlog
+from pydantic import ValidationError
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Conflict, Invalid, Latched, NotFound, Retryable
@@ -28,6 +30,7 @@ from phoenix_orch.orchestrator.declared import (
 )
 from phoenix_orch.orchestrator.kept_config import keeping, kept_text, read_kept, read_replaceable
 from phoenix_orch.orchestrator.refounding import Foundation, Refounding
+from phoenix_orch.orchestrator.serving import with_template
 from phoenix_orch.orchestrator.views import Change, ChangeKind
 from phoenix_orch.rollback_controller.checks import Route
 from phoenix_orch.rollout.groups import in_order
@@ -35,6 +38,7 @@ from phoenix_orch.rollout.status import ACTIVE, Event, Revision, Rollout
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.traffic.router import TrafficRouter
 from phoenix_orch.traffic.spec import RouterSpec, RouteSpec
+from phoenix_orch.workload.spec import Template
 from phoenix_orch.workload.workload import Workload
 
 PUT_TRIES = 5
@@ -62,8 +66,10 @@ class Applying:
         clock: Clock,
         kept: Path,
         anew: bool = False,
+        remembered: Callable[[str], Template | None] = lambda _: None,
     ) -> None:
         """`anew`: a configuration will be applied at once, so a `kept` that cannot be read may be lost.
+        `remembered`: what the last release of a service that succeeded has left; None: not known.
 
         Raises Invalid when it cannot be read otherwise.
         """
@@ -73,7 +79,8 @@ class Applying:
         self._clock = clock
         self._kept = kept
         self._ruling: PhoenixFile | None = None
-        self._refounding = Refounding(store, router, workload, clock)
+        self._remembered = remembered
+        self._refounding = Refounding(store, router, workload, clock, remembered)
         self._config: PhoenixFile | None = read_replaceable(kept) if anew else read_kept(kept)
 
     @property
@@ -128,7 +135,8 @@ class Applying:
         lost = await self._foundations(every, existing)
         for name, found in lost.items():
             existing[name] = found.rollout
-        plans = [(wanted, existing.get(wanted.name)) for wanted in every]
+        begun = {one.name: one if one.name in existing else self._begun(one) for one in every}
+        plans = [(begun[wanted.name], existing.get(wanted.name)) for wanted in every]
         changes = [await self._plan(wanted, rollout) for wanted, rollout in plans]
         if not (starting or even_if_unattainable):
             for (wanted, rollout), change in zip(plans, changes, strict=True):
@@ -139,15 +147,18 @@ class Applying:
             for name in sorted(set(existing) - {wanted.name for wanted in every})
         ]
         beside = beside_rollouts(self._config, merged, starting=starting)
-        planned = {wanted.name: (wanted, change) for wanted, change in zip(every, changes, strict=True)}
+        planned = {
+            wanted.name: (begun[wanted.name], wanted.revision, change)
+            for wanted, change in zip(every, changes, strict=True)
+        }
         if not dry_run:
             with self._ruled_by_new(), keeping(self._kept, merged) as keep:
                 await self._declare(every)
                 existing |= await self._found_anew(lost)
                 self._ruling = merged  # before anything is wanted that they may hold
                 for name in in_order(merged.groups or (), [wanted.name for wanted in every]):
-                    wanted, change = planned[name]
-                    await self._write(wanted, existing.get(name), change, actor)
+                    wanted, asked, change = planned[name]
+                    await self._write(wanted, existing.get(name), change, actor, asked=asked)
                 keep()
             self._config = merged
         return [*changes, *unnamed, *beside]
@@ -195,9 +206,23 @@ class Applying:
         founded = await self._found_anew(await self._foundations(lost, existing))
         for wanted in lost:
             if wanted.name not in founded:
-                _log.warning("the store is new or empty: a rollout begins anew", rollout=wanted.name)
-                await self._write(wanted, None, await self._plan(wanted, None), "phoenix")
+                begun = self._begun(wanted)
+                change = await self._plan(begun, None)
+                await self._write(begun, None, change, "phoenix", asked=wanted.revision)
         return tuple(wanted.name for wanted in lost)
+
+    def _begun(self, wanted: Declared) -> Declared:
+        """What a rollout begins with of which nothing runs and the store knows nothing: its last release that
+        succeeded, where that is remembered and the file asks for nothing but what it asked for before."""
+        known = self._config.services.get(wanted.service) if self._config is not None else None
+        kept = self._remembered(wanted.service)
+        if known is None or kept is None or known.template().revision != wanted.revision:
+            return wanted
+        try:
+            spec = with_template(wanted.service_spec, kept.model_dump(mode="json", by_alias=True))
+        except ValidationError:
+            return wanted
+        return replace(wanted, service_spec=spec)
 
     async def _declare(self, every: tuple[Declared, ...]) -> None:
         """Tell router and workload. The router goes first: it refuses all or nothing."""
@@ -286,9 +311,15 @@ class Applying:
                 remedy=f"phoenix rollout retry {name}, or give the mended program another version",
             )
 
-    async def _write(self, wanted: Declared, rollout: Rollout | None, change: Change, actor: str) -> None:
+    async def _write(
+        self, wanted: Declared, rollout: Rollout | None, change: Change, actor: str, *, asked: str
+    ) -> None:
+        """`asked`: the revision that the file asks for, which is another one where a rollout begins with what
+        is remembered."""
         if change.kind is ChangeKind.NONE:
             return
+        if rollout is None:
+            _tell_beginning(wanted, remembered=wanted.revision != asked)
         template = wanted.service_spec.template()
         kept = Revision(
             revision=template.revision,
@@ -300,7 +331,7 @@ class Applying:
         )
         fields: dict[str, object] = {"spec": wanted.spec, "replicas": wanted.service_spec.replicas}
         if change.kind in (ChangeKind.CREATE, ChangeKind.RELEASE):
-            fields |= {"target": template.revision, "applied": template.revision, "fast": False}
+            fields |= {"target": template.revision, "applied": asked, "fast": False}
         elif rollout is not None and rollout.target == template.revision:
             fields["applied"] = template.revision  # started by hand before, and now in the file
         await self._put(wanted, rollout, fields, kept)
@@ -336,6 +367,16 @@ class Applying:
             else:
                 return
         raise Retryable(f"{wanted.name} is being written by others all the time", remedy="try the same again")
+
+
+def _tell_beginning(wanted: Declared, *, remembered: bool) -> None:
+    """It comes up at full size without steps, so that everybody may know why it is this version."""
+    why = (
+        "nothing runs and the store does not know it: it begins with its last release that succeeded"
+        if remembered
+        else "no release of it is known here: it begins with the version that the file names"
+    )
+    _log.info(why, rollout=wanted.name, version=wanted.service_spec.version)
 
 
 def _begins_a_release(rollout: Rollout, change: Change) -> bool:

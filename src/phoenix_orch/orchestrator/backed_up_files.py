@@ -9,9 +9,13 @@ from phoenix_orch.recovery.sources.config_files import FileItems
 
 
 def config_files(layout: Layout, *, file: Path | None = None) -> FileItems:
-    """What is applied, digests of tokens, what people said about freezes and approvals; and `file`, the
-    phoenix.yaml that a person wrote, where that is known. Neither the key of masks nor the first token."""
-    files = {path.name: path for path in (layout.config, layout.tokens, layout.freezes, layout.approvals)}
+    """What is applied and what serves of it, digests of tokens, what people said about freezes and approvals;
+    and `file`, the phoenix.yaml that a person wrote, where that is known. Neither the key of masks nor the
+    first token."""
+    files = {
+        path.name: path
+        for path in (layout.config, layout.serving, layout.tokens, layout.freezes, layout.approvals)
+    }
     if file is not None:
         files["phoenix.yaml"] = file
     return FileItems(files)

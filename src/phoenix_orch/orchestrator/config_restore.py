@@ -71,7 +71,7 @@ def wanted(
         raise Invalid(
             f"commit {commit.commit[:12]} has no objects of a cluster",
             remedy="the configuration of one machine is put back by hand: git clone BUNDLE configuration; "
-            "SOPS_AGE_KEY_FILE=KEY sops decrypt configuration/default/File/applied.json.sops > phoenix.json; "
+            "SOPS_AGE_KEY_FILE=KEY sops decrypt configuration/default/File/serving.json.sops > phoenix.json; "
             "phoenix up -f phoenix.json",
         )
     return Wanted(objects, commit, namespaces)

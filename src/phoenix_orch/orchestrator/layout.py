@@ -50,6 +50,11 @@ class Layout:
         return self.root / "applied.json"
 
     @property
+    def serving(self) -> Path:
+        """The same with what the last releases that succeeded made of its services."""
+        return self.root / "serving.json"
+
+    @property
     def clock(self) -> Path:
         return self.root / "clock.json"
 

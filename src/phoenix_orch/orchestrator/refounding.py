@@ -6,7 +6,7 @@ runs. Stable stays stable. What was on the way is taken off, because the evidenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from phoenix_orch.kernel.clock import Clock
@@ -31,11 +31,20 @@ class Foundation:
 class Refounding:
     """Finds foundations, and puts rollouts on them."""
 
-    def __init__(self, store: RolloutStore, router: TrafficRouter, workload: Workload, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: RolloutStore,
+        router: TrafficRouter,
+        workload: Workload,
+        clock: Clock,
+        remembered: Callable[[str], Template | None] = lambda _: None,
+    ) -> None:
+        """`remembered`: what served last of a service, for when nothing of it runs; None: not known."""
         self._store = store
         self._router = router
         self._workload = workload
         self._clock = clock
+        self._remembered = remembered
 
     async def find(self, wanted: Declared, applied: str | None) -> Foundation | None:
         """What serves on the route of a rollout that the store does not know; None: nothing that is known.
@@ -45,12 +54,15 @@ class Refounding:
         """
         try:
             traffic = await self._router.read(wanted.route)
-            templates = await self._workload.templates(wanted.service)
+            templates = dict(await self._workload.templates(wanted.service))
         except NotFound:
             return None
         stable = traffic.stable.revision
         if stable not in templates:
-            return None
+            kept = self._remembered(wanted.service)
+            if kept is None or kept.revision != stable:
+                return None
+            templates[stable] = kept
         rollout = Rollout(
             name=wanted.name,
             service=wanted.service,

@@ -40,6 +40,7 @@ from phoenix_orch.orchestrator.kept_files import keep_files
 from phoenix_orch.orchestrator.layout import Layout, only_one, open_clock, write_whole
 from phoenix_orch.orchestrator.master import Master
 from phoenix_orch.orchestrator.recording import open_recorder
+from phoenix_orch.orchestrator.serving import Serving, remembered
 from phoenix_orch.runtime.children import adopting_orphans
 from phoenix_orch.runtime.held_lock import HeldLock, keep_held
 from phoenix_orch.runtime.logs import configure_logs
@@ -269,7 +270,9 @@ async def _work(
         clock=parts.clock,
         kept=parts.layout.config,
         anew=config is not None,
+        remembered=lambda service: remembered(parts.layout.serving, service),
     )
+    serving = Serving(parts.store, lambda: applying.config, parts.layout.serving)
     await applying.declare_known()
     if config is not None:
         await _apply_at_start(applying, config, recorder)
@@ -281,11 +284,13 @@ async def _work(
         parts.layout.process: lambda: process,
         parts.layout.clock: lambda: started.kept_clock,
         parts.layout.config: lambda: applying.text,
+        parts.layout.serving: lambda: serving.text,
         parts.layout.freezes: lambda: master.book.text,
     }
     async with asyncio.TaskGroup() as group:
         group.create_task(master.run(), name="orchestrator")
         group.create_task(keep_files(kept), name="files")
+        group.create_task(serving.keep(), name="what serves, for a backup")
         if others:
             group.create_task(run_health_validator(parts), name="health-validator")
             group.create_task(run_rollback_controller(parts), name="rollback-controller")

@@ -98,8 +98,8 @@ class Change(Model):
 
     kind: ChangeKind
     target: str
-    """`rollout/web`, `task/report`, `schedule/report`, `freeze/xmas`, `group/shop`, `backup`, `identity`, `api`,
-    `router`, `audit`, `status-page`."""
+    """`rollout/web`, `task/report`, `schedule/report`, `freeze/xmas`, `group/shop`, `backup`, `identity`,
+    `api`, `router`, `audit`, `status-page`."""
     detail: str
     revision: str = ""
     version: str = ""
