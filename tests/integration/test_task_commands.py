@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 from phoenix_orch.kernel.errors import Retryable, Terminal
+from phoenix_orch.tasks import context as context_module
 from phoenix_orch.tasks.command import MARK, end_left_behind, run_command
 from phoenix_orch.tasks.command_spec import CommandTask, schedules_of
 from phoenix_orch.tasks.context import TaskContext
@@ -84,6 +86,75 @@ async def test_what_a_dead_worker_left_behind_is_ended_before_the_next_run(conte
     await run_command(context, task("print('again')"))
     assert await left.wait() < 0
     assert context.store.lines == ["again"]
+
+
+SLEEPER = "import subprocess; subprocess.Popen(['sleep', '1000'], start_new_session=True); "
+
+
+async def test_cancelled_what_it_started_in_sessions_of_their_own_is_gone_too(context: TaskContext) -> None:
+    running = asyncio.create_task(run_command(context, task(SLEEPER + "import time; time.sleep(1000)")))
+    async with asyncio.timeout(30):
+        while len(_marked(context.id)) < 2:
+            await asyncio.sleep(0.02)
+    running.cancel()
+    await asyncio.wait({running})
+    assert _marked(context.id) == []
+
+
+async def test_failed_what_it_started_in_sessions_of_their_own_is_gone_too(context: TaskContext) -> None:
+    with pytest.raises(Retryable):
+        await run_command(context, task(SLEEPER + "raise SystemExit(3)"))
+    assert _marked(context.id) == []
+
+
+async def test_a_program_is_over_although_a_daemon_of_it_holds_its_output(context: TaskContext) -> None:
+    async with asyncio.timeout(60):
+        await run_command(context, task(SLEEPER + "print('started')"))
+    assert context.store.lines == ["started"]
+    assert len(_marked(context.id)) == 1  # what succeeded may leave a daemon behind
+
+
+async def test_what_its_group_writes_after_it_is_kept(context: TaskContext) -> None:
+    command = ("sh", "-c", "(sleep 0.3; echo late) & echo early")
+    await run_command(context, CommandTask(command=command))
+    assert context.store.lines == ["early", "late"]
+
+
+async def test_a_flood_is_read_to_its_end_and_its_newest_lines_are_kept(context: TaskContext) -> None:
+    """It was masked in the loop of all of Phoenix: the store seemed away, releases stood still."""
+    async with asyncio.timeout(120):
+        await run_command(context, task("for n in range(300_000): print(n)"))
+    lines = context.store.lines
+    numbers = [int(line) for line in lines if line.isdecimal()]
+    left_out = [int(line.split()[0].replace(",", "")) for line in lines if "are left out" in line]
+    assert numbers[-1] == 299_999
+    assert numbers == sorted(numbers)
+    assert len(numbers) + sum(left_out) == 300_000
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os, sys; sys.stdout.buffer.write(os.urandom(3_000_000))",
+        "print('x' * 5_000_000)",
+        "print('\\n' * 1_000_000)",
+    ],
+)
+async def test_whatever_a_program_writes_the_loop_looks_for_secrets_in_little_of_it(
+    context: TaskContext, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    masked = context_module._lines
+    in_the_loop: list[Sequence[str]] = []
+
+    def watched(texts: Sequence[str]) -> list[str]:
+        if threading.current_thread() is threading.main_thread():
+            in_the_loop.append(texts)
+        return masked(texts)
+
+    monkeypatch.setattr(context_module, "_lines", watched)
+    await run_command(context, task(code))
+    assert context.store.lines
+    assert all(len(texts) < 100 and sum(map(len, texts)) < 10_000 for texts in in_the_loop)
 
 
 def test_schedules_come_from_what_is_declared() -> None:

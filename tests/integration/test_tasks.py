@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.tasks.kinds import REGISTRY, lines
 
-from phoenix_orch.kernel.errors import BadState, Invalid, NotFound
+from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Terminal
 from phoenix_orch.observability import metrics, tracing
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
 from phoenix_orch.security import acting
@@ -497,3 +497,64 @@ async def test_tasks_are_counted_by_what_came_of_them_and_go_on_with_their_trace
 
 async def _equal(found: Callable[[], float], wanted: float) -> bool:
     return found() == wanted
+
+
+# -- what tasks and stores do that nobody meant ------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "error"),
+    [
+        ("exits", State.FAILED, "it wanted to end the worker: SystemExit: 3"),
+        ("odd", State.FAILED, "its result cannot be kept: "),
+        ("endless", State.SUCCEEDED, ""),
+    ],
+)
+async def test_a_function_cannot_end_or_keep_busy_its_worker(
+    setting: Setting, kind: str, state: State, error: str
+) -> None:
+    async with setting.worker():
+        found = await setting.ended(await setting.run(kind))
+        assert (found.state, found.deaths) == (state, 0)
+        assert error in found.error
+        assert (await setting.ended(await setting.run("double", n=1))).state is State.SUCCEEDED
+
+
+async def test_what_cannot_be_read_is_given_up_and_keeps_nobody_from_the_rest(setting: Setting) -> None:
+    strange, fine = await setting.run("double", n=1), await setting.run("double", n=2)
+    await setting.store.client.hset(f"{setting.store.prefix}record:{strange}", "attempts", "many")
+    assert [record.id for record in await setting.store.page(None, "", 10)] == [fine]
+    with pytest.raises(Terminal, match=f"task {strange} cannot be read"):
+        await setting.tasks.show(strange)
+    async with setting.worker():
+        found = await setting.ended(fine)
+    assert (found.result, found.deaths) == ({"n": 4}, 0)
+    assert await setting.store.client.hget(f"{setting.store.prefix}record:{strange}", "state") == b"dead"
+
+
+async def test_following_ends_when_the_store_has_lost_the_task(setting: Setting) -> None:
+    task = await setting.run("double")
+    said = setting.tasks.follow(task)
+    assert (await anext(said)).state is State.QUEUED
+    await setting.store.client.flushdb()
+    async with asyncio.timeout(PATIENCE):
+        assert [entry async for entry in said] == []
+
+
+async def test_a_worker_does_not_take_its_own_tasks_from_itself_after_silence(
+    setting: Setting, path: Path
+) -> None:
+    """Each time would count as a death, and a task that runs for days would be given up in the end."""
+    async with setting.worker():
+        task = await setting.run("wait", path=str(path))
+        await until_lines(path, 1)
+        for _ in range(5):
+            await setting.store.client.zadd(f"{setting.store.prefix}beat", {task: 1})
+            await until(lambda: _alive(setting, task))
+        found = await setting.tasks.show(task)
+    assert (found.state, found.deaths, found.fence) == (State.RUNNING, 0, 1)
+
+
+async def _alive(setting: Setting, task: str) -> bool:
+    score = await setting.store.client.zscore(f"{setting.store.prefix}beat", task)
+    return score is not None and score > 1

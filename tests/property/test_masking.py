@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import assume, given, reject
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from phoenix_orch.kernel import masking
 from phoenix_orch.kernel.masking import (
     MASK,
     Masker,
@@ -82,6 +84,26 @@ def test_masking_twice_is_masking_once(text):
 def test_what_is_given_to_a_secret_looking_name_is_masked(name, sign, around, before):
     text = f"{before}{name}{sign}{around}{CANARY}{around} and more"
     assert CANARY not in masked_assignments(text)
+
+
+_PIECES = st.sampled_from(["password", "key", "PIN", "x" * 70, "9" * 70, "=>", ":=", *"a9_.\\é\n \t=:\"'"])
+_NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,63})\\?[\"']?[ \t]{0,3}(?:=>|:=|=|:)[ \t]{0,3}")
+
+
+def _from_the_front(text: str) -> str:
+    """Names with their values, looked for as one would write it down: slow where a line has no sign in it."""
+    found = _NAMED.search(text)
+    if found is None:
+        return text
+    at = found.end()
+    if looks_secret(found.group(1)) and (value := masking._GIVEN.match(text, at).group()):
+        return text[:at] + MASK + _from_the_front(text[at + len(value) :])
+    return text[:at] + _from_the_front(text[at:])
+
+
+@given(st.lists(_PIECES, max_size=15).map("".join))
+def test_names_are_found_as_if_they_were_looked_for_from_the_front(text):
+    assert masked_assignments(text) == _from_the_front(text)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_serializer
 
 from phoenix_orch.kernel.errors import Invalid, Retryable
 from phoenix_orch.security import acting
@@ -68,6 +68,35 @@ async def flaky(context: TaskContext, arguments: Number) -> None:
 @task(kind="hopeless", retries=Retries(attempts=3))
 async def hopeless(context: TaskContext) -> None:
     raise Invalid("postgres://ann:hunter2@db/x is wrong")
+
+
+@task(kind="exits")
+async def exits(context: TaskContext) -> None:
+    raise SystemExit(3)
+
+
+class Odd(BaseModel):
+    text: str
+
+    @field_serializer("text")
+    def _written(self, text: str) -> str:
+        raise OSError(text)
+
+
+@task(kind="odd")
+async def odd(context: TaskContext) -> Odd:
+    """Its result cannot be written."""
+    return Odd(text="not to be written")
+
+
+class Share(BaseModel):
+    share: float
+
+
+@task(kind="endless")
+async def endless(context: TaskContext) -> Share:
+    """Its result is no number of JSON."""
+    return Share(share=float("nan"))
 
 
 @task(kind="wait", cleanup=timedelta(seconds=2))
@@ -149,7 +178,22 @@ def lines(path: str | Path) -> list[str]:
 
 
 REGISTRY = Registry(
-    double, who, nothing, flaky, hopeless, wait, stubborn, late, one, one_each, restore, deadly, tick
+    double,
+    who,
+    nothing,
+    exits,
+    odd,
+    endless,
+    flaky,
+    hopeless,
+    wait,
+    stubborn,
+    late,
+    one,
+    one_each,
+    restore,
+    deadly,
+    tick,
 )
 
 

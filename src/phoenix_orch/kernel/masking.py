@@ -34,9 +34,11 @@ _BORDER = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://")
 PLACEHOLDER = re.compile(r"\{[a-z]+\}")
 _ADDRESS = re.compile(rf"{SCHEME.pattern}|{PLACEHOLDER.pattern}(?=[/?#])")
-_TRAILING = re.compile(r"[\])}'\"`.,:;!]*\Z")
+_TRAILING = "])}'\"`.,:;!"
 _QUERY_VALUE = re.compile(r"([?&#;][^\s=?&#;<>]{1,100}=)[^\s&#]+")
-_NAMED = re.compile(r"([A-Za-z][A-Za-z0-9_.-]{0,63})\\?[\"']?[ \t]{0,3}(?:=>|:=|=|:)[ \t]{0,3}")
+_GIVES = re.compile(r"(?<=[A-Za-z0-9_.-])\\?[\"']?[ \t]{0,3}(?:=>|:=|=|:)[ \t]{0,3}")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}\Z")
+_LONGEST_NAME = 64
 _GIVEN = re.compile(r"\"(?:\\.|[^\"\\])*(?:\"|\Z)|'(?:\\.|[^'\\])*(?:'|\Z)|\S*", re.DOTALL)
 _WHOLE_LINE = re.compile(r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie)(\\?[\"']?\s{0,3}[:=])[^\n]*")
 _BEARER = re.compile(r"(?i)\b(bearer)\s+\S+")
@@ -102,8 +104,7 @@ def _masked_token(token: str) -> str:
     begin = _ADDRESS.search(token)
     if begin is None or ("@" in token and ":" in token[: begin.start()]):
         return _QUERY_VALUE.sub(rf"\1{MASK}", _without_login(token))
-    end = _TRAILING.search(token)
-    stop = max(begin.end(), end.start() if end else len(token))
+    stop = max(begin.end(), len(token.rstrip(_TRAILING)))
     return token[: begin.start()] + masked_url(token[begin.start() : stop]) + token[stop:]
 
 
@@ -129,10 +130,13 @@ def masked_assignments(text: str) -> str:
     text = _BEARER.sub(rf"\1 {MASK}", text)
     text = _OPTION.sub(lambda m: f"{m.group(1)}{MASK}" if looks_secret(m.group(2)) else m.group(), text)
     shown, at = [], 0
-    while (found := _NAMED.search(text, at)) is not None:
+    while (found := _GIVES.search(text, at)) is not None:
+        # The sign is looked for, and the name before it: the other way around a long line without any costs
+        # its length times that of a name, and whoever writes logs can keep the process busy.
+        name = _NAME.search(text[max(at, found.start() - _LONGEST_NAME) : found.start()])
         shown.append(text[at : found.end()])
         at = found.end()
-        if looks_secret(found.group(1)):
+        if name is not None and looks_secret(name.group()):
             given = _GIVEN.match(text, at)
             assert given is not None
             shown.append(MASK if given.group() else "")

@@ -51,7 +51,7 @@ class Attempt:
     async def run(self) -> Outcome | None:
         """How it ended; None when the task is no longer ours."""
         spec = self._kind.spec
-        work = asyncio.ensure_future(self._kind.run(self._context))
+        work = asyncio.ensure_future(_contained(self._kind, self._context))
         self._context.when_lost = lambda: self.stop(Stop.LOST)
         try:
             ends: set[asyncio.Future[Any]] = {work, self._stopped}
@@ -92,6 +92,14 @@ class Attempt:
         return False
 
 
+async def _contained(kind: TaskKind, context: TaskContext) -> BaseModel | None:
+    """Run the function. Asyncio ends the whole loop, and Phoenix with it, for a task that wants to exit."""
+    try:
+        return await kind.run(context)
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(f"it wanted to end the worker: {_problem(error)}") from None
+
+
 def _heard(work: asyncio.Future[BaseModel | None]) -> None:
     """Take what it raised at last, which nobody waits for."""
     if not work.cancelled():
@@ -112,8 +120,11 @@ def _result(result: BaseModel | None) -> Outcome:
         return Succeeded()
     if not isinstance(result, BaseModel):
         return Failed(f"its result is a {type(result).__name__}, and no pydantic model", again=False)
-    found = result.model_dump(mode="json")
-    size = len(json.dumps(found, ensure_ascii=False).encode())
+    try:
+        found = json.loads(result.model_dump_json())
+        size = len(json.dumps(found, ensure_ascii=False).encode())
+    except Exception as error:  # noqa: BLE001 - what somebody else's model does when it is written
+        return Failed(f"its result cannot be kept: {_problem(error)}", again=False)
     if size > LARGEST_RESULT:
         return Failed(f"its result has {size:,} bytes, at most {LARGEST_RESULT:,} are kept", again=False)
     return Succeeded(found)

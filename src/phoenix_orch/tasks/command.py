@@ -2,7 +2,8 @@
 
 A program runs without a shell, in a process group of its own. Its output goes to the task's log, line by
 line; an exit status above 0 is a failure. Cancelled, or at its deadline, the whole group gets SIGTERM, and
-SIGKILL when it has not gone in time. What a worker left behind when it died is ended before the next run.
+SIGKILL when it has not gone in time, and so does at last what it started in groups of their own. What a
+worker left behind when it died is ended before the next run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
 import psutil
@@ -20,14 +21,18 @@ from phoenix_orch.kernel.errors import Retryable, Terminal
 from phoenix_orch.runtime.children import note
 from phoenix_orch.tasks.command_spec import CommandTask
 from phoenix_orch.tasks.context import TaskContext
+from phoenix_orch.tasks.output import Output
 from phoenix_orch.tasks.registry import TaskKind
 from phoenix_orch.tasks.spec import LONGEST_CLEANUP, TaskSpec
 
 MARK = "PHOENIX_TASK"
 """Variable in the environment of everything that a task runs: its id."""
-_CHUNK = 64 * 1024
-_LONGEST = 16 * 1024
-"""Bytes after which a line without an end is taken for one."""
+_LOOK = 0.1
+"""Seconds between two looks whether somebody of the group is left, while somebody holds its output."""
+_LAST_WORDS = 30.0
+"""Seconds in which what a program wrote before its end is kept."""
+_LAST_WORDS_ENDED = 1.0
+"""The same for one that was ended."""
 
 
 def kind_of(name: str, task: CommandTask) -> TaskKind:
@@ -56,14 +61,39 @@ async def run_command(context: TaskContext, task: CommandTask) -> None:
     """Run the program to its end. Raises Retryable when it fails, Terminal when it cannot be started."""
     if context.record.deaths:
         await asyncio.to_thread(end_left_behind, context.id)
+    output = Output.open(context)
+    try:
+        process = await _begun(context, task, output.writing)
+    except BaseException:
+        await output.close(0)
+        raise
+    finally:
+        output.given()
+    status: int | None = None
+    try:
+        status = await process.wait()
+        await _group_is_silent(process.pid, output)
+        await output.close(_LAST_WORDS)
+    finally:
+        await _end(process, task.cleanup)
+        if status != 0:  # what runs on after success is meant to; after anything else it is in the way
+            await asyncio.to_thread(end_left_behind, context.id)
+        await output.close(_LAST_WORDS_ENDED)
+    if status:
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        raise Retryable(f"{task.command[0]} ended with {how}")
+
+
+async def _begun(context: TaskContext, task: CommandTask, writing: int) -> asyncio.subprocess.Process:
+    """The program, on its way. Raises Terminal when it cannot be started."""
     try:
         process = await asyncio.create_subprocess_exec(
             *task.command,
             cwd=task.cwd,
             env={**os.environ, **task.env, MARK: context.id},
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stdout=writing,
+            stderr=writing,
             start_new_session=True,
         )
     except OSError as error:
@@ -71,31 +101,15 @@ async def run_command(context: TaskContext, task: CommandTask) -> None:
             f"{task.command[0]!r} cannot be started: {error.strerror}", remedy="look at command and cwd"
         ) from None
     note(process.pid)
-    try:
-        assert process.stdout is not None
-        await _keep_output(context, process.stdout)
-        status = await process.wait()
-    finally:
-        await _end(process, task.cleanup)
-    if status:
-        how = f"signal {-status}" if status < 0 else f"exit status {status}"
-        raise Retryable(f"{task.command[0]} ended with {how}")
+    return process
 
 
-async def _keep_output(context: TaskContext, output: asyncio.StreamReader) -> None:
-    rest = b""
-    while chunk := await output.read(_CHUNK):
-        *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) > _LONGEST:
-            lines, rest = [*lines, rest], b""
-        await _log(context, lines)
-    await _log(context, [rest] if rest else [])
-
-
-async def _log(context: TaskContext, lines: Iterable[bytes]) -> None:
-    texts = [line.decode(errors="replace").rstrip("\r") for line in lines]
-    if texts:
-        await context.log(*texts)
+async def _group_is_silent(group: int, output: Output) -> None:
+    """Wait until nobody of the group can write any more. Who has left it, as a daemon does, may hold the
+    output for ever: nobody waits for that."""
+    while not output.read.done() and _signal(group, 0):
+        await asyncio.wait({output.read}, timeout=_LOOK)
+    await asyncio.wait({output.read}, timeout=_LOOK)
 
 
 async def _end(process: asyncio.subprocess.Process, grace: timedelta) -> None:
@@ -108,13 +122,19 @@ async def _end(process: asyncio.subprocess.Process, grace: timedelta) -> None:
     await process.wait()
 
 
-def _signal(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+def _signal(group: int, number: int) -> bool:
+    """Whether there is anybody in the group."""
+    try:
         os.killpg(group, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def end_left_behind(task: str) -> None:
-    """Kill every process of an earlier run of the task, whose worker has died."""
+    """Kill every process that the task has started, in whatever group."""
     for process in _of(task):
         with contextlib.suppress(psutil.Error):
             process.kill()

@@ -17,6 +17,10 @@ LONGEST_LINE = 4000
 """Characters of a line that are kept."""
 PACE = 0.2
 """Seconds between two progresses that are kept; what comes in between is left out, the end is not."""
+_QUICK = 4000
+"""Characters in which secrets are found in no time."""
+_FEW = 50
+"""Lines."""
 
 
 @dataclass
@@ -63,7 +67,10 @@ class TaskContext:
     async def log(self, *lines: str) -> None:
         """Lines for the task's log, each masked and cut to its longest. While the store is away they are left
         out, and the next line that is kept says how many."""
-        await self._tell(lines=[_line(line) for line in lines])
+        if sum(map(len, lines)) < _QUICK and len(lines) < _FEW:
+            await self._tell(lines=_lines(lines))
+        else:  # looking for secrets in much of it takes longer than everybody else should wait
+            await self._tell(lines=await asyncio.to_thread(_lines, lines))
 
     async def _tell(
         self, *, progress: float | None = None, text: str = "", lines: Sequence[str] = ()
@@ -77,6 +84,10 @@ class TaskContext:
             self._left_out += max(0, len(lines) - (1 if self._left_out and lines else 0))
         else:
             self._left_out = 0 if lines else self._left_out
+
+
+def _lines(texts: Sequence[str]) -> list[str]:
+    return [_line(text) for text in texts]
 
 
 def _line(text: str) -> str:

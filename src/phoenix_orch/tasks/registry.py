@@ -124,7 +124,7 @@ def installed() -> list[TaskKind]:
 def _loaded(point: EntryPoint) -> Iterator[TaskKind]:
     try:
         kind = point.load()
-    except Exception as error:  # noqa: BLE001 - somebody else's module may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - somebody else's module may do anything
         _log.error(
             "a task cannot be loaded", entry_point=point.name, problem=f"{type(error).__name__}: {error}"
         )

@@ -132,14 +132,18 @@ class Runner:
         """Signs of life for everything that runs, until cancelled."""
         while True:
             await asyncio.sleep(self._lease.total_seconds() / _BEATS)
-            fences = {task: running.context.record.fence for task, running in self._running.items()}
             try:
-                for task, why in (await self._store.beat(fences)).items():
-                    await self._stop(task, Stop(why), fences[task])
+                await self.say_alive()
             except Retryable as error:
                 self._faults.tell("signs of life", error=error)
             else:
                 self._faults.mended("signs of life")
+
+    async def say_alive(self) -> None:
+        """One sign of life for everything that runs. Raises Retryable."""
+        fences = {task: running.context.record.fence for task, running in self._running.items()}
+        for task, why in (await self._store.beat(fences)).items():
+            await self._stop(task, Stop(why), fences[task])
 
     async def cancel(self, id: str) -> None:  # noqa: A002 - the field's word
         """Stop what somebody wants cancelled, if it runs here. Raises Retryable."""

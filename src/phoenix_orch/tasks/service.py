@@ -109,6 +109,10 @@ class TaskService:
             if over:
                 return
             await asyncio.sleep(_LOOK)
+            try:
+                over = (await self._store.get(id)).over
+            except NotFound:  # the store lost it: nothing follows, and whoever asks again is told
+                return
 
     # -- schedules -------------------------------------------------------------------------------------
 

@@ -18,14 +18,16 @@ from __future__ import annotations
 
 import importlib.resources
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
+import structlog
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from phoenix_orch.kernel.errors import BadState, NotFound
+from phoenix_orch.kernel.errors import BadState, NotFound, Terminal
 from phoenix_orch.runtime.valkey_client import answered, connect
 from phoenix_orch.tasks import encoding
 from phoenix_orch.tasks.calls import ScriptCalls
@@ -76,6 +78,8 @@ class Unwanted:
 
 Heard = Due | Unwanted
 
+_log = structlog.get_logger("phoenix.tasks")
+
 
 class TaskStore:
     """One instance for a process; every task of its loop may call it at any time.
@@ -100,17 +104,18 @@ class TaskStore:
         return _text(kept)
 
     async def get(self, id: str) -> TaskRecord:  # noqa: A002 - the field's word
-        """Raises NotFound."""
+        """Raises NotFound, Terminal for one that cannot be read."""
         async with answered(self.client):
             found = await cast("Any", self.client.hgetall(f"{self.prefix}record:{id}"))
         if not found:
             raise _no_such(id)
-        return encoding.record(_texts(found))
+        return _read(_texts(found))
 
     async def page(self, state: State | None, before: str, limit: int) -> list[TaskRecord]:
-        """Up to `limit` records, newest first, made before the one with that id; '' for the newest."""
+        """Up to `limit` records, newest first, made before the one with that id; '' for the newest. One that
+        cannot be read is left out: nobody is kept from the others by it."""
         reply = await self._run("page", state or "", before, limit)
-        return [encoding.record(fields) for fields in map(json.loads, reply) if fields]
+        return [*_readable(fields for fields in map(json.loads, reply) if fields)]
 
     async def counts(self) -> dict[State, int]:
         """How many there are in each state."""
@@ -163,10 +168,23 @@ class TaskStore:
         asked = [part for pair in free.items() for part in pair]
         wait, records, ended = await self._run("take", worker, _ms(lease), *asked)
         return Taken(
-            tuple(encoding.record(json.loads(found)) for found in records),
+            tuple(await self._fit(records)),
             tuple((_text(kind), _text(state)) for kind, state in ended),
             wait / 1000 if wait >= 0 else None,
         )
+
+    async def _fit(self, records: Sequence[Any]) -> list[TaskRecord]:
+        """Those that can be run; what cannot be read is dead, lest it come back with all others."""
+        found = []
+        for text in records:
+            fields = json.loads(text)
+            try:
+                found.append(_read(fields))
+            except Terminal as error:
+                said = str(error)
+                _log.error("a task is given up", task=fields["id"], problem=said)
+                await self._run("settle", fields["id"], fields["fence"], State.DEAD, "", said, "error", said)
+        return found
 
     async def settle(self, record: TaskRecord, settled: Settled) -> bool:
         """Write how an attempt ended. False when the task is no longer ours."""
@@ -278,6 +296,27 @@ class TaskStore:
         if _text(message["channel"]) == f"{self.prefix}due":
             return Due()
         return Unwanted(_text(message["data"]))
+
+
+def _read(fields: Mapping[str, str]) -> TaskRecord:
+    """Raises Terminal for what is no record: another release of Phoenix may have written it."""
+    try:
+        return encoding.record(fields)
+    except ValueError as error:
+        found = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
+        raise Terminal(
+            f"task {fields.get('id', '')} cannot be read: {', '.join(map(str, found)) or 'a number'} is not "
+            "what it should be",
+            remedy="run it with the release of Phoenix that wrote it, or run it anew",
+        ) from None
+
+
+def _readable(records: Iterable[Mapping[str, str]]) -> Iterator[TaskRecord]:
+    for fields in records:
+        try:
+            yield _read(fields)
+        except Terminal as error:
+            _log.warning("a task is left out", task=fields.get("id"), problem=str(error))
 
 
 def _creation(record: TaskRecord, spec: TaskSpec) -> list[Any]:

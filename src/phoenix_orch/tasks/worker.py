@@ -109,11 +109,17 @@ class TaskWorker:
             await asyncio.sleep(_AGAIN)
 
     async def _sweep(self) -> None:
+        """Look after what the dead left. Nobody is dead who could not say otherwise: our own tasks show that
+        they live before each look, and after trouble with the store everybody has the time of a lease."""
+        wait = self._settings.sweep
         while True:
-            await asyncio.sleep(self._settings.sweep.total_seconds())
+            await asyncio.sleep(wait.total_seconds())
+            wait = self._settings.sweep
             try:
+                await self.runner.say_alive()
                 await self._store.sweep(self._settings.name, self._settings.lease, self._settings.sweep)
             except Retryable as error:
                 self._faults.tell("sweep", error=error)
+                wait = max(wait, self._settings.lease)
             else:
                 self._faults.mended("sweep")

@@ -27,6 +27,7 @@ end
 local function whole(id)
   local parts, found = redis.call('HGETALL', record(id)), {}
   for i = 1, #parts, 2 do found[parts[i]] = parts[i + 1] end
+  if #parts > 0 then found.id = id end -- also where the record itself does not say it
   return cjson.encode(found)
 end
 
