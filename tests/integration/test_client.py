@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -265,3 +266,87 @@ def test_every_operation_has_a_method(tmp_path):
 def test_terminal_is_told_of_an_answer_of_others():
     with Scripted(answer(b"<html>", b"502 Bad Gateway", b"text/html")) as server, pytest.raises(Terminal):
         Client(url=server.url).version()
+
+
+def problem(status: int, words: bytes, **fields: object) -> bytes:
+    document = {
+        "title": "Not valid",
+        "status": status,
+        "code": "invalid",
+        "detail": "no",
+        "remedy": "mend it",
+    }
+    body = json.dumps({**document, **fields}).encode()
+    return answer(body, b"%d %s" % (status, words), b"application/problem+json")
+
+
+OTHER = b'{"version":"9.8.7","api":"v1"}'
+NO_ADDRESS = problem(
+    404, b"Not Found", title="No such address", code="not_found", detail="there is no /api/v1/freezes"
+)
+NO_FIELD = problem(422, b"Unprocessable", detail="overrideFreeze: unknown key")
+
+
+@pytest.mark.parametrize("refused", [NO_ADDRESS, NO_FIELD], ids=["address", "field"])
+def test_an_older_phoenix_that_does_not_know_what_is_asked_is_named_with_both_versions(refused, capsys):
+    with Scripted(refused, answer(OTHER)) as server:
+        assert run(["--server", server.url, "freeze", "list"]) == 2
+    said = capsys.readouterr().err
+    assert f"Phoenix at {server.url} is version 9.8.7, and this is {version('phoenix-orchestrator')}" in said
+    assert "use the `phoenix` of the same version as the one that runs" in said
+    assert b"GET /api/v1/version" in server.requests[1]
+
+
+def test_of_the_same_version_it_is_an_error_like_any_other():
+    same = json.dumps({"version": version("phoenix-orchestrator")}).encode()
+    with (
+        Scripted(NO_FIELD, answer(same)) as server,
+        Client(url=server.url, token=TOKEN) as client,
+        pytest.raises(Invalid) as refused,
+    ):
+        client.freezes()
+    assert str(refused.value) == "overrideFreeze: unknown key (mend it)"
+
+
+def test_a_name_that_nobody_has_asks_for_no_version():
+    unknown = problem(404, b"Not Found", title="No such name", code="not_found", detail="there is no rollout")
+    with (
+        Scripted(unknown) as server,
+        Client(url=server.url, token=TOKEN) as client,
+        pytest.raises(NotFound),
+    ):
+        client.rollout("web")
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("then", [answer(b"<html>"), answer(b"{}"), answer(b"[]"), None], ids=str)
+def test_a_version_that_cannot_be_had_spoils_no_error(then):
+    with (
+        Scripted(NO_FIELD, then, then) as server,
+        Client(url=server.url, token=TOKEN) as client,
+        pytest.raises(Invalid, match="overrideFreeze: unknown key"),
+    ):
+        client.freezes()
+
+
+def test_fields_that_a_newer_phoenix_has_added_are_passed_over(tmp_path):
+    """Within v1 fields may be added."""
+    with serving(FakeOperations(), tmp_path), Client(tmp_path) as client:
+        view = client.rollout("web").model_dump(mode="json", by_alias=True)
+    newer = {**view, "mood": "good", "rollout": {**view["rollout"], "colour": {"red": 1}}}
+    with Scripted(answer(json.dumps(newer).encode())) as server, Client(url=server.url) as client:
+        assert client.rollout("web").model_dump(mode="json", by_alias=True) == view
+
+
+def test_an_answer_that_cannot_be_understood_names_both_versions(tmp_path):
+    with serving(FakeOperations(), tmp_path), Client(tmp_path) as client:
+        view = client.rollout("web").model_dump(mode="json", by_alias=True)
+    view["rollout"]["status"]["state"] = "Dreaming"
+    words = [answer(json.dumps(view).encode()), answer(OTHER)]
+    with (
+        Scripted(*words) as server,
+        Client(url=server.url) as client,
+        pytest.raises(Terminal, match=r"9\.8\.7, and this is") as refused,
+    ):
+        client.rollout("web")
+    assert "same version" in refused.value.remedy

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -344,6 +345,57 @@ async def test_errors_are_pages_that_say_what_to_do(browser: Browser, operations
     assert odd.status_code == 422
     operations.away = True
     assert "the store does not answer" in await browser.get("/console", 503)
+
+
+HTML = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("GET", "/console/rollout/web", 404, "there is no /console/rollout/web"),
+        ("GET", "/console/static/0123/nothing.js", 404, ""),
+        ("DELETE", "/console/services", 405, "Method Not Allowed"),
+        ("GET", f"/console/{quote(HOSTILE)}", 404, "&lt;img src=x"),
+    ],
+)
+async def test_a_browser_gets_a_page_where_there_is_none(
+    browser: Browser, method: str, path: str, status: int, words: str
+) -> None:
+    seen = await browser.http.request(method, path, headers=HTML)
+    assert (seen.status_code, seen.headers["content-type"]) == (status, "text/html; charset=utf-8")
+    assert words in seen.text
+    assert "<img" not in seen.text
+    assert 'href="/console"' in seen.text
+    assert "default-src 'none'" in seen.headers["content-security-policy"]
+    assert int(seen.headers["content-length"]) == len(seen.content)
+    assert seen.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/console/nothing", {"accept": "application/json"}),
+        ("/console/nothing", {"accept": "*/*"}),
+        ("/consoles", HTML),
+        ("/api/v1/nothing", HTML),
+    ],
+)
+async def test_programs_and_the_api_get_problems_as_ever(
+    browser: Browser, path: str, headers: dict[str, str]
+) -> None:
+    seen = await browser.http.get(path, headers=headers)
+    assert (seen.status_code, seen.headers["content-type"]) == (404, "application/problem+json")
+    assert seen.json()["code"] == "not_found"
+
+
+async def test_a_fault_that_nobody_foresaw_is_a_page_too(
+    browser: Browser, operations: FakeOperations
+) -> None:
+    operations.broken = True
+    seen = await browser.http.get("/console", headers=HTML)
+    assert (seen.status_code, seen.headers["content-type"]) == (500, "text/html; charset=utf-8")
+    assert "Error inside Phoenix" in seen.text
 
 
 async def test_who_is_not_known_sees_nothing(operations: FakeOperations, tmp_path: Path) -> None:

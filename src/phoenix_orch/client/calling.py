@@ -6,20 +6,21 @@ import functools
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, NoReturn, TypeVar, cast
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
 from phoenix_orch.client.places import Place
-from phoenix_orch.client.problems import raise_problem
+from phoenix_orch.client.problems import raise_problem, unknown_there
 from phoenix_orch.client.transport import Answer, NobodyListens, NotAllowed, ask
-from phoenix_orch.kernel.errors import Invalid, NotFound, Retryable, Terminal, Unavailable
+from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable, Terminal, Unavailable
 from phoenix_orch.orchestrator.limits import LARGEST_BODY
 
 T = TypeVar("T")
 
 PREFIX = "/api/v1/"
+SAME_VERSION = "use the `phoenix` of the same version as the one that runs"
 KEY = "Idempotency-Key"
 TRIES = 2
 """Times that a change is sent where the connection is lost before its answer."""
@@ -92,16 +93,40 @@ class Calling:
             target += f"?{urlencode(query, doseq=True)}"
         answer = self._ask(method, target, body, headers or {})
         if answer.status >= 400:
-            raise_problem(answer.status, answer.body)
+            self._raise(answer)
         return answer
+
+    def _raise(self, answer: Answer) -> NoReturn:
+        """What a problem document says; with both versions where another one serves, and that may be why."""
+        try:
+            raise_problem(answer.status, answer.body)
+        except PhoenixError as error:
+            apart = self._versions_apart() if unknown_there(answer.status, answer.body) else ""
+            if not apart:
+                raise
+            raise type(error)(
+                f"{error.message}; {apart}", remedy=f"{SAME_VERSION}; or {error.remedy}"
+            ) from None
+
+    def _versions_apart(self) -> str:
+        """In words, where who serves is of another version than this client; empty where nothing says so."""
+        try:
+            answer = self._ask("GET", f"{PREFIX}version", None, {})
+            there = str(json.loads(answer.body)["version"])
+        except (PhoenixError, ValueError, KeyError, TypeError):
+            return ""
+        here = _installed()
+        return f"{self._place.name} is version {there}, and this is {here}" if there != here else ""
 
     def _decoded(self, kind: type[T], answer: Answer, path: tuple[str, ...]) -> T:
         try:
-            answered: T = _adapter(cast("Any", kind)).validate_json(answer.body)
+            # Fields that a newer Phoenix has added within v1 are passed over.
+            answered: T = _adapter(cast("Any", kind)).validate_json(answer.body, extra="ignore")
         except ValidationError as error:
+            apart = self._versions_apart() or f"this is version {_installed()}"
             raise Terminal(
-                f"the answer to {PREFIX}{'/'.join(path)} is not one this version knows",
-                remedy="use the `phoenix` of the same version as the one that runs",
+                f"the answer to {PREFIX}{'/'.join(path)} is not one that is known here; {apart}",
+                remedy=SAME_VERSION,
             ) from error
         return answered
 
@@ -135,6 +160,12 @@ def _next(link: str) -> str:
     if 'rel="next"' not in relation:
         return ""
     return parse_qs(urlsplit(address.removeprefix("<")).query).get("cursor", [""])[0]
+
+
+def _installed() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - most answers are understood
+
+    return version("phoenix-orchestrator")
 
 
 @functools.cache

@@ -21,6 +21,9 @@ from phoenix_orch.kernel.errors import (
     Unavailable,
 )
 
+NOT_FOUND, NOT_ALLOWED, UNPROCESSABLE = 404, 405, 422
+NO_SUCH_ADDRESS = "No such address"
+"""Title of what is answered for an address that is none, and not for a name that nobody has."""
 _BY_CODE: dict[str, type[PhoenixError]] = {
     kind.code: kind
     for kind in (
@@ -51,6 +54,16 @@ def raise_problem(status: int, body: bytes) -> NoReturn:
         )
     kind = _BY_CODE.get(str(document.get("code")), PhoenixError)
     raise kind(str(document["detail"]), remedy=str(document.get("remedy", "")))
+
+
+def unknown_there(status: int, body: bytes) -> bool:
+    """The answer may mean that who serves does not know what was asked: an address, a method, a field."""
+    document = _document(body)
+    if document is None:
+        return True
+    if status == NOT_FOUND:
+        return document.get("title") == NO_SUCH_ADDRESS
+    return status in (NOT_ALLOWED, UNPROCESSABLE)
 
 
 def _document(body: bytes) -> dict[str, Any] | None:

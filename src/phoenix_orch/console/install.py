@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from phoenix_orch.console import acts, assets, pages, recovery, trail, work
 from phoenix_orch.console.csrf import Csrf
+from phoenix_orch.console.error_pages import ErrorPages
 from phoenix_orch.console.frame import Pages
 from phoenix_orch.console.judging import Judging
 from phoenix_orch.console.live import Parts
@@ -30,6 +31,7 @@ def install(
     parts = Parts(operations, judging)
     app.state.stylesheet = assets.address("console.css")  # for the page that is seen before a login
     app.state.live.beside.append(parts)
+    app.add_middleware(ErrorPages)
     app.include_router(pages.front())
     app.include_router(assets.routes())
     app.include_router(pages.routes(operations, judging, parts, page))
