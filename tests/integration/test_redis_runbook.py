@@ -143,11 +143,10 @@ def test_some_keys_are_counted_first_and_then_put_back(tmp_path):
 
 
 def test_what_blocks_is_told_with_its_remedy(tmp_path):
-    with serving(tmp_path / "server") as origin:
-        taken(stage(tmp_path / "bucket"), origin.address)
-    with serving(tmp_path / "node", "--cluster-enabled", "yes") as node:
-        said = Night(tmp_path, node).types(COMMANDS[0], "--signed-by", SIGNER.public, code=1)
-        assert "runs as cluster" in said
+    with serving(tmp_path / "server") as server, replica_of(server, tmp_path / "replica") as replica:
+        taken(stage(tmp_path / "bucket"), server.address)
+        said = Night(tmp_path, replica).types(COMMANDS[0], "--signed-by", SIGNER.public, code=1)
+        assert "is a replica of 127.0.0.1" in said
         assert "then plan anew" in said
         assert "do it:" not in said
 

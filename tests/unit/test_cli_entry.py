@@ -98,6 +98,7 @@ CHANGES = {
     ("backup", "prune"),
     ("backup", "run"),
     ("backup", "unpin"),
+    ("restore", "run", "redis"),
     *(("audit", "prune"), ("status-page", "write")),
     *(("init",), ("down",), ("apply",), ("service", "restart")),
     *(("rollout", word) for word in ("start", "pause", "resume", "promote", "abort", "retry", "undo")),

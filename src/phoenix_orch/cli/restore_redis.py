@@ -14,7 +14,7 @@ import typer
 
 from phoenix_orch.cli.backup_config import moment
 from phoenix_orch.cli.interrupted import interruptible
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, data, emit, tell
 from phoenix_orch.cli.restore_options import (
     AsOf,
@@ -89,7 +89,7 @@ def plan(  # noqa: PLR0917 - one parameter for each option
     )
     if as_of is not None and backup != "latest":
         raise Invalid("--backup and --as-of both say which backup", remedy="give one of them")
-    found, _ = _restores(data_dir).plan(how, backup, moment(as_of), dead=dead)
+    found = _restores(data_dir).plan(how, backup, moment(as_of), dead=dead)
     told = {**data(found), "hash": found.hash, "blocked": bool(found.blocked)}
     emit(output, told, _plan(found))
     return 1 if found.blocked else 0
@@ -99,16 +99,27 @@ def run(  # noqa: PLR0917 - one parameter for each option
     name: Id,
     confirm: Annotated[
         str, typer.Option("--confirm", metavar="HASH", help="What `phoenix restore plan redis` told.")
-    ],
+    ] = "",
     reason: Reason = "",
     break_glass: BreakGlass = "",
+    dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
-) -> None:
+) -> int:
     """Do what was planned. After a crash the same command goes on where it was.
 
-    Over live data it takes a second person, where a Phoenix runs and somebody else may approve.
+    Over live data it takes a second person, where a Phoenix runs and somebody else may approve. --dry-run
+    looks at everything once more and changes nothing; exit status 1 where something blocks.
     """
+    if dry_run:
+        found = _restores(data_dir).look(name, confirm)
+        told = {**data(found), "hash": found.hash, "blocked": bool(found.blocked), "dryRun": True}
+        emit(output, told, f"{_plan(found)}\nnothing was changed")
+        return 1 if found.blocked else 0
+    if not confirm:
+        raise Invalid(
+            "a restore is run with the hash of its plan", remedy=f"read it: phoenix restore status {name}"
+        )
     configure_logs()
     restores = RedisRestore(
         data_dir,
@@ -121,6 +132,7 @@ def run(  # noqa: PLR0917 - one parameter for each option
     with interruptible(f"see how far it is, and go on or end it: phoenix restore status {name}"):
         done = restores.run(name, confirm)
     emit(output, done, f"done: {done.message}\nlook: phoenix restore status {done.plan.id}")
+    return 0
 
 
 def status(

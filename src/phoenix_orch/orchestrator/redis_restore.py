@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Outdated
+from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.recorded import Wish, recorded
 from phoenix_orch.recovery import keys
@@ -32,6 +33,8 @@ from phoenix_orch.recovery.publish import Published, Publisher, Settings
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import facts_of
 from phoenix_orch.recovery.restore.acts import Second
+from phoenix_orch.recovery.restore.claim import claimed
+from phoenix_orch.recovery.restore.cluster_run import ClusterRestorer
 from phoenix_orch.recovery.restore.copies import copies, shard_of
 from phoenix_orch.recovery.restore.copy_keys import Copies
 from phoenix_orch.recovery.restore.journal import TOUCHED, Entry, Journal
@@ -39,12 +42,13 @@ from phoenix_orch.recovery.restore.plan import HASH, RestorePlan
 from phoenix_orch.recovery.restore.redis_keys import Selection, move
 from phoenix_orch.recovery.restore.redis_target import Listen
 from phoenix_orch.recovery.restore.run import Restorer
-from phoenix_orch.recovery.restore.slot_owners import owners_of
+from phoenix_orch.recovery.restore.slot_owners import Owner, owners_of
 from phoenix_orch.recovery.s3_location import S3Location
 from phoenix_orch.recovery.selecting import select
 from phoenix_orch.recovery.signing import Trust, canonical, digest, signing_key
 from phoenix_orch.recovery.sources.redis import RedisSource
 from phoenix_orch.recovery.sources.redis_configured import login
+from phoenix_orch.recovery.sources.redis_shards import Shard
 from phoenix_orch.recovery.sources.redis_spec import Prefer, RedisSpec, RedisTlsSpec
 from phoenix_orch.recovery.verifying import Verifier
 from phoenix_orch.runtime.files import make_private
@@ -119,14 +123,17 @@ class RedisRestore:
         self._tell = tell
         self.journal = Journal(self._folder)
 
-    def plan(self, how: How, word: str, as_of: datetime | None, *, dead: bool) -> tuple[RestorePlan, Backup]:
+    def plan(self, how: How, word: str, as_of: datetime | None, *, dead: bool) -> RestorePlan:
         """Look, and write down what would be done. Raises PhoenixError."""
-        store = self._store(how)
-        backup = select(self._backups(how, store), word, component=how.component, as_of=as_of)
-        plan = self._restorer(how, store).plan(backup, self.target(how), dead=dead)
+        store, target = self._store(how), self.target(how)
+        taken = copies(self._backups(how, store), how.component, word, as_of)
+        if len(taken) > 1 or owners_of(target)[0].cluster:
+            plan = self._cluster(how, store).plan(taken, target, dead=dead)
+        else:
+            plan = self._restorer(how, store).plan(taken[0].backup, target, dead=dead)
         make_private(self._folder)
         write_private(self._folder / f"{plan.id}.how", how.model_dump_json(by_alias=True, indent=2))
-        return plan, backup
+        return plan
 
     def keys(
         self, how: How, word: str, as_of: datetime | None, selection: Selection, confirmed: str
@@ -137,10 +144,11 @@ class RedisRestore:
         copy = Copies(store, keys.read(Path(how.identity)), taken)
         owners = owners_of(target)
         counted = move(copy.keys(selection, values=False), owners, selection, dry_run=True)
+        runs = [facts_of(one.address).run_id for one in owners]
         told = {
             "backup": [one.backup.sha256 for one in taken],
             "target": str(target),
-            "run": [facts_of(one.address).run_id for one in owners],
+            "run": runs,
             "selection": repr(selection),
             "overwritten": counted.overwritten,
         }
@@ -156,7 +164,11 @@ class RedisRestore:
             wish = self._keys_wish(named, how.component, selection, f"redis/{target}", hash_)
             if counted.overwritten:
                 wish = replace(wish, second=self._agree(wish.action, f"{wish.target} plan {hash_}"))
-            with recorded(self._layout, wish, store=store, tell=self._tell, begin_log=True) as came:
+            claim = claimed(store, runs, f"{platform.node()}/keys-{sortable_id(_now())}", self._tell)
+            with (
+                recorded(self._layout, wish, store=store, tell=self._tell, begin_log=True) as came,
+                claim,
+            ):
                 counted = move(copy.keys(selection), owners, selection)
                 came.update(backup=named, **dataclasses.asdict(counted))
         return KeysDone(backup=named, hash=hash_, done=done, **dataclasses.asdict(counted))
@@ -167,6 +179,7 @@ class RedisRestore:
         plan, store = entry.plan, self._store(how)
         restorer, target = self._restorer(how, store), self.target(how)
         restorer.confirmed(entry, target, confirmed)
+        acting = self._cluster(how, store) if plan.copies else restorer
         wish = Wish(
             "restore.redis",
             f"redis/{plan.target}",
@@ -179,9 +192,26 @@ class RedisRestore:
         if plan.target_keys and entry.state not in TOUCHED:
             wish = replace(wish, second=self._agree(wish.action, f"{wish.target} plan {plan.hash}"))
         with recorded(self._layout, wish, store=store, tell=self._tell, begin_log=True) as done:
-            ended = restorer.run(plan.id, target, confirmed)
+            ended = acting.run(plan.id, target, confirmed)
             done.update(restore=plan.id, backup=plan.backup, state=ended.state.value, safety=ended.safety)
         return ended
+
+    def look(self, name: str, confirmed: str = "") -> RestorePlan:
+        """Everything that `run` looks at before it changes something, as a plan of this moment.
+
+        Raises PhoenixError, Outdated where the plan does not hold any more.
+        """
+        entry, how = self._known(name)
+        store, target = self._store(how), self.target(how)
+        restorer = self._restorer(how, store)
+        restorer.confirmed(entry, target, confirmed or entry.plan.hash)
+        found = (self._cluster(how, store) if entry.plan.copies else restorer).look(entry, target)
+        if found.model_copy(update={"safety": entry.plan.safety}).hash != entry.plan.hash:
+            raise Outdated(
+                "the server or the copy is another than when the plan was made",
+                remedy="plan anew: phoenix restore plan",
+            )
+        return found
 
     def abort(self, name: str) -> Entry:
         """End a restore that died; recorded before and after."""
@@ -196,7 +226,10 @@ class RedisRestore:
             told={"restore": plan.id, "state": entry.state.value},
         )
         with recorded(self._layout, wish, store=store, tell=self._tell, begin_log=True) as done:
-            ended = self._restorer(how, store).abort(plan.id, self.target(how))
+            if plan.copies:
+                ended = self._cluster(how, store).abort(plan.id)
+            else:
+                ended = self._restorer(how, store).abort(plan.id, self.target(how))
             done.update(restore=plan.id, message=ended.message)
         return ended
 
@@ -240,11 +273,14 @@ class RedisRestore:
     def _restorer(self, how: How, store: ObjectStore) -> Restorer:
         identities = keys.read(Path(how.identity))
         verifier = Verifier(store, identities, _now, self._by)
-        catalog = self._catalog(how, store)
-        scope = Scope(how.cluster, how.namespace, how.component)
 
         def find(word: str) -> Backup:
-            return select(catalog.read(scope).backups, word, component=how.component)
+            return select(self._backups(how, store), word)
+
+        def keep_safe(address: RedisAddress) -> Published:
+            return self._kept_safe(
+                how, store, verifier, RedisSource(how.component, address, self._whole(how))
+            )
 
         return Restorer(
             store,
@@ -253,23 +289,37 @@ class RedisRestore:
             find,
             self.journal,
             _now,
-            keep_safe=lambda address: self._kept_safe(how, store, verifier, address),
+            keep_safe=keep_safe,
             listen=_listen(how.listen),
             tell=self._tell,
         )
 
-    def _kept_safe(
-        self, how: How, store: ObjectStore, verifier: Verifier, address: RedisAddress
-    ) -> Published:
+    def _cluster(self, how: How, store: ObjectStore) -> ClusterRestorer:
+        base = self._restorer(how, store)
+
+        def keep_safe(owner: Owner, number: int) -> Published:
+            component, shard = how.component, None
+            if owner.cluster:
+                component = f"{component.partition('.shard')[0]}.shard{number}"
+                shard = Shard(owner.slots, (owner.address.host, owner.address.port))
+            source = RedisSource(component, owner.address, self._whole(how), shard=shard)
+            return self._kept_safe(how, store, base.verifier, source)
+
+        return ClusterRestorer(base, keep_safe)
+
+    def _whole(self, how: How) -> RedisSpec:
+        """The server itself gives the copy, not a replica of it."""
+        return self._spec(how).model_copy(update={"prefer": Prefer.PRIMARY})
+
+    def _kept_safe(self, how: How, store: ObjectStore, verifier: Verifier, source: RedisSource) -> Published:
         """A copy of the target beside those of its component, for whoever can open these."""
-        catalog = self._catalog(how, store)
-        backups = catalog.read(Scope(how.cluster, how.namespace, how.component)).backups
         recipients = [
-            Recipient(key, f"recipient-{n}") for n, key in enumerate(backups[0].manifest.stream.recipients)
+            Recipient(key, f"recipient-{n}")
+            for n, key in enumerate(self._backups(how, store)[0].manifest.stream.recipients)
         ]
         publisher = Publisher(
             store,
-            catalog=catalog,
+            catalog=self._catalog(how, store),
             leases=leases(store, f"{platform.node()}:{os.getpid()}"),
             signer=signing_key(self._signing),
             trust=self._trust(how),
@@ -277,13 +327,8 @@ class RedisRestore:
             settings=Settings(recipients),
             now=_now,
         )
-        spec = self._spec(how).model_copy(update={"prefer": Prefer.PRIMARY})
-        made = publisher.publish(
-            how.cluster,
-            how.namespace,
-            RedisSource(how.component, address, spec),
-            Trigger(kind=TriggerKind.PRE_RESTORE, actor=self._by),
-        )
+        trigger = Trigger(kind=TriggerKind.PRE_RESTORE, actor=self._by)
+        made = publisher.publish(how.cluster, how.namespace, source, trigger)
         assert made is not None  # only slots may be taken already
         return made
 

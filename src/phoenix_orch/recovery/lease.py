@@ -94,8 +94,12 @@ def taken(
     *,
     ttl: timedelta = TTL,
     clock: Callable[[], float] = time.monotonic,
+    heir: bool = False,
 ) -> HeldLease:
-    """Raises Conflict when somebody has it, saying who, and how long at most. `clock`: of a stopwatch."""
+    """Raises Conflict when somebody has it, saying who, and how long at most. `clock`: of a stopwatch.
+
+    `heir`: nobody else of this name lives, so that what it left is ours.
+    """
     nonce = secrets.token_hex(8)
     sent = clock()
     found, etag = None, ""
@@ -107,7 +111,7 @@ def taken(
         etag, found = stat.etag, Lease.decoded(raw)
         if found is None:
             raise Terminal(f"{key} is no lease", remedy="something else wrote it: see what, and remove it")
-        decision = decide(found, stat.modified, store.now(), holder=holder, nonce=nonce, ttl=ttl)
+        decision = decide(found, stat.modified, store.now(), holder=holder, nonce=nonce, ttl=ttl, heir=heir)
     if isinstance(decision, Wait):
         raise Conflict(
             f"{decision.holder} has the lease {key} for at most {decision.left.total_seconds():.0f} s more",
@@ -135,13 +139,16 @@ def _written(store: ObjectStore, key: str, decision: Take, etag: str) -> str:
 
 
 def leases(
-    store: ObjectStore, holder: str, *, ttl: timedelta = TTL
+    store: ObjectStore, holder: str, *, ttl: timedelta = TTL, heir: bool = False
 ) -> Callable[[str], AbstractContextManager[HeldLease]]:
-    """Takes the lease of a key and keeps it while the block runs, by a thread. Raises Conflict."""
+    """Takes the lease of a key and keeps it while the block runs, by a thread. `heir`: as `taken` has it.
+
+    Raises Conflict.
+    """
 
     @contextlib.contextmanager
     def lease(key: str) -> Iterator[HeldLease]:
-        held = taken(store, key, holder, ttl=ttl)
+        held = taken(store, key, holder, ttl=ttl, heir=heir)
         ended = threading.Event()
         keeper = threading.Thread(target=_keep, args=(held, ended, ttl), name="phoenix-lease", daemon=True)
         keeper.start()

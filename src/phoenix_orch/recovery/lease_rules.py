@@ -64,15 +64,27 @@ class Take:
 
 
 def decide(
-    found: Lease | None, modified: datetime, now: datetime, *, holder: str, nonce: str, ttl: timedelta
+    found: Lease | None,
+    modified: datetime,
+    now: datetime,
+    *,
+    holder: str,
+    nonce: str,
+    ttl: timedelta,
+    heir: bool = False,
 ) -> Take | Wait:
-    """`found`: what stands in the store, None for nothing; `modified` and `now` by the storage's clock."""
+    """`found`: what stands in the store, None for nothing; `modified` and `now` by the storage's clock.
+
+    `heir`: whoever held it by this very name is known to be dead, so that nobody waits for them.
+    """
     mine = Lease(generation=1, holder=holder, nonce=nonce, ttl_seconds=ttl.total_seconds())
     if found is None:
         return Take(mine)
     mine = replace(mine, generation=found.generation + 1)
     if not found.holder:
         return Take(mine)
+    if heir and found.holder == holder:
+        return Take(mine, abandoned=found)
     left = modified + timedelta(seconds=found.ttl_seconds) + GRACE - now
     if left > timedelta(0):
         return Wait(found.holder, left)

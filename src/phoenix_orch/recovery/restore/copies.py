@@ -49,7 +49,7 @@ def copies(
     own = [one for one in backups if one.manifest.component == component]
     shards = sorted({name for one in backups if shard_of(name := one.manifest.component, component)})
     if own or not shards:
-        return (Taken(one := select(own, word, component=component, as_of=as_of), _slots(one)),)
+        return (Taken(one := select(own, word, component=component, as_of=as_of), slots_in(one)),)
     if word != LATEST:
         raise Invalid(
             f"{component} has a copy of each of its {len(shards)} shards, and {word} is one",
@@ -66,7 +66,7 @@ def _divided(component: str, found: Sequence[Backup]) -> tuple[Taken, ...]:
     newest = sorted(found, key=lambda one: one.manifest.time.consistency_point, reverse=True)
     holder: list[int | None] = [None] * SLOTS
     for place, one in enumerate(newest):
-        for first, last in _slots(one):
+        for first, last in slots_in(one):
             for slot in range(first, last + 1):
                 if holder[slot] is None:
                     holder[slot] = place
@@ -80,7 +80,7 @@ def _divided(component: str, found: Sequence[Backup]) -> tuple[Taken, ...]:
     return tuple(sorted((one for one in taken if one.slots), key=lambda one: one.slots))
 
 
-def _slots(backup: Backup) -> tuple[Span, ...]:
+def slots_in(backup: Backup) -> tuple[Span, ...]:
     """As its manifest has them; all of them for a server alone."""
     told_slots = backup.manifest.content.get("slots")
     if not isinstance(told_slots, list):

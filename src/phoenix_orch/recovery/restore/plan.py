@@ -26,6 +26,26 @@ class Look(Part):
     remedy: str = ""
 
 
+class PlannedCopy(Part):
+    """One of several copies, and the slots that are taken from it."""
+
+    backup: str
+    component: str
+    manifest: str
+    slots: tuple[tuple[int, int], ...]
+    consistency_point: AwareDatetime
+
+
+class PlannedNode(Part):
+    """A primary that takes keys."""
+
+    address: str
+    run_id: str
+    slots: tuple[tuple[int, int], ...]
+    keys: int
+    replicas: int
+
+
 class RestorePlan(Part):
     """A copy of a Redis, and the server that it goes into."""
 
@@ -49,6 +69,9 @@ class RestorePlan(Part):
     safety: bool
     """Whether the data of the target is copied first."""
     looks: tuple[Look, ...] = ()
+    copies: tuple[PlannedCopy, ...] = ()
+    """Restored key by key; empty: one copy is taken whole. The fields above are of all of them then."""
+    nodes: tuple[PlannedNode, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -72,6 +95,16 @@ class RestorePlan(Part):
             if self.safety
             else f"the data of {self.target} is not copied first"
         )
+        if self.copies:
+            return (
+                safety,
+                f"{len(self.copies)} copies are opened, walked through and counted",
+                f"what {self.target} holds and no copy does is removed, every key goes to its slot's primary",
+                "every key is looked for, replicas awaited, a key is written and read back on each",
+                "what fails on the way brings the safety copies back by itself"
+                if self.safety
+                else "what fails on the way leaves what is there",
+            )
         return (
             safety,
             f"copy {self.backup} is loaded into a server that is thrown away, and counted",

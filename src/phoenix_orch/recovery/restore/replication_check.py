@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import asking, facts_of
 from phoenix_orch.recovery.redis_facts import RedisFacts
+from phoenix_orch.recovery.restore.slot_owners import EVERY, Span, slot_of
 
 _LOOK = 0.25
 _SENTINEL_LIFE = 60_000
@@ -29,20 +30,22 @@ class Said:
     words: str
 
 
-def check(primary: RedisAddress, replicas: int, *, within: float = 120.0) -> tuple[Said, ...]:
+def check(
+    primary: RedisAddress, replicas: int, *, within: float = 120.0, slots: Sequence[Span] = EVERY
+) -> tuple[Said, ...]:
     """Look at a primary that is to have so many replicas; wait until all is well, at most `within` seconds.
 
-    Raises PhoenixError where the primary itself cannot be asked.
+    `slots`: of a cluster, those that it serves. Raises PhoenixError where the primary itself cannot be asked.
     """
     give_up = time.monotonic() + within
     while True:
-        said = tuple(_look(primary, replicas))
+        said = tuple(_look(primary, replicas, slots))
         if all(one.good for one in said) or time.monotonic() > give_up:
             return said
         time.sleep(_LOOK)
 
 
-def _look(address: RedisAddress, expected: int) -> Iterator[Said]:
+def _look(address: RedisAddress, expected: int, slots: Sequence[Span]) -> Iterator[Said]:
     primary = facts_of(address)
     yield Said(primary.role == "master", f"{address} is {_role(primary)}")
     online = [one for one in primary.replicas if one.state == "online" and one.lag <= _MOST_LAG]
@@ -52,7 +55,7 @@ def _look(address: RedisAddress, expected: int) -> Iterator[Said]:
     )
     if len(online) < expected:
         return
-    key = f"phoenix:restore:{secrets.token_hex(8)}"
+    key = _key(slots)
     try:
         with asking(address) as client:
             client.set(key, "1", px=_SENTINEL_LIFE)
@@ -64,10 +67,20 @@ def _look(address: RedisAddress, expected: int) -> Iterator[Said]:
         _forget(address, key)
 
 
+def _key(slots: Sequence[Span]) -> str:
+    """A name that nobody has, in one of the slots."""
+    while True:
+        key = f"phoenix:restore:{secrets.token_hex(8)}"
+        if any(first <= slot_of(key.encode()) <= last for first, last in slots):
+            return key
+
+
 def _replica(address: RedisAddress, primary: RedisFacts, key: str) -> Iterator[Said]:
     try:
         found = facts_of(address)
         with asking(address) as client:
+            if found.mode == "cluster":
+                client.readonly()  # else it sends us to its primary
             there = client.get(key) is not None
     except PhoenixError as error:
         yield Said(

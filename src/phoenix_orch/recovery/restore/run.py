@@ -11,6 +11,7 @@ goes back.
 from __future__ import annotations
 
 import functools
+import platform
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from phoenix_orch.recovery.catalog import Backup
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.keys import Identity
 from phoenix_orch.recovery.manifest import Level, Manifest
-from phoenix_orch.recovery.objects import ObjectStore
+from phoenix_orch.recovery.objects import ObjectStore, Writer
 from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.publish import Published
 from phoenix_orch.recovery.rdb_check import DumpLoad, readable_here
@@ -30,6 +31,7 @@ from phoenix_orch.recovery.rdb_values import UnknownKindError
 from phoenix_orch.recovery.rdb_walked import DumpWalk
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import asking
+from phoenix_orch.recovery.restore.claim import Check, claimed
 from phoenix_orch.recovery.restore.journal import ENDED, TOUCHED, Entry, Journal, State
 from phoenix_orch.recovery.restore.plan import RestorePlan, copy_of, planned
 from phoenix_orch.recovery.restore.redis_preflight import preflight
@@ -69,15 +71,24 @@ class Restorer:
         self.journal.write(Entry(plan=plan))
         return plan
 
+    def look(self, entry: Entry, target: RedisAddress) -> RestorePlan:
+        """What `run` looks at before it changes anything. Raises PhoenixError."""
+        backup = self.find(entry.plan.backup)
+        return self._planned(entry.plan.id, backup, target, safety=entry.plan.safety)
+
     def run(self, name: str, target: RedisAddress, confirmed: str) -> Entry:
         """Do what the plan says. Raises PhoenixError, after the target has its old data again or still."""
         with self.journal.held(name):
             entry = self.journal.read(name)
             self.confirmed(entry, target, confirmed)
-            with self._alone_at(entry):
-                return self._run(entry, target)
+            with self._alone_at(entry), self.claim(entry.plan.id, [entry.plan.run_id]) as check:
+                return self._run(entry, target, check)
 
-    def _run(self, entry: Entry, target: RedisAddress) -> Entry:
+    def claim(self, name: str, run_ids: Sequence[str]) -> AbstractContextManager[Check]:
+        """Keep restores on other machines away from these servers while the block runs. Raises BadState."""
+        return claimed(self.store, run_ids, f"{platform.node()}/{name}", self.tell)
+
+    def _run(self, entry: Entry, target: RedisAddress, check_claim: Check) -> Entry:
         resumed = entry.state in TOUCHED
         if resumed:
             self.tell(f"an earlier run ended while it was {entry.state.value}; the target is released")
@@ -95,9 +106,10 @@ class Restorer:
             entry = self._staged(entry, backup)
         except PhoenixError as error:
             if entry.state not in TOUCHED:
-                self._end(entry, State.FAILED, error.message)
+                self.end(entry, State.FAILED, error.message)
             raise
-        return self._cut(entry, backup, target, resumed=resumed)
+        check_claim()
+        return self._cut(entry, backup, target, check_claim, resumed=resumed)
 
     def abort(self, name: str, target: RedisAddress) -> Entry:
         """End a restore that nobody is at: the target is a primary again, with what it holds."""
@@ -111,7 +123,7 @@ class Restorer:
                 held = f"{target} is a primary and holds {found.keys:,} keys"
                 if entry.safety:
                     held += f"; copy {entry.safety} has what it held before"
-            return self._end(entry, State.ABORTED, held)
+            return self.end(entry, State.ABORTED, held)
 
     def _alone_at(self, entry: Entry) -> AbstractContextManager[None]:
         """Of two plans for one server one at a time: what one has loaded the other would take back."""
@@ -174,7 +186,7 @@ class Restorer:
                 "no safety copy can be published from here",
                 remedy="run it where backups are configured, or plan with --target-is-dead",
             )
-        entry = self._step(entry, State.COPYING, f"the data of {target} is being copied")
+        entry = self.step(entry, State.COPYING, f"the data of {target} is being copied")
         made = self.keep_safe(target)
         if not made.look.passed or made.look.level < Level.OPENED:
             raise Terminal(
@@ -182,7 +194,7 @@ class Restorer:
                 remedy="name the private key, so that it can be",
             )
         update = {"safety": made.manifest.id, "safety_manifest": made.sha256}
-        return self._step(
+        return self.step(
             entry.model_copy(update=update), entry.state, f"safety copy {made.manifest.id} is verified"
         )
 
@@ -192,7 +204,7 @@ class Restorer:
             return entry
         if not readable_here(backup.manifest):
             return self._walked(entry, backup)
-        entry = self._step(entry, State.STAGING, f"copy {backup.id} is being loaded for a rehearsal")
+        entry = self.step(entry, State.STAGING, f"copy {backup.id} is being loaded for a rehearsal")
         rehearsal = DumpLoad()
         look = self.verifier.look(backup.manifest, backup.sha256, Level.LOADED, structural=rehearsal)
         if not look.passed or rehearsal.result is None:
@@ -201,12 +213,12 @@ class Restorer:
             )
         found = rehearsal.result
         update = {"digest": found.digest, "loaded": found.loaded.loaded + found.loaded.expired}
-        return self._step(entry.model_copy(update=update), entry.state, look.detail)
+        return self.step(entry.model_copy(update=update), entry.state, look.detail)
 
     def _walked(self, entry: Entry, backup: Backup) -> Entry:
         """Prove a copy that no server here can load: its content holds, and every value in it has its end."""
         format_ = backup.manifest.engine.get("format")
-        entry = self._step(
+        entry = self.step(
             entry,
             State.STAGING,
             f"no server here loads {format_}: copy {backup.id} is walked through instead",
@@ -224,36 +236,39 @@ class Restorer:
             )
         keys = walking.counts.keys if walking.counts is not None else None
         update = {"digest": backup.manifest.stream.raw_sha256, "loaded": keys}
-        return self._step(entry.model_copy(update=update), entry.state, look.detail)
+        return self.step(entry.model_copy(update=update), entry.state, look.detail)
 
-    def _cut(self, entry: Entry, backup: Backup, target: RedisAddress, *, resumed: bool) -> Entry:
+    def _cut(
+        self, entry: Entry, backup: Backup, target: RedisAddress, check_claim: Check, *, resumed: bool
+    ) -> Entry:
         """`resumed`: an earlier run may have changed the target, so that what fails is put back."""
-        entry = self._step(entry, State.CUTTING, f"{target} takes the copy")
+        entry = self.step(entry, State.CUTTING, f"{target} takes the copy")
         sent = resumed
         try:
-            done = self._load(backup.manifest, target)
+            done = self._load(backup.manifest, target, check_claim)
             sent = True
-            entry = self._step(
+            entry = self.step(
                 entry, State.CHECKING, f"{target} loaded {done.loaded:,} keys in {done.seconds:.1f} s"
             )
             self._counted(entry, done)
             for said in check(target, entry.plan.replicas, within=self.replicas_within):
-                entry = self._step(entry, State.CHECKING, said.words)
+                entry = self.step(entry, State.CHECKING, said.words)
                 if not said.good:
                     raise Terminal(f"after the restore: {said.words}", remedy="see the logs of the replicas")
         except PhoenixError as error:
             return self._back(entry, target, error, sent=sent)
-        return self._end(
+        return self.end(
             entry, State.DONE, f"{target} has the data of {entry.plan.consistency_point:%F %T} UTC"
         )
 
-    def _load(self, manifest: Manifest, target: RedisAddress) -> Loaded:
+    def _load(self, manifest: Manifest, target: RedisAddress, check_claim: Check = lambda: None) -> Loaded:
         with self.store.reader(manifest.stream.key) as reader:
-            return load(
-                target,
-                lambda sink: unseal(reader, sink, self.identities, expected(manifest)),
-                listen=self.listen,
-            )
+
+            def pour(sink: Writer) -> None:
+                unseal(reader, sink, self.identities, expected(manifest))
+                check_claim()  # nothing is the target's data before this has returned
+
+            return load(target, pour, listen=self.listen)
 
     def _counted(self, entry: Entry, done: Loaded) -> None:
         if entry.loaded is not None and done.missing(entry.loaded):
@@ -265,12 +280,12 @@ class Restorer:
     def _back(self, entry: Entry, target: RedisAddress, error: PhoenixError, *, sent: bool) -> Entry:
         """Raise the error when the target has its old data: still, or again."""
         if not sent and not isinstance(error, NotLoadedError):
-            self._end(entry, State.FAILED, f"{error.message}; the target was not changed")
+            self.end(entry, State.FAILED, f"{error.message}; the target was not changed")
             raise error
         if not entry.safety:
-            self._end(entry, State.FAILED, f"{error.message}; there is no safety copy to go back to")
+            self.end(entry, State.FAILED, f"{error.message}; there is no safety copy to go back to")
             raise error
-        entry = self._step(entry, State.RETURNING, f"{error.message}{_GOES_BACK}")
+        entry = self.step(entry, State.RETURNING, f"{error.message}{_GOES_BACK}")
         self._returned(entry, target, error.message)
         raise error
 
@@ -278,13 +293,13 @@ class Restorer:
         """The target has its old data again. What this raises leaves it to be done once more."""
         safety = self.find(entry.safety)
         self._load(safety.manifest, target)
-        self._end(entry, State.UNDONE, f"{why}; {target} has its old data again")
+        self.end(entry, State.UNDONE, f"{why}; {target} has its old data again")
 
-    def _step(self, entry: Entry, state: State, words: str) -> Entry:
+    def step(self, entry: Entry, state: State, words: str) -> Entry:
         self.tell(words)
         return self.journal.write(
             entry.model_copy(update={"state": state, "message": words, "told": (*entry.told, words)})
         )
 
-    def _end(self, entry: Entry, state: State, words: str) -> Entry:
-        return self._step(entry, state, words)
+    def end(self, entry: Entry, state: State, words: str) -> Entry:
+        return self.step(entry, state, words)
