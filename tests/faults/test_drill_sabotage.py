@@ -121,6 +121,7 @@ def test_stopped_at_any_step_it_leaves_nothing(source, tmp_path, after):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_same_from_a_bucket_of_s3(source, tmp_path):
     folder = FolderStore(source.stage.folder)
     with s3_server(tmp_path) as server:

@@ -60,6 +60,7 @@ def test_a_person_aborts_with_only_the_router_alive() -> None:
         kept(made, "Phoenix and Valkey", "aborted by hand", "step 2", at)
 
 
+@pytest.mark.slow
 def test_standbys_take_a_bad_canary_back_without_phoenix() -> None:
     """The judge waits for more requests than come before Phoenix is killed: it is a standby that judges."""
     with story(settings={"policy": {"minRequests": 80}}) as made:

@@ -55,6 +55,7 @@ def stable(made: Story) -> list[Arm]:
     return [o.stable for o in made.client.observations(NAME, limit=1000) if o.stable is not None]
 
 
+@pytest.mark.slow
 def test_a_cold_start_is_held_against_nobody(running: Story) -> None:
     version = running.begin()
     carrying(running, 20)

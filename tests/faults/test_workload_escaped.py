@@ -186,6 +186,7 @@ def started(made: Story, path: str) -> int:
     return int(asyncio.run(get(workload.instances[0], path)))
 
 
+@pytest.mark.slow
 def test_a_daemon_that_nobody_saw_begin_comes_to_phoenix_and_ends_with_it(running: Story) -> None:
     pid = started(running, "/daemon")
     assert psutil.Process(pid).ppid() == running.phoenix.pid

@@ -109,6 +109,7 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
     until(lambda: not demo.left(), "the guards have ended everything", 30)
 
 
+@pytest.mark.slow
 def test_two_demos_at_once_judge_rightly_and_leave_nothing(demo: Demo, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

@@ -46,6 +46,7 @@ def test_every_command_in_the_documentation_is_understood(page, line):
     command.make_context(name, words)
 
 
+@pytest.mark.slow
 def test_the_example_of_the_readme_runs_with_nothing_but_python(tmp_path):
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     told = [line for page, line in COMMANDS if page == "README.md"]

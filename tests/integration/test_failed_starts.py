@@ -114,6 +114,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
     assert made.processes() == {}
 
 
+@pytest.mark.slow
 def test_another_speed_is_refused_before_anything_is_started(place: Place) -> None:
     with place.up("--speed", "2"):
         pass
@@ -170,6 +171,7 @@ def test_down_touches_no_directory_that_is_none_of_phoenix(place: Place) -> None
     assert [file.name for file in place.data.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_down_tells_what_it_ends_and_as_a_dry_run_only_tells(place: Place) -> None:
     with place.up() as process:
         assert "already runs" in place.failed("down")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from tests import debian
 
+from phoenix_orch.cli.main import run
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.recovery import key_acts, keys
 from phoenix_orch.recovery.errors import WrongKey
@@ -21,22 +21,18 @@ from phoenix_orch.recovery.storage import located
 
 
 class Person:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
 
     def types(self, *words: str, status: int = 0) -> str:
-        line = [
-            sys.executable,
-            "-P",
-            "-m",
-            "phoenix_orch.cli.main",
-            "--data-dir",
-            str(self.folder / "d"),
-            *words,
-        ]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=100, check=False, cwd=self.folder)
-        assert done.returncode == status, done.stdout + done.stderr
-        return done.stdout if status == 0 else done.stderr
+        self._capsys.readouterr()
+        found = run(["--data-dir", str(self.folder / "d"), *words])
+        said = self._capsys.readouterr()
+        assert found == status, said
+        return said.out if status == 0 else said.err
+
+    def beside(self, name: str) -> Person:
+        return Person(self.folder / name, self._capsys)
 
     @property
     def online(self) -> Path:
@@ -44,8 +40,9 @@ class Person:
 
 
 @pytest.fixture
-def person(tmp_path: Path) -> Person:
-    return Person(tmp_path)
+def person(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Person:
+    monkeypatch.chdir(tmp_path)
+    return Person(tmp_path, capsys)
 
 
 def config(person: Person, *recipients: dict[str, object], **more: object) -> None:
@@ -93,7 +90,7 @@ def test_the_recovery_key_goes_into_a_file_that_is_not_written_over(person: Pers
     assert oct(recovery.stat().st_mode & 0o777) == "0o600"
     assert keys.read(recovery)[0].public == made[1]["key"]
     assert "a person alone" in person.types("keys", "init", "-o", "json", status=2)
-    other = Person(person.folder / "other")
+    other = person.beside("other")
     other.folder.mkdir()
     assert "not written over" in other.types("keys", "init", "--recovery-file", str(recovery), status=2)
     assert not other.online.exists()

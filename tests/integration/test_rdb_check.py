@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -94,10 +95,12 @@ def test_a_damaged_copy_is_not_loaded(copy, at):
 
 
 def test_names_of_keys_are_not_told(copy):
-    with pytest.raises(Corrupted) as caught:
-        examined(DumpCheck(), copy[0][: len(copy[0]) // 2])
-    assert "Unexpected EOF reading RDB file at byte" in caught.value.message
-    assert ":" not in caught.value.message.partition("damaged:")[2]
+    """The checker says at which key it was."""
+    for at in range(20, len(copy[0]), len(copy[0]) // 7):
+        with pytest.raises(Corrupted) as caught:
+            examined(DumpCheck(), copy[0][:at])
+        assert "damaged:" in caught.value.message
+        assert not re.search(r"(string|ttl|hash|list|set|zset|stream):\w", caught.value.message)
 
 
 def test_an_empty_server_has_a_good_copy(tmp_path):

@@ -143,6 +143,7 @@ def test_a_second_phoenix_is_refused(running: Story) -> None:
     assert running.answers()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_everything_and_the_next_start_needs_no_file() -> None:
     with story() as made:
         version = made.begin()

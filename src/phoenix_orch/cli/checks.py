@@ -81,6 +81,8 @@ def examine(data_dir: Path) -> list[Finding]:
     for name, check in checks:
         try:
             findings += check()
+        except PhoenixError as error:
+            findings.append(_fault(name, error.message, error.remedy))
         except (OSError, psutil.Error, subprocess.SubprocessError) as error:
             findings.append(_fault(name, f"could not be looked at: {error}", "see the message; run it again"))
     return findings

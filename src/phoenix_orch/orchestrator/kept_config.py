@@ -21,7 +21,7 @@ def read_kept(path: Path) -> PhoenixFile | None:
     """The configuration applied last, or None where none was. Raises Invalid for what cannot be read."""
     try:
         return PhoenixFile.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise Invalid(f"{path} cannot be read: {error.strerror}", remedy="mend its rights") from error
