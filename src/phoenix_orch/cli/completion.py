@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +19,18 @@ TIMEOUT = 0.5
 """Seconds that a completion may wait for Phoenix."""
 CLUSTER_TIMEOUT = 5.0
 """And for the API server of a cluster, which may be far away."""
+
+
+NAMES: Mapping[str, Callable[[Client], list[str]]] = {
+    "rollouts": lambda client: [view.rollout.name for view in client.rollouts()],
+    "services": lambda client: [view.name for view in client.services()],
+    "tasks": lambda client: [record.id for record in client.tasks().items],
+    "kinds of tasks": lambda client: [one.kind for one in client.task_kinds()],
+    "schedules": lambda client: [view.name for view in client.schedules()],
+    "freezes": lambda client: [view.freeze.name for view in client.freezes()],
+    "tokens": lambda client: [view.id for view in client.tokens()],
+}
+"""What Tab offers of each noun."""
 
 
 class Shell(StrEnum):
@@ -37,11 +49,11 @@ def completion(shell: Annotated[Shell, typer.Argument(help="Which shell.")]) -> 
 
 
 def known_names(noun: str, ctx: Any, incomplete: str) -> list[str]:
-    """Names of rollouts or services; none when Phoenix, or the cluster, does not answer at once."""
+    """Names of what `noun` says; none when Phoenix, or the cluster, does not answer at once."""
     given = ctx.params if ctx is not None else {}
     try:
         if given.get("kubernetes"):
-            names = _in_cluster(given)
+            names = _in_cluster(given) if noun == "rollouts" else []
         else:
             names = _of_phoenix(noun, ctx.find_root().obj if ctx is not None else None)
     except Exception:  # noqa: BLE001 - nothing may spoil the command line that is being typed
@@ -51,9 +63,7 @@ def known_names(noun: str, ctx: Any, incomplete: str) -> list[str]:
 
 def _of_phoenix(noun: str, data_dir: Path | None) -> list[str]:
     with Client(data_dir or default_data_dir(), timeout=TIMEOUT) as client:
-        if noun == "services":
-            return [view.name for view in client.services()]
-        return [view.rollout.name for view in client.rollouts()]
+        return NAMES[noun](client)
 
 
 def _in_cluster(given: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import typer
 
 from phoenix_orch.cli import drill_pages as pages
 from phoenix_orch.cli.interrupted import interruptible
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
+from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason, default_data_dir
 from phoenix_orch.cli.output import emit, say, tell
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.audited_here import audited
@@ -42,7 +42,20 @@ class Format(StrEnum):
     JSON = "json"
 
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id, the beginning of one, or `latest`.")]
+def _ids(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Ids for Tab; none where the storage does not answer. A completion never complains."""
+    try:
+        given = ctx.params.get("data_dir") or ctx.find_root().obj
+        here = given if isinstance(given, Path) and given != UNSET else default_data_dir()
+        found = [one.id for one in _drills(here, ctx.params.get("file")).reports()[0]]
+    except Exception:  # noqa: BLE001 - nothing may spoil the command line that is being typed
+        return []
+    return [name for name in ["latest", *found] if name.startswith(incomplete)]
+
+
+Id = Annotated[
+    str, typer.Argument(metavar="ID", help="Id, the beginning of one, or `latest`.", autocompletion=_ids)
+]
 File = Annotated[
     Path | None,
     typer.Option(

@@ -9,7 +9,16 @@ import typer
 
 from phoenix_orch.cli import flow_pages, reaching
 from phoenix_orch.cli.cluster_options import or_in_cluster
-from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason, RolloutName
+from phoenix_orch.cli.options import (
+    UNSET,
+    DataDir,
+    DryRun,
+    Output,
+    OutputOption,
+    Reason,
+    RolloutName,
+    complete,
+)
 from phoenix_orch.cli.output import emit
 from phoenix_orch.cli.reaching import reading
 from phoenix_orch.kernel.units import parse_duration
@@ -22,7 +31,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
 )
-FreezeName = Annotated[str, typer.Argument(metavar="NAME", help="As `phoenix freeze list` has it.")]
+FreezeName = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="As `phoenix freeze list` has it.", autocompletion=complete("freezes")
+    ),
+]
 
 
 @app.command("list")

@@ -80,7 +80,7 @@ def _resolve(ctx: typer.Context, value: Path) -> Path:
     return chosen.expanduser().absolute()
 
 
-def _complete(noun: str) -> Any:
+def complete(noun: str) -> Any:
     def names(ctx: typer.Context, incomplete: str) -> list[str]:
         """Names from the running Phoenix; nothing when there is none, a completion never complains."""
         from phoenix_orch.cli.completion import known_names  # noqa: PLC0415 - only when Tab is pressed
@@ -162,18 +162,18 @@ OverrideFreeze = Annotated[
     typer.Option("--override-freeze", help="Wait for no freeze; takes the right to approve, and a --reason."),
 ]
 RolloutName = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name of the rollout.", autocompletion=_complete("rollouts"))
+    str, typer.Argument(metavar="NAME", help="Name of the rollout.", autocompletion=complete("rollouts"))
 ]
 ServiceName = Annotated[
-    str, typer.Argument(metavar="NAME", help="Name of the service.", autocompletion=_complete("services"))
+    str, typer.Argument(metavar="NAME", help="Name of the service.", autocompletion=complete("services"))
 ]
 OptionalName = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="Name of the rollout.", autocompletion=_complete("rollouts")),
+    typer.Argument(metavar="[NAME]", help="Name of the rollout.", autocompletion=complete("rollouts")),
 ]
 OptionalService = Annotated[
     str | None,
-    typer.Argument(metavar="[NAME]", help="Name of the service.", autocompletion=_complete("services")),
+    typer.Argument(metavar="[NAME]", help="Name of the service.", autocompletion=complete("services")),
 ]
 Speed = Annotated[
     float,

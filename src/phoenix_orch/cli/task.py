@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from phoenix_orch.cli import reaching, task_pages
-from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason, complete
 from phoenix_orch.cli.output import emit
 from phoenix_orch.client import Client
 from phoenix_orch.kernel.errors import Invalid
@@ -34,8 +34,16 @@ app.add_typer(schedules)
 
 PAGE = 1000
 
-Id = Annotated[str, typer.Argument(metavar="ID", help="Id of the task, from `phoenix task list`.")]
-ScheduleName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the schedule.")]
+Id = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="Id of the task, from `phoenix task list`.", autocompletion=complete("tasks")
+    ),
+]
+ScheduleName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Name of the schedule.", autocompletion=complete("schedules")),
+]
 
 
 @app.command("list")
@@ -72,7 +80,14 @@ def show(task: Id, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSE
 
 @app.command()
 def run(  # noqa: PLR0917 - one parameter for each option
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="What to run, from `phoenix task kinds`.")],
+    kind: Annotated[
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="What to run, from `phoenix task kinds`.",
+            autocompletion=complete("kinds of tasks"),
+        ),
+    ],
     argument: Annotated[
         list[str] | None,
         typer.Option("--arg", metavar="NAME=VALUE", help="An argument; repeat it. Values may be JSON."),

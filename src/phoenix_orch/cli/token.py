@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from phoenix_orch.cli import reaching
-from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason, complete
 from phoenix_orch.cli.output import columns, emit, say
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import parse_duration
@@ -68,7 +68,12 @@ def create(  # noqa: PLR0917 - one parameter for each option
 
 @app.command()
 def revoke(
-    id: Annotated[str, typer.Argument(metavar="ID", help="As `phoenix token list` has it.")],  # noqa: A002
+    id: Annotated[  # noqa: A002
+        str,
+        typer.Argument(
+            metavar="ID", help="As `phoenix token list` has it.", autocompletion=complete("tokens")
+        ),
+    ],
     reason: Reason = "",
     dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
