@@ -23,7 +23,7 @@ from phoenix_orch.recovery.manifest import Level
 from phoenix_orch.recovery.prune import Step
 from phoenix_orch.recovery.sources.snapshot_plan import CONTENTS, SNAPSHOTS, snapshot_of
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 DAY = timedelta(days=1)
 

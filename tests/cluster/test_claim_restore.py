@@ -6,13 +6,14 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cluster.claim_world import FAST, SHOP, ClaimWorld, _die_after, backups_in, claim_world, die
+from tests.cluster.claim_world import FAST, SHOP, ClaimWorld, backups_in, claim_world, die
 from tests.cluster.kubectl import Cluster
 
 from phoenix_orch.kernel.errors import BadState, NotFound, Outdated, Terminal
@@ -26,9 +27,14 @@ from phoenix_orch.recovery.restore.state_job import JOBS
 from phoenix_orch.recovery.restore.volume_exchange import Step
 from phoenix_orch.recovery.sources.snapshot_plan import CLAIMS, CONTENTS, VOLUMES
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 CLAIM = "data-shop-1"
+TEMPLATE = {
+    "accessModes": ["ReadWriteOnce"],
+    "storageClassName": FAST,
+    "resources": {"requests": {"storage": "1Gi"}},
+}
 KEEP = datetime(2026, 12, 24, tzinfo=UTC)
 PATIENCE = timedelta(seconds=60)
 
@@ -53,14 +59,7 @@ def template(**volumes: str) -> Object:
 
 
 async def stateful_set(world: ClaimWorld, **spec: Any) -> None:
-    claim = {
-        "metadata": {"name": "data"},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": FAST,
-            "resources": {"requests": {"storage": "1Gi"}},
-        },
-    }
+    claim = {"metadata": {"name": "data"}, "spec": TEMPLATE}
     body = {
         "metadata": {"name": "shop"},
         "spec": {
@@ -250,18 +249,96 @@ async def test_a_volume_that_a_claim_has_is_not_taken_from_it(world: ClaimWorld)
         )
 
 
+class Killed(BaseException):
+    """A process that is gone: nothing of it catches this."""
+
+
+def dies_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """The restore, which runs in a thread; the storage plays in the main one."""
+    left = count
+    for name in ("create", "patch", "delete"):
+        real = getattr(KubeClient, name)
+
+        async def counted(self: KubeClient, *words: Any, real: Any = real, **more: Any) -> Any:
+            nonlocal left
+            done = await real(self, *words, **more)
+            if threading.current_thread() is not threading.main_thread():
+                left -= 1
+                if left == 0:
+                    raise Killed
+            return done
+
+        monkeypatch.setattr(KubeClient, name, counted)
+
+
+async def old_or_restored(world: ClaimWorld, before: Object, handle: str) -> None:
+    """The claim has its old volume, or the restored one; or it is gone for a moment, and whoever makes it
+    gets the restored one. The old volume is there in any case."""
+    there = await world.kube.get(VOLUMES, before["metadata"]["name"])
+    assert there["spec"]["csi"] == before["spec"]["csi"]
+    try:
+        claim = await world.kube.get(CLAIMS, CLAIM)
+    except NotFound:
+        waiting = (await world.kube.list(VOLUMES, labels=PLACE)).items
+        (reserved,) = [one for one in waiting if one["spec"]["claimRef"]["namespace"] == world.namespace]
+        assert reserved["spec"]["claimRef"]["name"] == CLAIM
+        assert world.storage.volumes[reserved["spec"]["csi"]["volumeHandle"]] == handle
+        return
+    if claim["spec"]["volumeName"] != before["metadata"]["name"]:
+        made = await world.kube.get(VOLUMES, claim["spec"]["volumeName"])
+        assert world.storage.volumes[made["spec"]["csi"]["volumeHandle"]] == handle
+
+
+async def test_killed_after_any_of_its_writes_it_goes_on(
+    world: ClaimWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command ends it."""
+    await stateful_set(world)
+    what = await wanted(world)
+    writes = 0
+    while True:
+        writes += 1
+        before, plan = await volume_of(world, CLAIM), await planned(world, what)
+        with monkeypatch.context() as patched:
+            dies_after(patched, writes)
+            try:
+                await restored(world, what, plan.hash)
+                ended = True
+            except Killed:
+                ended = False
+        await old_or_restored(world, before, what.one.handle)
+        if not ended and not await done_already(world, before):
+            assert (await planned(world, what)).hash == plan.hash
+            await restored(world, what, plan.hash)
+        now = await volume_of(world, CLAIM)
+        assert now["metadata"]["uid"] != before["metadata"]["uid"]
+        assert await made_of(world, CLAIM) == what.one.handle
+        await pods(world, 2)
+        await tidy(world, ALL)
+        if ended:
+            break
+    assert writes == WRITES + 1
+
+
 WRITES = 12
 """Of one restore of a claim that a StatefulSet uses."""
 
 
-@pytest.mark.parametrize("where", [*Step, *(f"write {number}" for number in range(1, WRITES + 1))])
-async def test_killed_anywhere_it_goes_on(world: ClaimWorld, where: str) -> None:
-    """The claim has its old volume, or the restored one that was found whole, or it is gone for a moment and
-    whoever makes it gets the restored one; the same command ends it."""
+async def done_already(world: ClaimWorld, before: Object) -> bool:
+    """All is done, and nothing is noted of it any more."""
+    try:
+        found = await world.kube.get(CLAIMS, CLAIM)
+    except NotFound:
+        return False
+    noted = (await world.kube.list(VOLUMES, labels=PLACE)).items
+    return not noted and found["spec"]["volumeName"] != before["metadata"]["name"]
+
+
+@pytest.mark.parametrize("where", [Step.FREED, Step.GONE])
+async def test_killed_by_the_kernel_it_goes_on(world: ClaimWorld, where: Step) -> None:
     await stateful_set(world)
     what = await wanted(world)
-    before = await volume_of(world, CLAIM)
-    plan = await planned(world, what)
+    before, plan = await volume_of(world, CLAIM), await planned(world, what)
     words = (world.folder, world.cluster.kubeconfig, world.namespace, what.backup, plan.hash, where)
     done = await asyncio.to_thread(
         subprocess.run,
@@ -272,20 +349,15 @@ async def test_killed_anywhere_it_goes_on(world: ClaimWorld, where: str) -> None
         check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert (await world.kube.get(VOLUMES, before["metadata"]["name"]))["spec"]["csi"] == before["spec"]["csi"]
-    try:
-        claim = await world.kube.get(CLAIMS, CLAIM)
-    except NotFound:
-        waiting = (await world.kube.list(VOLUMES, labels=PLACE)).items
-        (reserved,) = [one for one in waiting if one["spec"]["claimRef"]["namespace"] == world.namespace]
-        assert reserved["spec"]["claimRef"]["name"] == CLAIM
-        assert world.storage.volumes[reserved["spec"]["csi"]["volumeHandle"]] == what.one.handle
-    else:
-        new = claim["spec"]["volumeName"] != before["metadata"]["name"]
-        assert not new or await made_of(world, CLAIM) == what.one.handle
-    if where not in {Step.ENDED, f"write {WRITES}"}:  # of what was done nothing is known any more
-        assert (await planned(world, what)).hash == plan.hash
-        await restored(world, what, plan.hash)
+    await old_or_restored(world, before, what.one.handle)
+    assert (await planned(world, what)).begun
+    if where is Step.GONE:  # somebody has the set make its claim in that very moment
+        await world.kube.create(CLAIMS, {"metadata": {"name": CLAIM}, "spec": TEMPLATE})
+        async with asyncio.timeout(90):
+            while (await world.kube.get(CLAIMS, CLAIM)).get("status", {}).get("phase") != "Bound":
+                await asyncio.sleep(0.1)
+        assert await made_of(world, CLAIM) == what.one.handle
+    await restored(world, what, plan.hash)
     assert await made_of(world, CLAIM) == what.one.handle
     await pods(world, 2)
     await tidy(world, ALL)
@@ -293,9 +365,6 @@ async def test_killed_anywhere_it_goes_on(world: ClaimWorld, where: str) -> None
 
 def main(folder: str, kubeconfig: str, namespace: str, backup: str, hash_: str, wanted: str) -> None:
     """The process that restores and is killed."""
-    word, _, number = wanted.partition(" ")
-    if word == "write" and number.isdecimal():
-        _die_after(int(number))
 
     def told(step: Step) -> None:
         if step == wanted:

@@ -191,6 +191,8 @@ def explained(plan: Plan, done: Pruned, *, dry_run: bool) -> str:
         f"  {len(done.marked)} {would}marked, {len(done.removed)} {would}removed after their day of grace, "
         f"{len(done.swept)} left-overs {would}swept"
     )
+    if done.waiting:
+        lines.append(f"  {len(done.waiting)} may go, and lie in a cluster that is not reached from here")
     return "\n".join(lines)
 
 
@@ -205,4 +207,5 @@ def plan_data(plan: Plan, done: Pruned) -> dict[str, Any]:
         "marked": list(done.marked),
         "removed": list(done.removed),
         "swept": list(done.swept),
+        "waiting": list(done.waiting),
     }

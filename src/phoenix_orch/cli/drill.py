@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phoenix_orch.cli import drill_pages as pages
+from phoenix_orch.cli.cluster_backups import cluster_backups, of_cluster
 from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason, default_data_dir
 from phoenix_orch.cli.output import emit, say, tell
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.audited_here import audited
+from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.config import load
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
@@ -168,6 +170,9 @@ def _drills(data_dir: Path, file: Path | None) -> Drills:
     from phoenix_orch.orchestrator.drills import Drills  # noqa: PLC0415
 
     layout = Layout(data_dir)
+    if file is not None and of_cluster(file):
+        configure_logs()
+        return Drills(cluster_backups(file, Access(), layout, by=_me()), layout, by=_me())
     config = load(file) if file is not None else read_kept(layout.config)
     if config is None or config.backup is None:
         raise Invalid(
