@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.recovery.dead_man import Standing, address, held_up_by
 from phoenix_orch.tasks.context import TaskContext
 
@@ -26,7 +27,7 @@ async def ping(backups: Backups, views: Sequence[View], component: str, context:
     template = backups.spec.ping
     if template is None:
         return
-    here = await asyncio.to_thread(_here, backups)
+    here = await asyncio.to_thread(_here, backups, views)
     standings = [_standing(backups, view) for view in views if view.scope.component in here]
     if late := held_up_by(template, standings, datetime.now(UTC)):
         await context.log(f"no ping: {', '.join(late)} has no good backup that is fresh")
@@ -40,8 +41,16 @@ async def ping(backups: Backups, views: Sequence[View], component: str, context:
         await context.log(f"the ping could not be sent: {type(error).__name__}")
 
 
-def _here(backups: Backups) -> set[str]:
-    return {member for component in backups.sources() for member in backups.members(component)}
+def _here(backups: Backups, views: Sequence[View]) -> set[str]:
+    """What is backed up here. Of claims that are not there, or not to be looked up, all that were stored."""
+    found = set[str]()
+    for component in backups.sources():
+        try:
+            found.update(backups.members(component))
+        except PhoenixError:
+            stored = {view.scope.component for view in views}
+            found |= {component, *(one for one in stored if one.startswith(f"{component}."))}
+    return found
 
 
 def _standing(backups: Backups, view: View) -> Standing:

@@ -163,7 +163,9 @@ class Backups:
 
     def one(self, word: str = LATEST, *, component: str = "", as_of: datetime | None = None) -> Backup:
         """Raises NotFound, Invalid."""
-        return select(all_backups(self.views(component)), word, as_of=as_of)
+        views = self.views(component)
+        several = any(view.scope.component != component for view in views)
+        return select(all_backups(views), word, component="" if several else component, as_of=as_of)
 
     # -- acts ----------------------------------------------------------------------------------------
 

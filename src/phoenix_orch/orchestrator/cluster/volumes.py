@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -165,11 +165,6 @@ class ClusterVolumes:
                 return await act(client)
 
         return asyncio.run(acting())
-
-
-def several(claims: Mapping[str, ClaimSpec]) -> Iterator[str]:
-    """Components that stand for all claims with some labels. Pure."""
-    return (component_of(name) for name, spec in claims.items() if spec.claim is None)
 
 
 def _name(component: str) -> str:
