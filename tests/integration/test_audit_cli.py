@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 from datetime import UTC, datetime, timedelta
@@ -12,11 +13,14 @@ import httpx
 import pytest
 from tests.integration.fake_phoenix import FakeOperations
 from tests.integration.known import admin
+from tests.integration.locked import Locked
 
 from phoenix_orch.api.server import create_app
 from phoenix_orch.cli.main import run
+from phoenix_orch.orchestrator.audit_views import viewed
 from phoenix_orch.security.audit_chain import Entry, Outcome
 from phoenix_orch.security.audit_log import AuditLog
+from phoenix_orch.security.rights import Role
 
 NOW = datetime.now(UTC)
 
@@ -117,6 +121,39 @@ def test_prune_tells_first_and_the_rest_still_holds(
 def test_without_a_log_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["audit", "verify", "--data-dir", str(tmp_path)]) == 2
     assert "there is no audit log" in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_a_phoenix_elsewhere_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is on this machine says nothing about it."""
+    locked = Locked(tmp_path / "d")
+    token = tmp_path / "token"
+    token.write_text(await locked.token(Role.VIEWER))
+    for number in range(1200):
+        locked.recorder.note("rollout.abort", f"rollout/{number}", reason="=enough")
+    await locked.recorder.drain()
+    async with locked.served() as address:
+
+        async def asked(*words: str, status: int = 0) -> str:
+            named = ["--server", address, "--token-file", str(token), "--data-dir", str(tmp_path / "none")]
+            assert await asyncio.to_thread(run, [*named, "audit", *words]) == status
+            told = capsys.readouterr()
+            return told.out or told.err
+
+        last = locked.log.last()
+        assert (await asked("head")).strip() == f"{last.seq}:{last.hash}"
+        listed = json.loads(await asked("list", "--limit", "1100", "--action", "rollout.*", "-o", "json"))
+        assert [one["target"] for one in listed] == [f"rollout/{number}" for number in range(100, 1200)]
+        lines = [json.loads(line) for line in (await asked("export", "--action", "rollout.*")).splitlines()]
+        kept = [one for one in locked.log.after(0) if one.action == "rollout.abort"]
+        assert len(kept) == 1200
+        assert lines == [json.loads(viewed(one).model_dump_json(by_alias=True)) for one in kept]
+        noted = locked.log.newest(10_000)[1].hash
+        assert "the log holds" in await asked("verify", "--head", f"2:{noted}")
+        forged = json.loads(await asked("verify", "--head", f"2:{'0' * 64}", "-o", "json", status=1))
+        assert forged["faults"][0]["kind"] == "rewritten"
+        assert "is no head" in await asked("verify", "--head", "nothing", status=2)
+        assert "not pruned from here" in await asked("prune", status=2)
 
 
 @pytest.mark.anyio

@@ -126,6 +126,27 @@ async def test_a_repeated_key_acts_once_somebody_has_agreed(doors: tuple[Cluster
         assert [task["id"] for task in page] == [done.json()["id"]]
 
 
+async def test_what_a_command_destroys_elsewhere_is_asked_here_and_agreed_to_at_any_replica(
+    doors: tuple[ClusterDoor, ClusterDoor],
+) -> None:
+    """Restores, keys and backups that stay: `phoenix --server` asks before it does them (ADR 0053)."""
+    one, other = doors
+    admin, second = "ann:read,operate,approve,administer", BEN
+    restore = {"action": "restore.redis", "target": "redis/cache plan 0123456789ab", "reason": "lost"}
+    assert (await call(one, second, "approvals", restore)).status_code == 403
+    asked = await call(one, admin, "approvals", restore)
+    assert (asked.status_code, asked.json()["code"]) == (409, "needs_second_person")
+    (waiting,) = (await call(other, second, "approvals")).json()
+    assert (await call(other, second, f"approvals/{waiting['id']}/approve", {})).status_code == 200
+    another = {**restore, "target": "redis/cache plan ba9876543210"}
+    assert (await call(other, admin, "approvals", another)).status_code == 409, "another plan"
+    done = await call(other, admin, "approvals", restore)
+    assert (done.status_code, done.json()) == (200, {"wanted": True})
+    assert (await call(one, admin, "approvals", restore)).status_code == 409, "once"
+    await other.parts.acts.drain()
+    assert "approval.use" in [record.action for record in other.log.newest(100)]
+
+
 async def test_what_destroys_nothing_asks_nobody(doors: tuple[ClusterDoor, ClusterDoor]) -> None:
     one, _ = doors
     assert (await call(one, ANN, "tasks", {"kind": "tidy"})).status_code == 202

@@ -1,13 +1,15 @@
-"""`phoenix audit`: reads the files of a data directory, or the store of a cluster. No Phoenix has to run."""
+"""`phoenix audit`: reads the files of a data directory, or the store of a cluster, where no Phoenix has to
+run; or asks the Phoenix of --server."""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -15,25 +17,21 @@ from typing import Annotated, cast
 
 import typer
 
+from phoenix_orch.cli import reaching
+from phoenix_orch.cli.audit_sources import WALK, Asked, Opened, Source
 from phoenix_orch.cli.cluster_options import STORE_VARIABLE, or_in_cluster
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption
 from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.cli.records import moment
+from phoenix_orch.client.client import TIMEOUT
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.units import format_duration, parse_duration
-from phoenix_orch.orchestrator.audit_views import (
-    AuditFault,
-    AuditHead,
-    AuditPage,
-    AuditRecord,
-    AuditVerified,
-    viewed,
-)
+from phoenix_orch.orchestrator.audit_views import AuditFault, AuditRecord, AuditVerified
 from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.runtime.users import name_of
-from phoenix_orch.security.audit_chain import Entry, Fault, Link, Outcome, Record
-from phoenix_orch.security.audit_log import AuditLog, AuditRecords, Verified
+from phoenix_orch.security.audit_chain import Entry, Outcome
+from phoenix_orch.security.audit_log import AuditLog, AuditRecords
 from phoenix_orch.security.audit_query import Query
 
 app = typer.Typer(
@@ -75,12 +73,12 @@ def list_records(  # noqa: PLR0917 - one parameter for each option
     there: Access | None = None,
 ) -> None:
     """The newest records, the newest last."""
-    found = _log(data_dir, there).newest(limit, _query(actor, action, target, since, until).wants)
-    page = AuditPage(records=tuple(map(viewed, found)))
-    emit(output, page.records, _table(page))
+    with _source(data_dir, there) as source:
+        found = source.newest(limit, _query(actor, action, target, since, until))
+    emit(output, found, _table(found))
 
 
-def _table(page: AuditPage) -> str:
+def _table(found: Sequence[AuditRecord]) -> str:
     rows = [
         (
             str(one.seq),
@@ -91,7 +89,7 @@ def _table(page: AuditPage) -> str:
             one.outcome,
             one.reason,
         )
-        for one in page.records
+        for one in found
     ]
     header = ("SEQ", "TIME", "ACTOR", "ACTION", "TARGET", "OUTCOME", "REASON")
     return columns(header, rows, empty="no such records", whole=False)
@@ -118,33 +116,17 @@ def verify(
 
     Names file, line and record of each fault.
     """
-    log: AuditRecords = _there(directory) if directory is not None else _log(data_dir, there)
-    found = log.verify(_link(head) if head is not None else None)
-    emit(output, _verified(found), _said(found))
+    if directory is not None:
+        found = Opened(_there(directory)).verify(head)
+    else:
+        with _source(data_dir, there, timeout=WALK) as source:
+            found = source.verify(head)
+    emit(output, found, _said(found))
     return 0 if found.holds else BROKEN
 
 
-def _verified(found: Verified) -> AuditVerified:
-    return AuditVerified(
-        holds=found.holds,
-        records=found.records,
-        first=found.first,
-        last=AuditHead(seq=found.last.seq, hash=found.last.hash),
-        faults=tuple(
-            AuditFault(
-                kind=one.fault.kind.value,
-                file=one.file,
-                line=one.fault.line,
-                seq=one.fault.seq,
-                detail=one.fault.detail,
-            )
-            for one in found.faults
-        ),
-    )
-
-
-def _said(found: Verified) -> str:
-    faults = [_told(one.file, one.fault) for one in found.faults]
+def _said(found: AuditVerified) -> str:
+    faults = [_told(one) for one in found.faults]
     if found.holds:
         return "\n".join(
             [f"the log holds: {found.records} records from {found.first} to {found.last.seq}", *faults]
@@ -152,8 +134,8 @@ def _said(found: Verified) -> str:
     return "\n".join([f"the log does not hold; of {found.records} records:", *faults])
 
 
-def _told(file: str, fault: Fault) -> str:
-    return f"{file}, line {fault.line}, record {fault.seq}: {fault.kind.value}: {fault.detail}"
+def _told(fault: AuditFault) -> str:
+    return f"{fault.file}, line {fault.line}, record {fault.seq}: {fault.kind}: {fault.detail}"
 
 
 @app.command("head")
@@ -162,8 +144,9 @@ def show_head(
     output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET, there: Access | None = None
 ) -> None:
     """The end of the log as SEQ:HASH. Note it elsewhere: `verify --head` tells whether it is still there."""
-    last = _log(data_dir, there).last()
-    emit(output, AuditHead(seq=last.seq, hash=last.hash), f"{last.seq}:{last.hash}")
+    with _source(data_dir, there) as source:
+        last = source.head()
+    emit(output, last, f"{last.seq}:{last.hash}")
 
 
 @app.command()
@@ -182,8 +165,12 @@ def export(  # noqa: PLR0917 - one parameter for each option
     there: Access | None = None,
 ) -> None:
     """All records, oldest first, as JSON lines or CSV."""
-    wanted = _query(actor, action, target, since, until).wants
-    lines = _exported((one for one in _log(data_dir, there).after(0) if wanted(one)), form)
+    wanted = _query(actor, action, target, since, until)
+    with _source(data_dir, there) as source:
+        _write(_exported(source.all(wanted), form), to)
+
+
+def _write(lines: Iterator[str], to: Path | None) -> None:
     if to is None:
         for line in lines:
             print(line)
@@ -196,12 +183,12 @@ def export(  # noqa: PLR0917 - one parameter for each option
         raise Invalid(f"{to} cannot be written: {error.strerror}", remedy="name another file") from error
 
 
-def _exported(records: Iterator[Record], form: Format) -> Iterator[str]:
+def _exported(records: Iterator[AuditRecord], form: Format) -> Iterator[str]:
     """A line for each record; ASCII, so that nothing in it steers a terminal."""
     if form is Format.CSV:
         yield ",".join(FIELDS)
     for record in records:
-        data = viewed(record).model_dump(mode="json", by_alias=True)
+        data = record.model_dump(mode="json", by_alias=True)
         yield json.dumps(data) if form is Format.JSONL else _row(data)
 
 
@@ -233,6 +220,11 @@ def prune(
         before = datetime.now(UTC) - parse_duration(older_than)
     except (ValueError, OverflowError) as error:
         raise Invalid(str(error), remedy="write 400d") from None
+    if there is None and reaching.elsewhere():
+        raise Invalid(
+            "another machine's audit log is not pruned from here",
+            remedy="its audit.retention does it once a day; or type it there",
+        )
     log = _log(data_dir, there)
     gone = log.prunable(before)
     if not dry_run and gone:
@@ -248,6 +240,16 @@ def prune(
         gone = log.prune(before, asked)
     verb = "would be removed" if dry_run else "were removed"
     emit(output, {"records": gone, "before": before.isoformat(), "dryRun": dry_run}, f"{gone} records {verb}")
+
+
+@contextlib.contextmanager
+def _source(data_dir: Path, there: Access | None, *, timeout: float = TIMEOUT) -> Iterator[Source]:
+    """Of the Phoenix of --server, unless a cluster's own store is named; else of this machine."""
+    if there is None and reaching.elsewhere():
+        with reaching.client(data_dir, timeout=timeout) as client:
+            yield Asked(client)
+    else:
+        yield Opened(_log(data_dir, there))
 
 
 def _log(data_dir: Path, there: Access | None) -> AuditRecords:
@@ -279,10 +281,3 @@ def _query(actor: str, action: str, target: str, since: str | None, until: str |
     now = datetime.now(UTC)
     begin, end = (moment(text, now) if text is not None else None for text in (since, until))
     return Query(actor, action, target, begin, end)
-
-
-def _link(text: str) -> Link:
-    seq, _, found = text.strip().partition(":")
-    if not seq.isdecimal() or len(found) != 64:
-        raise Invalid(f"{text!r} is no head", remedy="give what `phoenix audit head` printed: SEQ:HASH")
-    return Link(int(seq), found)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.rollout.spec import Model
-from phoenix_orch.security.audit_chain import Record, shown
+from phoenix_orch.security.audit_chain import Link, Record, shown
+from phoenix_orch.security.audit_log import Verified
 
 
 class AuditRecord(Model):
@@ -61,6 +63,33 @@ class AuditVerified(Model):
     first: int
     last: AuditHead
     faults: tuple[AuditFault, ...] = ()
+
+
+def verified(found: Verified) -> AuditVerified:
+    return AuditVerified(
+        holds=found.holds,
+        records=found.records,
+        first=found.first,
+        last=AuditHead(seq=found.last.seq, hash=found.last.hash),
+        faults=tuple(
+            AuditFault(
+                kind=one.fault.kind.value,
+                file=one.file,
+                line=one.fault.line,
+                seq=one.fault.seq,
+                detail=one.fault.detail,
+            )
+            for one in found.faults
+        ),
+    )
+
+
+def noted(text: str) -> Link:
+    """A head as `phoenix audit head` prints it. Raises Invalid."""
+    seq, _, found = text.strip().partition(":")
+    if not seq.isdecimal() or len(seq) > 18 or len(found) != 64:
+        raise Invalid(f"{text!r} is no head", remedy="give what `phoenix audit head` printed: SEQ:HASH")
+    return Link(int(seq), found)
 
 
 def viewed(record: Record) -> AuditRecord:
