@@ -4,12 +4,14 @@ deleted changes none of it."""
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from phoenix_orch.observability.figures import Family, FigureCollector, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +69,22 @@ _LABELS: Mapping[str, tuple[str, ...]] = {
 
 
 class BackupCollector(Collector):
-    """Shows the figures that it was given last."""
+    """Shows the figures that it was given last, and whether the storage is the one that it was."""
 
     def __init__(self) -> None:
-        self._figures: Sequence[Figures] = ()
+        self._shown = FigureCollector(_families, _samples)
+        self.set = self._shown.set
         self._lost: bool | None = None
-
-    def set(self, figures: Sequence[Figures]) -> None:
-        self._figures = tuple(figures)
 
     def lost(self, lost: bool) -> None:
         """Whether the storage is not the one any more that it was."""
         self._lost = lost
 
     def describe(self) -> list[Metric]:
-        return [*_families().values(), _lost_family()]
+        return [*self._shown.describe(), _lost_family()]
 
     def collect(self) -> Iterator[Metric]:
-        families = _families()
-        for one in self._figures:
-            for name, labels, value in _samples(one):
-                if value is not None:
-                    families[name].add_metric([one.component, *labels], float(value))
-        yield from families.values()
+        yield from self._shown.collect()
         lost = _lost_family()
         if self._lost is not None:
             lost.add_metric([], float(self._lost))
@@ -103,7 +98,7 @@ def _lost_family() -> GaugeMetricFamily:
     )
 
 
-def _families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
+def _families() -> dict[str, Family]:
     return {
         name: (CounterMetricFamily if name in _COUNTERS else GaugeMetricFamily)(
             f"phoenix_backup_{name}", about, labels=_LABELS.get(name, ("component",))
@@ -112,7 +107,13 @@ def _families() -> dict[str, GaugeMetricFamily | CounterMetricFamily]:
     }
 
 
-def _samples(one: Figures) -> Iterator[tuple[str, tuple[str, ...], float | None]]:
+def _samples(one: Figures) -> Iterator[Sample]:
+    for name, labels, value in _measured(one):
+        yield name, [one.component, *labels], value
+
+
+def _measured(one: Figures) -> Iterator[Sample]:
+    """Without the label that all of them have."""
     age = None if one.consistency_point is None else max(0.0, time.time() - one.consistency_point)
     yield "last_success_timestamp_seconds", (), one.last_success
     yield "age_seconds", (), age

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+
+from phoenix_orch.observability.figures import Family, FigureCollector, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,32 +46,15 @@ _ABOUT: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-class DrillCollector(Collector):
-    """Shows the figures that it was given last."""
-
-    def __init__(self) -> None:
-        self._figures: Sequence[DrillFigures] = ()
-
-    def set(self, figures: Sequence[DrillFigures]) -> None:
-        self._figures = tuple(figures)
-
-    def describe(self) -> list[Metric]:
-        return list(_families().values())
-
-    def collect(self) -> Iterator[Metric]:
-        families = _families()
-        for one in self._figures:
-            for name, labels, value in _samples(one):
-                if value is not None:
-                    families[name].add_metric(labels, value)
-        yield from families.values()
+def drill_collector() -> FigureCollector[DrillFigures]:
+    return FigureCollector(_families, _samples)
 
 
-def _families() -> dict[str, GaugeMetricFamily]:
+def _families() -> dict[str, Family]:
     return {name: GaugeMetricFamily(name, about, labels=labels) for name, (about, labels) in _ABOUT.items()}
 
 
-def _samples(one: DrillFigures) -> Iterator[tuple[str, list[str], float | None]]:
+def _samples(one: DrillFigures) -> Iterator[Sample]:
     yield "phoenix_drill_passed", [one.kind], float(one.passed)
     yield "phoenix_drill_last_timestamp_seconds", [one.kind, "passed"], one.last_passed
     yield "phoenix_drill_last_timestamp_seconds", [one.kind, "failed"], one.last_failed

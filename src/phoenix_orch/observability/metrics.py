@@ -19,7 +19,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from phoenix_orch.observability import tracing
 from phoenix_orch.observability.backups import BackupCollector
-from phoenix_orch.observability.drills import DrillCollector
+from phoenix_orch.observability.drills import drill_collector
 from phoenix_orch.observability.resources import ResourceCollector
 from phoenix_orch.observability.rollouts import RolloutCollector
 
@@ -37,7 +37,7 @@ ProcessCollector(registry=REGISTRY)  # its start is how a restart is told from a
 REGISTRY.register(ResourceCollector())
 BACKUPS = BackupCollector()
 REGISTRY.register(BACKUPS)
-DRILLS = DrillCollector()
+DRILLS = drill_collector()
 REGISTRY.register(DRILLS)
 
 BUILD = Gauge("phoenix_build_info", "1, with the version of Phoenix.", ["version"], registry=REGISTRY)

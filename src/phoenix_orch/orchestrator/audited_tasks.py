@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 from phoenix_orch.security.recorder import Recorder
-from phoenix_orch.tasks.port import RunRequest, ScheduleView, TaskPage, Tasks
-from phoenix_orch.tasks.record import LogEntry, State, TaskRecord
-from phoenix_orch.tasks.spec import TaskSpec
+from phoenix_orch.tasks.passed_on import ReadsPassedOn
+from phoenix_orch.tasks.port import RunRequest, ScheduleView, Tasks
+from phoenix_orch.tasks.record import TaskRecord
 
 
-class AuditedTasks:
+class AuditedTasks(ReadsPassedOn):
     """Implements `Tasks` on another one. To end a task waits for no record. Arguments are not recorded."""
 
     def __init__(self, tasks: Tasks, recorder: Recorder) -> None:
-        self._tasks = tasks
+        super().__init__(tasks)
         self._recorder = recorder
 
     # -- what changes something --------------------------------------------------------------------
@@ -59,26 +57,3 @@ class AuditedTasks:
             record = await self._tasks.run_schedule(name, actor=actor)
             act.after = {"id": record.id, "state": record.state.value}
         return record
-
-    # -- what only reads -----------------------------------------------------------------------------
-
-    async def kinds(self) -> list[TaskSpec]:
-        return await self._tasks.kinds()
-
-    async def page(self, *, state: State | None, kind: str | None, before: str, limit: int) -> TaskPage:
-        return await self._tasks.page(state=state, kind=kind, before=before, limit=limit)
-
-    async def show(self, id: str) -> TaskRecord:  # noqa: A002
-        return await self._tasks.show(id)
-
-    async def logs(self, id: str, *, after: str = "", limit: int = 1000) -> list[LogEntry]:  # noqa: A002
-        return await self._tasks.logs(id, after=after, limit=limit)
-
-    def follow(self, id: str, *, after: str = "") -> AsyncIterator[LogEntry]:  # noqa: A002
-        return self._tasks.follow(id, after=after)
-
-    async def schedules(self) -> list[ScheduleView]:
-        return await self._tasks.schedules()
-
-    async def schedule(self, name: str) -> ScheduleView:
-        return await self._tasks.schedule(name)

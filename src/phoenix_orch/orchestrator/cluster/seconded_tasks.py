@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import Callable, Collection
 
 from phoenix_orch.kernel.errors import Forbidden
 from phoenix_orch.orchestrator.approving import Approving
 from phoenix_orch.security.acting import current
-from phoenix_orch.tasks.port import RunRequest, ScheduleView, TaskPage, Tasks
-from phoenix_orch.tasks.record import LogEntry, State, TaskRecord
-from phoenix_orch.tasks.spec import TaskSpec
+from phoenix_orch.tasks.passed_on import ReadsPassedOn
+from phoenix_orch.tasks.port import RunRequest, ScheduleView, Tasks
+from phoenix_orch.tasks.record import TaskRecord
 
 
-class SecondedTasks:
+class SecondedTasks(ReadsPassedOn):
     """Implements `Tasks` on another one."""
 
     def __init__(self, tasks: Tasks, approving: Approving, destroying: Callable[[], Collection[str]]) -> None:
         """`destroying`: kinds that take two persons now."""
-        self._tasks = tasks
+        super().__init__(tasks)
         self._approving = approving
         self._destroying = destroying
 
@@ -63,27 +63,6 @@ class SecondedTasks:
 
     async def resume(self, name: str, *, actor: str) -> ScheduleView:
         return await self._tasks.resume(name, actor=actor)
-
-    async def kinds(self) -> list[TaskSpec]:
-        return await self._tasks.kinds()
-
-    async def page(self, *, state: State | None, kind: str | None, before: str, limit: int) -> TaskPage:
-        return await self._tasks.page(state=state, kind=kind, before=before, limit=limit)
-
-    async def show(self, id: str) -> TaskRecord:  # noqa: A002
-        return await self._tasks.show(id)
-
-    async def logs(self, id: str, *, after: str = "", limit: int = 1000) -> list[LogEntry]:  # noqa: A002
-        return await self._tasks.logs(id, after=after, limit=limit)
-
-    def follow(self, id: str, *, after: str = "") -> AsyncIterator[LogEntry]:  # noqa: A002
-        return self._tasks.follow(id, after=after)
-
-    async def schedules(self) -> list[ScheduleView]:
-        return await self._tasks.schedules()
-
-    async def schedule(self, name: str) -> ScheduleView:
-        return await self._tasks.schedule(name)
 
 
 def asked_for(request: RunRequest) -> str:
