@@ -322,7 +322,7 @@ class Actor:
         )
         await self._weight(20)
         await self.stage.kube.delete(ROLLOUTS, NAME)
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(300):
             while CANARY in await self._names(SERVICES) | await self._names(DEPLOYMENTS):
                 await asyncio.sleep(0.2)
 
