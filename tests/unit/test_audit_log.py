@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -295,3 +296,24 @@ def test_what_is_old_goes_in_whole_files_and_the_chain_says_so(tmp_path: Path) -
     begins = json.loads((tmp_path / "base").read_text("ascii"))
     (tmp_path / "base").write_text(json.dumps({**begins, "hash": "0" * 64}), "ascii")
     assert not log.verify().holds
+
+
+@pytest.mark.parametrize("older", [0, 2])
+def test_a_log_that_is_taken_away_or_replaced_while_phoenix_runs_says_so(tmp_path: Path, older: int) -> None:
+    """It began anew without a word, and verified."""
+    log = AuditLog(tmp_path / "audit")
+    if older:
+        log.append([entry(number) for number in range(older)])
+        shutil.copytree(tmp_path / "audit", tmp_path / "copy")
+    last = log.append([entry(3), entry(4)])[-1]
+    shutil.rmtree(tmp_path / "audit")
+    if older:
+        (tmp_path / "copy").rename(tmp_path / "audit")
+    [record] = log.append([entry(5)])
+    told = log.newest(2)
+    assert told[-1] == record
+    assert (told[0].action, told[0].before) == ("audit.lost", {"seq": last.seq, "hash": last.hash})
+    assert f"ended at record {older}, and had come to {last.seq}" in told[0].reason
+    log.append([entry(6)])
+    assert log.verify().holds
+    assert [one.action for one in log.newest(100)].count("audit.lost") == 1

@@ -45,6 +45,7 @@ HEAD_SYNC = 1.0
 """Seconds after which an append waits for the head to be on the disk, too. What is told of is in the records,
 which always are: a second sync for each append would halve the speed and save no record."""
 PRUNE = "audit.prune"
+LOST = "audit.lost"
 _NAME = "{:012d}.jsonl"
 
 
@@ -104,6 +105,8 @@ class AuditLog:
         self._directory = directory
         self._largest = largest
         self._synced = float("-inf")
+        self._told = GENESIS
+        """The last record that this process has appended."""
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -129,7 +132,8 @@ class AuditLog:
         if head.size >= self._largest:
             head = Head(head.link, head.link.seq + 1, 0)
         link, lines = head.link, list[bytes]()
-        for entry in entries:
+        missing = self._missing(head.link, entries)
+        for entry in (*missing, *entries):
             line, link = encoded(entry, link)
             lines.append(line)
         size = self._write(head, b"".join(lines))
@@ -138,7 +142,26 @@ class AuditLog:
         audit_head.write(head_file, Head(link, head.first, size), durably=due)
         if due:
             self._synced = now
-        return [decoded(line) for line in lines]
+        self._told = link
+        return [decoded(line) for line in lines[len(missing) :]]
+
+    def _missing(self, link: Link, entries: Sequence[Entry]) -> list[Entry]:
+        """What tells that the log ends before what this process has appended: somebody took it away, or put
+        an older one in its place. It goes on, since changes have to be recorded, and says so."""
+        told = self._told
+        if link.seq >= told.seq:
+            return []
+        reason = f"the log was removed or replaced: it ended at record {link.seq}, and had come to {told.seq}"
+        return [
+            Entry(
+                at=entries[0].at,
+                actor="phoenix",
+                action=LOST,
+                target="audit",
+                reason=reason,
+                before={"seq": told.seq, "hash": told.hash},
+            )
+        ]
 
     def _write(self, head: Head, content: bytes) -> int:
         """The new size. What does not fit leaves the file as it was."""

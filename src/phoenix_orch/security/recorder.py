@@ -24,7 +24,7 @@ from phoenix_orch.observability import metrics
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.runtime.joined import Joined
 from phoenix_orch.security.audit_chain import Entry, Outcome, Record
-from phoenix_orch.security.audit_log import AuditRecords
+from phoenix_orch.security.audit_log import LOST, AuditRecords
 
 PATIENCE = 5.0
 """Seconds that an act waits for its record."""
@@ -242,9 +242,7 @@ class Recorder:
         entries = [one.entry for one in batch]
         if lost := self._lost:
             message = f"{lost} records were lost while the audit log could not be written"
-            entries.append(
-                Entry(at=self._now(), actor=ITSELF, action="audit.lost", target="audit", reason=message)
-            )
+            entries.append(Entry(at=self._now(), actor=ITSELF, action=LOST, target="audit", reason=message))
         try:
             with metrics.appending(len(entries)):
                 records = await asyncio.to_thread(self.log.append, entries)
