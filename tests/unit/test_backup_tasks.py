@@ -346,9 +346,10 @@ def test_schedules_are_the_guides(world: World) -> None:
 
 def test_progress_goes_up_and_tells_what_is_left() -> None:
     now = [0.0]
-    meter = Meter(1_000_000, lambda: now[0])
+    meter = Meter(1_000_000, lambda: now[0], waiting="waiting for the server's snapshot")
     told = meter.as_told(lambda: False)
     told.step(Step.LEASED)
+    assert meter.told() == (0.0, "waiting for the server's snapshot")
     now[0] = 10
     told.storing(500_000)
     assert meter.told() == (0.25, "0.5 MB of 1.0 MB stored, 30 s left")

@@ -171,16 +171,23 @@ def run(  # noqa: PLR0917
 
 def _run_one(backups: Backups, component: str, trigger: Trigger, data_dir: Path) -> Backup:
     """Raises Conflict where another one was published meanwhile."""
-    from phoenix_orch.recovery.publish import Told  # noqa: PLC0415 - half a second
+    from phoenix_orch.orchestrator.backup_progress import waiting_for  # noqa: PLC0415 - half a second
+    from phoenix_orch.recovery.publish import Step, Told  # noqa: PLC0415
 
     about, steps = f"backup/{component}", list["Step"]()
+
+    def step(reached: Step) -> None:
+        steps.append(reached)
+        if reached is Step.BEGUN:
+            tell(waiting_for(component))
+
     with (
         interruptible(lambda: _left(steps)),
         audited(Layout(data_dir), "backup.run", about, actor=_me(), reason=trigger.reason) as done,
         working(f"backing up {component}") as tell,
     ):
         told = Told(
-            step=steps.append,
+            step=step,
             storing=lambda count: tell(f"{pages.size(count)} stored"),
             looking=lambda count: tell(f"{pages.size(count)} looked at"),
             warn=_warned,

@@ -7,15 +7,27 @@ from collections.abc import Callable
 
 from phoenix_orch.recovery.publish import Step, Told
 
+_BEFORE = frozenset({Step.LEASED, Step.CLAIMED, Step.BEGUN})
+"""Nothing has come yet."""
 HALF = 0.5
 """Of a run: storing takes about as long as reading back."""
+
+
+def waiting_for(component: str) -> str:
+    """What a run waits for until the first byte comes."""
+    if component.partition("/")[0] == "redis":
+        return "waiting for the server's snapshot (repl-diskless-sync-delay there, 5 s by default)"
+    return f"waiting for {component}"
 
 
 class Meter:
     """Written by the thread that works, read by the loop that tells."""
 
-    def __init__(self, expected: int, monotonic: Callable[[], float] = time.monotonic) -> None:
-        """`expected`: bytes of the content; 0: not known before it was stored."""
+    def __init__(
+        self, expected: int, monotonic: Callable[[], float] = time.monotonic, *, waiting: str = ""
+    ) -> None:
+        """`expected`: bytes of the content; 0: not known before it was stored. `waiting`: said at first."""
+        self._waiting = waiting
         self._expected = expected
         self._monotonic = monotonic
         self._begun = monotonic()
@@ -46,6 +58,8 @@ class Meter:
 
     def told(self) -> tuple[float, str]:
         """Part of the whole, and what is done now."""
+        if self._step in _BEFORE and not self._stored:
+            return 0.0, self._waiting
         alone = self._step is None
         share = HALF if not alone else 0.0
         done = self._part(self._stored) * share + self._part(self._seen) * (1 - share)

@@ -17,7 +17,7 @@ from phoenix_orch.kernel.errors import BadState, PhoenixError, Retryable, Termin
 from phoenix_orch.observability import metrics
 from phoenix_orch.orchestrator import backup_ping
 from phoenix_orch.orchestrator.backup_home import HERE, Home
-from phoenix_orch.orchestrator.backup_progress import Meter
+from phoenix_orch.orchestrator.backup_progress import Meter, waiting_for
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.manifest import Level, Trigger, TriggerKind
 from phoenix_orch.recovery.sources.files_configured import component_of
@@ -280,7 +280,7 @@ async def _run_one(
         task=context.id,
     )
     views = await asyncio.to_thread(backups.views, component)
-    meter = Meter(_usual(views))
+    meter = Meter(_usual(views), waiting=waiting_for(component))
     async with work.acting(RUN, component, context) as act:
         published = await work.threaded(
             context,

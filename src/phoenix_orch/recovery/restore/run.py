@@ -33,6 +33,7 @@ from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import asking
 from phoenix_orch.recovery.restore.claim import Check, claimed
 from phoenix_orch.recovery.restore.journal import ENDED, TOUCHED, Entry, Journal, State
+from phoenix_orch.recovery.restore.pace import Pace
 from phoenix_orch.recovery.restore.plan import RestorePlan, copy_of, planned
 from phoenix_orch.recovery.restore.redis_preflight import preflight
 from phoenix_orch.recovery.restore.redis_target import Listen, Loaded, NotLoadedError, alone, load, target_of
@@ -206,7 +207,10 @@ class Restorer:
             return self._walked(entry, backup)
         entry = self.step(entry, State.STAGING, f"copy {backup.id} is being loaded for a rehearsal")
         rehearsal = DumpLoad()
-        look = self.verifier.look(backup.manifest, backup.sha256, Level.LOADED, structural=rehearsal)
+        pace = Pace(self.tell, "rehearsal", backup.manifest.stream.raw_bytes)
+        look = self.verifier.look(
+            backup.manifest, backup.sha256, Level.LOADED, structural=rehearsal, progress=pace
+        )
         if not look.passed or rehearsal.result is None:
             raise Corrupted(
                 f"copy {backup.id} does not hold: {look.detail}", remedy="choose another: phoenix backup list"
@@ -263,9 +267,10 @@ class Restorer:
 
     def _load(self, manifest: Manifest, target: RedisAddress, check_claim: Check = lambda: None) -> Loaded:
         with self.store.reader(manifest.stream.key) as reader:
+            pace = Pace(self.tell, f"{target} takes the copy", manifest.stream.raw_bytes)
 
             def pour(sink: Writer) -> None:
-                unseal(reader, sink, self.identities, expected(manifest))
+                unseal(reader, sink, self.identities, expected(manifest), progress=pace)
                 check_claim()  # nothing is the target's data before this has returned
 
             return load(target, pour, listen=self.listen)
