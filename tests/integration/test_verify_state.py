@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -65,6 +66,20 @@ def test_a_state_that_is_whole(copy: Layout) -> None:
     assert (status, report["whole"]) == (0, True), report
     assert report["store"]["detail"] == "it does not run; its append-only file is whole"
     assert report["audit"]["detail"] == "3 records follow each other"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts what can only be read")
+def test_a_state_that_can_only_be_read(copy: Layout) -> None:
+    """As the Job of a restore has the volume."""
+    script = 'mount --bind -o ro "$1" "$1" && exec "$2" --data-dir "$1" -o json'
+    done = subprocess.run(
+        ("unshare", "--mount", "sh", "-c", script, "sh", copy.root, PROGRAM),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["whole"] is True
 
 
 def test_a_store_that_runs(copy: Layout) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -73,9 +74,19 @@ class ValkeyServer:
         """Since when a server that lives has been seen without its socket."""
 
     def runs(self) -> bool:
-        """There is a server of this directory, whether it answers or not. Raises PhoenixError."""
+        """There is a server of this directory, whether it answers or not. None where that can only be read:
+        a volume that is looked at. Raises PhoenixError."""
         with self._faults():
-            return self.process() is not None or (self.directory.is_dir() and not self._is_free())
+            if self.process() is not None:
+                return True
+            if not self.directory.is_dir():
+                return False
+            try:
+                return not self._is_free()
+            except OSError as error:
+                if error.errno != errno.EROFS:
+                    raise
+                return False
 
     def process(self) -> Process | None:
         """The server of this directory, if it lives and is known by its file or by what it says itself."""
