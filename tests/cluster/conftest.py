@@ -10,14 +10,17 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.cluster import deployed, gateway_crds, given, programs, rollouts, serving
 from tests.cluster.helm_program import Helm
+from tests.cluster.image_builder import IMAGE, Builder
 from tests.cluster.kubectl import Cluster
+from tests.cluster.node import images, storage
 from tests.cluster.node.cluster import NodeCluster
+from tests.cluster.node.storage import Storage
 from tests.cluster.plane import ControlPlane
 from tests.cluster.release_world import World, a_world
 from tests.cluster.serving import Phoenix
@@ -59,9 +62,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
-    builds = [kind.prepare for kind in kinds]
+    builds: list[Callable[[], object]] = [kind.prepare for kind in kinds]
     if "helm" in wanted:
         builds.append(prepare_helm)
+    if "node_storage" in wanted and _ROOT:
+        builds.append(storage.prepare)
+    if "csi_programs" in wanted:
+        builds.append(storage.prepare_sanity)
     for build in builds:
         try:
             with capture.global_and_fixture_disabled():
@@ -138,6 +145,57 @@ def node_namespace(node_cluster: NodeCluster) -> Iterator[str]:
     """A new one in `node_cluster`; it goes with everything in it."""
     with _new_namespace(node_cluster) as name:
         yield name
+
+
+@pytest.fixture(scope="session")
+def node_storage(node_cluster: NodeCluster) -> Storage:
+    """Volumes for the claims of `node_cluster`, and snapshots of them: classes `storage.CLASS`."""
+    return storage.start(node_cluster)
+
+
+@pytest.fixture(scope="session")
+def node_phoenix(node_cluster: NodeCluster) -> str:
+    """An image of Phoenix on the node, without what `Containerfile` has besides."""
+    files, made = images.phoenix()
+    node_cluster.import_images(files, [made])
+    return made.reference
+
+
+@pytest.fixture(scope="session")
+def csi_programs() -> dict[str, Path]:
+    """`csi-driver`, and `csi-sanity`, which says whether it is one."""
+    return storage.prepare_sanity()
+
+
+@pytest.fixture(scope="session")
+def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """Builds images as users do; as root."""
+    return Builder(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def base(builder: Builder) -> str:
+    """Of `image`: a Python on Debian."""
+    return builder.base()
+
+
+@pytest.fixture(scope="session")
+def image(builder: Builder, base: str) -> Iterator[str]:
+    """That of `Containerfile`."""
+    builder.build(base, IMAGE)
+    yield IMAGE
+    builder("rmi", IMAGE)
+
+
+@pytest.fixture(scope="session")
+def node_image(
+    builder: Builder, image: str, node_cluster: NodeCluster, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """The same, on the node."""
+    path = tmp_path_factory.mktemp("image") / "image.tar"
+    builder.save(image, path)
+    node_cluster.import_archive(path)
+    return image
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,8 @@ from tests.cluster.kubectl import Refused
 ROOT = Path(__file__).parents[2]
 SUITE = "bookworm"
 PYTHON = "localhost/python:test"
+IMAGE = "localhost/phoenix-orchestrator:test"
+"""That of `Containerfile`, in tests."""
 _PACKAGES = ("python3", "python3-venv", "ca-certificates")
 _INDEX_SETTINGS = (Path("/etc/pip.conf"), Path("/etc/ssl/certs"))
 """How this machine finds its package index; the build finds it in the same way."""

@@ -36,7 +36,7 @@ from phoenix_orch.workload.ports import PortRange, Ports
 
 PORTS = PortRange(30000, 32700)
 """Below the ports that Linux gives to outgoing connections, so that a restart finds its port free."""
-_READY = 60.0
+_READY = 180.0
 _POLL = 0.05
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
@@ -254,7 +254,7 @@ class ControlPlane(Cluster):
         self.state.add(name, process)
 
     def _await(self, name: str, ready: Callable[[], bool]) -> None:
-        """Poll until it is ready. Raises Terminal when the program ends, or takes more than a minute."""
+        """Poll until it is ready. Raises Terminal when the program ends, or takes too long."""
         give_up = time.monotonic() + _READY
         while not ready():
             for other, process in self.state.record.processes.items():

@@ -1,8 +1,8 @@
 """Where the programs of a test cluster come from: given by the user, or built once and kept.
 
-Each release is named in one place, the go.mod of `kubernetes`, `containers` or `helm`; the `go.sum` beside it
-says what the sources have to be. They are modules of their own because containerd, Helm and Kubernetes want
-other versions of what they share.
+Each release is named in one place, the go.mod of `kubernetes`, `containers`, `storage` or `helm`; the go.sum
+beside it says what the sources have to be. They are modules of their own because containerd, Helm, Kubernetes
+and what provides storage want other versions of what they share.
 """
 
 from __future__ import annotations
@@ -24,9 +24,13 @@ from pathlib import Path
 
 from phoenix_orch.kernel.errors import Terminal
 
-MODULE = Path(__file__).parent / "kubernetes"
-CONTAINERS = Path(__file__).parent / "containers"
-HELM = Path(__file__).parent / "helm"
+_HERE = Path(__file__).parent
+MODULE = _HERE / "kubernetes"
+CONTAINERS = _HERE / "containers"
+STORING = _HERE / "storage"
+HELM = _HERE / "helm"
+_OWN = "phoenix-orch.io/tests/cluster/"
+"""What begins the name of a package that is below this folder."""
 PACKAGES = {
     "etcd": "go.etcd.io/etcd/server/v3",
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
@@ -46,9 +50,18 @@ NODE = {
     "ptp": "github.com/containernetworking/plugins/plugins/main/ptp",
 }
 """What a node needs besides."""
+STORAGE = {
+    "csi-driver": "phoenix-orch.io/tests/cluster/storage/driver",
+    "snapshot-controller": "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller",
+    "csi-snapshotter": "github.com/kubernetes-csi/external-snapshotter/v8/cmd/csi-snapshotter",
+    "csi-provisioner": "github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner",
+}
+"""What gives the pods of a node volumes, and takes snapshots of them."""
+SANITY = {"csi-sanity": "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity"}
+"""What tells whether a CSI driver is one."""
 CHART = {"helm": "helm.sh/helm/v4/cmd/helm"}
 """What the chart's tests need."""
-_ALL = PACKAGES | NODE | CHART
+_ALL = PACKAGES | NODE | STORAGE | SANITY | CHART
 REMEDY = (
     "install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder with etcd, kube-apiserver and"
     " kube-controller-manager, or PHOENIX_TEST_KUBECONFIG to the kubeconfig of a cluster for tests"
@@ -77,13 +90,13 @@ def kubectl() -> Path:
 def release(package: str = "k8s.io/kubernetes") -> str:
     """The version of a package's module that its go.mod asks for, as `v1.36.2`.
 
-    A package of our own has the version of its source.
+    A package of our own has the version of its source and of what it requires.
     """
-    own = f"phoenix-orch.io/tests/cluster/{CONTAINERS.name}/"
-    if package.startswith(own):
-        source = (CONTAINERS / package.removeprefix(own) / "main.go").read_bytes()
-        return f"v0-{hashlib.sha256(source).hexdigest()[:12]}"
     go_mod = _module(package) / "go.mod"
+    if package.startswith(_OWN):
+        files = [*sorted((_HERE / package.removeprefix(_OWN)).glob("*.go")), go_mod]
+        source = hashlib.sha256(b"".join(file.read_bytes() for file in files))
+        return f"v0-{source.hexdigest()[:12]}"
     for module, version in re.findall(
         r"^(?:require)?\s+(\S+) (v\S+)", go_mod.read_text("utf-8"), re.MULTILINE
     ):
@@ -128,8 +141,12 @@ def _given(name: str) -> Path | None:
 
 
 def _module(package: str) -> Path:
+    if package.startswith(_OWN):
+        return _HERE / package.removeprefix(_OWN).partition("/")[0]
     if package.startswith("helm.sh/"):
         return HELM
+    if package.startswith("github.com/kubernetes-csi/"):
+        return STORING
     return MODULE if package.startswith(("k8s.io/", "go.etcd.io/")) else CONTAINERS
 
 

@@ -14,7 +14,7 @@ from tests.cluster.kubectl import Cluster
 from phoenix_orch.kernel.errors import Terminal
 
 MODULE = "github.com/kubernetes-csi/external-snapshotter/client/v8"
-PINNED = Path(__file__).parent / "snapshots"
+PINNED = Path(__file__).parent / "storage"
 KINDS = ("volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses")
 _served: set[Path] = set()
 

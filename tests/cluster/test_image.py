@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 from tests.cluster import deployed
-from tests.cluster.image_builder import PYTHON, ROOT, Builder
+from tests.cluster.image_builder import IMAGE, PYTHON, ROOT, Builder
 from tests.cluster.kubectl import Refused
 from tests.cluster.node.cluster import NodeCluster
 
@@ -20,26 +19,8 @@ pytestmark = [
     pytest.mark.timeout(1800),
     pytest.mark.skipif(os.geteuid() != 0, reason="images are built as root here"),
 ]
-NAME, TAG = "localhost/phoenix-orchestrator", "test"
-IMAGE = f"{NAME}:{TAG}"
+NAME, TAG = IMAGE.split(":")
 VERSION = metadata.version("phoenix-orchestrator")
-
-
-@pytest.fixture(scope="module")
-def builder(tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    return Builder(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(scope="module")
-def base(builder: Builder) -> str:
-    return builder.base()
-
-
-@pytest.fixture(scope="module")
-def image(builder: Builder, base: str) -> Iterator[str]:
-    builder.build(base, IMAGE)
-    yield IMAGE
-    builder("rmi", IMAGE)
 
 
 def test_a_base_without_a_digest_is_refused(builder: Builder, base: str) -> None:
@@ -76,12 +57,8 @@ def test_its_bill_of_materials_is_what_the_lock_file_says(builder: Builder, imag
         assert found[name] == locked[name]
 
 
-def test_the_base_runs_it_in_a_cluster(
-    builder: Builder, image: str, node_cluster: NodeCluster, tmp_path: Path
-) -> None:
+def test_the_base_runs_it_in_a_cluster(node_image: str, node_cluster: NodeCluster, tmp_path: Path) -> None:
     """`kubectl apply -k`, with an overlay that says which image and where things are, and no more."""
-    builder.save(image, tmp_path / "image.tar")
-    node_cluster.import_archive(tmp_path / "image.tar")
     write_overlay(tmp_path / "overlay")
     with deployed.surroundings(node_cluster, tmp_path):
         try:

@@ -93,6 +93,7 @@ def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
+    entry.mode = 0o755 if content.startswith(b"#!") else 0o644
     archive.addfile(entry, io.BytesIO(content))
 
 

@@ -80,6 +80,16 @@ class NodeCluster(ControlPlane):
         if done.returncode != 0:
             raise Terminal(f"the images cannot be imported: {done.stderr.strip()}")
 
+    def begin(self, name: str, program: Path, flags: list[str]) -> None:
+        """Start a program among the node's processes; it ends with the node. What is recorded is `nsenter`,
+        which waits for it."""
+        process = detached.spawn(
+            self._inside([str(program), *flags]),
+            output=self.folder / f"{name}.log",
+            environment=self._environment(),
+        )
+        self.state.add(name, process)
+
     def _bring_up(self, *, controllers: bool) -> None:
         with ThreadPoolExecutor() as pool:
             shops = pool.submit(self._write_shops)
@@ -220,13 +230,7 @@ class NodeCluster(ControlPlane):
         )
 
     def _spawn_inside(self, name: str, flags: list[str]) -> None:
-        """Start a program among the node's processes. What is recorded is `nsenter`, which waits for it."""
-        process = detached.spawn(
-            self._inside([str(self._programs[name]), *flags]),
-            output=self.folder / f"{name}.log",
-            environment=self._environment(),
-        )
-        self.state.add(name, process)
+        self.begin(name, self._programs[name], flags)
 
     def _inside(self, command: list[str]) -> list[str]:
         namespaces = ("--mount", "--net", "--pid", "--uts", "--ipc")

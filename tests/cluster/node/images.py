@@ -15,7 +15,10 @@ from pathlib import Path
 from tests.cluster.node.archive import File, Image
 
 import phoenix_orch
+from phoenix_orch.runtime.valkey_program import find_binary
 
+PHOENIX = "phoenix.test/phoenix:1"
+"""Phoenix without its image's Debian: made in seconds."""
 SHOP = "phoenix.test/shop"
 SHOP_PORT = 8080
 SHOPS = {
@@ -50,6 +53,15 @@ _LEFT_OUT = (
 def python(command: Iterable[str], reference: str, environment: Mapping[str, str] | None = None) -> Image:
     """An image that runs Python with these arguments; its files are those of `python_files`."""
     return Image(reference, [_PYTHON, *command], {**_ENVIRONMENT, **(environment or {})})
+
+
+def phoenix() -> tuple[dict[str, File], Image]:
+    """Phoenix as it is here, with `verify-state` where its image has it."""
+    program = f"#!{_PYTHON}\nfrom phoenix_orch.cli.verify_state import main\n\nmain()\n"
+    files = python_files("phoenix-orchestrator") | {"/usr/local/bin/verify-state": program.encode()}
+    # Valkey is started with a clean environment, and finds its libraries where every program looks
+    files |= {path: Path(path) for path in _libraries([str(find_binary(None))]).values()}
+    return files, python(["-m", "phoenix_orch"], PHOENIX)
 
 
 def shops() -> list[Image]:
@@ -142,11 +154,19 @@ def _installed(name: str) -> bool:
     return True
 
 
+def _listed(binaries: list[str]) -> str:
+    return subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
+
+
+def _libraries(binaries: list[str]) -> dict[str, str]:
+    """Name and path of what these programs and modules load."""
+    return dict(re.findall(r"^\s+(\S+) => (/\S+) ", _listed(binaries), re.MULTILINE))
+
+
 def _shared(files: Iterable[Path]) -> dict[str, File]:
     """The shared libraries that programs and extension modules load, in one folder; the loader in its own."""
     binaries = [str(file) for file in files if ".so" in file.name or file == Path(sys.executable).resolve()]
-    listed = subprocess.run(["ldd", *binaries], capture_output=True, text=True, check=False).stdout
-    libraries = dict(re.findall(r"^\s+(\S+) => (/\S+) ", listed, re.MULTILINE))
+    libraries, listed = _libraries(binaries), _listed(binaries)
     loaders = re.findall(r"^\s+(/\S+) \(", listed, re.MULTILINE)
     found: dict[str, File] = {f"{_LIBRARIES}/{name}": Path(path) for name, path in libraries.items()}
     return found | {loader: Path(loader) for loader in loaders}
