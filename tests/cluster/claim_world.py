@@ -55,21 +55,24 @@ def storage_class(name: str, policy: str) -> dict[str, Any]:
 
 def spec_in(folder: Path, claims: Mapping[str, Any]) -> ClusterBackupSpec:
     """Of a phoenix.yaml whose files lie in a folder."""
+    return ClusterBackupSpec.model_validate(section(folder, claims))
+
+
+def section(folder: Path, claims: Mapping[str, Any]) -> dict[str, Any]:
+    """`backup` of it."""
     (folder / "online.key").write_text(f"{IDENTITY.key}\n")
     signing_key(folder / "signing.pem", make=True)
-    return ClusterBackupSpec.model_validate(
-        {
-            "cluster": "test",
-            "storage": {"folder": str(folder / "bucket")},
-            "signingKeyFile": str(folder / "signing.pem"),
-            "identityFile": str(folder / "online.key"),
-            "recipients": [
-                {"name": "here", "key": IDENTITY.public},
-                {"name": "safe", "key": OFFLINE.public, "offline": True},
-            ],
-            "claims": dict(claims),
-        }
-    )
+    return {
+        "cluster": "test",
+        "storage": {"folder": str(folder / "bucket")},
+        "signingKeyFile": str(folder / "signing.pem"),
+        "identityFile": str(folder / "online.key"),
+        "recipients": [
+            {"name": "here", "key": IDENTITY.public},
+            {"name": "safe", "key": OFFLINE.public, "offline": True},
+        ],
+        "claims": dict(claims),
+    }
 
 
 def backups_in(folder: Path, kubeconfig: Path, namespace: str, claims: Mapping[str, Any]) -> Backups:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from tests.cluster.pods import stamp
@@ -26,6 +26,8 @@ class JobNode:
         self._namespace = namespace
         self.broken = ""
         """What the state that is looked at has; empty: it is whole."""
+        self.act: Callable[[Object], str] | None = None
+        """What a pod does, in a thread; what of it is broken."""
         self.away = False
         """No pod is run."""
         self.ran: list[Object] = []
@@ -52,10 +54,13 @@ class JobNode:
             done = (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
             if not self.away and not done and await self._mounted(pod):
                 self.ran.append(pod)
+                broken = self.broken
+                if self.act is not None:
+                    broken = await asyncio.to_thread(self.act, pod)
                 await self._client.patch(
                     PODS,
                     pod["metadata"]["name"],
-                    merge_patch_of(pod, {"status": self._status(pod)}),
+                    merge_patch_of(pod, {"status": _status(pod, broken)}),
                     self._namespace,
                     subresource="status",
                 )
@@ -69,26 +74,27 @@ class JobNode:
                     return False
         return True
 
-    def _status(self, pod: Object) -> dict[str, Any]:
-        ended = {
-            "exitCode": 1 if self.broken else 0,
-            "reason": "Error" if self.broken else "Completed",
-            "startedAt": stamp(),
-            "finishedAt": stamp(),
-            "message": self.broken or "the state is whole\n",
-        }
-        container = pod["spec"]["containers"][0]
-        return {
-            "phase": "Failed" if self.broken else "Succeeded",
-            "startTime": stamp(),
-            "containerStatuses": [
-                {
-                    "name": container["name"],
-                    "image": container["image"],
-                    "imageID": "",
-                    "ready": False,
-                    "restartCount": 0,
-                    "state": {"terminated": ended},
-                }
-            ],
-        }
+
+def _status(pod: Object, broken: str) -> dict[str, Any]:
+    ended = {
+        "exitCode": 1 if broken else 0,
+        "reason": "Error" if broken else "Completed",
+        "startedAt": stamp(),
+        "finishedAt": stamp(),
+        "message": broken or "the state is whole\n",
+    }
+    container = pod["spec"]["containers"][0]
+    return {
+        "phase": "Failed" if broken else "Succeeded",
+        "startTime": stamp(),
+        "containerStatuses": [
+            {
+                "name": container["name"],
+                "image": container["image"],
+                "imageID": "",
+                "ready": False,
+                "restartCount": 0,
+                "state": {"terminated": ended},
+            }
+        ],
+    }

@@ -11,6 +11,7 @@ from phoenix_orch.recovery.backup_source import BackupSource
 from phoenix_orch.recovery.layout import Scope
 from phoenix_orch.recovery.outside import Outside
 from phoenix_orch.recovery.sources.config_items import Items
+from phoenix_orch.recovery.sources.copied import CopyOrder
 from phoenix_orch.recovery.sources.snapshot_plan import Taken
 from phoenix_orch.recovery.verifying import Structural
 
@@ -36,6 +37,15 @@ class Volumes(Protocol):
 
     def rehearse(self, component: str, one: Taken, stop: Callable[[], bool]) -> str:
         """See `drill_snapshot.Rehearse`."""
+        ...
+
+    @property
+    def copies(self) -> Sequence[str]:
+        """Those whose snapshots are copied away from the cluster: `copy/shop`."""
+        ...
+
+    def copy(self, order: CopyOrder, one: Taken, stop: Callable[[], bool]) -> None:
+        """Publish what the snapshot holds, by a Job. Raises PhoenixError."""
         ...
 
     @property

@@ -20,6 +20,7 @@ from phoenix_orch.orchestrator.backup_home import HERE, Home
 from phoenix_orch.orchestrator.backup_progress import Meter, waiting_for
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.manifest import Level, Trigger, TriggerKind
+from phoenix_orch.recovery.sources.copied import KIND as COPY
 from phoenix_orch.recovery.sources.files_configured import component_of
 from phoenix_orch.recovery.spec import BackupSpec
 from phoenix_orch.recovery.verifying import turn
@@ -123,7 +124,12 @@ def schedules(config: DeclaresBackups | None) -> Sequence[Schedule]:
             arguments={"component": component},
             target=component,
         )
-        for component in (*COMPONENTS, *redis, *map(component_of, spec.volume_names))
+        for component in (
+            *COMPONENTS,
+            *redis,
+            *map(component_of, spec.volume_names),
+            *(f"{COPY}/{name}" for name in spec.copy_names),
+        )
     ]
     return (
         *runs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import platform
 import tempfile
@@ -18,7 +19,7 @@ import structlog
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Retryable
 from phoenix_orch.orchestrator.backed_up_files import config_files
 from phoenix_orch.orchestrator.backup_figures import Seen
-from phoenix_orch.orchestrator.backup_home import HERE, Home
+from phoenix_orch.orchestrator.backup_home import HERE, Home, Volumes
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.backup_source import BackupSource
@@ -47,10 +48,12 @@ from phoenix_orch.recovery.rekey import Rekeyer
 from phoenix_orch.recovery.retention import retain
 from phoenix_orch.recovery.selecting import LATEST, select
 from phoenix_orch.recovery.signing import Signer, Trust, signing_key
-from phoenix_orch.recovery.sources import files_configured
+from phoenix_orch.recovery.sources import copied, files_configured
 from phoenix_orch.recovery.sources.config import ConfigSource
 from phoenix_orch.recovery.sources.config_shared import SharedConfigSource
+from phoenix_orch.recovery.sources.copied import CopyOrder
 from phoenix_orch.recovery.sources.redis_configured import configured
+from phoenix_orch.recovery.sources.snapshot_plan import read_back
 from phoenix_orch.recovery.spec import BackupSpec
 from phoenix_orch.recovery.storage import opened
 from phoenix_orch.recovery.storage_mark import Marks
@@ -110,12 +113,13 @@ class Backups:
             **configured(self.spec.redis, os.environ),
             **files_configured.configured(self.spec.volumes, self._layout.backup_notes),
             **{name: self._of_cluster(name) for name in (volumes.components if volumes else ())},
+            **{name: self._of_job(name) for name in (volumes.copies if volumes else ())},
         }
 
     def members(self, component: str) -> Sequence[str]:
         """What a component stands for now; itself, but for claims that are found by their labels."""
         volumes = self.home.volumes
-        if volumes is None or component not in volumes.components:
+        if volumes is None or component not in {*volumes.components, *volumes.copies}:
             return (component,)
         return volumes.members(component)
 
@@ -123,6 +127,12 @@ class Backups:
         volumes = self.home.volumes
         assert volumes is not None
         return lambda: volumes.source(component, self._layout.backup_notes)
+
+    def _of_job(self, component: str) -> Source:
+        def refused() -> BackupSource:
+            raise BadState(f"{component} is read by a Job in the cluster, and by nothing else")
+
+        return refused
 
     def _source(self, component: str) -> Source:
         """Raises NotFound for a component that is not backed up here."""
@@ -144,6 +154,7 @@ class Backups:
             "redis": _dump_check,
             "config": ConfigStructure,
             files_configured.KIND: FilesStructure,
+            copied.KIND: FilesStructure,
         }
         found = known.get(component.partition("/")[0])
         return found() if found is not None else None
@@ -172,13 +183,59 @@ class Backups:
     def run(
         self, component: str, trigger: Trigger, *, slot: datetime | None = None, told: Told | None = None
     ) -> Published | None:
+        """See `publish`. Raises NotFound for a component that is not backed up here."""
+        volumes = self.home.volumes
+        if volumes is not None and (component in volumes.copies or member_of(component, volumes.copies)):
+            return self._copied(volumes, component, trigger, slot, told or Told())
+        return self.publish(self._source(component)(), trigger, slot=slot, told=told)
+
+    def _copied(
+        self, volumes: Volumes, component: str, trigger: Trigger, slot: datetime | None, told: Told
+    ) -> Published | None:
+        """Let a Job copy the newest snapshot that counts, and find what it has published."""
+        scope = self.home.scope(component)
+        instance = component.partition("/")[2]
+        newest = self._catalog.read(self.home.scope(files_configured.component_of(instance))).newest_good
+        if newest is None:
+            raise BadState(
+                f"there is no verified snapshot of {instance} that could be copied",
+                remedy=f"phoenix backup run {files_configured.component_of(instance)}",
+            )
+        text = io.BytesIO()
+        self.cat(newest, text)
+        one = read_back(text.getvalue())
+        known = {backup.id for backup in self._catalog.read(scope).backups}
+        order = CopyOrder(
+            storage=self.marks.use().id,
+            home=self.home.namespace,
+            component=component,
+            namespace=one.namespace,
+            claim=one.claim,
+            snapshot=one.snapshot,
+            backup=newest.id,
+            moment=newest.manifest.time.consistency_point,
+            trigger=trigger,
+            slot=slot,
+        )
+        volumes.copy(order, one, told.stop)
+        for backup in self._catalog.read(scope).live:
+            if backup.id not in known and backup.verifications:
+                return Published(backup.manifest, backup.sha256, backup.verifications[-1])
+        return None
+
+    def publish(
+        self,
+        source: BackupSource,
+        trigger: Trigger,
+        *,
+        slot: datetime | None = None,
+        told: Told | None = None,
+    ) -> Published | None:
         """See `Publisher.publish`; then, where there is a tool for its kind, a look at its structure.
 
         That look is recorded like any other. Where it fails, the backup stays and does not count.
-
-        Raises NotFound for a component that is not backed up here.
         """
-        found = self._source(component)
+        component = source.component
         mark = self.marks.use()
         publisher = Publisher(
             self.store,
@@ -202,7 +259,7 @@ class Backups:
         published = publisher.publish(
             self.home.cluster,
             self.home.namespace,
-            found(),
+            source,
             trigger,
             slot=slot,
             told=told or Told(warn=lambda text: _log.warning("backup", component=component, what=text)),
@@ -409,7 +466,8 @@ def _dump_load() -> Structural:
 def member_of(component: str, several: Sequence[str]) -> bool:
     """Whether it is one claim of those that one of `several` stands for: `volume/shop.data-0`. Pure."""
     name, dot, _ = component.partition(".")
-    return bool(dot) and name.startswith(f"{files_configured.KIND}/") and name in several
+    of_claims = name.startswith((f"{files_configured.KIND}/", f"{copied.KIND}/"))
+    return bool(dot) and of_claims and name in several
 
 
 def _dump_check() -> Structural:

@@ -17,13 +17,14 @@ from phoenix_orch.orchestrator.backups import Backups, member_of
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import drill_record, drill_report, keys
+from phoenix_orch.recovery.cluster_spec import ClusterBackupSpec
 from phoenix_orch.recovery.drill import Bucket, Drill, Expected, Terms
 from phoenix_orch.recovery.drill_report import Kind, Report
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.freshness import LATE
 from phoenix_orch.recovery.keys import Identity
 from phoenix_orch.recovery.manifest import Level, Verification
-from phoenix_orch.recovery.sources import files_configured
+from phoenix_orch.recovery.sources import copied, files_configured
 from phoenix_orch.recovery.verifying import record_look
 
 MANY = 60
@@ -141,9 +142,11 @@ class Drills:
         every = self.backups.spec.schedule.of(component)
         kind, _, name = component.partition("/")
         volume = self.backups.spec.volumes.get(name) if kind == files_configured.KIND else None
-        return Expected(
-            component, every, self._spec.rpo or every * LATE, checks=volume.checks if volume else ()
-        )
+        checks = volume.checks if volume is not None else ()
+        if kind == copied.KIND and isinstance(self.backups.spec, ClusterBackupSpec):
+            claim = self.backups.spec.claims.get(name.partition(".")[0])
+            checks = claim.checks if claim is not None else ()
+        return Expected(component, every, self._spec.rpo or every * LATE, checks=checks)
 
     def _offline(self, asked: Asked) -> Sequence[Identity]:
         """The offline key alone: with another one nothing would be shown. Raises Invalid."""

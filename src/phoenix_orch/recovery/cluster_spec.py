@@ -68,6 +68,10 @@ class ClusterBackupSpec(BackupSpec):
     def volume_names(self) -> tuple[str, ...]:
         return tuple(self.claims)
 
+    @property
+    def copy_names(self) -> tuple[str, ...]:
+        return tuple(name for name, spec in self.claims.items() if spec.off_cluster)
+
     def placed(self, base: Path) -> Self:
         """See `BackupSpec.placed`."""
         update: dict[str, Any] = {"signing_key_file": str(base / Path(self.signing_key_file).expanduser())}

@@ -37,6 +37,8 @@ from phoenix_orch.recovery.signing import Trust
 
 _MATTERS = frozenset(Problem) - {Problem.MISSED, Problem.PAUSED, Problem.FUTURE}
 """What stands in the way of a recovery; the others are for the daily check."""
+FILES = frozenset({"volume", "copy"})
+"""Components whose copies are archives of files."""
 _TOOLS = ("pyrage", "zstandard", "dulwich")
 
 Health = Callable[[], str]
@@ -183,7 +185,7 @@ class Drill:
             drill_config.rehearsed(run.ledger, copy, into, self._terms.attempt)
         elif drill_snapshot.is_snapshot(copy.manifest):
             drill_snapshot.rehearsed(run.ledger, copy, self._terms.rehearse)
-        elif kind == "volume":
+        elif kind in FILES:
             drill_volume.rehearsed(run.ledger, copy, into, expected.checks, run.started)
 
     def _recovered(
@@ -205,7 +207,7 @@ class Drill:
             if drill_snapshot.is_snapshot(copy.manifest):
                 drill_snapshot.rehearsed(run.ledger, copy, self._terms.rehearse)
                 return lambda: "was looked at in a claim of its own"
-            if kind == "volume":
+            if kind in FILES:
                 drill_volume.rehearsed(run.ledger, copy, into, expected.checks, run.started)
                 return lambda: drill_volume.healthy(into, expected.checks)
         return lambda: "opened"

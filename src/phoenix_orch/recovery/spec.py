@@ -132,11 +132,18 @@ class ScheduleSpec(Model):
     """Configuration."""
     volume: _Every = timedelta(hours=2)
     """Files of applications."""
+    off_cluster: _Every = timedelta(days=1)
+    """Copies of snapshots of a cluster, away from its storage."""
 
     def of(self, component: str) -> timedelta:
         """`component`: its instance does not matter."""
         kind = component.partition("/")[0]
-        known: dict[str, timedelta] = {"redis": self.redis, "config": self.config, "volume": self.volume}
+        known: dict[str, timedelta] = {
+            "redis": self.redis,
+            "config": self.config,
+            "volume": self.volume,
+            "copy": self.off_cluster,
+        }
         return known.get(kind, self.config)
 
 
@@ -204,6 +211,11 @@ class BackupSpec(Model):
     def volume_names(self) -> tuple[str, ...]:
         """Instances of `volume`."""
         return tuple(self.volumes)
+
+    @property
+    def copy_names(self) -> tuple[str, ...]:
+        """Instances of `copy`."""
+        return ()
 
     def placed(self, base: Path) -> Self:
         """With paths that are absolute; relative ones are taken from `base`."""

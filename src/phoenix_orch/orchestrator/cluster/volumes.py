@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
-from phoenix_orch.kernel.errors import NotFound
+from phoenix_orch.kernel.errors import BadState, NotFound
 from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.kube.client import KubeClient
-from phoenix_orch.kube.resources import Object
+from phoenix_orch.kube.resources import PODS, Object
+from phoenix_orch.recovery import mover_job
 from phoenix_orch.recovery.backup_source import BackupSource
 from phoenix_orch.recovery.catalog import View
 from phoenix_orch.recovery.layout import Scope
 from phoenix_orch.recovery.outside import Outside, outside_of
 from phoenix_orch.recovery.prune import ORPHANS
-from phoenix_orch.recovery.restore.scratch_claim import Rehearsed, ScratchClaims
+from phoenix_orch.recovery.restore.scratch_claim import Rehearsed, Scratch, ScratchClaims
 from phoenix_orch.recovery.snapshot_verify import SnapshotStructure
+from phoenix_orch.recovery.sources import copied
 from phoenix_orch.recovery.sources.claim_spec import ClaimSpec
+from phoenix_orch.recovery.sources.copied import CopyOrder
 from phoenix_orch.recovery.sources.files_configured import component_of
 from phoenix_orch.recovery.sources.snapshot_plan import (
     CLAIMS,
@@ -38,6 +42,8 @@ Connect = Callable[[], KubeClient]
 """A client of the event loop it is called in."""
 LONGEST = 63
 """Characters of the instance of a component."""
+COPYING = timedelta(hours=5)
+"""That a Job may take for a copy; less than the task that waits for it."""
 
 
 class ClusterVolumes:
@@ -60,8 +66,13 @@ class ClusterVolumes:
     def namespace(self, spec: ClaimSpec) -> str:
         return spec.namespace or self._scope.namespace
 
+    @property
+    def copies(self) -> Sequence[str]:
+        return [f"{copied.KIND}/{name}" for name, spec in self._claims.items() if spec.off_cluster]
+
     def members(self, component: str) -> Sequence[str]:
-        return sorted(self._members(component))
+        kind = component.partition("/")[0]
+        return sorted(f"{kind}/{one.partition('/')[2]}" for one in self._members(component))
 
     def source(self, component: str, notes: Path) -> BackupSource:
         spec, claim = self._claims[_name(component)], self._members(component).get(component)
@@ -97,6 +108,43 @@ class ClusterVolumes:
         how = Rehearsed(spec.verify, spec.checks, scope_label(scope.path), spec.drill_class or "")
         suffix = sortable_id(_now())
         return self._ran(lambda client: ScratchClaims(client, stop=stop).rehearse(one, suffix, how))
+
+    def copy(self, order: CopyOrder, one: Taken, stop: Callable[[], bool]) -> None:
+        """In the namespace of Phoenix: the keys of its backups stay there."""
+        spec = self.spec(order.component) or ClaimSpec(claim=one.claim)
+        scope = Scope(self._scope.cluster, self._scope.namespace, order.component)
+        labels = {mover_job.COPYING: scope_label(scope.path)}
+
+        async def copying(client: KubeClient) -> None:
+            pod = await self._own_pod(client)
+            told = order.model_copy(update={"file": mover_job.file_of(pod), "checks": spec.checks})
+            text = told.model_dump_json(by_alias=True)
+            scratch = Scratch(
+                one,
+                scope.namespace,
+                sortable_id(_now()),
+                "copy",
+                labels,
+                lambda claim: mover_job.job(
+                    pod, claim, labels=labels, order=text, user=spec.verify.user, timeout=COPYING
+                ),
+                spec.drill_class or "",
+            )
+            await ScratchClaims(client, stop=stop).through(scratch)
+
+        self._ran(copying)
+
+    async def _own_pod(self, client: KubeClient) -> Object:
+        """That this process runs in. Raises BadState elsewhere."""
+        name, namespace = platform.node(), self._scope.namespace
+        for pod in (await client.list(PODS, namespace)).items:
+            if pod["metadata"]["name"] == name:
+                return pod
+        raise BadState(
+            f"copies away from the cluster are made by a pod of the orchestrator, and {name} is none"
+            f" in {namespace}",
+            remedy="`phoenix task run backup.run` lets it do that, or the schedule",
+        )
 
     # -- where the data is -----------------------------------------------------------------------------
 

@@ -1,18 +1,18 @@
-"""Rehearse the restore of a claim: into a scratch claim, which a Job looks at, and which goes again.
+"""Restore a snapshot into a scratch claim, which a Job reads, and which goes again: a rehearsal does that.
 
-What a rehearsal that died has left is removed by the next one, by its label.
+What one that died has left is removed by the next one, by its label.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Terminal
 from phoenix_orch.kube.client import KubeClient
-from phoenix_orch.kube.resources import Resource
+from phoenix_orch.kube.resources import Object, Resource
 from phoenix_orch.recovery.consistency_spec import FileCheck
 from phoenix_orch.recovery.restore.state_job import JOBS, LOOK, StateJobs
 from phoenix_orch.recovery.restore.volume_manifest import job_of
@@ -37,6 +37,25 @@ class Rehearsed:
     """Of the scratch claim; empty: that of the claim."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A claim for the length of a Job."""
+
+    one: Taken
+    namespace: str
+    """Where both are."""
+    suffix: str
+    """By which they are named, after `purpose`."""
+    purpose: str
+    """`drill`, `copy`."""
+    labels: Mapping[str, str]
+    """By which alone they are found, should this process die."""
+    job: Callable[[str], Object]
+    """Made for the claim of this name."""
+    storage_class: str = ""
+    """Empty: that of the claim that was copied."""
+
+
 class ScratchClaims:
     """With the rights of `k8s/backup/volumes`."""
 
@@ -49,27 +68,41 @@ class ScratchClaims:
 
     async def rehearse(self, one: Taken, suffix: str, how: Rehearsed) -> str:
         """What was seen, in a line. Nothing of it is left. Raises Terminal, Corrupted, Stopped."""
-        await self._deletes(how.storage_class or one.storage_class)
-        await self._left(one.namespace, how.scope)
-        keeper = SnapshotKeeper(self._client, look=self._look)
-        name = short(f"{one.claim}-drill", LONGEST - len(suffix) - 1) + f"-{suffix}"
-        labels = {SCRATCH: how.scope}
         begun = time.monotonic()
+        scratch = Scratch(
+            one,
+            one.namespace,
+            suffix,
+            "drill",
+            {SCRATCH: how.scope},
+            lambda claim: job_of(claim, one.namespace, suffix, how.check, how.checks),
+            how.storage_class,
+        )
+        said = await self.through(scratch)
+        return f"restored into a claim and looked at in {time.monotonic() - begun:.0f} s: {said}"
+
+    async def through(self, scratch: Scratch) -> str:
+        """What the Job has said at its end. Nothing of it is left. Raises Terminal where it failed or cannot
+        be begun, Stopped."""
+        one, here, suffix = scratch.one, scratch.namespace, scratch.suffix
+        await self._deletes(scratch.storage_class or one.storage_class)
+        await self._left(scratch)
+        keeper = SnapshotKeeper(self._client, look=self._look)
+        name = short(f"{one.claim}-{scratch.purpose}", LONGEST - len(suffix) - 1) + f"-{suffix}"
         try:
-            snapshot = await keeper.found(one, one.namespace, suffix)
-            claim = claim_from(one, snapshot, name, one.namespace, suffix)
-            claim["metadata"]["labels"] = {**labels}
-            if how.storage_class:
-                claim["spec"]["storageClassName"] = how.storage_class
-            await self._client.create(CLAIMS, claim, one.namespace)
-            body = job_of(name, one.namespace, suffix, how.check, how.checks)
-            body["metadata"] |= {"name": f"drill-{suffix}", "labels": dict(labels)}
-            said = await StateJobs(self._client, one.namespace, look=self._look, stop=self._stop).passed(body)
-            return f"restored into a claim and looked at in {time.monotonic() - begun:.0f} s: {said}"
+            snapshot = await keeper.found(one, here, suffix)
+            claim = claim_from(one, snapshot, name, here, suffix)
+            claim["metadata"]["labels"] = dict(scratch.labels)
+            if scratch.storage_class:
+                claim["spec"]["storageClassName"] = scratch.storage_class
+            await self._client.create(CLAIMS, claim, here)
+            body = scratch.job(name)
+            body["metadata"] |= {"name": f"{scratch.purpose}-{suffix}", "labels": dict(scratch.labels)}
+            return await StateJobs(self._client, here, look=self._look, stop=self._stop).passed(body)
         finally:
-            with contextlib.suppress(PhoenixError):  # the next rehearsal removes it, and this one says more
-                await self._left(one.namespace, how.scope)
-                await keeper.given_back(one, one.namespace, suffix)
+            with contextlib.suppress(PhoenixError):  # the next one removes it, and this one says more
+                await self._left(scratch)
+                await keeper.given_back(one, here, suffix)
 
     async def _deletes(self, storage_class: str) -> None:
         """A scratch volume is to go with its claim. Raises Terminal."""
@@ -79,14 +112,15 @@ class ScratchClaims:
         found = await self._client.get(STORAGE_CLASSES, storage_class)
         if found.get("reclaimPolicy", "Delete") != "Delete":
             raise Terminal(
-                f"the StorageClass {storage_class} keeps what is given back: each drill would leave a volume",
+                f"the StorageClass {storage_class} keeps what is given back: each time it would leave one",
                 remedy=remedy,
             )
 
-    async def _left(self, namespace: str, scope: str) -> None:
+    async def _left(self, scratch: Scratch) -> None:
         """Jobs first: their pods hold the claims."""
+        labels = ",".join(f"{name}={value}" for name, value in scratch.labels.items())
         for kind in (JOBS, CLAIMS):
-            for found in (await self._client.list(kind, namespace, labels=f"{SCRATCH}={scope}")).items:
+            for found in (await self._client.list(kind, scratch.namespace, labels=labels)).items:
                 metadata = found["metadata"]
                 with contextlib.suppress(NotFound):
-                    await self._client.delete(kind, metadata["name"], namespace, uid=metadata["uid"])
+                    await self._client.delete(kind, metadata["name"], scratch.namespace, uid=metadata["uid"])

@@ -58,8 +58,11 @@ class ClaimSpec(Model):
     verify: StateCheck = StateCheck()
     """The Job that looks at them then."""
     drill_class: ObjectName | None = None
-    """StorageClass of the scratch claims of drills; left out: that of the claim. It has to delete what is
-    given back."""
+    """StorageClass of the scratch claims of drills and copies; left out: that of the claim. It has to delete
+    what is given back."""
+    off_cluster: bool = False
+    """The files of its newest snapshot are copied to the storage of backups, too: `copy/NAME`, every
+    `schedule.offCluster`, by a Job beside Phoenix that runs as `verify.user`."""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
