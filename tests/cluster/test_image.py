@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
 import pytest
-from tests.cluster import deployed
+from tests.cluster import deployed, programs
+from tests.cluster.awaiting import eventually
 from tests.cluster.image_builder import IMAGE, PYTHON, ROOT, Builder
 from tests.cluster.kubectl import Refused
 from tests.cluster.node.cluster import NodeCluster
+from tests.cluster.node.storage import Storage
+from tests.cluster.volume_stage import orchestrator
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,6 +26,8 @@ pytestmark = [
 ]
 NAME, TAG = IMAGE.split(":")
 VERSION = metadata.version("phoenix-orchestrator")
+VERIFY = "kubectl exec -it master-orchestrator-0 -- /usr/local/bin/verify-state"
+"""The operations guide's."""
 
 
 def test_a_base_without_a_digest_is_refused(builder: Builder, base: str) -> None:
@@ -68,8 +75,45 @@ def test_the_base_runs_it_in_a_cluster(node_image: str, node_cluster: NodeCluste
                 deployed.rolled_out(node_cluster, name)
                 assert VERSION in said_in(node_cluster, name, "phoenix", "version")
                 assert said_in(node_cluster, name, "id", "-u").strip() == "65532"
+            words = ("/usr/local/bin/verify-state", "--output", "json")
+            assert json.loads(said_in(node_cluster, deployed.ORCHESTRATOR, *words))["whole"] is True
         finally:
             node_cluster.kubectl("delete", "namespace", deployed.NAMESPACE, "--timeout=240s", timeout=250)
+
+
+def test_the_guides_command_says_whether_the_state_of_a_pod_is_whole(
+    node_cluster: NodeCluster, node_namespace: str, node_storage: Storage, node_image: str, tmp_path: Path
+) -> None:
+    node_cluster.apply(orchestrator(node_namespace, node_image))
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_bytes(node_cluster.kubeconfig.read_bytes())
+    kubeconfig.chmod(0o600)
+    context = ("config", "set-context", "--current", "--namespace", node_namespace)
+    node_cluster.kubectl(*context, user=kubeconfig)
+
+    def verified(*words: str) -> subprocess.CompletedProcess[str]:
+        program, *command = shlex.split(VERIFY)
+        assert program == "kubectl"
+        return subprocess.run(
+            [programs.kubectl(), *command, *words],
+            env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    eventually("it is whole", lambda: verified().returncode == 0, 180)
+    assert "the state is whole" in verified().stdout
+    report = json.loads(verified("-o", "json").stdout)
+    parts = {part["name"]: part for part in report["parts"]}
+    assert (report["whole"], parts["store"]["detail"]) == (True, "it answers")
+    spoil = ("exec", "master-orchestrator-0", "--", "sh", "-c", "echo { > /state/phoenix/spoiled.json")
+    node_cluster.kubectl(*spoil, user=kubeconfig)
+    done = verified("-o", "json")
+    assert done.returncode == 1
+    parts = {part["name"]: part for part in json.loads(done.stdout)["parts"]}
+    assert parts["files"]["state"] == "broken"
 
 
 def write_overlay(folder: Path) -> None:
