@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import signal
-import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.backup_stage import IDENTITY, OFFLINE
-from tests.cluster import snapshot_crds
-from tests.cluster.claim_world import CLASS, FAST, claimed, storage_class
 from tests.cluster.plane import ControlPlane
 from tests.cluster.replicas import NAMESPACE, Replica, a_store, replicas
-from tests.cluster.snapshot_controller import Storage, playing
 from tests.redis_server import filled, serving
 
-from phoenix_orch.kube.client import KubeClient
-from phoenix_orch.kube.config import load
 from phoenix_orch.recovery.catalog import Catalog, View
 from phoenix_orch.recovery.config_verify import ConfigStructure
 from phoenix_orch.recovery.folder_store import FolderStore
@@ -52,8 +43,7 @@ def written(folder: Path, port: int) -> Path:
         ],
         "redis": {"cache": {"address": f"127.0.0.1:{port}", "passwordFile": "redis.password"}},
         "configuration": {"kinds": ["ConfigMap", "Secret", "Deployment", "StatefulSet"]},
-        "claims": {"shop": {"claim": "data"}},
-        "schedule": {"redis": "1m", "config": "1m", "volume": "1m"},
+        "schedule": {"redis": "1m", "config": "1m"},
     }
     file.write_text(json.dumps({"backup": backup}))
     return file
@@ -65,33 +55,6 @@ def allow(plane: ControlPlane) -> None:
     subject = f'[{{"op": "add", "path": "/subjects/0/namespace", "value": "{NAMESPACE}"}}]'
     words = ("patch", "rolebinding", "phoenix-backup-config", "--type=json", "-p", subject)
     plane.kubectl("-n", NAMESPACE, *words)
-    text = (ROOT / "k8s/backup/volumes/volume-rights.yaml").read_text("utf-8")
-    plane.kubectl("apply", "-n", NAMESPACE, "-f", "-", stdin=text.replace("phoenix-orch\n", f"{NAMESPACE}\n"))
-
-
-@contextlib.contextmanager
-def snapshotting(plane: ControlPlane) -> Iterator[Storage]:
-    """That takes snapshots of the claim `data`, in a thread: those who wait for it wait in this one."""
-    over, begun, made = threading.Event(), threading.Event(), list[Storage]()
-
-    async def run() -> None:
-        snapshot_crds.install(plane)
-        plane.apply(CLASS, storage_class(FAST, "Delete"))
-        async with KubeClient(load(plane.kubeconfig, namespace=NAMESPACE)) as kube:
-            await claimed(kube, NAMESPACE, "data")
-            async with playing(kube) as played:
-                made.append(played)
-                begun.set()
-                await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    try:
-        assert begun.wait(120)
-        yield made[0]
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_two_replicas_back_up_each_slot_once_and_go_on_with_one_history(
@@ -107,7 +70,6 @@ def test_two_replicas_back_up_each_slot_once_and_go_on_with_one_history(
         serving(tmp_path / "redis", "--requirepass", "hush-hush") as server,
         a_store(tmp_path / "valkey") as store,
         replicas(control_plane, tmp_path, store, f"--file={written(tmp_path, server.port)}") as world,
-        snapshotting(control_plane) as snapshots,
     ):
         filled(server.client(password="hush-hush"), 30)
         one, other = world.replicas
@@ -135,19 +97,15 @@ def test_two_replicas_back_up_each_slot_once_and_go_on_with_one_history(
             found = view(component).live
             return [made.manifest.time.slot for made in found if made.manifest.time.slot is not None]
 
-        components = ("config", "redis/cache", "volume/shop")
-        world.until("two slots of each", lambda: all(len(slots(c)) >= 2 for c in components))
-        for component in components:
+        world.until("two slots of each", lambda: all(len(slots(c)) >= 2 for c in ("config", "redis/cache")))
+        for component in ("config", "redis/cache"):
             assert set(Counter(slots(component)).values()) == {1}
             assert not view(component).faults
             assert all(made.good for made in view(component).live)
         scheduled = [made for made in view("redis/cache").live if made.manifest.time.slot is not None]
         assert {made.manifest.trigger.kind for made in scheduled} == {TriggerKind.SCHEDULE}
         assert scheduled[0].manifest.content["keys"] == 210
-        shop = view("volume/shop").live[0]
-        assert (shop.level, shop.manifest.stream.name) == (Level.STRUCTURE, "snapshot.json")
-        assert shop.manifest.content["snapshotHandle"] in snapshots.snapshots
-        for schedule in ("backup-config", "backup-redis-cache", "backup-volume-shop"):
+        for schedule in ("backup-config", "backup-redis-cache"):
             place = f"/api/v1/schedules/{schedule}/pause"
             assert other.call(place, operator, {}).status_code == 200
 
