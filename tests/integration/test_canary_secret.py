@@ -186,6 +186,7 @@ LOOKS = (
     ("token", "revoke", "{token}", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
     ("approval", "list"),
     ("backup", "list"),
+    ("backup", "init", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
     ("backup", "show"),
     ("backup", "run", "config", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
     ("backup", "verify"),
