@@ -9,21 +9,27 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.backup_stage import Stage, stage
+from tests.backup_stage import IDENTITY, OFFLINE, Stage, stage
 
 from phoenix_orch.kernel.errors import Retryable
+from phoenix_orch.orchestrator import backups as composition
+from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.errors import Stopped
 from phoenix_orch.recovery.folder_store import FolderStore
+from phoenix_orch.recovery.manifest import Trigger, TriggerKind
 from phoenix_orch.recovery.object_store import LARGEST_PART, MOST_PARTS, PART, part_size
 from phoenix_orch.recovery.objects import Writer
 from phoenix_orch.recovery.publish import Step, Told
+from phoenix_orch.recovery.spec import BackupSpec
+from phoenix_orch.recovery.storage import Storage
 from phoenix_orch.recovery.storing import Spooling, expected
 from phoenix_orch.testing.fake_backup import FakeBackupSource
 from phoenix_orch.testing.faulty_objects import FaultyObjects
@@ -40,21 +46,29 @@ class Slow(FaultyObjects):
     def __init__(self, folder: Path) -> None:
         super().__init__(FolderStore(folder))
         self.let = threading.Event()
+        self.ready: Callable[[], bool] | None = None
+        """What is asked in place of `let`."""
         self.estimates: list[int] = []
 
     @contextmanager
     def writer(self, key: str, *, estimate: int = 0) -> Iterator[Writer]:
         self.estimates.append(estimate)
         with super().writer(key, estimate=estimate) as sink:
-            yield _Waiting(sink, self.let)
+            yield _Waiting(sink, self)
 
 
 class _Waiting:
-    def __init__(self, behind: Writer, let: threading.Event) -> None:
-        self._behind, self._let = behind, let
+    def __init__(self, behind: Writer, store: Slow) -> None:
+        self._behind, self._store = behind, store
 
     def write(self, data: bytes, /) -> int:
-        assert self._let.wait(30)
+        if self._store.ready is None:
+            assert self._store.let.wait(30)
+        else:
+            give_up = time.monotonic() + 60
+            while not self._store.ready():
+                assert time.monotonic() < give_up
+                time.sleep(0.01)
         return self._behind.write(data)
 
 
@@ -119,6 +133,77 @@ def test_a_disk_that_is_full_is_told_of_and_the_copy_goes_straight_on(
     assert done.look.passed
     assert len(warned) == 1
     assert "is full" in warned[0]
+
+
+_FULL = """
+import hashlib, random, resource, sys, threading
+from pathlib import Path
+from phoenix_orch.recovery.spool import spooled
+
+content = random.Random(11).randbytes(3 * 2**20)
+resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))  # as a disk that is full from there on
+
+class Behind:
+    def __init__(self):
+        self.seen, self.let = hashlib.sha256(), threading.Event()
+    def write(self, data):
+        assert self.let.wait(30)
+        self.seen.update(data)
+        return len(data)
+
+behind, warned = Behind(), []
+
+def warn(text):
+    warned.append(text)
+    behind.let.set()
+
+with spooled(behind, Path(sys.argv[1]), 8 * 2**20, warn=warn) as spool:
+    for at in range(0, len(content), 300_000):
+        spool.write(content[at : at + 300_000])
+assert behind.seen.digest() == hashlib.sha256(content).digest()
+print(*warned)
+"""
+
+
+def test_a_disk_that_fills_up_in_the_middle_makes_the_spool_smaller(tmp_path: Path) -> None:
+    """The system refuses to write on; the store begins only then."""
+    command = [sys.executable, "-c", _FULL, str(tmp_path / "spool")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["the disk of the spool is full: it holds 1,048,576 bytes"]
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_an_application_is_woken_before_a_slow_store_has_a_byte_of_its_folder(
+    slow: Slow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Phoenix puts it together: the store takes nothing before the application was woken."""
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "orders").write_bytes(CONTENT)
+    awake = tmp_path / "awake"
+    spec = BackupSpec.model_validate(
+        {
+            "recipients": [
+                {"name": "here", "key": IDENTITY.public},
+                {"name": "safe", "key": OFFLINE.public, "offline": True},
+            ],
+            "volumes": {
+                "shop": {
+                    "path": str(tmp_path / "shop"),
+                    "copyBy": "direct",
+                    "quiesce": {"after": [{"command": ["touch", str(awake)]}]},
+                }
+            },
+        }
+    )
+    monkeypatch.setattr(
+        composition, "opened", lambda *_: Storage(slow, slow.behind, lambda _key, _now: None, "it")
+    )
+    slow.ready = awake.exists
+    backups = composition.Backups(spec, Layout(tmp_path / "data"))
+    done = backups.run("volume/shop", Trigger(kind=TriggerKind.MANUAL))
+    assert done is not None
+    assert done.look.passed
 
 
 def left(tmp_path: Path) -> list[Path]:

@@ -396,9 +396,10 @@ class Backups:
             )
 
     def _spooling(self, component: str) -> Spooling | None:
-        """Of Redis alone: the others have been copied aside, or are small."""
+        """Of Redis, and of volumes, whose application may be at rest until all is read; the configuration is
+        small, and on the disk."""
         spool = self.spec.spool
-        if component.partition("/")[0] != "redis" or not spool.most:
+        if component == "config" or not spool.most:
             return None
         folder = Path(spool.folder) if spool.folder is not None else self._layout.backup_state / "spool"
         return Spooling(folder, spool.most)

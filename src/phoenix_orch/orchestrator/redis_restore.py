@@ -50,6 +50,8 @@ from phoenix_orch.recovery.sources.redis import RedisSource
 from phoenix_orch.recovery.sources.redis_configured import login
 from phoenix_orch.recovery.sources.redis_shards import Shard
 from phoenix_orch.recovery.sources.redis_spec import Prefer, RedisSpec, RedisTlsSpec
+from phoenix_orch.recovery.spec import SpoolSpec
+from phoenix_orch.recovery.storing import Spooling
 from phoenix_orch.recovery.verifying import Verifier
 from phoenix_orch.runtime.files import make_private
 from phoenix_orch.runtime.valkey_name import write_private
@@ -324,7 +326,9 @@ class RedisRestore:
             signer=signing_key(self._signing),
             trust=self._trust(how),
             verifier=verifier,
-            settings=Settings(recipients),
+            settings=Settings(
+                recipients, spooling=Spooling(self._layout.backup_state / "spool", SpoolSpec().most)
+            ),
             now=_now,
         )
         trigger = Trigger(kind=TriggerKind.PRE_RESTORE, actor=self._by)

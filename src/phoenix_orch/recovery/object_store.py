@@ -112,8 +112,15 @@ class BucketStore:
         yield _Resuming(self, key, self.stat(key), start)
 
     def stat(self, key: str) -> Stat:
-        with self._told(key):
-            return self._stat(obstore.head(self._store, self._name(key)))
+        name = self._name(key)
+        try:
+            return self._stat(obstore.head(self._store, name))
+        except (FileNotFoundError, BaseError, OSError) as error:
+            failure = self.failed(key, error)
+        if not isinstance(failure, Retryable):  # an answer to HEAD has no body: it cannot say why
+            with self._told(key):
+                obstore.get(self._store, name, options={"range": (0, 1)})
+        raise failure
 
     def list(self, prefix: str) -> Iterator[Stat]:
         folder, _, _ = prefix.rpartition("/")

@@ -148,13 +148,13 @@ class ScheduleSpec(Model):
 
 
 class SpoolSpec(Model):
-    """Where a copy of Redis waits, sealed, for a storage that is slower than Redis."""
+    """Where a copy of Redis or of a folder waits, sealed, for a storage that is slower than they are."""
 
     folder: _Path | None = None
     """Left out: below the data directory. What lies there has no name and is gone with the process."""
     most: Size = 2 * 1024**3
-    """At most so much, and never more than half of what is free; a copy that is larger makes Redis wait for
-    the storage from there on. 0: Redis always waits for it."""
+    """At most so much, and never more than half of what is free; a copy that is larger makes its source wait
+    for the storage from there on. 0: it always waits for it."""
 
 
 class BackupSpec(Model):
@@ -184,7 +184,8 @@ class BackupSpec(Model):
     """A backup that has lost more than this share, against the middle of the eight before, is no good one
     until a person acknowledges it."""
     spool: SpoolSpec = SpoolSpec()
-    """For copies of Redis, which keeps in memory what changes until it has given the last byte."""
+    """For copies of Redis, which keeps in memory what changes until it has given the last byte, and of
+    folders, whose application may be at rest until then."""
     compression: Annotated[int, Field(ge=-5, le=19)] = 1
     """Level of zstd."""
     drills: DrillSpec = DrillSpec()

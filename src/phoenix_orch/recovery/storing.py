@@ -1,7 +1,8 @@
 """One copy, sealed into the storage, and its source let go of as early as can be.
 
-A Redis that gives a copy keeps in memory what changes until the last byte has gone out. With a spool it is
-let go of as soon as that lies on our disk; the rest of the way to the storage is no concern of it.
+A Redis that gives a copy keeps in memory what changes until the last byte has gone out, and an application
+whose folder is copied may be at rest. With a spool they are let go of as soon as that byte lies on our disk;
+the rest of the way to the storage is no concern of theirs.
 """
 
 from __future__ import annotations
