@@ -27,6 +27,20 @@ def test_the_role_lists_the_kinds_and_nothing_else():
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
 
 
+def test_a_drill_may_ask_about_the_same_kinds_and_nothing_else():
+    role, _ = YAML(typ="safe", pure=True).load_all((ROOT / "k8s/backup/config-drill-rights.yaml").read_text())
+    allowed = {
+        (group, plural, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for plural in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert allowed == {
+        (resource.group, resource.plural, verb) for resource in KINDS for verb in ("create", "patch")
+    }
+
+
 def test_the_template_of_the_guide_holds_no_object():
     text = (ROOT / "backup/configs.yaml").read_text()
     assert YAML(typ="safe", pure=True).load(text) is None

@@ -99,6 +99,7 @@ CHANGES = {
     ("backup", "run"),
     ("backup", "unpin"),
     ("restore", "run", "redis"),
+    ("drill", "run"),
     *(("audit", "prune"), ("status-page", "write")),
     *(("init",), ("down",), ("apply",), ("service", "restart")),
     *(("rollout", word) for word in ("start", "pause", "resume", "promote", "abort", "retry", "undo")),

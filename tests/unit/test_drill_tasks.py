@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +21,7 @@ from phoenix_orch.recovery.drill_spec import DrillSpec
 from phoenix_orch.recovery.spec import BackupSpec, RecipientSpec
 from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.security.recorder import Recorder
+from phoenix_orch.tasks.record import ScheduleState
 
 
 class World:
@@ -44,10 +47,19 @@ class World:
         )
         self.kinds = {kind.spec.kind: kind for kind in both}
         self.said: list[str] = []
+        self.paused: dict[str, datetime] = {}
+        """Schedules that a person has paused, and since when."""
 
     @property
     def config(self) -> PhoenixFile:
         return PhoenixFile(services={}, backup=self.spec)
+
+    async def schedule_states(self, names: Sequence[str], /) -> Sequence[ScheduleState]:
+        """As a store of tasks: of a paused one `last` is when it was."""
+        return [
+            ScheduleState(paused=name in self.paused, last=self.paused.get(name, datetime.now(UTC)))
+            for name in names
+        ]
 
     async def run(self, kind: str, **arguments: Any) -> Any:
         async def log(*lines: str) -> None:
@@ -58,7 +70,9 @@ class World:
 
         found = self.kinds[kind]
         record = SimpleNamespace(request_id="", reason="", slot=None, arguments=found.check(arguments))
-        context: Any = SimpleNamespace(id="t1", actor="ann", record=record, log=log, progress=progress)
+        context: Any = SimpleNamespace(
+            id="t1", actor="ann", record=record, log=log, progress=progress, store=self
+        )
         return await found.run(context)
 
     @property
@@ -137,3 +151,13 @@ def test_a_schedule_is_a_cron_expression() -> None:
 
 def test_what_is_left_out_can_be_written_out() -> None:
     assert DrillSpec.model_validate_json(DrillSpec().model_dump_json(by_alias=True)) == DrillSpec()
+
+
+async def test_a_schedule_that_is_paused_too_long_fails_the_daily_drill(world: World) -> None:
+    await world.run("backup.run", component="config")
+    world.paused = {"backup-config": datetime.now(UTC) - timedelta(hours=20)}
+    assert (await world.run("drill.daily")).passed
+    world.paused = {"backup-config": datetime.now(UTC) - timedelta(hours=30)}
+    with pytest.raises(Terminal, match="paused too long: its schedule has been paused for 1d6h"):
+        await world.run("drill.daily")
+    assert ("drill.daily", "failed") in world.acts

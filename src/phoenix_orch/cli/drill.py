@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,15 @@ import typer
 from phoenix_orch.cli import drill_pages as pages
 from phoenix_orch.cli.cluster_backups import cluster_backups, of_cluster
 from phoenix_orch.cli.interrupted import interruptible
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason, default_data_dir
+from phoenix_orch.cli.options import (
+    UNSET,
+    DataDir,
+    DryRun,
+    Output,
+    OutputOption,
+    Reason,
+    default_data_dir,
+)
 from phoenix_orch.cli.output import emit, say, tell
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.audited_here import audited
@@ -81,6 +90,7 @@ def run(  # noqa: PLR0917 - one parameter for each option
         typer.Option("--scratch", metavar="DIR", help="Where copies are restored; emptied afterwards."),
     ] = None,
     reason: Reason = "",
+    dry_run: DryRun = False,
     file: File = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
@@ -94,6 +104,10 @@ def run(  # noqa: PLR0917 - one parameter for each option
     from phoenix_orch.orchestrator.drills import Asked, DrillFailedError, judged  # noqa: PLC0415
 
     drills = _drills(data_dir, file)
+    if dry_run:
+        planned = drills.planned(Asked(kind, seed, identity, scratch))
+        emit(output, asdict(planned), pages.planned(kind, planned))
+        return 0 if all(one.backup for one in planned.copies) else FAILED
     told = _tell if output is Output.TABLE else (lambda _: None)
     report: Report | None = None
     try:
@@ -101,7 +115,7 @@ def run(  # noqa: PLR0917 - one parameter for each option
             interruptible("nothing was recorded, and nothing is left in the scratch place"),
             audited(Layout(data_dir), f"drill.{kind.value}", "drill", actor=_me(), reason=reason) as done,
         ):
-            report = drills.run(Asked(kind, seed, identity, scratch, told))
+            report = drills.run(Asked(kind, seed, identity, scratch, told=told))
             done.update(id=report.id, passed=report.passed, rto=report.rto)
             judged(report)
     except DrillFailedError:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from phoenix_orch.cli.output import columns
-from phoenix_orch.recovery.drill_report import Report, Step, span, trend
+from phoenix_orch.recovery.drill_report import Kind, Report, Step, span, trend
+
+if TYPE_CHECKING:
+    from phoenix_orch.orchestrator.drills import Planned
 
 
 def listing(reports: Sequence[Report], faults: Sequence[str]) -> str:
@@ -74,3 +78,11 @@ def _worst(report: Report) -> str:
     if not known:
         return ""
     return "none" if None in known else span(max(one for one in known if one is not None))
+
+
+def planned(kind: Kind, found: Planned) -> str:
+    """What a drill would look at."""
+    rows = [(one.component, one.backup or "NONE", one.tier) for one in found.copies]
+    seed = f"; `--seed {found.seed}` draws the same" if found.seed else ""
+    head = f"a {kind.value} drill would look at{seed}:"
+    return f"{head}\n{columns(('COMPONENT', 'BACKUP', 'OF'), rows, empty='nothing is backed up here')}"

@@ -69,6 +69,8 @@ class KeyView(_View):
     here: bool = False
     """Its private key is on this machine."""
     file: str = ""
+    signing: str = ""
+    """The public key by which others know what this machine signs; of its online key alone."""
 
 
 class CheckView(_View):
@@ -90,8 +92,12 @@ def init(
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
-    """Make the online key of this machine, and the offline recovery key, which is shown this once."""
+    """Make the online key of this machine, and the offline recovery key, which is shown this once.
+
+    The key that signs manifests is made with them, where there is none; it opens nothing.
+    """
     from phoenix_orch.recovery import key_acts  # noqa: PLC0415 - cryptography takes a while
+    from phoenix_orch.recovery.signing import SIGNING, signing_key  # noqa: PLC0415
 
     online = _online(online_file, data_dir)
     if recovery_file == TERMINAL and output is not Output.TABLE:
@@ -104,9 +110,17 @@ def init(
     with _recorded(data_dir, _wish("keys.init", online, "")) as done:
         made = key_acts.init(online, None if recovery_file == TERMINAL else recovery_file, datetime.now(UTC))
         assert made.recovery is not None
-        done.update(online=made.online.public, recovery=made.recovery.public)
+        signing = signing_key(Layout(data_dir).backup_keys / SIGNING).public
+        done.update(online=made.online.public, recovery=made.recovery.public, signing=signing)
     views = [
-        KeyView(name="online", key=made.online.public, recipient=False, here=True, file=str(online)),
+        KeyView(
+            name="online",
+            key=made.online.public,
+            recipient=False,
+            here=True,
+            file=str(online),
+            signing=signing,
+        ),
         KeyView(
             name="recovery",
             key=made.recovery.public,
@@ -402,7 +416,10 @@ def _after_init(online: Path, recovery_file: Path, views: list[KeyView]) -> str:
     return (
         f"{where} It opens every backup, also when this machine is lost. Print it or write it to a stick,\n"
         "put that into a safe, and a second one elsewhere; then remove the file from this machine.\n"
-        f"The online key is in {online}: with it backups are verified here.\n\n"
+        f"The online key is in {online}: with it backups are verified here.\n"
+        f"Manifests are signed as {views[0].signing}.\n"
+        "Note that beside the recovery key: a machine that restores names it (backup.trustedKeys, or "
+        "--signed-by).\n\n"
         f"put this into phoenix.yaml, then `phoenix apply`:\n\nbackup:\n  recipients:\n{recipients}\n"
         "next: `phoenix keys check`"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from phoenix_orch.recovery.backup_source import BackupSource
 from phoenix_orch.recovery.layout import Scope
@@ -14,6 +14,9 @@ from phoenix_orch.recovery.sources.config_items import Items
 from phoenix_orch.recovery.sources.copied import CopyOrder
 from phoenix_orch.recovery.sources.snapshot_plan import Taken
 from phoenix_orch.recovery.verifying import Structural
+
+if TYPE_CHECKING:
+    from phoenix_orch.recovery.drill_config import Accept
 
 
 class Volumes(Protocol):
@@ -66,6 +69,8 @@ class Home:
     """Read by several replicas in turn; None: the files of this machine."""
     volumes: Volumes | None = None
     """Claims of a cluster; None: folders of this machine."""
+    accept: Accept | None = None
+    """Asks the cluster whether it would take a configuration; None: there is no cluster."""
 
     def scope(self, component: str) -> Scope:
         return Scope(self.cluster, self.namespace, component)

@@ -172,6 +172,10 @@ class Work:
         self._recorder = recorder
 
     @property
+    def declared(self) -> DeclaresBackups | None:
+        return self._config()
+
+    @property
     def spec(self) -> BackupSpec:
         """Raises BadState where backups are not configured."""
         known = self._config()

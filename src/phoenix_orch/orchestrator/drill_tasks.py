@@ -6,15 +6,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, Field
 
 from phoenix_orch.kernel.errors import PhoenixError
+from phoenix_orch.orchestrator import backup_tasks
 from phoenix_orch.orchestrator.backup_progress import Meter
 from phoenix_orch.orchestrator.backup_tasks import DeclaresBackups, Work
 from phoenix_orch.tasks.context import TaskContext
+from phoenix_orch.tasks.record import ScheduleState
 from phoenix_orch.tasks.registry import TaskKind, task
 from phoenix_orch.tasks.schedule import Schedule, Timing
 
@@ -28,6 +30,12 @@ _SUMMARIES = {
     MONTHLY: "Recover everything from the bucket and the offline key alone, timed step by step",
 }
 _JITTER = timedelta(minutes=5)
+
+
+class States(Protocol):
+    async def schedule_states(self, names: Sequence[str], /) -> Sequence[ScheduleState]:
+        """Of a paused one `last` is the moment at which it was paused."""
+        ...
 
 
 class RunDrill(BaseModel):
@@ -62,6 +70,17 @@ def kinds(work: Work) -> tuple[TaskKind, ...]:
     return tuple(_kind(work, kind) for kind in _SUMMARIES)
 
 
+async def paused_schedules(config: DeclaresBackups | None, store: States) -> dict[str, datetime]:
+    """Since when the schedules of backups are paused, of those that are, by their component."""
+    known = [one for one in backup_tasks.schedules(config) if one.kind == backup_tasks.RUN]
+    states = await store.schedule_states([one.name for one in known])
+    return {
+        one.target: state.last
+        for one, state in zip(known, states, strict=True)
+        if state.paused and state.last is not None
+    }
+
+
 def _kind(work: Work, kind: str) -> TaskKind:
     @task(
         kind=kind,
@@ -76,6 +95,7 @@ def _kind(work: Work, kind: str) -> TaskKind:
 
         backups = await work.opened(context.actor)
         drills = await asyncio.to_thread(Drills, backups, work.layout, by=context.actor)
+        paused = await paused_schedules(work.declared, context.store)
         steps: list[str] = []
         of_kind = Kind(kind.partition(".")[2])
         try:
@@ -84,7 +104,7 @@ def _kind(work: Work, kind: str) -> TaskKind:
                     context,
                     Meter(0),
                     lambda stop: drills.run(
-                        Asked(of_kind, seed=arguments.seed, told=steps.append, stop=stop)
+                        Asked(of_kind, seed=arguments.seed, told=steps.append, stop=stop, paused=paused)
                     ),
                 )
                 done = DrillDone(

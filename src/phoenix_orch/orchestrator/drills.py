@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +19,7 @@ from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import drill_record, drill_report, keys
 from phoenix_orch.recovery.cluster_spec import ClusterBackupSpec
 from phoenix_orch.recovery.drill import Bucket, Drill, Expected, Terms
+from phoenix_orch.recovery.drill_plan import Candidate, draw
 from phoenix_orch.recovery.drill_report import Kind, Report
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.freshness import LATE
@@ -47,8 +48,26 @@ class Asked:
     identity: Path | None = None
     """The offline key of a monthly drill; None: as it is configured."""
     scratch: Path | None = None
+    paused: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when the schedule of a component is paused, of those whose is."""
     told: Callable[[str], None] = lambda _: None
     stop: Callable[[], bool] = lambda: False
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """One copy that a drill would look at; empty: there is none, which fails the drill."""
+
+    component: str
+    backup: str = ""
+    tier: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    seed: str
+    """Of a weekly drill: with it the same copies are drawn."""
+    copies: tuple[Rehearsal, ...]
 
 
 class Drills:
@@ -72,7 +91,9 @@ class Drills:
         drill = Drill(
             bucket,
             Terms(
-                expected=self.expected(),
+                expected=[
+                    replace(one, paused=_paused(one.component, asked.paused)) for one in self.expected()
+                ],
                 rto=self._spec.rto,
                 by=self._by,
                 now=_now,
@@ -81,6 +102,7 @@ class Drills:
                 stop=asked.stop,
                 attempt=self._attempt,
                 rehearse=backups.home.volumes.rehearse if backups.home.volumes is not None else None,
+                accept=backups.home.accept,
             ),
         )
         if asked.kind is Kind.DAILY:
@@ -93,6 +115,25 @@ class Drills:
         self._seen_to_load(report)
         drill_record.expire(backups.store, self._spec.keep, report.ended)
         return report
+
+    def planned(self, asked: Asked) -> Planned:
+        """What `run` would do, without doing any of it. Raises Invalid where the offline key is missing."""
+        if asked.kind is Kind.MONTHLY:
+            self._offline(asked)
+        seed = (asked.seed or secrets.token_hex(8)) if asked.kind is Kind.WEEKLY else ""
+        views = {view.scope.component: view for view in self.backups.views()}
+        found = []
+        for one in self.expected():
+            view = views.get(one.component)
+            live = view.live if view is not None else ()
+            if asked.kind is Kind.WEEKLY:
+                drawn = draw([Candidate(backup.id, backup.at) for backup in live], _now(), seed)
+                found += [Rehearsal(one.component, each.id, each.tier.value) for each in drawn]
+                found += [] if drawn else [Rehearsal(one.component)]
+                continue
+            newest = (view.newest if view is not None else None) or next(iter(live), None)
+            found.append(Rehearsal(one.component, newest.id if newest is not None else ""))
+        return Planned(seed, tuple(found))
 
     def expected(self) -> Sequence[Expected]:
         """What has to be recoverable: all that is backed up here. Where nothing is, all that the storage has:
@@ -177,6 +218,12 @@ class Drills:
             file.write_bytes(content)
             if read_kept(file) is None:
                 raise Corrupted(f"{path} is no configuration that this Phoenix takes")
+
+
+def _paused(component: str, paused: Mapping[str, datetime]) -> datetime | None:
+    """A shard, or a claim, goes by the schedule of what it is a part of."""
+    found = (paused.get(name) for name in (component, component.partition(".")[0]))
+    return next((moment for moment in found if moment is not None), None)
 
 
 def judged(report: Report) -> Report:

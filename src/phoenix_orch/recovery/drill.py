@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -34,6 +33,7 @@ from phoenix_orch.recovery.layout import Scope
 from phoenix_orch.recovery.manifest import Verification
 from phoenix_orch.recovery.objects import ObjectStore
 from phoenix_orch.recovery.signing import Trust
+from phoenix_orch.runtime.scratch import scratch
 
 _MATTERS = frozenset(Problem) - {Problem.MISSED, Problem.PAUSED, Problem.FUTURE}
 """What stands in the way of a recovery; the others are for the daily check."""
@@ -85,6 +85,8 @@ class Terms:
     stop: Callable[[], bool] = lambda: False
     attempt: drill_config.Try = lambda _path, _content: None
     """Tries a file of the configuration, without putting it anywhere."""
+    accept: drill_config.Accept | None = None
+    """Asks a cluster whether it would take the configuration."""
     rehearse: drill_snapshot.Rehearse | None = None
     """Restores snapshots of a cluster into scratch claims; None: no cluster is reached from here."""
 
@@ -182,7 +184,7 @@ class Drill:
             with drill_redis.loaded(run.ledger, copy):
                 pass
         elif kind == "config":
-            drill_config.rehearsed(run.ledger, copy, into, self._terms.attempt)
+            drill_config.rehearsed(run.ledger, copy, into, self._terms.attempt, self._terms.accept)
         elif drill_snapshot.is_snapshot(copy.manifest):
             drill_snapshot.rehearsed(run.ledger, copy, self._terms.rehearse)
         elif kind in FILES:
@@ -202,7 +204,7 @@ class Drill:
                 server = drill_redis.replicated(run.ledger, copy, server)
                 return lambda: drill_redis.healthy(server)
             if kind == "config":
-                drill_config.rehearsed(run.ledger, copy, into, self._terms.attempt)
+                drill_config.rehearsed(run.ledger, copy, into, self._terms.attempt, self._terms.accept)
                 return lambda: drill_config.healthy(into)
             if drill_snapshot.is_snapshot(copy.manifest):
                 drill_snapshot.rehearsed(run.ledger, copy, self._terms.rehearse)
@@ -269,18 +271,17 @@ class Drill:
 
     @contextlib.contextmanager
     def _scratch(self) -> Iterator[Path]:
-        """An empty folder for this user alone, gone afterwards. Raises Terminal."""
-        try:
-            folder = tempfile.TemporaryDirectory(
-                prefix="phoenix-drill-", dir=self._terms.scratch, ignore_cleanup_errors=True
-            )
-        except OSError as error:
-            raise Terminal(
-                f"there is no scratch folder for the drill: {error.strerror}",
-                remedy="name one with --scratch, on a disk with room for the data",
-            ) from None
-        with folder as name:
-            yield Path(name)
+        """An empty folder for this user alone, gone afterwards, as are those of drills that were killed.
+        Raises Terminal."""
+        with contextlib.ExitStack() as stack:
+            try:
+                folder = stack.enter_context(scratch("phoenix-drill-", self._terms.scratch))
+            except OSError as error:
+                raise Terminal(
+                    f"there is no scratch folder for the drill: {error.strerror or error}",
+                    remedy="name one with --scratch, on a disk with room for the data",
+                ) from None
+            yield folder
 
     def _ended(self, run: _Run) -> Report:
         steps, terms = run.ledger.steps, self._terms

@@ -18,11 +18,20 @@ from phoenix_orch.recovery.secret_values import opened, opened_bytes
 
 Try = Callable[[str, bytes], None]
 """Gets a file of the backup, by its path, in clear. Raises PhoenixError where it could not be put back."""
+Accept = Callable[[ConfigRepository, str, Sequence[Identity]], str]
+"""Asks a cluster about every object at a commit, without doing anything; in a line what it says. Raises
+PhoenixError where it would refuse one."""
 _REMEDY = "restore another backup of the configuration"
 _SEALED_ENDS = (".sops", ".age")
 
 
-def rehearsed(ledger: Ledger, copy: Fetched, into: Path, attempt: Try = lambda _path, _content: None) -> None:
+def rehearsed(
+    ledger: Ledger,
+    copy: Fetched,
+    into: Path,
+    attempt: Try = lambda _path, _content: None,
+    accept: Accept | None = None,
+) -> None:
     """Into `into`, which is made. Raises StepFailedError."""
     with ledger.step(Phase.CONFIGURATION, copy.subject) as note:
         with copy.opened(note.moved, ledger.stop) as source:
@@ -42,7 +51,8 @@ def rehearsed(ledger: Ledger, copy: Fetched, into: Path, attempt: Try = lambda _
                 content, was_sealed = in_clear(path, repository.content(sha), copy.identities)
                 sealed += was_sealed
                 attempt(path, content)
-        note.detail = f"{len(files)} files at commit {head[:12]}, {sealed} of them sealed and opened"
+            said = f"; {accept(repository, head, copy.identities)}" if accept is not None else ""
+        note.detail = f"{len(files)} files at commit {head[:12]}, {sealed} of them sealed and opened{said}"
 
 
 def healthy(directory: Path) -> str:

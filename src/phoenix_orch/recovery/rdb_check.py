@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from phoenix_orch.recovery.restore.rdb_versions import unreadable
 from phoenix_orch.recovery.restore.redis_target import Loaded, NotLoadedError, Session, feeding
 from phoenix_orch.recovery.throwaway_valkey import throwaway
 from phoenix_orch.runtime.detached import harmless_environment
+from phoenix_orch.runtime.scratch import scratch
 from phoenix_orch.runtime.valkey_program import find_binary
 
 _CHECKER = "valkey-check-rdb"
@@ -45,10 +45,10 @@ class DumpCheck:
     @contextlib.contextmanager
     def examine(self, manifest: Manifest) -> Iterator[Walk]:
         _readable_here(manifest)
-        with tempfile.TemporaryDirectory(prefix="phoenix-check-") as folder:
-            name = Path(folder) / _CHECKER
+        with scratch("phoenix-check-") as folder:
+            name = folder / _CHECKER
             name.symlink_to(find_binary(None))
-            with (Path(folder) / "said").open("w+b") as said:
+            with (folder / "said").open("w+b") as said:
                 process = subprocess.Popen(
                     [str(name), "/dev/stdin", "--stats", "--format", "info"],
                     stdin=subprocess.PIPE,

@@ -31,6 +31,8 @@ from phoenix_orch.kernel.errors import Invalid, Terminal
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.runtime.files import make_private
 
+SIGNING = "signing.pem"
+"""The file of a machine's own key, beside its other keys."""
 LARGEST = 4 * 2**20
 """Bytes of the largest record that is read."""
 ALGORITHM = "ed25519"

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from phoenix_orch.kernel.errors import PhoenixError, Terminal
 from phoenix_orch.recovery.redis_address import RedisAddress
-from phoenix_orch.recovery.redis_asking import facts_of
+from phoenix_orch.recovery.redis_asking import asking, facts_of
 from phoenix_orch.runtime.detached import harmless_environment
+from phoenix_orch.runtime.scratch import scratch
 from phoenix_orch.runtime.valkey_program import find_binary
 
+_PREFIX = "phoenix-rehearsal-"
 _START = 15.0
 """Seconds until it answers."""
 _DATABASES = 10_000
@@ -29,7 +29,17 @@ def throwaway(binary: Path | None = None) -> Iterator[RedisAddress]:
     It does not evict, does not save, and answers DEBUG; `binary`: another one than the package's.
     """
     program = find_binary(binary)
-    folder = Path(tempfile.mkdtemp(prefix="phoenix-rehearsal-"))  # for this user alone
+    with scratch(_PREFIX, before=_end_left) as folder:
+        yield from _serving(program, folder)
+
+
+def _end_left(folder: Path) -> None:
+    """The server of a process that was killed."""
+    with contextlib.suppress(PhoenixError), asking(RedisAddress(socket=str(folder / "s"))) as client:
+        client.shutdown(nosave=True, now=True, force=True)
+
+
+def _serving(program: Path, folder: Path) -> Iterator[RedisAddress]:
     socket = folder / "s"
     options = {
         "port": "0",
@@ -58,7 +68,6 @@ def throwaway(binary: Path | None = None) -> Iterator[RedisAddress]:
     finally:
         process.kill()
         process.wait()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _await(address: RedisAddress, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import Target
 from phoenix_orch.orchestrator.backup_home import HERE, Home
+from phoenix_orch.orchestrator.cluster.accepting import accepting
 from phoenix_orch.orchestrator.cluster.volumes import ClusterVolumes
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.cluster_spec import ClusterBackupSpec
 from phoenix_orch.recovery.layout import Scope
+from phoenix_orch.recovery.restore import config_apply
 from phoenix_orch.recovery.sources.config_cluster import ClusterItems
 from phoenix_orch.recovery.sources.config_objects import KINDS, Choice
 from phoenix_orch.recovery.spec import BackupSpec
@@ -41,6 +43,7 @@ def home_in(target: Target) -> Callable[[BackupSpec], Home]:
                 choice=Choice(helm_releases=wanted.helm_releases),
             ),
             volumes=ClusterVolumes(connect, scope, spec.claims),
+            accept=accepting(lambda: KubeClient(target, component="drill", manager=config_apply.MANAGER)),
         )
 
     return home

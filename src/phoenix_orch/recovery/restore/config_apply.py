@@ -23,7 +23,15 @@ from phoenix_orch.kube.errors import Forbidden
 from phoenix_orch.kube.patches import json_patch, merge_patch_of, pointer
 from phoenix_orch.kube.patches import test as holds
 from phoenix_orch.kube.resources import CONFIG_MAPS, SECRETS, Object, Resource
-from phoenix_orch.recovery.restore.config_plan import KIND_OF, Act, Name, Plan, Step, resource_of
+from phoenix_orch.recovery.restore.config_plan import (
+    KIND_OF,
+    Act,
+    Name,
+    Plan,
+    Step,
+    name_of,
+    resource_of,
+)
 from phoenix_orch.recovery.restore.config_rolled import Progress, progress
 from phoenix_orch.recovery.sources.config_objects import KINDS, PENDING, RESTARTED_AT, SECRET_PARTS
 
@@ -75,6 +83,40 @@ async def tried(client: KubeClient, plan: Plan) -> None:
             f"the cluster refuses {len(refused)} of {len(plan.acts)} steps: {'; '.join(refused)}",
             remedy="nothing was done; mend that, and plan again",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What the API server said of objects that were not put there."""
+
+    taken: int
+    unasked: tuple[str, ...]
+    """Kinds about which it may not be asked: asking takes the right to do it."""
+
+
+async def accepted(client: KubeClient, objects: Sequence[Object]) -> Accepted:
+    """Ask the API server whether it would take each (`dryRun=All`). Raises Invalid with all it refuses."""
+    taken, unasked, refused = 0, dict[str, None](), list[str]()
+    for one in objects:
+        name = name_of(one)
+        if name.kind in unasked:
+            continue
+        step = Step(Act.CHANGE, name, one)
+        try:
+            with _hidden(step):
+                await _try(client, step)
+        except Forbidden:
+            unasked[name.kind] = None
+        except (Invalid, Conflict) as error:
+            refused.append(f"{name}: {error.message}")
+        else:
+            taken += 1
+    if refused:
+        raise Invalid(
+            f"the cluster would refuse {len(refused)} of {len(objects)} objects: {'; '.join(refused)}",
+            remedy="mend what refuses them, or what is backed up",
+        )
+    return Accepted(taken, tuple(unasked))
 
 
 async def _try(client: KubeClient, step: Step) -> None:
