@@ -22,6 +22,7 @@ from phoenix_orch.tasks.outcome import Settled
 from phoenix_orch.tasks.port import RunRequest
 from phoenix_orch.tasks.record import ENDED, LogKind, State, TaskRecord
 from phoenix_orch.tasks.schedule import Schedule, Timing
+from phoenix_orch.tasks.scheduler import Scheduler
 from phoenix_orch.tasks.service import TaskService
 from phoenix_orch.tasks.spec import Priority
 from phoenix_orch.tasks.store import Due, Heard, TaskStore, Unwanted
@@ -458,6 +459,34 @@ async def test_a_schedule_runs_its_slots_pauses_and_counts_what_it_missed(settin
         await setting.tasks.resume("tidy", actor="ann")
         await until(lambda: ran(view.runs + 1))
         assert (await setting.tasks.schedule("tidy")).missed == view.missed
+
+
+async def test_a_schedule_goes_on_when_a_clock_that_was_ahead_is_right_again(setting: Setting) -> None:
+    setting.schedules = {
+        "tidy": Schedule(name="tidy", kind="nothing", timing=Timing(every=timedelta(seconds=1)))
+    }
+    ahead = datetime.now(UTC) + timedelta(days=1)
+    await setting.store.begin_schedule("tidy", ahead)
+    assert not await setting.store.rewind_schedule("tidy", ahead + timedelta(seconds=1), datetime.now(UTC))
+
+    async def ran() -> bool:
+        return (await setting.tasks.schedule("tidy")).runs >= 2
+
+    async with setting.worker():
+        await until(ran)
+    assert (await setting.tasks.schedule("tidy")).missed < 60
+
+
+async def test_clocks_that_differ_a_little_run_no_slot_twice(setting: Setting) -> None:
+    tidy = Schedule(name="tidy", kind="nothing", timing=Timing(every=timedelta(minutes=1)))
+    setting.schedules = {"tidy": tidy}
+    scheduler = Scheduler(setting.store, REGISTRY, lambda: setting.schedules)
+    now = datetime(2026, 11, 28, 12, tzinfo=UTC)
+    await setting.store.begin_schedule("tidy", now - timedelta(seconds=30))
+    await scheduler.look(now)
+    for behind in range(1, 600, 7):
+        await scheduler.look(now - timedelta(seconds=behind))
+    assert (await setting.tasks.schedule("tidy")).runs == 1
 
 
 async def test_a_slot_is_skipped_while_the_run_before_goes_on(setting: Setting, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
@@ -18,6 +18,9 @@ from phoenix_orch.tasks.store import TaskStore
 
 LOOK = 1.0
 """Seconds between two looks, unless a slot is due earlier."""
+AHEAD = timedelta(minutes=10)
+"""So far may the slot that ran last lie in the future, as clocks of workers differ. When it lies further, the
+clock was ahead and is right again: without counting anew nothing would run until it comes there."""
 
 _log = structlog.get_logger("phoenix.tasks")
 
@@ -62,6 +65,14 @@ class Scheduler:
             return 0.0
         if state.paused:
             return LOOK
+        if state.last - now > AHEAD:
+            if await self._store.rewind_schedule(schedule.name, state.last, now):
+                _log.warning(
+                    "the clock was set back: the schedule counts from now",
+                    schedule=schedule.name,
+                    last=state.last,
+                )
+            return 0.0
         slot = due(schedule, state.last, now)
         if slot is not None:
             await self._fire(schedule, state, slot, now)

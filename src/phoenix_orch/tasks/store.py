@@ -47,6 +47,7 @@ _SCRIPTS = (
     "beat",
     "tell",
     "fire",
+    "rewind",
     "page",
     "sweep",
 )
@@ -257,6 +258,11 @@ class TaskStore:
         values: Any = {"paused": "1" if paused else "0", "last": str(encoding.milliseconds(now))}
         async with answered(self.client):
             await cast("Any", self.client.hset(f"{self.prefix}schedule:{name}", mapping=values))
+
+    async def rewind_schedule(self, name: str, last: datetime, now: datetime) -> bool:
+        """Its slots count from `now`, which is before the last one. False when another worker was quicker."""
+        how, *_ = await self._run("rewind", name, encoding.milliseconds(last), encoding.milliseconds(now))
+        return _text(how) == "DONE"
 
     async def fire(
         self, state: ScheduleState, slot: datetime, missed: int, record: TaskRecord, spec: TaskSpec
