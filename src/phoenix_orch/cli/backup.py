@@ -454,6 +454,8 @@ def _backups(data_dir: Path, file: Path | None) -> Backups:
     layout = Layout(data_dir)
     if file is not None and of_cluster(file):
         return cluster_backups(file, Access(), layout, by=_me())
+    if file is None:
+        reaching.here_only("backups", "name its configuration with --file; `backup run` can be asked of it")
     config = load(file) if file is not None else read_kept(layout.config)
     if config is None or config.backup is None:
         raise Invalid(

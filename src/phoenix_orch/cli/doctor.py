@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from phoenix_orch.cli import reaching
 from phoenix_orch.cli.checks import Finding, State, examine
 from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption
 from phoenix_orch.cli.output import emit
@@ -16,6 +17,7 @@ def doctor(output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> in
 
     Exit status 1 where there is a fault; warnings alone give 0.
     """
+    reaching.here_only("programs, files and processes", "ask `phoenix get`")
     findings = examine(data_dir)
     emit(output, findings, _report(findings))
     return 1 if any(finding.state is State.FAULT for finding in findings) else 0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from phoenix_orch.cli import drill_pages as pages
+from phoenix_orch.cli import reaching
 from phoenix_orch.cli.cluster_backups import cluster_backups, of_cluster
 from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import (
@@ -187,6 +188,8 @@ def _drills(data_dir: Path, file: Path | None) -> Drills:
     if file is not None and of_cluster(file):
         configure_logs()
         return Drills(cluster_backups(file, Access(), layout, by=_me()), layout, by=_me())
+    if file is None:
+        reaching.here_only("drills and their backups", "name its configuration with --file")
     config = load(file) if file is not None else read_kept(layout.config)
     if config is None or config.backup is None:
         raise Invalid(

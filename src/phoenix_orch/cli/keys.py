@@ -17,6 +17,7 @@ import typer
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
+from phoenix_orch.cli import reaching
 from phoenix_orch.cli.interrupted import interruptible
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, emit, say, tell
@@ -389,6 +390,8 @@ def _identities(path: Path, *, needed: bool = True) -> list[Identity]:
 
 
 def _spec(file: Path | None, data_dir: Path) -> BackupSpec | None:
+    if file is None:
+        reaching.here_only("keys and backups", "name its configuration with --file")
     config = load(file) if file is not None else read_kept(Layout(data_dir).config)
     return config.backup if config is not None else None
 
@@ -408,14 +411,20 @@ def _recipient(name: str, key: str, *, offline: bool) -> str:
 
 def _after_init(online: Path, recovery_file: Path, views: list[KeyView]) -> str:
     where = (
-        "The recovery key is above, and nowhere else."
+        "The recovery key is the line AGE-SECRET-KEY-1… above, and nowhere else."
         if recovery_file == TERMINAL
         else f"The recovery key is in {recovery_file.absolute()}."
     )
     recipients = "".join(_recipient(view.name, view.key, offline=view.offline) for view in views)
+    kept = (
+        "Write it into a file, recovery.key, on a stick,\n"
+        "or print it; put that into a safe, and a second one elsewhere."
+        if recovery_file == TERMINAL
+        else "Print it or copy it to a stick,\n"
+        "put that into a safe, and a second one elsewhere; then remove the file from this machine."
+    )
     return (
-        f"{where} It opens every backup, also when this machine is lost. Print it or write it to a stick,\n"
-        "put that into a safe, and a second one elsewhere; then remove the file from this machine.\n"
+        f"{where} It opens every backup, also when this machine is lost. {kept}\n"
         f"The online key is in {online}: with it backups are verified here.\n"
         f"Manifests are signed as {views[0].signing}.\n"
         "Note that beside the recovery key: a machine that restores names it (backup.trustedKeys, or "

@@ -90,6 +90,7 @@ def up(  # noqa: PLR0917 - options, given by name
 
 def down(dry_run: DryRun = False, data_dir: DataDir = UNSET) -> None:
     """End in order what a Phoenix that died left behind."""
+    _later("phoenix_orch.cli.reaching").here_only("processes", "look with `phoenix get`")
     found = _later("phoenix_orch.orchestrator.up").run_down(data_dir, dry_run=dry_run)
     verb = "would end" if dry_run else "ended"
     say("\n".join(f"{verb} {one}" for one in found) or f"nothing runs for {data_dir}")

@@ -11,6 +11,7 @@ from phoenix_orch.cli.options import SERVER
 from phoenix_orch.client import Client
 from phoenix_orch.client.client import TIMEOUT
 from phoenix_orch.client.reads import Reads
+from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.cluster.access import Access
 
 if TYPE_CHECKING:
@@ -33,6 +34,15 @@ def client(data_dir: Path, *, timeout: float = TIMEOUT) -> Client:
 def elsewhere() -> bool:
     """A server is named: what is in the data directory of this machine says nothing about it."""
     return SERVER.get() is not None
+
+
+def here_only(what: str, remedy: str) -> None:
+    """Raises Invalid where a server is named: those of this machine would be taken for its own."""
+    if elsewhere():
+        raise Invalid(
+            f"this command looks at the {what} of this machine, and --server (or PHOENIX_URL) names another",
+            remedy=f"leave that out for this machine; for that one {remedy}, or type it there",
+        )
 
 
 def either(there: Access | None, data_dir: Path) -> Client | ClusterClient:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +26,7 @@ PHOENIX_LOG = "phoenix.log"
 LOAD_LOG = "load.log"
 READY_SECONDS = 60.0
 """Longest wait for Phoenix and the first version; a cold, busy machine takes a while."""
-AWAY_SECONDS = 20.0
+AWAY_SECONDS = 60.0
 """Longest time that a running Phoenix may not answer."""
 _ANSWER_SECONDS = 5.0
 _PHOENIX_GRACE = 25.0
@@ -57,9 +58,7 @@ class Stage:
                 return await asyncio.to_thread(call, self.client)
             except Retryable as error:
                 if time.monotonic() > limit:
-                    raise Terminal(
-                        f"Phoenix does not answer: {error.message}", remedy=error.remedy
-                    ) from error
+                    raise _too_busy(error.message) from error
             await asyncio.sleep(_LOOK_SECONDS)
 
     def check(self) -> None:
@@ -154,6 +153,16 @@ async def _read(stage: Stage, load: Child) -> None:
         if stage.users.at and seconds > 0:
             stage.rate = (users.answered - stage.users.answered) / seconds
         stage.users = users
+
+
+def _too_busy(message: str) -> Terminal:
+    """Phoenix runs, and nothing came of a minute's asking."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    return Terminal(
+        f"Phoenix did not answer for {AWAY_SECONDS:.0f} s; the load average here is {load:.1f} on {cores} "
+        f"processors: {message}",
+        remedy="end what else keeps this machine busy, and run it again; --keep keeps its logs",
+    )
 
 
 def _ended(what: str, child: Child, log: Path) -> Terminal:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,16 +35,17 @@ from phoenix_orch.recovery.redis_asking import facts_of
 from phoenix_orch.recovery.restore.acts import Second
 from phoenix_orch.recovery.restore.claim import claimed
 from phoenix_orch.recovery.restore.cluster_run import ClusterRestorer
-from phoenix_orch.recovery.restore.copies import copies, shard_of
+from phoenix_orch.recovery.restore.copies import copies, passed_over, shard_of
 from phoenix_orch.recovery.restore.copy_keys import Copies
 from phoenix_orch.recovery.restore.journal import TOUCHED, Entry, Journal
-from phoenix_orch.recovery.restore.plan import HASH, RestorePlan
+from phoenix_orch.recovery.restore.plan import HASH, Look, RestorePlan
 from phoenix_orch.recovery.restore.redis_keys import Selection, move
+from phoenix_orch.recovery.restore.redis_preflight import Weight
 from phoenix_orch.recovery.restore.redis_target import Listen
 from phoenix_orch.recovery.restore.run import Restorer
 from phoenix_orch.recovery.restore.slot_owners import Owner, owners_of
 from phoenix_orch.recovery.s3_location import S3Location
-from phoenix_orch.recovery.selecting import select
+from phoenix_orch.recovery.selecting import LATEST, select
 from phoenix_orch.recovery.signing import Trust, canonical, digest, signing_key
 from phoenix_orch.recovery.sources.redis import RedisSource
 from phoenix_orch.recovery.sources.redis_configured import login
@@ -128,11 +129,14 @@ class RedisRestore:
     def plan(self, how: How, word: str, as_of: datetime | None, *, dead: bool) -> RestorePlan:
         """Look, and write down what would be done. Raises PhoenixError."""
         store, target = self._store(how), self.target(how)
-        taken = copies(self._backups(how, store), how.component, word, as_of)
+        backups = self._backups(how, store)
+        taken = copies(backups, how.component, word, as_of)
         if len(taken) > 1 or owners_of(target)[0].cluster:
             plan = self._cluster(how, store).plan(taken, target, dead=dead)
         else:
             plan = self._restorer(how, store).plan(taken[0].backup, target, dead=dead)
+        if word == LATEST and as_of is None:
+            plan = plan.model_copy(update={"looks": (*_newer(passed_over(backups, taken)), *plan.looks)})
         make_private(self._folder)
         write_private(self._folder / f"{plan.id}.how", how.model_dump_json(by_alias=True, indent=2))
         return plan
@@ -377,6 +381,19 @@ class RedisRestore:
                 self._environment.get("AWS_SESSION_TOKEN", ""),
             )
         )
+
+
+def _newer(backups: Sequence[Backup]) -> list[Look]:
+    """What is told of newer copies that are not taken."""
+    if not backups:
+        return []
+    newest = backups[0]
+    why = "does not hold" if newest.failed else "is much smaller than those before" if newest.shrunk else ""
+    more = f"; {len(backups) - 1} more" if len(backups) > 1 else ""
+    moment = f"{newest.manifest.time.consistency_point:%Y-%m-%d %H:%M:%S} UTC"
+    found = f"{newest.id} of {moment} {why or 'is not verified'}, and is not taken{more}"
+    remedy = f"--backup {newest.id} takes it all the same"
+    return [Look(check="newer copies", weight=Weight.WARNS, found=found, remedy=remedy)]
 
 
 def _listen(text: str) -> Listen:

@@ -99,8 +99,9 @@ class Backup:
 
     @property
     def shrunk(self) -> bool:
-        """Much smaller than those before, and nobody has said that it is right."""
-        return bool(self.manifest.drops) and self.acknowledged is None
+        """Much smaller than those before, and nobody has said that it is right. What a restore wrote over may
+        be small: that is why somebody restored."""
+        return bool(self.manifest.drops) and self.acknowledged is None and not self.before_restore
 
     @property
     def good(self) -> bool:

@@ -28,6 +28,11 @@ _AGE_SECRET = "AGE-SECRET-KEY-1"  # noqa: S105 - how it begins
 _SEALED = (b"age-encryption.org/v1", b"-----BEGIN AGE ENCRYPTED FILE-----")
 _ARMOUR = _SEALED[1]
 _SSH = b"-----BEGIN "
+_ABSENT = (
+    "is the stick in, and mounted? The recovery key is where it was put away; the online key where "
+    "`phoenix keys init` wrote it, or where backup.identityFile says"
+)
+"""Not that keys can be made: new ones open no backup that is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,8 @@ def parsed(content: bytes, name: str, passphrase: Callable[[], str] | None = Non
         except pyrage.IdentityError:
             raise Invalid(
                 f"line {number} of {name} is no private key of age",
-                remedy=f"it begins {_AGE_SECRET}…; `phoenix keys init` or `age-keygen` makes one",
+                remedy=f"one begins {_AGE_SECRET}: compare it, letter by letter, with what `phoenix keys "
+                "init` has printed and was put away",
             ) from None
         found.append(Identity(public=str(key.to_public()), key=key, secret=text))
     if not found:
@@ -99,9 +105,7 @@ def parsed(content: bytes, name: str, passphrase: Callable[[], str] | None = Non
 
 
 def read(path: Path, passphrase: Callable[[], str] | None = None) -> list[Identity]:
-    content = files.read(
-        path, at_most=LARGEST_FILE, absent="`phoenix keys init` makes it; or name it as backup.identityFile"
-    )
+    content = files.read(path, at_most=LARGEST_FILE, absent=_ABSENT)
     return parsed(content, files.name_of(path), passphrase)
 
 

@@ -34,7 +34,9 @@ def select(
     if not good:
         what = f" of {component}" if component else ""
         when = f" as of {as_of:%Y-%m-%dT%H:%M:%SZ}" if as_of is not None else ""
-        raise NotFound(f"there is no verified backup{what}{when}", remedy=_LIST)
+        others = sorted({one.manifest.component for one in backups} - {component})
+        there = f"there are backups of {', '.join(others)}; {_LIST}" if component and others else _LIST
+        raise NotFound(f"there is no verified backup{what}{when}", remedy=there)
     of_now = [one for one in good if not one.future]
     return max(of_now or good, key=lambda one: (one.manifest.time.consistency_point, one.id))
 

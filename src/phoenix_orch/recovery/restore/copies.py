@@ -62,6 +62,23 @@ def copies(
     return _divided(component, found)
 
 
+def passed_over(backups: Sequence[Backup], taken: Sequence[Taken]) -> list[Backup]:
+    """Newer copies of the same components that do not count, newest first: whoever restores has to know."""
+    found = []
+    for one in (part.backup for part in taken):
+        here = one.manifest.time.consistency_point
+        found += [
+            other
+            for other in backups
+            if other.manifest.component == one.manifest.component
+            and other.manifest.time.consistency_point > here
+            and other.tombstone is None
+            and not other.before_restore
+            and not other.good
+        ]
+    return sorted(found, key=lambda one: one.manifest.time.consistency_point, reverse=True)
+
+
 def _divided(component: str, found: Sequence[Backup]) -> tuple[Taken, ...]:
     newest = sorted(found, key=lambda one: one.manifest.time.consistency_point, reverse=True)
     holder: list[int | None] = [None] * SLOTS
