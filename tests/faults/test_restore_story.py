@@ -229,8 +229,8 @@ def test_what_fails_after_the_cut_over_is_put_back(tmp_path, monkeypatch, fault)
         real = run.Restorer._load
         calls: list[int] = []
 
-        def load(self, manifest, target):
-            done = real(self, manifest, target)
+        def load(self, *named):
+            done = real(self, *named)
             calls.append(1)
             if len(calls) == 1 and fault == "not loaded":
                 raise NotLoadedError("the target did not load it", remedy="see its log")

@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,6 +39,13 @@ COMMANDS = [
     for line in re.findall(r"^\$ (.*)$", block, re.MULTILINE)
 ]
 SCRIPTS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """With a short name: the socket of the API lies deep in it."""
+    with tempfile.TemporaryDirectory(prefix="n") as folder:
+        yield Path(folder)
 
 
 class Night:
@@ -124,15 +132,15 @@ def what_served(folder: Path) -> str:
     """What a Phoenix keeps in whose store version 1 is stable, and version 2 was taken back."""
 
     async def kept() -> str:
-        place = Place(folder)
+        there = Place(folder)
         port = quiet_port()
         good, bad = asked_for("1", port), asked_for("2", port)
         for file in (good, bad):
-            await place.applying().apply(file, actor="me")
-        rollout = await place.store.get("shop")
+            await there.applying().apply(file, actor="me")
+        rollout = await there.store.get("shop")
         stable = good.services["shop"].template().revision
-        await place.store.save(rollout, Status(state=State.ROLLED_BACK, stable=stable, release=1))
-        keeping = Serving(place.store, lambda: bad, folder / "serving.json")
+        await there.store.save(rollout, Status(state=State.ROLLED_BACK, stable=stable, release=1))
+        keeping = Serving(there.store, lambda: bad, folder / "serving.json")
         await keeping.look()
         return keeping.text or ""
 
@@ -140,14 +148,14 @@ def what_served(folder: Path) -> str:
     return asyncio.run(kept())
 
 
-def test_from_nothing_to_a_running_redis_in_three_commands(tmp_path: Path) -> None:
-    served = what_served(tmp_path / "served")
-    with origin(tmp_path / "origin", serving_config=served) as lost, serving(tmp_path / "new") as server:
+def test_from_nothing_to_a_running_redis_in_three_commands(place: Path) -> None:
+    served = what_served(place / "served")
+    with origin(place / "origin", serving_config=served) as lost, serving(place / "new") as server:
         digest = lost.server.digest()
-        storage = tmp_path / "backups"
+        storage = place / "backups"
         shutil.copytree(lost.stage.folder, storage)
         shutil.rmtree(storage / "locks", ignore_errors=True)  # of a fake lease
-        night = Night(tmp_path, storage, str(server.address))
+        night = Night(place, storage, str(server.address))
         plan, run, status = COMMANDS
 
         said = night.types(plan)

@@ -158,7 +158,6 @@ LONG = {
     "replay of a pipe": (("replay", "-"), None),
     "apply of a pipe": (("apply", "-f", "-"), None),
     "up": (("up", "-f", "services.yaml", "--no-listen"), "component=rollback-controller"),
-    "serve": (("serve", "health-validator", "--store", "redis://127.0.0.1:1"), None),
 }
 
 
@@ -168,7 +167,7 @@ def test_ctrl_c_ends_what_is_long(case, data_dir, tmp_path):
     (tmp_path / "services.yaml").write_text(
         f"services: {{}}\nrouter: {{listen: '127.0.0.1:{free_port()}'}}\n"
     )
-    more = {"PHOENIX_DATA_DIR": str(tmp_path / "d")} if case in ("up", "serve") else {}
+    more = {"PHOENIX_DATA_DIR": str(tmp_path / "d")} if case == "up" else {}
     process = subprocess.Popen(
         [*PHOENIX, *words],
         env={**os.environ, "PHOENIX_DATA_DIR": str(data_dir), **more},

@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from phoenix_orch.api.doors import READ
+from phoenix_orch.kernel.errors import Terminal
 from phoenix_orch.orchestrator import audit_views
 from phoenix_orch.orchestrator.audit_views import AuditHead, AuditPage, AuditVerified
 from phoenix_orch.security.audit_log import AuditRecords
@@ -56,6 +57,12 @@ def routes(log: AuditRecords) -> APIRouter:
         """Check every record against the one before it. `head` was noted elsewhere earlier."""
         noted = audit_views.noted(head) if head else None
         async with walking:
-            return audit_views.verified(await asyncio.to_thread(log.verify, noted))
+            try:
+                return audit_views.verified(await asyncio.to_thread(log.verify, noted))
+            except OSError as error:
+                raise Terminal(
+                    f"the audit log cannot be read: {error.strerror or type(error).__name__}",
+                    remedy="look at the directory `audit` of the data directory, and at its rights",
+                ) from error
 
     return router

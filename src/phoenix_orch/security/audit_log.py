@@ -353,7 +353,7 @@ class AuditLog:
         try:
             found = json.loads(self._base.read_bytes())
             return Link(int(found["seq"]), str(found["hash"]))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return GENESIS
         except (ValueError, KeyError, TypeError):
             return GENESIS  # the walk finds that the first file does not follow it
