@@ -315,13 +315,16 @@ def of_size(gigabytes: float, folder: Path) -> dict[str, Any]:
         def ready(act: str = "backup") -> Callable[[], dict[str, Any]]:
             return ours(act, port, bucket, s3, key_file)
 
-        raw = ready()()["rawBytes"]
+        def at_once(act: str) -> dict[str, Any]:
+            return ready(act)()
+
+        raw = at_once("backup")["rawBytes"]
         shell(f"{restic} {certs} init", env)
         acts = {
-            "backup": lambda: ready()(),
+            "backup": lambda: at_once("backup"),
             "backupByShell": lambda: shell(f"{dump} | {sealed} | {to}", env),
             "backupByRestic": lambda: shell(f"{dump} | {restic} {certs} backup --stdin", env),
-            "restore": lambda: ready("restore")(),
+            "restore": lambda: at_once("restore"),
             "restoreByShell": lambda: shell(f"{opened} | openssl dgst -sha256", env),
             "restoreByShellUnproven": lambda: shell(opened, env),
             "restoreByRestic": lambda: shell(f"{restic} {certs} dump latest stdin", env),
