@@ -15,6 +15,7 @@ import pytest
 from tests.backup_stage import SIGNER, stage
 from tests.faults.backup_child import CONTENT
 from tests.faults.faulty_objects import FaultyStore
+from tests.recovery_outcomes import seen
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.recovery import prune
@@ -185,6 +186,13 @@ def test_a_prune_that_is_killed_is_ended_by_the_next_one(tmp_path: Path, step: p
     assert [path.name for path in tmp_path.rglob("data.*")] == ["data.0000.copy.bin.zst.age"]
     stones = [path.parent.name for path in tmp_path.rglob("tombstone.json")]
     assert stones == [newest.manifest.previous.id if newest.manifest.previous else ""]
+    seen(
+        "A prune",
+        "kill -9",
+        step.value,
+        leaves="what is kept, whole; no fault in the catalog",
+        then="the next prune ends it, and removes what else the dead one left",
+    )
 
 
 def _pruned(folder: Path, now: datetime) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.backup_stage import IDENTITY, OFFLINE, RECIPIENTS, SIGNER, TRUST, Stage, stage
+from tests.recovery_outcomes import seen
 
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.recovery import keys
@@ -31,6 +32,8 @@ CONTENT = b"what is kept" * 300_000
     b"AGE-SECRET-KEY-1R6NZKYGANXVNGLZ0DCFDC0G0LZEDA3ADVJYL6DZZR2TPR9QL9CMQDY2VU6", "of the test"
 )
 NOW = (Recipient(NEW.public, "new"), RECIPIENTS[1])
+
+REKEY = "Sealing a backup for other keys"
 
 
 def rekeyer(here: Stage, identities: tuple[Identity, ...] = (IDENTITY,)) -> Rekeyer:
@@ -111,6 +114,13 @@ def test_killed_at_each_step(tmp_path: Path, step: Step) -> None:
     if step is not Step.MARKED:
         rekeyer(here).rekey(old, "stolen")
     done(here, old.id)
+    seen(
+        REKEY,
+        "kill -9",
+        step.value,
+        leaves="both, each opens" if len(view.backups) == 2 else "the old one",
+        then="it was done" if step is Step.MARKED else "the same command goes on from there",
+    )
 
 
 def test_a_pin_goes_along(tmp_path: Path) -> None:
@@ -130,6 +140,7 @@ def test_another_key_changes_nothing(tmp_path: Path) -> None:
         rekeyer(here, (NEW,)).rekey(old, "")
     assert here.view().backups == (old,)
     assert len(list(tmp_path.rglob("data.*"))) == 1
+    seen(REKEY, "none of the keys opens it", "opening", leaves="the old one", then="it says so")
 
 
 def test_a_damaged_one_is_not_sealed_anew(tmp_path: Path) -> None:
@@ -142,6 +153,7 @@ def test_a_damaged_one_is_not_sealed_anew(tmp_path: Path) -> None:
         rekeyer(here).rekey(old, "")
     assert len(here.view().backups) == 1
     assert len(list(tmp_path.rglob("data.*"))) == 1
+    seen(REKEY, "a changed byte of the old one", "opening", leaves="the old one", then="it says so")
 
 
 def test_a_storage_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
@@ -153,3 +165,4 @@ def test_a_storage_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     assert here.view().backups == (old,)
     rekeyer(here).rekey(old, "")
     done(here, old.id)
+    seen(REKEY, "the storage fails", "byte 100", leaves="the old one", then="the next try does it")

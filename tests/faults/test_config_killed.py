@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.recovery_outcomes import seen
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,3 +30,11 @@ def test_a_killed_backup_leaves_old_or_new(tmp_path: Path) -> None:
     counts = json.loads(done.stdout)
     assert counts.keys() == {"nothing", "one_before", "torn"}
     assert all(count > 15 for count in counts.values()), counts
+    for before in counts:
+        seen(
+            "A backup of configuration",
+            "kill -9",
+            f"before each write of its Git repository, {before.replace('_', ' ')}",
+            leaves="the last commit, or the new one",
+            then="the next backup is whole",
+        )

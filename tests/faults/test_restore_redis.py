@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.recovery_outcomes import seen
 from tests.redis_server import Server, filled, linked, replica_of, serving, until
 
 from phoenix_orch.kernel.errors import PhoenixError, Retryable
@@ -20,6 +21,7 @@ from phoenix_orch.recovery.restore.redis_target import alone, load
 from phoenix_orch.recovery.sources.replication import replicate
 
 pytestmark = pytest.mark.timeout(240)
+REDIS = "A restore of Redis"
 ROOT = Path(__file__).parents[2]
 
 
@@ -76,6 +78,13 @@ def test_killed_at_any_byte_the_target_keeps_its_data(tmp_path, loading):
             assert it.role() == "master"
         it.holds(it.old)
         it.target.ask("SET", "written", "again")
+    seen(
+        REDIS,
+        f"kill -9 (repl-diskless-load {loading})",
+        "any of six bytes, the last one too",
+        leaves="the old data, no writes taken",
+        then="the target takes writes when it is told to; replicas have the old data",
+    )
 
 
 @pytest.mark.parametrize("loading", ["disabled", "swapdb"])
@@ -86,6 +95,13 @@ def test_killed_after_the_whole_dump_the_target_has_all_of_it(tmp_path, loading)
         until(lambda: it.target.digest() == it.new, it.target.log)
         alone(it.target.address)
         it.holds(it.new)
+    seen(
+        REDIS,
+        f"kill -9 (repl-diskless-load {loading})",
+        "after the whole dump and its end mark",
+        leaves="all of the new data",
+        then="the target takes writes when it is told to; replicas have the new data",
+    )
 
 
 def killed(it: Story, count: int) -> None:
@@ -130,6 +146,13 @@ def test_a_store_that_fails_at_any_byte_leaves_the_old_data(tmp_path, loading):
             assert it.target.digest() == it.old
             assert it.role() == "master"
         it.holds(it.old)
+    seen(
+        REDIS,
+        f"the store answers 503 (repl-diskless-load {loading})",
+        "any of five bytes",
+        leaves="the old data",
+        then="the target takes writes by itself",
+    )
 
 
 def test_a_target_that_dies_while_it_takes_the_data_has_its_old_data_again(tmp_path, monkeypatch):
@@ -149,6 +172,13 @@ def test_a_target_that_dies_while_it_takes_the_data_has_its_old_data_again(tmp_p
         assert "REPLICAOF NO ONE" in str(caught.value)
         with serving(it.target.directory, "--appendonly", "yes") as again:
             assert again.digest() == it.old
+    seen(
+        REDIS,
+        "kill -9 of the target",
+        "half of the dump",
+        leaves="the old data, once it is started again",
+        then="the error says `REPLICAOF NO ONE`, for when it comes back as a replica",
+    )
 
 
 def test_after_all_these_failures_a_restore_works(tmp_path):

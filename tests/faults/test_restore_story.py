@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.backup_stage import IDENTITY, TRUST, stage
+from tests.recovery_outcomes import seen
 from tests.redis_restoring import SCOPE, find, restorer, taken
 from tests.redis_server import Server, filled, replica_of, serving, until
 
@@ -33,6 +34,7 @@ from phoenix_orch.recovery.retention import Limits, Policy
 from phoenix_orch.recovery.selecting import select
 
 pytestmark = pytest.mark.timeout(240)
+REDIS = "A restore of Redis"
 ROOT = Path(__file__).parents[2]
 
 
@@ -135,7 +137,7 @@ def test_killed_at_any_step_it_goes_on_or_is_aborted(tmp_path, state):
         acting = it.restorer()
         plan = acting.plan(find(tmp_path)(it.backup), it.server.address)
         killed(it, state, plan)
-        assert it.server.digest() in (it.now, it.old)
+        found = {it.now: "the old data", it.old: "all of the new"}[it.server.digest()]
         assert acting.journal.read(plan.id).state.value == state
         assert not acting.journal.running(plan.id)
         done = acting.run(plan.id, it.server.address, plan.hash)
@@ -148,6 +150,13 @@ def test_killed_at_any_step_it_goes_on_or_is_aborted(tmp_path, state):
         assert acting.abort(other.id, it.server.address).state is State.ABORTED
         assert it.role() == "master"
         assert it.server.digest() == it.old
+        seen(
+            REDIS,
+            "kill -9",
+            state,
+            leaves=found,
+            then="the same command goes on to the end; `abort` makes the target take writes again",
+        )
 
 
 def test_killed_while_the_safety_copy_goes_back_it_goes_back(tmp_path):
@@ -166,6 +175,13 @@ def test_killed_while_the_safety_copy_goes_back_it_goes_back(tmp_path):
         assert it.role() == "master"
         with pytest.raises(BadState, match="is undone"):
             acting.run(plan.id, it.server.address, plan.hash)
+        seen(
+            REDIS,
+            "kill -9",
+            "returning",
+            leaves="what was restored, and found wrong",
+            then="the same command brings the old data back, and says that the restore had failed",
+        )
 
 
 def killed(it: Story, state: str, plan: RestorePlan) -> None:
@@ -196,6 +212,13 @@ def test_a_damaged_copy_is_found_before_the_target_is_touched(tmp_path):
         assert acting.journal.read(plan.id).state is State.FAILED
         assert it.server.digest() == it.now
         assert it.role() == "master"
+        seen(
+            REDIS,
+            "a changed byte of the copy",
+            "before the cut-over",
+            leaves="the old data",
+            then="it has failed; another copy",
+        )
 
 
 def test_damage_during_the_cut_over_leaves_the_target_as_it_was(tmp_path, monkeypatch):
@@ -219,9 +242,23 @@ def test_damage_during_the_cut_over_leaves_the_target_as_it_was(tmp_path, monkey
         assert "the target was not changed" in entry.message
         assert it.server.digest() == it.now
         assert it.role() == "master"
+        seen(
+            REDIS,
+            "the end of the copy is cut off",
+            "during the cut-over",
+            leaves="the old data",
+            then="it has failed; another copy",
+        )
 
 
-@pytest.mark.parametrize("fault", ["not loaded", "miscounted", "replicas"])
+WORDS = {
+    "not loaded": "the target does not load the copy",
+    "miscounted": "the target has another number of keys than the copy",
+    "replicas": "a replica does not come back",
+}
+
+
+@pytest.mark.parametrize("fault", WORDS)
 def test_what_fails_after_the_cut_over_is_put_back(tmp_path, monkeypatch, fault):
     with story(tmp_path) as it:
         acting = it.restorer()
@@ -249,6 +286,7 @@ def test_what_fails_after_the_cut_over_is_put_back(tmp_path, monkeypatch, fault)
         assert acting.journal.read(plan.id).state is State.UNDONE
         assert it.server.digest() == it.now
         assert it.role() == "master"
+        seen(REDIS, WORDS[fault], "after the cut-over", leaves="the old data, put back", then="it is undone")
 
 
 def test_a_target_that_was_empty_needs_no_safety_copy(tmp_path):

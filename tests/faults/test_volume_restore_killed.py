@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.recovery_outcomes import seen
 
 from phoenix_orch.recovery.restore.files_restore import tidy
 from phoenix_orch.recovery.restore.files_verify import described_tree
@@ -59,7 +60,7 @@ def test_killed_at_every_step(tmp_path: Path, way: str) -> None:
     stored.write_bytes(b"".join(archive))
     root = archive.tally.merkle_root
     new = list(described_tree(folder))
-    seen: list[tuple[str, bool]] = []
+    looks: list[tuple[str, bool]] = []
     for number in itertools.count(1):
         place = tmp_path / f"place-{number}"
         target = place / "data"
@@ -74,7 +75,7 @@ def test_killed_at_every_step(tmp_path: Path, way: str) -> None:
         tidy(target)
         there = list(described_tree(target))
         assert there in (old, new), done.stdout
-        seen.append((done.stdout.strip(), there == new))
+        looks.append((done.stdout.strip(), there == new))
         beside = {path.name for path in place.iterdir()} - {"data"}
         kept = [name for name in beside if name.startswith(".phoenix-old-data-") and "." not in name[1:]]
         assert len(kept) == (there == new), (done.stdout, beside)
@@ -83,9 +84,16 @@ def test_killed_at_every_step(tmp_path: Path, way: str) -> None:
             assert list(described_tree(place / name)) == old
         if done.returncode == 0:
             break
-    steps = [name for name, _ in seen]
+    steps = [name for name, _ in looks]
     assert {"mkdir", "utime", "replace", "rename", "exchange", "unlink"} <= set(steps)
-    changed = [is_new for _, is_new in seen]
+    changed = [is_new for _, is_new in looks]
     assert changed == sorted(changed), "old until one step, new from there on"
     assert not changed[0]
     assert changed[-1]
+    seen(
+        "A restore of a folder",
+        "kill -9",
+        f"each call that changes the disk ({way})",
+        leaves="the old folder, or the new one with the old one beside it",
+        then="the next one tidies up and restores",
+    )

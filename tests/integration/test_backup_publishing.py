@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.backup_stage import IDENTITY, OFFLINE, SCOPE, SIGNER, TRUST, Stage, stage
+from tests.recovery_outcomes import seen
 
 from phoenix_orch.kernel.errors import BadState, Conflict, NotFound, Retryable, Terminal
 from phoenix_orch.recovery.catalog import Catalog
@@ -38,6 +39,8 @@ from phoenix_orch.testing.fake_backup import FakeBackupSource
 
 CONTENT = random.Random(7).randbytes(3 * 2**20)
 SLOT = datetime(2026, 11, 28, 10, 15, tzinfo=UTC)
+BACKUP = "A backup"
+NOTHING = "nothing of it"
 
 
 @pytest.fixture
@@ -114,6 +117,13 @@ def test_a_run_that_was_thought_dead_publishes_nothing_twice(at: Stage) -> None:
     (backup,) = at.view().backups
     assert backup.manifest.stream.raw_bytes == len(b"the successor's")
     assert at.verifier.look(backup.manifest, backup.sha256, Level.OPENED).passed
+    seen(
+        BACKUP,
+        "it stands still, and another one takes its slot",
+        "data stored",
+        leaves="the successor's backup alone",
+        then="it ends with a conflict",
+    )
 
 
 def test_a_source_that_fails_publishes_nothing_and_is_told_of(at: Stage) -> None:
@@ -126,6 +136,7 @@ def test_a_source_that_fails_publishes_nothing_and_is_told_of(at: Stage) -> None
     assert run is not None
     assert (run.outcome, run.detail) == (Outcome.FAILED, "the server is gone")
     assert at.publish(FakeBackupSource(CONTENT), slot=SLOT) is not None
+    seen(BACKUP, "the source fails", "its second MiB", leaves=NOTHING, then="the next run publishes the slot")
 
 
 def test_a_run_that_is_stopped_publishes_nothing(at: Stage) -> None:
@@ -145,6 +156,7 @@ def test_what_was_stored_wrongly_is_not_published(at: Stage) -> None:
     with pytest.raises(Corrupted, match="not published"):
         at.publish(FakeBackupSource(CONTENT), told=Told(step=spoil))
     assert at.view().backups == ()
+    seen(BACKUP, "the storage changes a byte", "of the data", leaves=NOTHING, then="it is told as damaged")
 
 
 def test_clocks_that_are_apart_stop_it(at: Stage) -> None:
@@ -152,6 +164,7 @@ def test_clocks_that_are_apart_stop_it(at: Stage) -> None:
     with pytest.raises(BadState, match="clocks of this machine and the storage are 3"):
         at.publish()
     assert at.view().backups == ()
+    seen(BACKUP, "clocks are 6 minutes apart", "before it begins", leaves=NOTHING, then="it says so")
 
 
 def test_one_recipient_is_refused(at: Stage) -> None:

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.backup_stage import IDENTITY, OFFLINE, Stage, stage
+from tests.recovery_outcomes import seen
 
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.orchestrator import backups as composition
@@ -38,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CONTENT = random.Random(11).randbytes(3 * 2**20)
 MORE = 8 * 2**20
 """Bytes of a spool that holds all of it."""
+BACKUP = "A backup"
 
 
 class Slow(FaultyObjects):
@@ -108,6 +110,13 @@ def test_a_source_is_let_go_of_before_a_slow_store_has_a_byte(slow: Slow, tmp_pa
     assert done.look.passed
     assert here.view().backups[0].good
     assert list((tmp_path / "spool").iterdir()) == []
+    seen(
+        BACKUP,
+        "the storage is slow",
+        "from its first byte",
+        leaves="the backup, whole",
+        then="the source was let go of before",
+    )
 
 
 def test_a_copy_larger_than_the_spool_waits_for_the_store(slow: Slow, tmp_path: Path) -> None:
@@ -133,6 +142,13 @@ def test_a_disk_that_is_full_is_told_of_and_the_copy_goes_straight_on(
     assert done.look.passed
     assert len(warned) == 1
     assert "is full" in warned[0]
+    seen(
+        BACKUP,
+        "the disk of the spool is full",
+        "its first byte",
+        leaves="the backup, whole",
+        then="it warns, and the source waits for the storage",
+    )
 
 
 _FULL = """
@@ -219,6 +235,13 @@ def test_a_store_that_fails_behind_the_source_ends_it(slow: Slow, tmp_path: Path
     assert (source.open, here.view().backups, left(tmp_path)) == (0, (), [])
     slow.fail_writes_at = None
     assert here.publish(source) is not None
+    seen(
+        BACKUP,
+        "the storage fails",
+        "its second MiB, after the source was let go of",
+        leaves="nothing of it, in the spool neither",
+        then="the next run publishes it",
+    )
 
 
 def test_a_source_that_fails_leaves_nothing_in_spool_and_store(slow: Slow, tmp_path: Path) -> None:

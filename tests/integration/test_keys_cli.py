@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests import debian
+from tests.recovery_outcomes import seen
 
 from phoenix_orch.cli.main import run
 from phoenix_orch.kernel.errors import Invalid
@@ -113,6 +114,13 @@ def test_after_a_rotation_old_and_new_open(person: Person) -> None:
     assert "3 recipients" in person.types("keys", "check", "-f", "phoenix.yaml")
     config(person, {"name": "new", "key": fresh["key"]}, offline)
     assert "opened with new" in person.types("keys", "check", "-f", "phoenix.yaml")
+    seen(
+        "Keys",
+        "the online key is rotated",
+        "at any time",
+        leaves="backups that the old key or the offline one opens",
+        then="later ones are opened by the new key or the offline one",
+    )
 
 
 def test_what_would_lose_backups_is_refused(person: Person) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.s3_server import READER, READER_SECRET, SECRET, S3Server, s3_server
+from tests.recovery_outcomes import seen
 
 from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
 from phoenix_orch.recovery.bucket_admin import BucketAdmin
@@ -279,6 +280,13 @@ def test_a_read_goes_on_where_the_line_was_cut(s3: S3Server) -> None:
         assert whole(store, "large") == LARGE
         assert cutting.cuts >= 6
         assert whole(store, "large", 5_000_001) == LARGE[5_000_001:]
+        seen(
+            "Reading a backup",
+            "the line to S3 is cut",
+            "every 3 MB",
+            leaves="the bytes that were written",
+            then="it goes on at its byte",
+        )
     finally:
         cutting.close()
 
@@ -295,6 +303,13 @@ def test_a_read_of_an_object_that_is_replaced_meanwhile_mixes_nothing(s3: S3Serv
             written(direct, "large", LARGE[::-1])
             with pytest.raises(PhoenixError, match="changed meanwhile"):
                 source.read()
+        seen(
+            "Reading a backup",
+            "the object is replaced",
+            "after 10 bytes",
+            leaves="nothing of the other one",
+            then="it ends with a conflict",
+        )
     finally:
         cutting.close()
 

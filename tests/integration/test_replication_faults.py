@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.scripted_redis import MARK, REPLICATION, Script, scripted
+from tests.recovery_outcomes import seen
 
 from phoenix_orch.kernel.errors import Forbidden, PhoenixError, Retryable, Terminal
 from phoenix_orch.recovery.redis_address import RedisAddress
@@ -59,6 +60,13 @@ def test_an_early_end_is_no_end_and_says_how_many_bytes_came(at):
     error = refused(Script(after_psync=[REPLICATION + BY_MARK, (DUMP + MARK)[:at]]))
     assert isinstance(error, Retryable)
     assert f"after {at:,} bytes" in error.message
+    seen(
+        "A backup",
+        "Redis ends the connection",
+        "any byte of the dump and its end mark",
+        leaves="nothing of it",
+        then="it says after how many bytes, and may be tried again",
+    )
 
 
 @settings(max_examples=40)

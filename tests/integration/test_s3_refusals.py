@@ -24,6 +24,7 @@ from tests.integration.faulting_s3 import (
     faulting,
 )
 from tests.integration.s3_server import SECRET, S3Server, s3_server
+from tests.recovery_outcomes import seen
 
 from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
 from phoenix_orch.recovery.bucket_admin import BucketAdmin
@@ -123,3 +124,10 @@ def test_a_run_that_is_refused_publishes_nothing_and_the_next_one_does(
     view = Catalog(here.store, TRUST).read(SCOPE)
     assert (len(view.backups), view.faults) == (1, ())
     assert view.backups[0].good
+    seen(
+        "A backup",
+        f"S3 {words}",
+        f"its {call}",
+        leaves="nothing of it",
+        then="it tells what to do; the next run publishes it",
+    )
