@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def eventually(what: str, condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def eventually(what: str, condition: Callable[[], bool], seconds: float = 100.0) -> None:
     """Poll until the condition holds; fail with `what` when it does not within so many seconds."""
     give_up = time.monotonic() + seconds
     while not condition():

@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.cluster)
             if "node_cluster" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("timeout"):
-                item.add_marker(pytest.mark.timeout(300))  # the first of a session starts it
+                item.add_marker(pytest.mark.timeout(900))  # the first of a session starts it
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -99,7 +99,7 @@ def _new_namespace(cluster: Cluster) -> Iterator[str]:
     name = f"phoenix-test-{secrets.token_hex(4)}"
     cluster.kubectl("create", "namespace", name)
     yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    cluster.kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
 
 
 @pytest.fixture

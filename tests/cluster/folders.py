@@ -79,7 +79,7 @@ class Folder:
         for process in processes:
             detached.send(process, signal.SIGKILL)
         for process in processes:
-            if not detached.wait(process, 10.0):
+            if not detached.wait(process, 60.0):
                 raise Terminal(f"process {process.pid} of {self.path} does not end, although it was killed")
         if record.cgroup:
             cgroups.remove(record.cgroup)

@@ -29,7 +29,7 @@ def install(cluster: Cluster) -> None:
             cluster.kubectl("apply", "--server-side", "-f", str(file))
         for kind in KINDS:
             name = f"crd/{kind}.snapshot.storage.k8s.io"
-            cluster.kubectl("wait", "--for=condition=Established", name, "--timeout=30s")
+            cluster.kubectl("wait", "--for=condition=Established", name, "--timeout=120s", timeout=130)
     _served.add(cluster.kubeconfig)
 
 

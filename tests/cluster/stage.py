@@ -62,7 +62,7 @@ class Stage:
         )
         self.judge_by()
         self.cluster.rolled_out(self.namespace, NAME)
-        until("the shop is served", lambda: self.version() == "v1", 120, self.describe)
+        until("the shop is served", lambda: self.version() == "v1", 240, self.describe)
         self._set_up_at = self._log.stat().st_size
 
     def judge_by(self, **changes: Any) -> None:
@@ -112,7 +112,7 @@ class Stage:
             by = _by_who(self._answers())
             return by.total() >= account.answered and by[NAME] >= account.by_version["v1"]
 
-        until("the router has logged what users saw", complete, 30, lambda: str(self._answers()))
+        until("the router has logged what users saw", complete, 120, lambda: str(self._answers()))
         return _by_who({one: count for one, count in self._answers().items() if one[1] >= 500})
 
     def _answers(self) -> Counter[tuple[str, int]]:

@@ -15,7 +15,7 @@ from tests.cluster.stage import NAME, SPEC
 from tests.faults.story_users import Users
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 def test_its_own_deployments_take_a_bad_version_back(
     node_cluster: NodeCluster, phoenix_namespace: str
 ) -> None:
@@ -39,7 +39,7 @@ def test_its_own_deployments_take_a_bad_version_back(
     )
     cluster.rolled_out(namespace, NAME)
     until("Phoenix knows it", lambda: status().get("state") == "Idle", 120, told)
-    until("the shop is served", lambda: shop.answers(cluster.web_port, host) == "v1", 60, told)
+    until("the shop is served", lambda: shop.answers(cluster.web_port, host) == "v1", 240, told)
     with Users(cluster.web_port, 40.0, host=host) as users:
         canary = shop.deployment(namespace, f"{NAME}-canary", image=f"{SHOP}:bad-errors")
         cluster.apply(deployed.restricted(canary))
@@ -56,5 +56,5 @@ def test_its_own_deployments_take_a_bad_version_back(
         found = cluster.get("ingress", "-n", namespace)["items"]
         return {one["metadata"]["name"] for one in found if one["metadata"]["name"].startswith(NAME)}
 
-    until("its Ingress is gone", lambda: ingresses() == {NAME}, 60, lambda: logs(deployed.ORCHESTRATOR))
+    until("its Ingress is gone", lambda: ingresses() == {NAME}, 240, lambda: logs(deployed.ORCHESTRATOR))
     cluster.kubectl("delete", f"deployment/{NAME}", f"deployment/{NAME}-canary", "-n", namespace)

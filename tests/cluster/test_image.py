@@ -99,11 +99,11 @@ def test_the_guides_command_says_whether_the_state_of_a_pod_is_whole(
             env={**os.environ, "KUBECONFIG": str(kubeconfig)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
 
-    eventually("it is whole", lambda: verified().returncode == 0, 180)
+    eventually("it is whole", lambda: verified().returncode == 0, 600)
     assert "the state is whole" in verified().stdout
     report = json.loads(verified("-o", "json").stdout)
     parts = {part["name"]: part for part in report["parts"]}

@@ -43,7 +43,7 @@ def phoenix_space(node_cluster: NodeCluster, node_namespace: str) -> Iterator[st
     yield name
     node_cluster.kubectl("delete", "namespace", name, "--wait=false")
     for kind in ("clusterrole", "clusterrolebinding"):
-        node_cluster.kubectl("delete", kind, f"{name}:backup-volumes")
+        node_cluster.kubectl("delete", kind, f"{name}:backup-volumes", "--ignore-not-found")
 
 
 def rights(cluster: NodeCluster, namespace: str, application: str) -> None:
@@ -188,5 +188,5 @@ def test_what_a_snapshot_holds_is_published_and_nothing_of_it_stays(
         ]
         return claims != {"bucket"} or bool(others)
 
-    eventually("nothing of it is left in the cluster", lambda: not left(), 90)
+    eventually("nothing of it is left in the cluster", lambda: not left(), 240)
     assert taken.manifest.content["snapshotHandle"] in node_storage.snapshots()

@@ -28,7 +28,7 @@ from phoenix_orch.kernel.errors import Terminal
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="a cluster with a node needs root"),
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(900),
 ]
 HOLD = """
 import sys, signal
@@ -61,7 +61,7 @@ def cluster_of(root: Path) -> tuple[Cluster, Folder]:
 def shop_runs(cluster: Cluster, image: str) -> None:
     cluster.apply(shop.deployment("default", image=image), shop.service("default"))
     cluster.apply(shop.ingress("default", host="shop"))
-    cluster.kubectl("rollout", "status", "deployment/shop", "--timeout=60s", timeout=70)
+    cluster.kubectl("rollout", "status", "deployment/shop", "--timeout=240s", timeout=250)
 
 
 def state_of_the_machine() -> tuple[object, ...]:

@@ -15,6 +15,7 @@ FEW = 30
 WAITS = 'until [ -S {socket} ]; do sleep 0.05; done; exec "$@"'
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(os.geteuid() != 0, reason="volumes are mounted by root")
 def test_the_driver_is_what_kubernetes_calls_one(csi_programs: dict[str, Path], tmp_path: Path) -> None:
     """`csi-sanity`, in a mount namespace that ends with it."""
@@ -27,7 +28,7 @@ def test_the_driver_is_what_kubernetes_calls_one(csi_programs: dict[str, Path], 
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", both, "sh", *map(str, sanity)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=540,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

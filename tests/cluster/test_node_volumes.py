@@ -200,7 +200,7 @@ def test_a_state_is_taken_spoiled_restored_lost_and_found(
     assert KEPT in cluster.get("pvc", CLAIM, "-n", namespace)["metadata"]["annotations"]
 
     # the namespace is lost, and what the storage has is not
-    cluster.kubectl("delete", "namespace", namespace, "--timeout=180s", timeout=190)
+    cluster.kubectl("delete", "namespace", namespace, "--timeout=400s", timeout=410)
     assert one.handle in node_storage.snapshots()
     another = Ledger(cluster, f"{namespace}-again", tmp_path)
     cluster.kubectl("create", "namespace", another.namespace)
@@ -217,11 +217,11 @@ def test_a_state_is_taken_spoiled_restored_lost_and_found(
             assert told(url)["whole"] is True
             has_entries(url, found["count"])
     finally:
-        cluster.kubectl("delete", "namespace", another.namespace, "--timeout=180s", timeout=190)
+        cluster.kubectl("delete", "namespace", another.namespace, "--timeout=400s", timeout=410)
 
     # and goes with the backup
     another.act(lambda keeper: keeper.forget(one))
-    eventually("the storage has let it go", lambda: one.handle not in node_storage.snapshots(), 60)
+    eventually("the storage has let it go", lambda: one.handle not in node_storage.snapshots(), 240)
 
 
 def test_a_state_that_is_not_whole_is_told(ledger: Ledger, node_phoenix: str, tmp_path: Path) -> None:
@@ -260,5 +260,5 @@ def test_a_storage_that_takes_none_fails_the_backup_and_wakes_the_application(
         claim = ledger.cluster.get("pvc", CLAIM, "-n", ledger.namespace)
         return bool(found) or any("snapshot" in one for one in claim["metadata"]["finalizers"])
 
-    eventually("nothing of it is left", lambda: not left(), 60)
+    eventually("nothing of it is left", lambda: not left(), 240)
     assert node_storage.snapshots() == before

@@ -189,5 +189,5 @@ def told(url: str) -> dict[str, Any]:
 
 
 def has_entries(url: str, more_than: int) -> int:
-    eventually("the ledger is written", lambda: told(url)["entries"] > more_than, 60)
+    eventually("the ledger is written", lambda: told(url)["entries"] > more_than, 240)
     return int(told(url)["entries"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from phoenix_orch.kernel.errors import Terminal
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 def unified() -> bool:

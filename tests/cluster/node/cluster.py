@@ -61,10 +61,10 @@ class NodeCluster(ControlPlane):
         return [_needed("nsenter"), f"--target={self._first.pid}", "--net", "--", *command]
 
     def rolled_out(self, namespace: str, *names: str) -> None:
-        """Wait until these Deployments have the pods they want. Raises Refused after a minute."""
+        """Wait until these Deployments have the pods they want. Raises Refused after four minutes."""
         for name in names:
-            status = ("rollout", "status", f"deployment/{name}", "--timeout=60s")
-            self.kubectl(*status, "-n", namespace, timeout=70.0)
+            status = ("rollout", "status", f"deployment/{name}", "--timeout=240s")
+            self.kubectl(*status, "-n", namespace, timeout=250.0)
 
     def import_images(self, files: Mapping[str, archive.File], wanted: Iterable[archive.Image]) -> None:
         """Make images of files of this machine and give them to the node. Pods that use them have
@@ -75,7 +75,7 @@ class NodeCluster(ControlPlane):
 
     def import_archive(self, path: Path) -> None:
         """Give the node the images of an archive, which is removed. Raises Terminal."""
-        done = self._ctr("--namespace", "k8s.io", "images", "import", "--local", str(path), timeout=120.0)
+        done = self._ctr("--namespace", "k8s.io", "images", "import", "--local", str(path), timeout=600.0)
         path.unlink()
         if done.returncode != 0:
             raise Terminal(f"the images cannot be imported: {done.stderr.strip()}")
@@ -112,7 +112,7 @@ class NodeCluster(ControlPlane):
 
     def _define_gateway(self) -> None:
         self.kubectl("apply", "--server-side", "-f", str(gateway_definitions()))
-        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        self.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=120s", timeout=130.0)
         self.apply(*router.objects())
 
     def _start_node(self) -> None:

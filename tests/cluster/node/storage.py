@@ -71,7 +71,7 @@ def start(cluster: NodeCluster) -> Storage:
     cluster.begin("snapshot-controller", found["snapshot-controller"], [kubeconfig, *_QUICK])
     cluster.begin("csi-snapshotter", found["csi-snapshotter"], calling)
     cluster.begin("csi-provisioner", found["csi-provisioner"], calling)
-    eventually("kubelet knows the driver", lambda: DRIVER in drivers(cluster), 60)
+    eventually("kubelet knows the driver", lambda: DRIVER in drivers(cluster), 240)
     return Storage(root)
 
 
