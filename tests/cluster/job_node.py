@@ -12,10 +12,11 @@ from tests.cluster.pods import stamp
 from phoenix_orch.kernel.errors import Conflict, NotFound, Retryable
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.patches import merge_patch_of
-from phoenix_orch.kube.resources import PODS, Object
+from phoenix_orch.kube.resources import PODS, Object, Resource
 from phoenix_orch.recovery.sources.snapshot_plan import CLAIMS
 
 JOB_LABEL = "batch.kubernetes.io/job-name"
+NAME = "job-node"
 
 
 class JobNode:
@@ -55,6 +56,7 @@ class JobNode:
             if not self.away and not done and await self._mounted(pod):
                 self.ran.append(pod)
                 broken = self.broken
+                await self._scheduled(pod)
                 if self.act is not None:
                     broken = await asyncio.to_thread(self.act, pod)
                 await self._client.patch(
@@ -64,6 +66,14 @@ class JobNode:
                     self._namespace,
                     subresource="status",
                 )
+
+    async def _scheduled(self, pod: Object) -> None:
+        """From here on its claims do not go before it does, ended or not: as on every node."""
+        name = pod["metadata"]["name"]
+        if not pod["spec"].get("nodeName"):
+            binding = Resource("", "v1", f"pods/{name}/binding", "Binding")
+            body = {"metadata": {"name": name}, "target": {"kind": "Node", "name": NAME}}
+            await self._client.create(binding, body, self._namespace)
 
     async def _mounted(self, pod: Object) -> bool:
         """A pod begins when its claims are bound."""

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from tests.cluster.claim_world import FAST, SHOP, ClaimWorld, backups_in, claim_world, die
+from tests.cluster.job_node import JOB_LABEL
 from tests.cluster.kubectl import Cluster
+from tests.cluster.snapshot_controller import volume
 
 from phoenix_orch.kernel.errors import BadState, NotFound, Outdated, Terminal
 from phoenix_orch.kube.client import KubeClient
@@ -225,6 +227,52 @@ async def test_pods_that_do_not_end_change_nothing(world: ClaimWorld) -> None:
     await restored(world, what)
     assert await made_of(world, CLAIM) == what.one.handle
     await tidy(world, ALL)
+
+
+async def test_a_pod_that_has_ended_and_holds_the_claim_is_told_before_anything_changes(
+    world: ClaimWorld,
+) -> None:
+    """A Job of the application has left one: the claim would wait for it, deleted, with nobody at work."""
+    await stateful_set(world)
+    what, before = await wanted(world), await volume_of(world, CLAIM)
+    job = {"template": {"spec": {**template(state=CLAIM)["spec"], "restartPolicy": "Never"}}}
+    await world.kube.create(JOBS, {"metadata": {"name": "nightly"}, "spec": job})
+    async with asyncio.timeout(90):
+        while not (pod := await ended_of(world, "nightly")):
+            await asyncio.sleep(0.1)
+    with pytest.raises(BadState, match=f"pods that have ended keep the claim {CLAIM}: {pod}") as refused:
+        await planned(world, what)
+    assert refused.value.remedy.endswith(f"kubectl delete pod -n {world.namespace} {pod}")
+    with pytest.raises(BadState, match="keep the claim"):
+        await asyncio.to_thread(
+            volume_restore.back,
+            CLAIM,
+            (await spare(world))["metadata"]["name"],
+            access(world),
+            world.namespace,
+            within=PATIENCE,
+            keep_until=KEEP,
+        )
+    assert (await volume_of(world, CLAIM))["metadata"]["uid"] == before["metadata"]["uid"]
+    assert "deletionTimestamp" not in (await world.kube.get(CLAIMS, CLAIM))["metadata"]
+    await pods(world, 2)
+    await asyncio.to_thread(world.cluster.kubectl, "delete", "job", "nightly", "-n", world.namespace)
+    await restored(world, what)
+    assert await made_of(world, CLAIM) == what.one.handle
+
+
+async def ended_of(world: ClaimWorld, job: str) -> str:
+    """The name of its pod, once it has ended and has a node; empty until then."""
+    for one in (await world.kube.list(PODS, labels=f"{JOB_LABEL}={job}")).items:
+        if one["spec"].get("nodeName") and one["status"]["phase"] == "Succeeded":
+            return str(one["metadata"]["name"])
+    return ""
+
+
+async def spare(world: ClaimWorld) -> Object:
+    """A volume that no claim has: the one that it is meant for is not there."""
+    meant = {"namespace": world.namespace, "name": "none"}
+    return await world.kube.create(VOLUMES, volume(f"pv-{world.namespace}-spare", "spare", TEMPLATE, meant))
 
 
 async def test_a_set_that_would_delete_its_claims_is_refused(world: ClaimWorld) -> None:

@@ -56,14 +56,31 @@ def test_whether_a_set_uses_a_claim(claim: str, used: bool) -> None:
     assert plans.uses(stateful_set(), claim) is used
 
 
-def test_pods_that_have_ended_use_nothing() -> None:
-    def pod(name: str, phase: str) -> dict[str, Any]:
-        volumes = [{"persistentVolumeClaim": {"claimName": "data"}}, {"emptyDir": {}}]
-        return {"metadata": {"name": name}, "spec": {"volumes": volumes}, "status": {"phase": phase}}
+def pod(name: str, phase: str, *, node: str = "one", going: bool = False) -> dict[str, Any]:
+    volumes = [{"persistentVolumeClaim": {"claimName": "data"}}, {"emptyDir": {}}]
+    return {
+        "metadata": {"name": name, **({"deletionTimestamp": "2026-11-28T00:00:00Z"} if going else {})},
+        "spec": {"volumes": volumes, **({"nodeName": node} if node else {})},
+        "status": {"phase": phase},
+    }
 
-    pods = [pod("a", "Running"), pod("b", "Succeeded"), pod("c", "Failed"), pod("d", "Pending")]
+
+def test_pods_that_have_ended_use_nothing() -> None:
+    pods = [pod("a", "Running"), pod("b", "Succeeded"), pod("c", "Failed"), pod("d", "Pending", node="")]
     assert plans.users(pods, "data") == ["a", "d"]
     assert plans.users(pods, "other") == []
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_has_ended_and_stays_keeps_its_claim(phase: str) -> None:
+    """Kubernetes protects a claim from each pod that was given to a node, until the pod is gone."""
+    keeps, runs = pod("night-1", phase), pod("a", "Running")
+    with pytest.raises(BadState, match="pods that have ended keep the claim data: night-1") as refused:
+        plans.refuse_ended([runs, keeps], "data", "shop")
+    assert refused.value.remedy.endswith("kubectl delete pod -n shop night-1")
+    plans.refuse_ended([runs, keeps], "other", "shop")
+    goes, never_ran = pod("b", phase, going=True), pod("c", phase, node="")
+    plans.refuse_ended([runs, goes, never_ran], "data", "shop")
 
 
 def test_a_set_that_deletes_claims_when_it_is_scaled_down_is_refused() -> None:

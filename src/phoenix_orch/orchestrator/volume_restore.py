@@ -207,9 +207,10 @@ class _Acting:
             one = await self._exchange.planned(
                 found.claim, volume, through=wanted.beside, labels=wanted.one.labels, plan=found.hash
             )
+        # its pod has ended, and keeps the claim beside from going as long as it is there
+        await StateJobs(self._client, wanted.namespace).removed(_job(wanted)["metadata"]["name"])
         self._tell(f"{found.claim} is exchanged: {', '.join(found.stopped) or 'nobody'} ends meanwhile")
         await self._exchange.run(one, keep_until)
-        await StateJobs(self._client, wanted.namespace).removed(_job(wanted)["metadata"]["name"])
         await self._keeper.given_back(wanted.one, wanted.namespace, wanted.backup)
         await self._exchange.end(one)
         return VolumeRestored(
@@ -252,6 +253,7 @@ async def _planned(client: KubeClient, wanted: Wanted) -> VolumePlan:
     users = await exchange.users(one.claim)
     for user in users:
         exchange_plan.refuse_deleting(user)
+    await exchange.refuse_ended(one.claim)
     old = await _or_none(client.get(CLAIMS, one.claim, wanted.namespace))
     mode = (old or {}).get("spec", {}).get("volumeMode", one.volume_mode)
     if mode != one.volume_mode:

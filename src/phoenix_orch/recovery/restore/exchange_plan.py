@@ -131,15 +131,36 @@ def uses(workload: Object, claim: str) -> bool:
 
 def users(pods: Iterable[Object], claim: str) -> list[str]:
     """Pods that have the claim mounted, or will have: those that have ended do not count."""
-    return sorted(
-        pod["metadata"]["name"]
-        for pod in pods
-        if (pod.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}
-        and any(
-            (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim
-            for volume in pod["spec"].get("volumes") or ()
-        )
+    return sorted(one["metadata"]["name"] for one in pods if not _over(one) and _names(one, claim))
+
+
+def refuse_ended(pods: Iterable[Object], claim: str, namespace: str) -> None:
+    """Raises BadState for pods that have ended, and stay: Jobs leave theirs. Kubernetes lets no claim go that
+    a pod names which was given to a node: it would be deleted, and wait, with nobody at work."""
+    names = sorted(
+        one["metadata"]["name"]
+        for one in pods
+        if _over(one)
+        and _names(one, claim)
+        and one["spec"].get("nodeName")
+        and "deletionTimestamp" not in one["metadata"]
     )
+    if names:
+        raise BadState(
+            f"pods that have ended keep the claim {claim}: {', '.join(names[:3])}",
+            remedy=f"delete them, and restore again: kubectl delete pod -n {namespace} {' '.join(names)}",
+        )
+
+
+def _names(pod: Object, claim: str) -> bool:
+    return any(
+        (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim
+        for volume in pod["spec"].get("volumes") or ()
+    )
+
+
+def _over(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
 
 
 def refuse_deleting(workload: Object) -> None:

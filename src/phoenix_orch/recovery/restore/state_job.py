@@ -7,7 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from phoenix_orch.kernel.errors import NotFound, Terminal
+from phoenix_orch.kernel.errors import NotFound, Retryable, Terminal
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.errors import AlreadyExists
 from phoenix_orch.kube.resources import PODS, Object, Resource
@@ -17,6 +17,8 @@ JOBS = Resource("batch", "v1", "jobs", "Job")
 LOOK = 0.5
 SLACK = 60.0
 """Seconds beyond the deadline of a Job, which its controller keeps."""
+LEAVING = 120.0
+"""Seconds that the pods of a Job may take to go with it."""
 
 
 class StateJobs:
@@ -64,24 +66,34 @@ class StateJobs:
         return said or "the Job has passed"
 
     async def removed(self, name: str) -> None:
-        """With its pods, in the background; idempotent."""
+        """With its pods: they are gone when this returns. Idempotent. Raises Retryable where they stay."""
         with contextlib.suppress(NotFound):
             found = await self._client.get(JOBS, name, self._namespace)
             await self._client.delete(
                 JOBS, name, self._namespace, uid=found["metadata"]["uid"], propagation="Background"
             )
+        end = time.monotonic() + LEAVING
+        while pods := await self._pods(name):
+            if time.monotonic() >= end:
+                pod = pods[0]["metadata"]["name"]
+                raise Retryable(
+                    f"the pod {pod} of the Job {name} has not gone in {LEAVING:g} s",
+                    remedy=f"kubectl delete pod -n {self._namespace} {pod}; then restore again: it goes on",
+                )
+            await asyncio.sleep(self._look)
 
     async def _said(self, name: str) -> str:
         """The last line of what its pods left."""
-        pods: Sequence[Object] = (
-            await self._client.list(PODS, self._namespace, labels=f"batch.kubernetes.io/job-name={name}")
-        ).items
-        for pod in pods:
+        for pod in await self._pods(name):
             for status in (pod.get("status") or {}).get("containerStatuses") or ():
                 text = ((status.get("state") or {}).get("terminated") or {}).get("message") or ""
                 if lines := [line for line in text.splitlines() if line.strip()]:
                     return str(lines[-1])[:500]
         return ""
+
+    async def _pods(self, job: str) -> Sequence[Object]:
+        label = f"batch.kubernetes.io/job-name={job}"
+        return (await self._client.list(PODS, self._namespace, labels=label)).items
 
 
 def _ended(job: Object) -> dict[str, str]:

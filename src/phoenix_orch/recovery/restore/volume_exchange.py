@@ -119,10 +119,18 @@ class VolumeExchange:
             plan=plan,
         )
 
+    async def refuse_ended(self, *claims: str) -> None:
+        """Raises BadState where pods that have ended keep one of the claims, which has to go."""
+        pods = (await self._client.list(PODS, self._namespace)).items
+        for claim in claims:
+            if await self._claim(claim) is not None:
+                plans.refuse_ended(pods, claim, self._namespace)
+
     async def run(self, one: Exchange, keep_until: datetime) -> None:
-        """All but `end`. Idempotent. Raises Terminal where pods do not end: then workloads are as large as
-        they were."""
+        """All but `end`. Idempotent. Raises Terminal where pods do not end, BadState where ended pods keep
+        a claim: then workloads are as large as they were."""
         if not await self._done(one):
+            await self.refuse_ended(*filter(None, (one.claim, one.through)))
             await self._noted(one)
             await self._kept(one, keep_until)
             await self._stop(one.claim)
@@ -179,7 +187,7 @@ class VolumeExchange:
                 await self._changed(kind, one["metadata"]["name"], lambda now: plans.stopped(now, claim))
         try:
             await self._unused(claim)
-        except Terminal:
+        except (Terminal, BadState):
             await self._resume(claim)
             raise
         self._told(Step.STOPPED)
@@ -193,6 +201,7 @@ class VolumeExchange:
                     remedy="end them, and whatever makes them anew, and restore again",
                 )
             await asyncio.sleep(self._look)
+        await self.refuse_ended(claim)  # one of them may have ended, and stay
 
     async def _freed(self, one: Exchange) -> None:
         if one.through:
