@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -187,6 +188,27 @@ def test_an_unexpected_error_is_one_line_and_a_file_of_the_owner(monkeypatch, ca
     assert str(report) in lines[1]
     assert "Traceback" in report.read_text()
     assert report.stat().st_mode & 0o777 == 0o600
+
+
+def test_an_unexpected_error_is_one_line_where_nothing_can_be_written(monkeypatch, capsys):
+    """As in a pod that may only read."""
+
+    def raising():
+        raise ZeroDivisionError("oh")
+
+    def read_only(*_):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def nowhere():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("phoenix_orch.cli.version.version", raising)
+    monkeypatch.setattr("tempfile.gettempdir", nowhere)
+    monkeypatch.setattr("phoenix_orch.cli.main.os.open", read_only)
+    assert main.run(["version"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "error: unexpected ZeroDivisionError: oh"
+    assert lines[1].endswith("the details could not be written anywhere")
 
 
 def test_a_closed_pipe_is_no_error():

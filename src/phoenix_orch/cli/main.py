@@ -15,11 +15,9 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -31,6 +29,7 @@ from phoenix_orch.cli.root import PROG, command_tree
 from phoenix_orch.cli.streams import failure, readable_streams, silence
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.kernel.text import is_text, plain_lines
+from phoenix_orch.runtime.files import temporary_folder
 
 COMPLETE_VARIABLE = "_PHOENIX_COMPLETE"
 _OF_THE_MACHINE = frozenset(
@@ -208,7 +207,7 @@ def _unexpected(error: Exception) -> int:
     details = _harmless("".join(traceback.format_exception(error)))
     said = _harmless(f"unexpected {type(error).__name__}: {error}")
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-    for directory in (default_data_dir(), Path(tempfile.gettempdir())):
+    for directory in (default_data_dir(), temporary_folder()):
         path = directory / f"phoenix-error-{moment}-{os.getpid()}.log"
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

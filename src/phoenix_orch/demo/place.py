@@ -12,7 +12,6 @@ import fcntl
 import os
 import secrets
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.runtime.files import temporary_folder
 from phoenix_orch.workload import processes
 
 MARK = "PHOENIX_DEMO"
@@ -41,7 +41,7 @@ def home() -> Path:
             return base / "phoenix-demo"
     except OSError:
         pass
-    return Path(tempfile.gettempdir()) / f"phoenix-demo-{os.getuid()}"
+    return temporary_folder() / f"phoenix-demo-{os.getuid()}"
 
 
 @contextlib.contextmanager

@@ -5,9 +5,19 @@ What lies in them names processes and holds secrets.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 Stamp = tuple[int, int, int]
+
+
+def temporary_folder() -> Path:
+    """Where temporary files go. Where nobody can write to any such place, as in a pod that may only read, the
+    usual one: that is no fault of who never writes there, and who does is told."""
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError:
+        return Path("/tmp")  # noqa: S108 - nothing is made here
 
 
 def make_private(directory: Path) -> None:

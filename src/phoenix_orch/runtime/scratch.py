@@ -14,6 +14,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from phoenix_orch.runtime.files import temporary_folder
+
 HELD = ".held"
 _TRIES = 5
 
@@ -24,7 +26,7 @@ def scratch(
 ) -> Iterator[Path]:
     """An empty folder for this user alone, but for the file of its lock. `place`: None: where temporary files
     go. `before`: what has to be done before a folder that was left is removed. Raises OSError."""
-    place = place or Path(tempfile.gettempdir())
+    place = place or temporary_folder()
     sweep(prefix, place, before=before)
     folder, lock = _made(prefix, place)
     try:

@@ -29,7 +29,7 @@ from phoenix_orch.kernel.errors import PhoenixError, Retryable, Terminal
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.detached import Process
 from phoenix_orch.runtime.faults import Faults
-from phoenix_orch.runtime.files import make_private
+from phoenix_orch.runtime.files import make_private, temporary_folder
 from phoenix_orch.runtime.valkey_name import SELF, NameFile, ServerInfo, write_private
 from phoenix_orch.runtime.valkey_program import (
     ask,
@@ -354,7 +354,7 @@ class ValkeyServer:
         before = Path(self._names.state().socket)
         if str(before) != here and _is_private(before.parent):
             return str(before)
-        for base in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp's
+        for base in (os.environ.get("XDG_RUNTIME_DIR"), temporary_folder(), "/tmp"):  # noqa: S108 - mkdtemp's
             if base and os.path.isdir(base) and len(os.fsencode(base)) <= _LONGEST_SOCKET - 30:  # noqa: PTH112
                 return str(Path(tempfile.mkdtemp(prefix="phoenix-", dir=base)) / "valkey.sock")
         raise Terminal(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from phoenix_orch.recovery.restore import config_apply
 from phoenix_orch.recovery.sources.config_cluster import ClusterItems
 from phoenix_orch.recovery.sources.config_objects import KINDS, Choice
 from phoenix_orch.recovery.spec import BackupSpec
+from phoenix_orch.runtime.files import temporary_folder
 
 
 def home_in(target: Target) -> Callable[[BackupSpec], Home]:
@@ -51,4 +51,4 @@ def home_in(target: Target) -> Callable[[BackupSpec], Home]:
 
 def state_layout() -> Layout:
     """Where a replica keeps what it can make anew from the storage: a pod has no other disk."""
-    return Layout(Path(tempfile.gettempdir()) / "phoenix-state")
+    return Layout(temporary_folder() / "phoenix-state")
