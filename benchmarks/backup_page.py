@@ -42,8 +42,8 @@ waited: no arrangement of the same work is quicker. Of the rounds, in turns, tha
 ## Bars
 
 At least {bars["ofCpuBound"]} of the bound by processor; not slower than what others do in its place;
-at most {bars["residentMiB"]:g} MiB of memory; a SET at the 99th percentile at most {bars["p99Times"]} times as long
-as without a backup. Missed:
+at most {bars["residentMiB"]:g} MiB of memory; a SET at the 99th percentile at most {bars["p99Times"]}
+times as long as without a backup. Missed:
 
 {"".join(f"- {one}{chr(10)}" for one in missed)}"""
 
@@ -72,6 +72,6 @@ def _noticed(one: dict[str, Any]) -> str:
     text = "| meanwhile | a SET at the 99th percentile |\n|---|---|\n"
     text += "".join(f"| {name} | {value:.2f} ms |\n" for name, value in rows)
     return f"""{text}
-The server held {alone["extraMemoryMiB"]} MiB more meanwhile. Storage and replica stay off half of the processors in
-this part, since they stand elsewhere as a rule.
+The server held {alone["extraMemoryMiB"]} MiB more meanwhile. Storage and replica stay off half of the
+processors in this part, since they stand elsewhere as a rule.
 """
