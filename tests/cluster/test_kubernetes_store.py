@@ -24,11 +24,10 @@ from phoenix_orch.rollout.store.memory import MemoryStore
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.valkey_name import ServerInfo
 from phoenix_orch.runtime.valkey_server import ValkeyServer
-from phoenix_orch.testing.store_contract import (
-    CONTRACT,
+from phoenix_orch.testing.store_contract import CONTRACT, Check
+from phoenix_orch.testing.store_samples import (
     SHOP,
     VERDICT,
-    Check,
     cause,
     command,
     event,

@@ -27,7 +27,7 @@ from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
-from phoenix_orch.testing.store_contract import (
+from phoenix_orch.testing.store_samples import (
     SHOP,
     VERDICT,
     cause,
@@ -148,7 +148,7 @@ async def test_a_client_killed_anywhere_leaves_whole_saves_only(keeper: ValkeySe
         textwrap.dedent("""
             import asyncio, sys
             from phoenix_orch.rollout.store.valkey import ValkeyStore
-            from phoenix_orch.testing.store_contract import command, event, release
+            from phoenix_orch.testing.store_samples import command, event, release
             async def main():
                 store = ValkeyStore(sys.argv[1])
                 while True:

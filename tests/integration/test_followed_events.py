@@ -20,7 +20,7 @@ from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
 from phoenix_orch.security.audit_chain import Entry, Record
 from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.security.recorder import Recorder
-from phoenix_orch.testing.store_contract import SHOP
+from phoenix_orch.testing.store_samples import SHOP
 
 pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)

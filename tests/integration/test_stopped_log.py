@@ -20,7 +20,7 @@ from phoenix_orch.rollout.store.kubernetes import KubernetesStore
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime import detached
 from phoenix_orch.runtime.valkey_server import ValkeyServer
-from phoenix_orch.testing.store_contract import SHOP, VERDICT
+from phoenix_orch.testing.store_samples import SHOP, VERDICT
 
 
 async def test_verdicts_are_known_at_once_while_the_server_is_stopped(

@@ -27,11 +27,10 @@ from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.valkey_client import CALL_TIMEOUT
 from phoenix_orch.runtime.valkey_program import find_binary
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
-from phoenix_orch.testing.store_contract import (
-    CONTRACT,
+from phoenix_orch.testing.store_contract import CONTRACT, Check
+from phoenix_orch.testing.store_samples import (
     SHOP,
     VERDICT,
-    Check,
     cause,
     command,
     event,

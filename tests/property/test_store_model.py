@@ -26,7 +26,7 @@ from phoenix_orch.rollout.store.memory import MemoryStore
 from phoenix_orch.rollout.store.store import RolloutStore
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
-from phoenix_orch.testing.store_contract import SHOP, cause, command, event, observation, release, revision
+from phoenix_orch.testing.store_samples import SHOP, cause, command, event, observation, release, revision
 
 NAMES = ("api", "shop")
 names = st.sampled_from(NAMES)

@@ -7,7 +7,8 @@ import pytest
 from phoenix_orch.kernel.errors import Conflict, Retryable
 from phoenix_orch.rollout.status import Status
 from phoenix_orch.rollout.store.memory import MemoryStore
-from phoenix_orch.testing.store_contract import CONTRACT, SHOP, Check, command, event
+from phoenix_orch.testing.store_contract import CONTRACT, Check
+from phoenix_orch.testing.store_samples import SHOP, command, event
 
 
 @pytest.mark.parametrize("check", CONTRACT, ids=lambda check: check.__name__)

@@ -22,8 +22,8 @@ from phoenix_orch.rollout.status import Rollout
 from phoenix_orch.rollout.store import kubernetes, patience
 from phoenix_orch.rollout.store.kubernetes import KubernetesStore
 from phoenix_orch.rollout.store.patience import PAUSE, Patience
-from phoenix_orch.testing.store_contract import SHOP as ROLLOUT
-from phoenix_orch.testing.store_contract import VERDICT, command, event
+from phoenix_orch.testing.store_samples import SHOP as ROLLOUT
+from phoenix_orch.testing.store_samples import VERDICT, command, event
 
 pytestmark = pytest.mark.anyio
 FOREVER = 1_000_000

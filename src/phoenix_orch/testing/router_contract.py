@@ -14,7 +14,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from phoenix_orch.kernel.errors import Conflict, Invalid, Latched, NotFound, PhoenixError
+from phoenix_orch.kernel.errors import Conflict, Invalid, Latched, NotFound
+from phoenix_orch.testing.refusals import refused
 from phoenix_orch.traffic.router import Backend, Group, TrafficRouter, TrafficSeen, TrafficState
 
 Check = Callable[[TrafficRouter], Awaitable[None]]
@@ -41,28 +42,18 @@ async def _with_canary(router: TrafficRouter, weight: int) -> TrafficState:
     return await router.write(state.model_copy(update={"canary": NEW, "weight": weight}))
 
 
-async def _refused(what: Awaitable[object], error: type[PhoenixError]) -> None:
-    raised: PhoenixError | None = None
-    try:
-        await what
-    except error as refusal:
-        raised = refusal
-    assert raised is not None, f"no {error.__name__} was raised"
-    assert raised.message
-
-
 async def unknown_route_is_not_found(router: TrafficRouter) -> None:
-    await _refused(router.read(ROUTE), NotFound)
-    await _refused(router.abort(ROUTE, "new"), NotFound)
-    await _refused(router.clear_latch(ROUTE, "new"), NotFound)
+    await refused(router.read(ROUTE), NotFound)
+    await refused(router.abort(ROUTE, "new"), NotFound)
+    await refused(router.clear_latch(ROUTE, "new"), NotFound)
 
 
 async def version_0_creates_and_nothing_else_does(router: TrafficRouter) -> None:
-    await _refused(router.write(TrafficState(route=ROUTE, version=1, stable=OLD)), Conflict)
+    await refused(router.write(TrafficState(route=ROUTE, version=1, stable=OLD)), Conflict)
     created = await _created(router)
     assert created.version == 1
     assert await router.read(ROUTE) == created
-    await _refused(router.write(TrafficState(route=ROUTE, stable=OLD)), Conflict)
+    await refused(router.write(TrafficState(route=ROUTE, stable=OLD)), Conflict)
 
 
 async def every_write_raises_the_version_by_one(router: TrafficRouter) -> None:
@@ -77,8 +68,8 @@ async def every_write_raises_the_version_by_one(router: TrafficRouter) -> None:
 async def an_old_version_conflicts_and_changes_nothing(router: TrafficRouter) -> None:
     old = await _created(router)
     current = await router.write(old.model_copy(update={"canary": NEW, "weight": 5}))
-    await _refused(router.write(old.model_copy(update={"canary": NEW, "weight": 60})), Conflict)
-    await _refused(router.write(current.model_copy(update={"version": 99})), Conflict)
+    await refused(router.write(old.model_copy(update={"canary": NEW, "weight": 60})), Conflict)
+    await refused(router.write(current.model_copy(update={"version": 99})), Conflict)
     assert await router.read(ROUTE) == current
 
 
@@ -100,9 +91,9 @@ async def misshapen_states_are_invalid(router: TrafficRouter) -> None:
         {"canary": NEW, "weight": 101},
         {"canary": NEW, "weight": -1},
     ):
-        await _refused(router.write(state.model_copy(update=wrong)), Invalid)
+        await refused(router.write(state.model_copy(update=wrong)), Invalid)
     assert await router.read(ROUTE) == state
-    await _refused(router.write(TrafficState(route="../etc", stable=OLD)), Invalid)
+    await refused(router.write(TrafficState(route="../etc", stable=OLD)), Invalid)
 
 
 async def abort_latches_and_takes_the_weight_in_one_write(router: TrafficRouter) -> None:
@@ -159,7 +150,7 @@ async def the_latch_holds_against_every_write(router: TrafficRouter) -> None:
         {"stable": NEW, "canary": None},
         {"stable": NEW, "canary": None, "aborted": ()},
     ):
-        await _refused(router.write(latched.model_copy(update=forbidden)), Latched)
+        await refused(router.write(latched.model_copy(update=forbidden)), Latched)
     assert await router.read(ROUTE) == latched
     kept = await router.write(latched.model_copy(update={"aborted": ()}))
     assert kept.aborted == ("new",)
@@ -168,8 +159,8 @@ async def the_latch_holds_against_every_write(router: TrafficRouter) -> None:
 
 
 async def a_latched_revision_does_not_get_in_by_creation(router: TrafficRouter) -> None:
-    await _refused(router.write(TrafficState(route=ROUTE, stable=OLD, aborted=("old",))), Latched)
-    await _refused(router.read(ROUTE), NotFound)
+    await refused(router.write(TrafficState(route=ROUTE, stable=OLD, aborted=("old",))), Latched)
+    await refused(router.read(ROUTE), NotFound)
 
 
 async def clear_latch_lets_it_carry_traffic_again(router: TrafficRouter) -> None:

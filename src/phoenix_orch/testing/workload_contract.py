@@ -14,7 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError
+from phoenix_orch.kernel.errors import Invalid, NotFound
+from phoenix_orch.testing.refusals import refused
 from phoenix_orch.workload.spec import ServiceSpec
 from phoenix_orch.workload.workload import Instance, InstanceState, Workload, WorkloadState
 
@@ -68,24 +69,13 @@ async def running(stage: Stage, count: int, version: str = "1") -> tuple[Service
     return spec, await until(stage.workload, lambda state: len(state.ready(revision)) == count)
 
 
-async def _refused(what: Awaitable[object], error: type[PhoenixError]) -> None:
-    raised: PhoenixError | None = None
-    try:
-        await what
-    except error as refusal:
-        raised = refusal
-    assert raised is not None, f"no {error.__name__} was raised"
-    assert raised.message
-    assert raised.remedy
-
-
 async def unknown_service_is_not_found(stage: Stage) -> None:
     workload = stage.workload
-    await _refused(workload.state(SERVICE), NotFound)
-    await _refused(workload.templates(SERVICE), NotFound)
-    await _refused(workload.scale(SERVICE, stage.spec("1").template(), 1), NotFound)
-    await _refused(workload.release(SERVICE, frozenset()), NotFound)
-    await _refused(workload.restart(SERVICE), NotFound)
+    await refused(workload.state(SERVICE), NotFound)
+    await refused(workload.templates(SERVICE), NotFound)
+    await refused(workload.scale(SERVICE, stage.spec("1").template(), 1), NotFound)
+    await refused(workload.release(SERVICE, frozenset()), NotFound)
+    await refused(workload.restart(SERVICE), NotFound)
 
 
 async def declared_service_has_no_instances(stage: Stage) -> None:
@@ -97,7 +87,7 @@ async def declared_service_has_no_instances(stage: Stage) -> None:
 
 async def fewer_than_none_is_refused(stage: Stage) -> None:
     await stage.workload.declare(SERVICE, stage.spec("1"))
-    await _refused(stage.workload.scale(SERVICE, stage.spec("1").template(), -1), Invalid)
+    await refused(stage.workload.scale(SERVICE, stage.spec("1").template(), -1), Invalid)
 
 
 async def templates_are_known_of_what_is_wanted_or_there(stage: Stage) -> None:
