@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.errors import Invalid, NotFound, PhoenixError, Retryable, Terminal
 from phoenix_orch.rollout.status import Rollout, Status
-from phoenix_orch.rollout.store import valkey
+from phoenix_orch.rollout.store import valkey_watch
 from phoenix_orch.rollout.store.memory import MemoryStore
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.valkey_client import CALL_TIMEOUT
@@ -114,7 +114,7 @@ async def test_nothing_stays_of_a_removed_rollout(store: ValkeyStore, raw: Redis
 
 async def test_observations_are_capped(store: ValkeyStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("phoenix_orch.rollout.store.valkey.OBSERVATIONS_KEPT", 200)
-    monkeypatch.setattr("phoenix_orch.rollout.store.valkey._PAGE", 30)
+    monkeypatch.setattr("phoenix_orch.rollout.store.valkey_streams.PAGE", 30)
     await store.put(SHOP)
     for number in range(600):
         await store.append_observation("shop", observation(number))
@@ -453,7 +453,7 @@ async def test_it_reconnects_by_itself_and_so_does_a_watch(tmp_path: Path) -> No
 async def test_silence_is_no_fault_however_rarely_a_watch_looks_up_and_a_server_that_hangs_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(valkey, "_SILENCE", 0.1)
+    monkeypatch.setattr(valkey_watch, "_SILENCE", 0.1)
     keeper = ValkeyServer(tmp_path / "valkey")
     info = await keeper.ensure()
     store = ValkeyStore(info.url)

@@ -17,24 +17,19 @@ Cluster does not do. Values are the models' JSON.
 
 from __future__ import annotations
 
-import asyncio
 import bisect
-import contextlib
 import importlib.resources
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from urllib.parse import quote
 
-import structlog
-from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from phoenix_orch.health_validator.observation import Observation, Verdict
 from phoenix_orch.health_validator.record import decode, encode
-from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError, Terminal
+from phoenix_orch.kernel.errors import Conflict, NotFound
 from phoenix_orch.rollout.status import (
     Cause,
     Command,
@@ -46,21 +41,15 @@ from phoenix_orch.rollout.status import (
     Verification,
 )
 from phoenix_orch.rollout.store.store import RELEASES_KEPT, REVISIONS_KEPT, outdated
-from phoenix_orch.runtime.cancellation import cancellation_kept
-from phoenix_orch.runtime.valkey_client import address, answered, connect, translated
-
-M = TypeVar("M", bound=BaseModel)
-T = TypeVar("T")
+from phoenix_orch.rollout.store.valkey_streams import events_after, newest
+from phoenix_orch.rollout.store.valkey_values import decoded, text_of
+from phoenix_orch.rollout.store.valkey_watch import changed_names
+from phoenix_orch.runtime.valkey_client import answered, connect
 
 EVENTS_KEPT = 10_000
 OBSERVATIONS_KEPT = 20_000
-_PAGE = 1000
-_FIRST_PAGE = 8
-"""Entries that are read first by whoever wants what is newer than a moment: mostly there are one or two."""
 _NAMES_AGE = 1.0
 """Seconds after which names are read again."""
-_SILENCE = 5.0
-"""Seconds without a word after which a watched connection is asked whether it still lives."""
 _RECORD_ONLY = {"status", "commands", "version"}
 _KINDS = (
     "commands",
@@ -90,8 +79,6 @@ _SCRIPTS = (
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEWER_THERE = 2
 """Answer of the script that keeps a verdict."""
-
-_log = structlog.get_logger("phoenix.store")
 
 
 class ValkeyStore:
@@ -153,7 +140,7 @@ class ValkeyStore:
             return []
         prefixes = [self._key(kind, "") for kind in ("record", "commands", "verdict")]
         reply = await self._run("page", [], [*prefixes, *chosen])
-        return [(self._rollout(_text(name), record), _text(puts or "")) for name, record, puts in reply]
+        return [(self._rollout(text_of(name), record), text_of(puts or "")) for name, record, puts in reply]
 
     async def _all_names(self) -> list[str]:
         at, names = self._names
@@ -161,7 +148,7 @@ class ValkeyStore:
             asked = time.monotonic()
             async with answered(self._client):
                 found: Any = await cast("Any", self._client.smembers(self._key("rollouts")))
-            names = sorted(map(_text, found))
+            names = sorted(map(text_of, found))
             self._names = asked, names
         return names
 
@@ -177,9 +164,9 @@ class ValkeyStore:
             [self._key("rollouts")],
             [self._key("record", ""), self._key("commands", ""), *names],
         )
-        found = [self._rollout(_text(name), record) for name, record in reply]
+        found = [self._rollout(text_of(name), record) for name, record in reply]
         if not names:
-            self._decoded = {name: self._decoded[name] for name in (_text(key) for key, _ in reply)}
+            self._decoded = {name: self._decoded[name] for name in (text_of(key) for key, _ in reply)}
         return found
 
     async def put(self, rollout: Rollout) -> Rollout:
@@ -249,27 +236,13 @@ class ValkeyStore:
     # -- logs --------------------------------------------------------------------------------------
 
     async def events(self, name: str, *, limit: int = 100) -> list[Event]:
-        return await self._newest(Event.model_validate_json, self._key("events", name), limit)
+        key = self._key("events", name)
+        return await newest(self._client, key, Event.model_validate_json, limit)
 
     async def events_after(self, name: str, event_id: str, limit: int) -> list[tuple[str, Event]]:
         """The oldest `limit` events after that one, with the ids they have in this store; `0-0`: from the
         first one on. All of them, too, where the log was made anew and has never come so far."""
-        key = self._key("events", name)
-        async with answered(self._client):
-            page: Any = await self._client.xrange(key, f"({event_id}", "+", count=limit)
-            if not page and event_id != "0-0":
-                newest: Any = await self._client.xrevrange(key, "+", "-", count=1)
-                if newest and _place(_text(newest[0][0])) < _place(event_id):
-                    page = await self._client.xrange(key, "-", "+", count=limit)
-        return [
-            (
-                _text(entry),
-                _read(
-                    Event.model_validate_json, next(iter(fields.values()), b""), f"{key} at {_text(entry)}"
-                ),
-            )
-            for entry, fields in page
-        ]
+        return await events_after(self._client, self._key("events", name), event_id, limit)
 
     async def append_events(self, name: str, events: Sequence[Event]) -> None:
         texts = [event.model_dump_json() for event in events]
@@ -285,35 +258,14 @@ class ValkeyStore:
     async def observations(
         self, name: str, *, since: datetime | None = None, limit: int = 1000
     ) -> list[Observation]:
-        return await self._newest(decode, self._key("observations", name), limit, since)
-
-    async def _newest(
-        self, read: Callable[[bytes], T], key: str, limit: int, since: datetime | None = None
-    ) -> list[T]:
-        """The newest entries, oldest first; with `since` back to the first that ended before it."""
-        found: list[T] = []
-        end, most = "+", _PAGE if since is None else _FIRST_PAGE
-        while len(found) < limit:
-            count = min(most, limit - len(found))
-            most = min(_PAGE, 4 * most)
-            async with answered(self._client):
-                page: Any = await self._client.xrevrange(key, end, "-", count=count)
-            for entry, fields in page:
-                end = f"({_text(entry)}"
-                value = _read(read, next(iter(fields.values()), b""), f"{key} at {_text(entry)}")
-                if since is not None and isinstance(value, Observation) and value.t1 < since:
-                    return found[::-1]
-                found.append(value)
-            if len(page) < count:
-                break
-        return found[::-1]
+        return await newest(self._client, self._key("observations", name), decode, limit, since)
 
     # -- history -----------------------------------------------------------------------------------
 
     async def history(self, name: str, *, limit: int = 50) -> list[Release]:
         key = self._key("history", name)
         reply = await self._run("history", [key], [max(0, limit)])
-        return [_decoded(Release, release, f"{key} at {_text(number)}") for number, release in reply]
+        return [decoded(Release, release, f"{key} at {text_of(number)}") for number, release in reply]
 
     async def add_revision(self, name: str, revision: Revision) -> Revision:
         keys = [self._key(kind, name) for kind in ("record", "templates", "numbers", "causes")]
@@ -324,10 +276,10 @@ class ValkeyStore:
 
     async def revisions(self, name: str) -> list[Revision]:
         reply = await self._run("revisions", [self._key("templates", name), self._key("numbers", name)])
-        return [self._revision(name, _text(revision), *rest) for revision, *rest in reply]
+        return [self._revision(name, text_of(revision), *rest) for revision, *rest in reply]
 
     def _revision(self, name: str, revision: str, number: Any, template: Any) -> Revision:
-        value = _decoded(Revision, template, f"{self._key('templates', name)} at {revision}")
+        value = decoded(Revision, template, f"{self._key('templates', name)} at {revision}")
         return value.model_copy(update={"number": int(number)})
 
     # -- words of the other processes ----------------------------------------------------------------
@@ -363,7 +315,7 @@ class ValkeyStore:
         verdict, state = await self._fields(name, "verdict", "state")
         if verdict is None:
             return None
-        return _decoded(Verdict, verdict, f"{self._key('verdict', name)} at verdict"), _text(state)
+        return decoded(Verdict, verdict, f"{self._key('verdict', name)} at verdict"), text_of(state)
 
     async def put_verification(self, name: str, verification: Verification) -> None:
         await self._set_fields(name, {"verification": verification.model_dump_json()})
@@ -372,7 +324,7 @@ class ValkeyStore:
         (text,) = await self._fields(name, "verification")
         if text is None:
             return None
-        return _decoded(Verification, text, f"{self._key('verdict', name)} at verification")
+        return decoded(Verification, text, f"{self._key('verdict', name)} at verification")
 
     async def put_cause(self, name: str, cause: Cause) -> None:
         await self._write(
@@ -388,7 +340,7 @@ class ValkeyStore:
             text = await cast("Any", self._client.hget(key, revision))
         if text is None:
             return None
-        return _decoded(Cause, _text(text).partition("\n")[2], f"{key} at {revision}")
+        return decoded(Cause, text_of(text).partition("\n")[2], f"{key} at {revision}")
 
     async def clear_cause(self, name: str, revision: str) -> None:
         async with answered(self._client):
@@ -406,32 +358,8 @@ class ValkeyStore:
 
     # -- watching ----------------------------------------------------------------------------------
 
-    async def watch(self, *, timeout: timedelta) -> AsyncIterator[str]:  # noqa: ASYNC109 - the port's word
-        """Names of rollouts that changed; an empty name at least every `timeout`, also while the server
-        is away, and once after every time it came back, since something may have been missed."""
-        seconds = max(0.001, timeout.total_seconds())
-        away = False
-        while True:
-            pubsub: Any = self._client.pubsub()
-            try:
-                async with answered(self._client):
-                    await pubsub.subscribe(self._changes)
-                if away:
-                    _log.info("store answers again", store=address(self._client))
-                away = False
-                yield ""
-                async for name in _heard(self._client, pubsub, seconds):
-                    yield name
-            except (RedisError, OSError, PhoenixError) as error:
-                if not away:
-                    problem = error if isinstance(error, PhoenixError) else translated(error, self._client)
-                    _log.warning("store is away", reason=problem.message, remedy=problem.remedy)
-                away = True
-            finally:
-                with contextlib.suppress(RedisError, OSError):
-                    await pubsub.aclose()
-            yield ""
-            await asyncio.sleep(min(seconds, 0.5))
+    def watch(self, *, timeout: timedelta) -> AsyncIterator[str]:
+        return changed_names(self._client, self._changes, timeout=timeout)
 
     # -- plumbing ----------------------------------------------------------------------------------
 
@@ -453,12 +381,12 @@ class ValkeyStore:
         if (known := self._decoded.get(name)) is not None and known[0] == texts:
             return known[1]
         key = self._key("record", name)
-        rollout = _decoded(Rollout, wanted, f"{key} at wanted")
+        rollout = decoded(Rollout, wanted, f"{key} at wanted")
         waiting = self._key("commands", name)
         rollout = rollout.model_copy(
             update={
-                "status": _decoded(Status, status, f"{key} at status"),
-                "commands": tuple(_decoded(Command, command, waiting) for command in commands),
+                "status": decoded(Status, status, f"{key} at status"),
+                "commands": tuple(decoded(Command, command, waiting) for command in commands),
                 "version": int(version),
             }
         )
@@ -466,60 +394,9 @@ class ValkeyStore:
         return rollout
 
 
-async def _heard(client: Redis, pubsub: Any, seconds: float) -> AsyncIterator[str]:
-    """Names as they are published; an empty one after `seconds` of silence.
-
-    Raises TimeoutError when pings are not answered either: the connection died without a word.
-    """
-    heard = time.monotonic()
-    pinged: float | None = None
-    while True:
-        wait = seconds if pinged is None else min(seconds, _SILENCE)
-        with cancellation_kept():
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=wait)
-        now = time.monotonic()
-        if message is not None:
-            heard, pinged = now, None
-            if message["type"] == "message":
-                yield _text(message["data"])
-            continue
-        yield ""
-        if pinged is not None and now - pinged >= _SILENCE:
-            raise TimeoutError
-        if pinged is None and now - heard > _SILENCE:
-            async with answered(client):
-                await pubsub.ping()
-            pinged = now
-
-
 def _source(name: str) -> str:
     scripts = importlib.resources.files(__package__) / "scripts"
     return "\n".join((scripts / f"{part}.lua").read_text("utf-8") for part in ("record", name))
-
-
-def _place(event_id: str) -> tuple[int, int]:
-    milliseconds, _, number = event_id.partition("-")
-    return int(milliseconds), int(number or 0)
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _decoded(model: type[M], text: Any, where: str) -> M:
-    return _read(model.model_validate_json, text or b"", where)
-
-
-def _read(read: Callable[[bytes], T], text: Any, where: str) -> T:
-    try:
-        return read(text)
-    except (ValueError, TypeError) as error:  # ValidationError is a ValueError
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise Terminal(
-            f"what is stored in {where} cannot be read: {reason}",
-            remedy="another release of Phoenix or another program wrote it: "
-            "use that release, restore a backup, or remove the key",
-        ) from None
 
 
 def _no_such(name: str) -> NotFound:
@@ -527,7 +404,7 @@ def _no_such(name: str) -> NotFound:
 
 
 def _changed(rollout: Rollout, stored: Any) -> Conflict:
-    found = f"version {_text(stored)}" if int(stored) else "not there"
+    found = f"version {text_of(stored)}" if int(stored) else "not there"
     return Conflict(
         f"rollout {rollout.name} is {found} in the store, not version {rollout.version}: "
         "it was changed meanwhile",
