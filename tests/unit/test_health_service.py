@@ -19,7 +19,8 @@ from phoenix_orch.health_validator.judge import History, JudgeConfig
 from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict, VerdictKind
 from phoenix_orch.health_validator.replay import effective, replay
 from phoenix_orch.health_validator.resting import is_rest
-from phoenix_orch.health_validator.service import UNLOGGED, HealthValidator, Memory
+from phoenix_orch.health_validator.service import HealthValidator
+from phoenix_orch.health_validator.watch import UNLOGGED, Memory
 from phoenix_orch.kernel.clock import Clock, ManualClock, ScaledClock
 from phoenix_orch.kernel.errors import NotFound, Retryable
 from phoenix_orch.observability import metrics
