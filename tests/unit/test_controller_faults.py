@@ -11,7 +11,7 @@ from tests.unit.controller_setting import FOREVER, MINUTE, SHOP, World, kept, re
 
 from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.kernel.errors import Conflict, Latched, Terminal, Unavailable
-from phoenix_orch.rollout import controller
+from phoenix_orch.rollout import attempts, controller
 from phoenix_orch.rollout.status import CommandKind, Outcome, State
 from phoenix_orch.rollout.store.memory import MemoryStore
 
@@ -97,7 +97,7 @@ async def test_words_that_hang_are_waited_for_side_by_side_and_not_for_long(
 
     for word in ("judged", "cause", "verification"):
         hang(word)
-    monkeypatch.setattr(controller, "HEARING", 0.05)
+    monkeypatch.setattr(attempts, "HEARING", 0.05)
     monkeypatch.setattr(controller, "PASS_LIMIT", 1.0)  # what comes after the abort may wait for the log
     await world.say(CommandKind.ABORT)
     await world.passes()

@@ -11,7 +11,7 @@ from tests.unit.controller_setting import World, revision
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.rollout.freezes import Freeze
-from phoenix_orch.rollout.gate import UNKNOWN, Rules, RulesGate
+from phoenix_orch.rollout.gate import UNKNOWN, Gate, Rules, RulesGate
 from phoenix_orch.rollout.groups import Group, Standing, standing
 from phoenix_orch.rollout.status import CommandKind, Obstacle, Rollout, State
 
@@ -25,10 +25,8 @@ class Gated(World):
         self.rules: Rules | Obstacle = rules
         super().__init__()
 
-    def restarted(self) -> object:  # type: ignore[override]
-        controller = super().restarted()
-        controller._gate = RulesGate(lambda: self.rules)
-        return controller
+    def gate(self) -> Gate:
+        return RulesGate(lambda: self.rules)
 
     async def serve(self, names: Iterable[str]) -> None:
         for name in names:

@@ -254,7 +254,7 @@ async def test_memory_does_not_grow_with_releases(world: World) -> None:
     def sizes() -> dict[str, int]:
         return {
             name: len(value)
-            for part in (controller, templates, controller._drift)
+            for part in (controller, controller._records, templates, controller._drift)
             for name, value in vars(part).items()
             if isinstance(value, dict)
         }
