@@ -14,17 +14,10 @@ from contextlib import AsyncExitStack
 from phoenix_orch.kube.caches import Caches
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import Target
+from phoenix_orch.orchestrator.cluster.components import orchestrate, roll_back, validate_by
+from phoenix_orch.orchestrator.cluster.parts import ClusterParts, Looks, Pace, parts_of
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
 from phoenix_orch.orchestrator.cluster.telling import nobody
-from phoenix_orch.orchestrator.kubernetes import (
-    ClusterParts,
-    Looks,
-    Pace,
-    orchestrate,
-    parts_of,
-    roll_back,
-    validate_by,
-)
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 
 PACE = Pace(settled=0.4)

@@ -29,7 +29,7 @@ from phoenix_orch.kube.resources import (
     SERVICES,
     Resource,
 )
-from phoenix_orch.orchestrator.kubernetes import Pace
+from phoenix_orch.orchestrator.cluster.parts import Pace
 from phoenix_orch.testing.api_faults import WRITES, Answer, Asked, Hang, Meanwhile, Rule, Slow
 from phoenix_orch.testing.api_faults import Fault as ApiFault
 from phoenix_orch.testing.faulty_api_server import FaultyApiServer

@@ -23,17 +23,10 @@ from phoenix_orch.api.in_cluster import serve_in_cluster
 from phoenix_orch.health_validator.observation import Arm, Observation
 from phoenix_orch.health_validator.sources.source import Context, Reading, SourceMemory
 from phoenix_orch.kube.lanes import NORMAL
+from phoenix_orch.orchestrator.cluster.components import orchestrate, roll_back, validate
+from phoenix_orch.orchestrator.cluster.parts import LEASES, Pace
 from phoenix_orch.orchestrator.cluster.prometheus import Endpoints
-from phoenix_orch.orchestrator.kubernetes import (
-    LEASES,
-    ClusterSettings,
-    Pace,
-    Work,
-    orchestrate,
-    roll_back,
-    serve,
-    validate,
-)
+from phoenix_orch.orchestrator.kubernetes import ClusterSettings, Work, serve
 from phoenix_orch.runtime.logs import configure_logs
 
 COMPONENTS = tuple(LEASES)

@@ -38,7 +38,7 @@ from phoenix_orch.kube.resources import (
     Resource,
 )
 from phoenix_orch.kube.watch_events import Lines, Unreadable, event_of
-from phoenix_orch.orchestrator.kubernetes import LEASES as LEASE_NAMES
+from phoenix_orch.orchestrator.cluster.parts import LEASES as LEASE_NAMES
 from phoenix_orch.traffic.kube_record import ROUTE
 
 NAME = "web"

@@ -27,9 +27,9 @@ from phoenix_orch.client.cluster import ClusterClient
 from phoenix_orch.kube.resources import PODS, ROLLOUTS
 from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.cluster.declared import Rollouts
+from phoenix_orch.orchestrator.cluster.parts import Pace
 from phoenix_orch.orchestrator.cluster.person import AbortedInCluster
 from phoenix_orch.orchestrator.cluster.routing import ClusterRouter
-from phoenix_orch.orchestrator.kubernetes import Pace
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 from phoenix_orch.testing.api_faults import WRITES, Answer
 from phoenix_orch.testing.faulty_api_server import FaultyApiServer

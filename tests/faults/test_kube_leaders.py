@@ -25,8 +25,8 @@ from tests.faults.kube_stage import CANARY, NAME, SPEC, Stage, a_stage
 from tests.faults.test_kube_abort import crashes
 
 from phoenix_orch.kube.resources import LEASES
-from phoenix_orch.orchestrator.kubernetes import LEASES as LEASE_NAMES
-from phoenix_orch.orchestrator.kubernetes import Pace
+from phoenix_orch.orchestrator.cluster.parts import LEASES as LEASE_NAMES
+from phoenix_orch.orchestrator.cluster.parts import Pace
 from phoenix_orch.rollout.store.valkey import ValkeyStore
 from phoenix_orch.runtime.valkey_server import ValkeyServer
 

@@ -49,7 +49,7 @@ from phoenix_orch.kube.resources import (
     Resource,
 )
 from phoenix_orch.orchestrator.cluster.access import Access
-from phoenix_orch.orchestrator.kubernetes import Pace
+from phoenix_orch.orchestrator.cluster.parts import Pace
 from phoenix_orch.rollout import crd
 from phoenix_orch.rollout.status import CommandKind
 from phoenix_orch.runtime.valkey_server import ValkeyServer

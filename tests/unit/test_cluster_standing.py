@@ -6,10 +6,11 @@ import pytest
 
 from phoenix_orch.cli import main
 from phoenix_orch.orchestrator import kubernetes
+from phoenix_orch.orchestrator.cluster.parts import LEASES
 from phoenix_orch.orchestrator.cluster.standing import kept_from_leading
 
 
-@pytest.mark.parametrize("lease", kubernetes.LEASES.values())
+@pytest.mark.parametrize("lease", LEASES.values())
 def test_who_is_of_the_deployment_or_of_none_stands(lease: str) -> None:
     for app in (lease, "", None):
         assert kept_from_leading(app, lease) == ""
