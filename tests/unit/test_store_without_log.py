@@ -42,8 +42,8 @@ def log() -> Log:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kubernetes, "_SHORT", 0.05)
-    monkeypatch.setattr(kubernetes, "_PATIENCE", 0.05)
+    monkeypatch.setattr(kubernetes, "SHORT", 0.05)
+    monkeypatch.setattr(kubernetes, "PATIENCE", 0.05)
 
 
 def store_on(api: RolloutsApi, log: Log, clock: Clock | None = None) -> KubernetesStore:

@@ -22,13 +22,13 @@ import structlog
 
 from phoenix_orch.health_validator.observation import Observation, Verdict
 from phoenix_orch.kernel.clock import Clock
-from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError, Retryable, Terminal
+from phoenix_orch.kernel.errors import Conflict, NotFound, PhoenixError, Terminal
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.errors import Changed
 from phoenix_orch.kube.reflector import Reflector
 from phoenix_orch.kube.resources import ROLLOUTS, Object
 from phoenix_orch.rollout.conditions import Condition
-from phoenix_orch.rollout.kubernetes_status import KubernetesStatus, Outbox, VerdictSummary, summary
+from phoenix_orch.rollout.kubernetes_status import KubernetesStatus, VerdictSummary, summary
 from phoenix_orch.rollout.status import (
     Cause,
     Command,
@@ -40,20 +40,12 @@ from phoenix_orch.rollout.status import (
     Verification,
 )
 from phoenix_orch.rollout.store import kubernetes_record as record
-from phoenix_orch.rollout.store.patience import Patience
+from phoenix_orch.rollout.store.kubernetes_log import ATTEMPTS, LONG, PATIENCE, SHORT, LogBeside, busy
 from phoenix_orch.rollout.store.store import RolloutStore, outdated
 from phoenix_orch.runtime.faults import Faults
 
 T = TypeVar("T")
 
-_ATTEMPTS = 20
-"""Of a change that does not depend on what was read, such as a further command."""
-_SHORT = 1.0
-"""Seconds that a pass waits for a log that hangs, before it decides and after that is written."""
-_PATIENCE = 2.0
-"""Seconds for other writes to the log."""
-_LONG = 10.0
-"""Seconds for what may be much. Clients of the log have shorter ones for each call."""
 _PAUSE = 1.0
 """Seconds before a log that ended a watch is listened to again."""
 _SUMMARY_AGE = timedelta(seconds=30)
@@ -71,12 +63,8 @@ class KubernetesStore:
         self._log = log
         self._namespace = namespace
         self._clock = clock
-        self._patience = Patience()
+        self._beside = LogBeside(log)
         self._faults = Faults(_log)
-        self._copied: dict[str, Rollout] = {}
-        """The copy of each record that the log has."""
-        self._logged: dict[str, Outbox] = {}
-        """The outbox of each rollout that is in the log for certain."""
 
     # -- rollouts ----------------------------------------------------------------------------------
 
@@ -117,19 +105,23 @@ class KubernetesStore:
         await self._log.remove(name)
 
     def _forget(self, name: str) -> None:
-        self._copied.pop(name, None)
-        self._logged.pop(name, None)
+        self._beside.forget(name)
         self._faults.forget(name)
+
+    def _forget_others(self, names: Collection[str]) -> None:
+        """Objects that are there no more take no memory."""
+        for gone in self._beside.others(names):
+            self._forget(gone)
 
     async def sweep(self, uids: Collection[str]) -> tuple[str, ...]:
         """Remove from the log what belongs to no object any more; gives the names. `uids`: of the objects
         there are, as far as is known: each other one is asked for before. Raises Retryable."""
-        copies = await self._patience.within(_PATIENCE, self._log.rollouts)
+        copies = await self._beside.patience.within(PATIENCE, self._log.rollouts)
         gone = []
         for copy in copies:
             if copy.service in uids or await self._is_there(copy):
                 continue
-            await self._patience.within(_PATIENCE, functools.partial(self._log.remove, copy.name))
+            await self._beside.patience.within(PATIENCE, functools.partial(self._log.remove, copy.name))
             self._forget(copy.name)
             gone.append(copy.name)
         return tuple(gone)
@@ -137,11 +129,6 @@ class KubernetesStore:
     async def _is_there(self, copy: Rollout) -> bool:
         found = await self._found(copy.name)
         return found is not None and record.uid_of(found) == copy.service
-
-    def _forget_others(self, names: Collection[str]) -> None:
-        """Objects that are there no more take no memory."""
-        for gone in {*self._copied, *self._logged} - set(names):
-            self._forget(gone)
 
     async def command(self, name: str, command: Command) -> None:
         def add(status: KubernetesStatus) -> KubernetesStatus:
@@ -162,7 +149,7 @@ class KubernetesStore:
         found = await self._found_as(rollout)
         if found is None or rollout.version != record.version_of(found):
             raise _changed(rollout.name, found)
-        logged = self._logged.get(rollout.name) == record.status_of(found).outbox
+        logged = self._beside.has(rollout.name, record.status_of(found).outbox)
         decided = record.decided(
             found, status, self._clock.now(), events=tuple(events), release=release, logged=logged
         )
@@ -221,7 +208,7 @@ class KubernetesStore:
     async def _change(self, name: str, change: Callable[[KubernetesStatus], KubernetesStatus]) -> None:
         """Write a change of the status that is right whatever else has changed."""
         found = await self._known(name)
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             found = found or await self._object(name)
             before = record.status_of(found)
             after = change(before)
@@ -231,99 +218,29 @@ class KubernetesStore:
                 await self._replace_status(record.with_status(found, after))
                 return
             found = None  # somebody else has written
-        raise _busy(name)
+        raise busy(name)
 
     # -- the log -----------------------------------------------------------------------------------
 
     async def _wrote(self, found: Object) -> Rollout:
         """What was written; the log is told if it is there."""
         try:
-            await self._flush(found, within=_SHORT)
+            await self._beside.flush(found, within=SHORT)
         except PhoenixError as error:
             _log.warning("the log is behind", rollout=found["metadata"]["name"], error=str(error))
         return record.rollout_of(found)
 
-    async def _flush(self, found: Object, within: float = _PATIENCE) -> None:
-        """Bring what is in the outbox to the log; what is there already is not added again."""
-        name, outbox = found["metadata"]["name"], record.status_of(found).outbox
-
-        async def write() -> None:
-            there = await self._log.events(name, limit=record.OUTBOX_EVENTS * 2) if outbox.events else []
-            await self._log.append_events(name, [event for event in outbox.events if event not in there])
-            for release in outbox.releases:
-                await self._release(name, release)
-
-        if self._logged.get(name) != outbox:
-            await self._in_log(found, write, within)
-            self._logged[name] = outbox
-
-    async def _release(self, name: str, release: Release) -> None:
-        for _ in range(_ATTEMPTS):
-            copy = await self._log.get(name)
-            with contextlib.suppress(Conflict):
-                self._copied[name] = await self._log.save(copy, copy.status, release=release)
-                return
-        raise _busy(name)
-
-    async def _in_log(
-        self, found: Object, write: Callable[[], Awaitable[None]], within: float = _PATIENCE
-    ) -> None:
-        """Write to the log of a rollout that it knows as it is now. `within`: seconds."""
-
-        async def both() -> None:
-            await self._copy(found)
-            try:
-                await write()
-            except NotFound:  # the log has lost everything since
-                self._copied.pop(found["metadata"]["name"], None)
-                await self._copy(found)
-                await write()
-
-        await self._patience.within(within, both)
-
-    async def _copy(self, found: Object) -> None:
-        """The log keeps what belongs to a rollout that it knows, and the templates that this refers to. The
-        `service` of the copy is the uid of the object: it tells an object from a namesake before it."""
-        rollout, uid = record.rollout_of(found), record.uid_of(found)
-        for _ in range(_ATTEMPTS):
-            copy = self._copied.get(rollout.name)
-            if copy is None or copy.service != uid:
-                copy = await self._copied_before(rollout.name, uid)
-            wanted = rollout.model_copy(
-                update={"service": uid, "version": copy.version if copy else 0, "commands": ()}
-            )
-            with contextlib.suppress(Conflict):
-                if copy is None or copy.model_copy(update={"status": rollout.status}) != wanted:
-                    copy = await self._log.put(wanted)
-                if copy.status != rollout.status:
-                    copy = await self._log.save(copy, rollout.status)
-                self._copied[rollout.name] = copy
-                return
-            self._copied.pop(rollout.name, None)
-        raise _busy(rollout.name)
-
-    async def _copied_before(self, name: str, uid: str) -> Rollout | None:
-        try:
-            copy = await self._log.get(name)
-        except NotFound:
-            return None
-        if copy.service == uid:
-            return copy
-        await self._log.remove(name)  # of an object of this name that was deleted by hand
-        self._logged.pop(name, None)
-        return None
-
     async def _write_log(self, name: str, write: Callable[[], Awaitable[None]]) -> KubernetesStatus:
         """Write to the log of a rollout that is there; gives its status. Raises NotFound, Retryable."""
         found = await self._known(name) or await self._object(name)
-        await self._in_log(found, write)
+        await self._beside.write(found, write)
         return record.status_of(found)
 
     async def _read_through(self, name: str) -> None:
         """Before reading the log: what is on its way there arrives. Raises Retryable."""
         found = await self._known(name) or await self._found(name)
         if found is not None:
-            await self._flush(found)
+            await self._beside.flush(found)
 
     async def events(self, name: str, *, limit: int = 100) -> list[Event]:
         await self._read_through(name)
@@ -411,11 +328,11 @@ class KubernetesStore:
 
     async def _asked(self, read: Callable[[], Awaitable[T]]) -> T:
         """What a pass reads before it decides: never for long (R2). Raises Retryable."""
-        return await self._patience.within(_SHORT, read)
+        return await self._beside.patience.within(SHORT, read)
 
     async def _looked_up(self, call: Callable[[], Awaitable[T]]) -> T:
         """What no decision waits for, and may be much. Raises Retryable."""
-        return await self._patience.within(_LONG, call)
+        return await self._beside.patience.within(LONG, call)
 
     # -- watching ----------------------------------------------------------------------------------
 
@@ -464,10 +381,6 @@ def _says_the_same(before: VerdictSummary | None, now: VerdictSummary) -> bool:
     if before is None or not timedelta(0) <= now.at - before.at < _SUMMARY_AGE:
         return False
     return before.model_copy(update={"at": now.at, "reason": now.reason}) == now
-
-
-def _busy(name: str) -> Retryable:
-    return Retryable(f"rollout {name} is written by others all the time", remedy="call again")
 
 
 def _changed(name: str, found: Object | None) -> Conflict:
