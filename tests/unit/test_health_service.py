@@ -2,116 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
-import structlog
+from tests.unit.validator_setting import SPEC, TICK, World
 
-from phoenix_orch.health_validator import service
 from phoenix_orch.health_validator.history import learn
 from phoenix_orch.health_validator.judge import History, JudgeConfig
-from phoenix_orch.health_validator.observation import Arm, Observation, Quality, Verdict, VerdictKind
+from phoenix_orch.health_validator.observation import Arm, Observation, Quality, VerdictKind
 from phoenix_orch.health_validator.replay import effective, replay
 from phoenix_orch.health_validator.resting import is_rest
 from phoenix_orch.health_validator.service import HealthValidator
 from phoenix_orch.health_validator.watch import UNLOGGED, Memory
-from phoenix_orch.kernel.clock import Clock, ManualClock, ScaledClock
-from phoenix_orch.kernel.errors import NotFound, Retryable
+from phoenix_orch.kernel.clock import ManualClock
+from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.observability import metrics
-from phoenix_orch.rollout.spec import Limits, Phase, Policy, RolloutSpec
-from phoenix_orch.rollout.status import Rollout, State, Status
-from phoenix_orch.rollout.store.memory import MemoryStore
-from phoenix_orch.testing.fake_evidence import FakeEvidence
-from phoenix_orch.testing.fake_router import FakeRouter
-from phoenix_orch.traffic.router import Backend, Group, TrafficState
-from phoenix_orch.workload.workload import WorkloadState
-
-TICK = timedelta(seconds=10)
-SPEC = RolloutSpec(
-    phases=(
-        Phase(name="first", weight=20, duration="1m", limits=Limits(error_rate="1%", latency_p95="100ms")),
-        Phase(name="rest", step=40, every="1m", limits=Limits(error_rate="1%")),
-    ),
-    policy=Policy(bake="1m"),
-)
-
-
-class Workload:
-    """A workload without instances, or none that can be read."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.away = clock, False
-
-    async def state(self, service: str) -> WorkloadState:
-        if self.away:
-            raise Retryable("the workload is away")
-        return WorkloadState(service=service, at=self.clock.now())
-
-
-class World:
-    """Everything around the validator."""
-
-    def __init__(self, clock: Clock | None = None) -> None:
-        self.clock = clock or ManualClock()
-        self.store, self.router = MemoryStore(), FakeRouter()
-        self.workload, self.evidence = Workload(self.clock), FakeEvidence()
-        self.evidence.serve("new", 100)
-        self.evidence.serve("old", 400)
-        self.validator = self.another_validator()
-
-    def another_validator(self) -> HealthValidator:
-        sources = {"router": self.evidence, "metrics": self.evidence}
-        return HealthValidator(self.store, self.router, self.workload, sources, self.clock)
-
-    async def rollout(self, name: str = "web", state: State = State.PROGRESSING, **status: Any) -> Rollout:
-        """Store a rollout, and bring its weight to the data plane."""
-        wanted = Rollout(name=name, service=name, route=name, spec=SPEC, target="new")
-        stored = await self.store.put(wanted)
-        defaults: dict[str, Any] = {"stable": "old", "canary": "new", "release": 1, "weight": 20}
-        await self.change(stored, state=state, **{**defaults, **status})
-        await self.traffic(name, 20)
-        return await self.store.get(name)
-
-    async def change(self, rollout: Rollout, **status: Any) -> Rollout:
-        current = await self.store.get(rollout.name)
-        fields = {name: getattr(current.status, name) for name in Status.model_fields}
-        return await self.store.save(current, Status.model_validate({**fields, **status}))
-
-    async def traffic(
-        self, route: str, weight: int, *, stable: str = "old", canary: str | None = "new"
-    ) -> None:
-        def group(revision: str) -> Group:
-            return Group(revision=revision, backends=(Backend(instance=revision, url="http://127.0.0.1:1"),))
-
-        try:
-            version = (await self.router.read(route)).version
-        except NotFound:
-            version = 0
-        state = TrafficState(
-            route=route,
-            version=version,
-            stable=group(stable),
-            canary=group(canary) if canary else None,
-            weight=weight,
-        )
-        await self.router.write(state)
-
-    async def ticks(self, rollout: Rollout, number: int) -> None:
-        assert isinstance(self.clock, ManualClock)
-        for _ in range(number):
-            await self.validator.observe_once(rollout)
-            self.clock.advance(TICK)
-
-    async def verdict(self, name: str = "web") -> Verdict:
-        kept = await self.store.verdict(name)
-        assert kept is not None
-        return kept[0]
+from phoenix_orch.rollout.status import State
 
 
 @pytest.fixture
@@ -465,136 +374,3 @@ async def test_what_waits_for_the_store_is_bounded(world: World) -> None:
     world.store.away(0)
     await world.ticks(rollout, 1)
     assert len(await world.store.observations("web", limit=10**6)) == UNLOGGED + 1
-
-
-# -- the loop --------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def running(world: World) -> AsyncIterator[None]:
-    task = asyncio.create_task(world.validator.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-
-async def until(what: Any, seconds: float = 10.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not await what():
-            await asyncio.sleep(0.01)
-
-
-def compressed() -> World:
-    return World(ScaledClock(100, ManualClock().now()))
-
-
-async def test_the_loop_finds_rollouts_and_keeps_the_interval() -> None:
-    world = compressed()
-    async with running(world):
-        await world.rollout("one")
-
-        async def judged() -> bool:
-            return len(await world.store.observations("one")) >= 3
-
-        await until(judged)
-        observations = await world.store.observations("one")
-        # 200 ms of real time are 20 s on this clock: the floor, not the 10 s of the spec
-        assert all(18 <= o.seconds <= 60 for o in observations)
-        rollout = await world.store.get("one")
-        await world.change(rollout, state=State.ROLLING_BACK)
-
-        async def quiet() -> bool:
-            return not world.validator._watches
-
-        await until(quiet)
-
-
-async def test_of_many_at_rest_those_that_were_released_last_are_observed(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(service, "RESTING_MOST", 2)
-    world = compressed()
-    for name, day in (("old", 1), ("newer", 2), ("newest", 3)):
-        began = datetime(2026, 1, day, tzinfo=UTC)
-        await world.rollout(name, State.IDLE, stable="old", canary=None, release_started=began)
-    await world.rollout("released", State.PROGRESSING)
-    async with running(world):
-
-        async def asked_often() -> bool:
-            return len(world.evidence.asked) > 8
-
-        await until(asked_often)
-    assert {one.rollout for one in world.evidence.asked} == {"newer", "newest", "released"}
-
-
-async def test_one_slow_rollout_delays_no_other() -> None:
-    world = compressed()
-    slow, quick = FakeEvidence(), world.evidence
-    slow.hang()
-    world.validator = HealthValidator(
-        world.store, world.router, world.workload, {"metrics": slow, "router": quick}, world.clock
-    )
-    rollout = await world.rollout("slow")
-    spec = SPEC.model_copy(update={"evidence": SPEC.evidence.model_copy(update={"source": "metrics"})})
-    await world.store.put(rollout.model_copy(update={"spec": spec}))
-    await world.rollout("quick")
-    async with running(world):
-
-        async def judged() -> bool:
-            return len(await world.store.observations("quick")) >= 3
-
-        await until(judged)
-        assert len(slow.asked) == 1
-        slow.wake()
-
-
-async def test_the_loop_survives_a_store_that_is_away() -> None:
-    world = compressed()
-    await world.rollout("one")
-    world.store.away(10**6)
-    async with running(world):
-
-        async def tried() -> bool:
-            return world.store._away < 10**6 - 3
-
-        await until(tried)
-        world.store.away(0)
-
-        async def judged() -> bool:
-            return bool(await world.store.observations("one"))
-
-        await until(judged)
-
-
-class WatchClock(ManualClock):
-    """One whose time is that on a watch."""
-
-    def real(self, duration: timedelta) -> timedelta:
-        return duration
-
-
-def told(logged: list[Any]) -> list[str]:
-    return [line["event"] for line in logged if line["event"].startswith("observing")]
-
-
-async def test_a_source_that_starts_is_no_hindrance_and_one_that_stays_silent_is() -> None:
-    world = World(WatchClock())
-    rollout = await world.rollout()
-    world.evidence.silence("new")
-    with structlog.testing.capture_logs() as logged:
-        await world.validator.observe_once(rollout)
-        world.evidence.serve("new", 100)
-        await world.ticks(rollout, 2)
-        assert told(logged) == []
-        world.evidence.silence("new")
-        await world.ticks(rollout, 2)
-        assert told(logged) == ["observing is hindered"]
-    world = World(WatchClock())
-    rollout = await world.rollout()
-    world.evidence.silence("new")
-    with structlog.testing.capture_logs() as logged:
-        await world.ticks(rollout, 3)
-        assert told(logged) == ["observing is hindered"]

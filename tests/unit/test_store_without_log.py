@@ -8,9 +8,9 @@ from typing import cast
 
 import pytest
 from tests.unit.kube_rollouts import Log, RolloutsApi
-from tests.unit.test_health_service import World as ValidatorWorld
 from tests.unit.test_rollback_service import NEW, SHOP, WallClock
 from tests.unit.test_rollback_service import World as RollbackWorld
+from tests.unit.validator_setting import World as ValidatorWorld
 
 from phoenix_orch.health_validator.observation import Verdict, VerdictKind
 from phoenix_orch.kernel.clock import Clock, ManualClock
