@@ -10,7 +10,9 @@ from tests.ending import end_in_order
 
 from phoenix_orch.runtime.logs import configure_logs
 
-pytest.register_assert_rewrite("tests.faults.story", "tests.faults.story_cases")  # they tell as much as tests
+pytest.register_assert_rewrite(  # they tell as much as tests
+    "tests.faults.story", "tests.faults.story_cases", "tests.property.rollout_rules"
+)
 os.environ["PHOENIX_LISTEN"] = "off"  # many run at a time; those that need a port ask for one
 configure_logs()  # to standard error from the start, in whatever order tests run in one process
 end_in_order()
