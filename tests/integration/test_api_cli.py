@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import json
 import os
@@ -11,7 +10,6 @@ import re
 import select
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -21,18 +19,14 @@ import time
 import pytest
 from ruamel.yaml import YAML
 from tests.integration.fake_phoenix import NEW, NOW, OLD, FakeOperations, serving, view
+from tests.integration.released_route import group, in_thread, releasing
+from tests.integration.test_doctor_here import findings, free_port
 
 from phoenix_orch.cli import checks, following, main, obeying
-from phoenix_orch.client import offline
-from phoenix_orch.kernel.errors import BadState, NotFound
-from phoenix_orch.orchestrator.config import PhoenixFile
 from phoenix_orch.orchestrator.views import Fault
-from phoenix_orch.rollout.aborts_by_hand import AbortNotes
 from phoenix_orch.rollout.status import CommandKind, State
-from phoenix_orch.runtime.users import name_of
 from phoenix_orch.traffic.embedded import EmbeddedRouter
-from phoenix_orch.traffic.router import Backend, Group, TrafficSeen, TrafficState
-from phoenix_orch.traffic.spec import RouteSpec
+from phoenix_orch.traffic.router import TrafficSeen
 from phoenix_orch.workload import state_file
 from phoenix_orch.workload.spec import ServiceSpec
 from phoenix_orch.workload.workload import Instance, InstanceState, WorkloadState
@@ -327,55 +321,6 @@ def test_a_terminal_of_any_size_gets_what_matters_most():
         os.close(parent)
 
 
-# -- abort with Phoenix dead -----------------------------------------------------------------------
-
-
-def group(revision):
-    return Group(
-        revision=revision, backends=(Backend(instance=revision, url=f"http://127.0.0.1:{len(revision)}"),)
-    )
-
-
-async def releasing(data_dir, route="web", **changes):
-    router = EmbeddedRouter(data_dir / "router")
-    await router.declare(route, RouteSpec(service=route))
-    state = TrafficState(route=route, stable=group("old"), canary=group("new"), weight=20)
-    return await router.write(state.model_copy(update=changes))
-
-
-async def test_abort_needs_no_phoenix(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path))
-    await releasing(tmp_path)
-
-    def abort(*more):
-        return main.run(["rollout", "abort", "web", *more])
-
-    status = await in_thread(abort, "--dry-run")
-    assert status == 0
-    assert "would abort revision new, which gets 20 % of the requests" in capsys.readouterr().out
-    assert (await EmbeddedRouter(tmp_path / "router").read("web")).weight == 20
-    assert await in_thread(abort) == 0
-    shown = capsys.readouterr()
-    assert "abort web: revision new is latched; no router runs now" in shown.out
-    assert "Phoenix is not running" in shown.err
-    state = await EmbeddedRouter(tmp_path / "router").read("web")
-    assert (state.weight, state.aborted) == (0, ("new",))
-    assert await in_thread(abort) == 0  # once more does no harm
-
-
-async def test_abort_goes_past_a_phoenix_that_hangs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path))
-    await releasing(tmp_path)
-    with socket.socket(socket.AF_UNIX) as hanging:
-        hanging.bind(str(tmp_path / "phoenix.sock"))
-        hanging.listen()
-        begun = time.monotonic()
-        assert await in_thread(main.run, ["rollout", "abort", "web"]) == 0
-        assert time.monotonic() - begun < 4
-    assert "did not answer within 2 s" in capsys.readouterr().err
-    assert (await EmbeddedRouter(tmp_path / "router").read("web")).weight == 0
-
-
 # -- what came of a word ---------------------------------------------------------------------------
 
 
@@ -483,78 +428,6 @@ def test_a_word_that_came_too_late_is_refused_with_the_reason(operations, capsys
     assert shown.out == ""
 
 
-async def test_abort_by_hand_in_the_bake_puts_the_previous_revision_back(tmp_path):
-    await releasing(tmp_path, stable=group("new"), canary=None, previous=group("old"), weight=0)
-    aborted = await in_thread(offline.abort, tmp_path, "web")
-    assert (aborted.revision, aborted.state.stable.revision) == ("new", "old")
-
-
-async def test_abort_by_hand_once_more_in_the_bake_leaves_the_good_revision_alone(tmp_path):
-    await releasing(tmp_path, stable=group("new"), canary=None, previous=group("old"), weight=0)
-    for _ in range(2):
-        aborted = await in_thread(offline.abort, tmp_path, "web")
-        assert aborted.revision == "new"
-        assert (aborted.state.stable.revision, aborted.state.aborted) == ("old", ("new",))
-
-
-async def test_abort_by_hand_touches_no_other_revision_than_the_one_that_is_meant(tmp_path):
-    before = await releasing(tmp_path)
-    with pytest.raises(BadState, match="revision gone of web is not on its way any more; new is"):
-        await in_thread(lambda: offline.abort(tmp_path, "web", revision="gone"))
-    assert await EmbeddedRouter(tmp_path / "router").read("web") == before
-
-
-async def test_abort_by_hand_latches_one_that_gets_no_traffic_yet(tmp_path):
-    await releasing(tmp_path, canary=None, weight=0)
-    aborted = await in_thread(lambda: offline.abort(tmp_path, "web", revision="new"))
-    assert (aborted.revision, aborted.state.aborted) == ("new", ("new",))
-    with pytest.raises(BadState, match="no release of web is on its way"):
-        await in_thread(lambda: offline.abort(tmp_path, "web", revision="old"))
-
-
-async def test_abort_by_hand_notes_who_and_why_and_the_first_word_stays(tmp_path, monkeypatch):
-    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path))
-    await releasing(tmp_path)
-    for reason in ("users complain", "again"):
-        words = ["rollout", "abort", "web", "--reason", reason]
-        assert await in_thread(main.run, words) == 0
-    note, actor = AbortNotes(tmp_path / "aborts").read("web")
-    assert (note.revision, note.reason, note.weight) == ("new", "users complain", 20)
-    assert actor == name_of(os.getuid())
-
-
-async def test_abort_by_hand_needs_no_note(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path))
-    await releasing(tmp_path)
-    (tmp_path / "aborts").write_text("in the way")
-    assert await in_thread(main.run, ["rollout", "abort", "web", "--reason", "bad"]) == 0
-    assert "who aborted and why could not be kept: " in capsys.readouterr().err
-    state = await EmbeddedRouter(tmp_path / "router").read("web")
-    assert (state.weight, state.aborted) == (0, ("new",))
-
-
-async def test_abort_by_hand_finds_the_route_that_was_applied(tmp_path):
-    config = PhoenixFile.model_validate(
-        {"services": {"web": {"command": "a {port}"}}, "routes": {"front": {"service": "web"}}}
-    )
-    (tmp_path / "applied.json").write_text(config.model_dump_json(by_alias=True))
-    await releasing(tmp_path, "front")
-    assert (await in_thread(offline.abort, tmp_path, "web")).route == "front"
-
-
-async def test_abort_by_hand_refuses_what_is_not_there(tmp_path):
-    with pytest.raises(NotFound, match="no route 'web'"):
-        await in_thread(offline.abort, tmp_path, "web")
-    await releasing(tmp_path, canary=None, weight=0)
-    with pytest.raises(BadState, match="no release of web is on its way"):
-        await in_thread(offline.abort, tmp_path, "web")
-
-
-async def in_thread(function, *arguments):
-    """Commands run loops of their own, which one that runs already does not allow."""
-    return await asyncio.to_thread(function, *arguments)
-
-
 # -- completion ------------------------------------------------------------------------------------
 
 TRY = """
@@ -593,13 +466,6 @@ def test_bash_completes_commands_names_and_choices(operations, tmp_path, words, 
     assert (done.stdout.split(), done.stderr) == (offered.split(), "")
 
 
-# -- doctor ----------------------------------------------------------------------------------------
-
-
-def findings(data_dir):
-    return {finding.name.strip(): finding for finding in checks.examine(data_dir)}
-
-
 def test_doctor_knows_a_running_phoenix_and_its_faults(operations, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "phoenix.yaml").write_text(f"services: {{}}\nrouter: {{listen: {free_port()}}}\n")
@@ -612,82 +478,3 @@ def test_doctor_knows_a_running_phoenix_and_its_faults(operations, tmp_path, mon
     )
     assert main.run(["doctor"]) == 1
     assert "1 fault, no warnings" in capsys.readouterr().out
-
-
-def test_doctor_finds_nothing_wrong_with_a_fresh_machine(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "phoenix.yaml").write_text(f"services: {{}}\nrouter: {{listen: {free_port()}}}\n")
-    found = findings(tmp_path / "data")
-    assert [f for f in found.values() if f.state is checks.State.FAULT] == []
-    assert found["valkey-server"].detail[0].isdigit()
-    assert found["traefik"].detail[0].isdigit()
-    assert "not running" in found["phoenix"].detail
-
-
-def test_doctor_tells_each_fault_with_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with socket.socket() as busy:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen()
-        port = busy.getsockname()[1]
-        (tmp_path / "phoenix.yaml").write_text(f"services: {{}}\nrouter: {{listen: 127.0.0.1:{port}}}\n")
-        taken = findings(tmp_path)[f"port {port}"]
-    assert taken.state is checks.State.FAULT
-    assert f"(pid {os.getpid()})" in taken.detail
-    (tmp_path / "phoenix.yaml").write_text("servces: {}\n")
-    long = findings(tmp_path / ("x" * 120))
-    file = tmp_path / "file"
-    file.touch()
-    for fault in (long["socket"], long["configuration"], findings(file)["data directory"]):
-        assert fault.state is checks.State.FAULT
-        assert fault.remedy
-    shared = tmp_path / "shared"
-    shared.mkdir(mode=0o755)
-    assert findings(shared)["data directory"].state is checks.State.WARNING
-
-
-def test_doctor_finds_what_a_dead_phoenix_left(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    marks = {"PHOENIX_DATA_DIR": str(tmp_path)}
-    names = ("web-1111111111-1", "web-1111111111-2")
-    left = [
-        subprocess.Popen(
-            ["sleep", "60"],
-            env={**os.environ, **marks, "PHOENIX_INSTANCE": name},
-            start_new_session=True,
-        )
-        for name in names
-    ]
-    try:
-        found = [fault for fault in checks.examine(tmp_path) if fault.name == "leftover"]
-    finally:
-        for process in left:
-            process.kill()
-            process.wait()
-    told = {f"{name} (pid {one.pid}) runs without a Phoenix" for name, one in zip(names, left, strict=True)}
-    assert {fault.detail for fault in found} == told
-    assert all("phoenix down" in fault.remedy for fault in found)
-    assert findings(tmp_path)["leftovers"].state is checks.State.OK
-
-
-def test_what_belongs_to_a_phoenix_that_hangs_is_no_leftover(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(checks, "TIMEOUT", 0.1)
-    marks = {"PHOENIX_DATA_DIR": str(tmp_path), "PHOENIX_INSTANCE": "web-1111111111-1"}
-    served = subprocess.Popen(["sleep", "60"], env={**os.environ, **marks}, start_new_session=True)
-    with socket.socket(socket.AF_UNIX) as silent:
-        silent.bind(str(tmp_path / "phoenix.sock"))
-        silent.listen()
-        try:
-            found = findings(tmp_path)
-        finally:
-            served.kill()
-            served.wait()
-    assert "did not answer" in found["phoenix"].detail
-    assert "leftover" not in found
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
