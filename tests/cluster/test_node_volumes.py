@@ -33,13 +33,13 @@ from tests.cluster.volume_stage import (
     told,
 )
 
-from phoenix_orch.kernel.errors import Terminal
+from phoenix_orch.kernel.errors import BadState, Terminal
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
 from phoenix_orch.recovery.hook_spec import Hook, Quiesce
 from phoenix_orch.recovery.layout import Scope
-from phoenix_orch.recovery.restore import volume_manifest
+from phoenix_orch.recovery.restore import exchange_plan, volume_manifest
 from phoenix_orch.recovery.restore.volume_swap import KEPT
 from phoenix_orch.recovery.sources.snapshot_plan import read_back
 from phoenix_orch.recovery.sources.snapshots import SnapshotKeeper, SnapshotSource
@@ -85,7 +85,8 @@ class Ledger:
 
         return asyncio.run(acting())
 
-    def phoenix(self, *words: str) -> str:
+    def phoenix(self, *words: str, status: int = 0) -> str:
+        """What it prints; an error, where another status is expected."""
         done = subprocess.run(
             [PHOENIX, *words, "-n", self.namespace],
             env={**os.environ, "KUBECONFIG": str(self.cluster.kubeconfig)},
@@ -94,8 +95,8 @@ class Ledger:
             timeout=900,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stderr
+        return done.stderr if status else done.stdout
 
     def there(self, *words: str, timeout: float = 420) -> str:
         return self.cluster.kubectl("-n", self.namespace, *words, timeout=timeout)
@@ -222,6 +223,50 @@ def test_a_state_is_taken_spoiled_restored_lost_and_found(
     # and goes with the backup
     another.act(lambda keeper: keeper.forget(one))
     eventually("the storage has let it go", lambda: one.handle not in node_storage.snapshots(), 240)
+
+
+def test_a_claim_in_use_gets_the_restored_volume_under_its_name_and_the_old_one_back(
+    ledger: Ledger, node_phoenix: str, tmp_path: Path
+) -> None:
+    cluster, namespace = ledger.cluster, ledger.namespace
+    with forwarded(cluster, namespace) as url:
+        has_entries(url, 20)
+    description, _ = taken(ledger)
+    kept = tmp_path / "snapshot.json"
+    kept.write_bytes(description)
+    with forwarded(cluster, namespace) as url:
+        httpx.post(f"{url}/spoil", trust_env=False, timeout=30)
+
+    # a pod that has ended keeps the claim from going, as long as it is there
+    look = ["python3", "-c", "pass"]
+    cluster.apply(volume_manifest.job(CLAIM, namespace, "nightly", node_phoenix, look))
+    ledger.looked("verify-nightly")
+    words = ("--snapshot", str(kept), "--id", "b4", "--image", node_phoenix)
+    refused = ledger.phoenix("restore", "plan", "volume", *words, status=BadState.exit_code)
+    assert f"pods that have ended keep the claim {CLAIM}: verify-nightly-" in refused
+    ledger.there("delete", "job", "verify-nightly")
+
+    def run(*more: str) -> str:
+        """What becomes of the volume that the claim has now: it is kept."""
+        before = cluster.get("pvc", CLAIM, "-n", namespace)["spec"]["volumeName"]
+        ledger.phoenix("restore", "run", "volume", *more, "--data-dir", str(tmp_path / "d"))
+        ledger.there("rollout", "status", f"deployment/{NAME}", f"--timeout={PATIENCE}")
+        old = cluster.get("pv", before)
+        assert old["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+        assert exchange_plan.KEPT in old["metadata"]["annotations"]
+        assert cluster.get("pvc", CLAIM, "-n", namespace)["spec"]["volumeName"] != before
+        claims = cluster.get("pvc", "-n", namespace)["items"]
+        assert [one["metadata"]["name"] for one in claims] == [CLAIM]
+        return str(before)
+
+    planned = json.loads(ledger.phoenix("restore", "plan", "volume", *words, "-o", "json"))
+    spoiled = run(*words, "--confirm", planned["hash"])
+    with forwarded(cluster, namespace) as url:
+        assert told(url)["whole"] is True
+        has_entries(url, told(url)["entries"])
+    run("--claim", CLAIM, "--volume", spoiled)
+    with forwarded(cluster, namespace) as url:
+        assert told(url)["whole"] is False
 
 
 def test_a_state_that_is_not_whole_is_told(ledger: Ledger, node_phoenix: str, tmp_path: Path) -> None:
