@@ -85,8 +85,9 @@ async def pods(world: ClaimWorld, count: int) -> None:
 
 
 async def volume_of(world: ClaimWorld, claim: str) -> Object:
-    found = await world.kube.get(CLAIMS, claim)
-    assert found["status"]["phase"] == "Bound"
+    async with asyncio.timeout(90):
+        while (found := await world.kube.get(CLAIMS, claim)).get("status", {}).get("phase") != "Bound":
+            await asyncio.sleep(0.1)
     return await world.kube.get(VOLUMES, found["spec"]["volumeName"])
 
 

@@ -139,6 +139,7 @@ class SnapshotKeeper:
         """
         body, _ = statically(one, one.namespace, LOST)
         probe = str(body["metadata"]["name"])
+        await self._cleared(probe)
         await self._made(CONTENTS, body, "")
         fault = await self._settled(probe)
         lost = await self._there(one.content) is None
@@ -167,6 +168,7 @@ class SnapshotKeeper:
         if await self._there(content) is None:
             content_body, _ = statically(one, namespace, LOST)
             content = content_body["metadata"]["name"]
+            await self._cleared(content)
             await self._made(CONTENTS, content_body, "")
             await self._looked_up(content)
         await self._policy(content, "Delete")
@@ -180,6 +182,22 @@ class SnapshotKeeper:
         if content and await self._there(content) is not None:
             await self._policy(content, "Delete")
         await self._deleted(SNAPSHOTS, name, namespace)
+
+    async def _cleared(self, content: str) -> None:
+        """No content of that name is there: one of an earlier look, or one that is just going, says what was
+        true then. The storage keeps its snapshot."""
+        end = time.monotonic() + self._timeout
+        while (found := await self._there(content)) is not None:
+            if "deletionTimestamp" not in found["metadata"]:
+                with contextlib.suppress(NotFound):
+                    await self._policy(content, "Retain")
+                    await self._deleted(CONTENTS, content)
+            elif time.monotonic() >= end:
+                raise Retryable(
+                    f"the content {content} of an earlier look does not go",
+                    remedy=f"kubectl describe volumesnapshotcontent {content}",
+                )
+            await asyncio.sleep(min(self._look, 0.1))
 
     async def _deleted(self, kind: Resource, name: str, namespace: str = "") -> None:
         with contextlib.suppress(NotFound):
