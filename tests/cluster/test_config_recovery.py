@@ -238,6 +238,99 @@ async def test_what_the_cluster_refuses_is_told_before_anything_is_done(
     assert "good" not in {one["metadata"]["name"] for one in (await client.list(CONFIG_MAPS)).items}
 
 
+async def test_what_the_cluster_would_refuse_is_in_the_plan(
+    shop: tuple[Shop, KubeClient], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The real API server is asked about each step, and writes nothing; a right that is not there is told
+    apart from what nobody could do."""
+    made, client = shop
+    made.state = tmp_path / "configurations"
+    await made.back_up()
+    (tmp_path / "identity.txt").write_text(f"{made.identity}\n")
+    made.cluster.kubectl("-n", made.namespace, "delete", "secret/db", "configmap/web", "deployment/other")
+    before = await _versions(client)
+
+    async def planned(user: Path, status: int) -> tuple[dict[str, Any], str]:
+        words = ["restore", "plan", "config", "--kubeconfig", str(user), "--data-dir", str(tmp_path)]
+        words += ["--identity", str(tmp_path / "identity.txt")]
+        said = []
+        for more in (["-o", "json"], []):
+            assert await asyncio.to_thread(run, [*words, *more]) == status
+            said.append(capsys.readouterr().out)
+        assert CANARY not in "".join(said)
+        return json.loads(said[0]), said[1]
+
+    found, said = await planned(made.cluster.kubeconfig, 0)
+    assert (found["refused"], found["unasked"]) == ({}, {})
+    assert "do it: phoenix restore run config" in said
+
+    # a quota, as an administrator sets one after the backup, has room for neither; a policy refuses one kind
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "full", "namespace": made.namespace},
+        "spec": {"hard": {"count/secrets": "0", "count/configmaps": "0"}},
+    }
+    made.cluster.apply(quota)
+    async with asyncio.timeout(60):
+        while "status" not in (quota := await _quota(made)) or not quota["status"].get("used"):
+            await asyncio.sleep(0.1)
+    found, said = await planned(made.cluster.kubeconfig, 1)
+    assert set(found["refused"]) == {f"Secret {made.namespace}/db", f"ConfigMap {made.namespace}/web"}
+    assert all("exceeded quota" in why for why in found["refused"].values())
+    assert f"refused: Secret {made.namespace}/db: " in said
+    assert "do it:" not in said
+    assert found["hash"]
+    words = ["restore", "run", "config", "--confirm", found["hash"]]
+    words += ["--kubeconfig", str(made.cluster.kubeconfig)]
+    words += ["--data-dir", str(tmp_path), "--identity", str(tmp_path / "identity.txt")]
+    assert await asyncio.to_thread(run, words) != 0
+    assert "refuses 2 of 3 steps" in capsys.readouterr().err
+    made.cluster.kubectl("-n", made.namespace, "delete", "resourcequota", "full")
+
+    # who may only look
+    viewer = made.cluster.service_account(made.namespace, "viewer")
+    rules = [{"apiGroups": ["*"], "resources": ["*"], "verbs": ["get", "list"]}]
+    metadata = {"name": "viewer", "namespace": made.namespace}
+    subject = {"kind": "ServiceAccount", **metadata}
+    api = "rbac.authorization.k8s.io"
+    role = {"apiGroup": api, "kind": "Role", "name": "viewer"}
+    made.cluster.apply(
+        {"apiVersion": f"{api}/v1", "kind": "Role", "metadata": metadata, "rules": rules},
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": role,
+            "subjects": [subject],
+        },
+    )
+    found, said = await planned(viewer, 0)
+    assert (found["refused"], len(found["unasked"])) == ({}, 3)
+    assert "not asked: " in said
+    assert "may not patch secrets" in said
+    assert await _versions(client) == before
+
+
+async def _quota(shop: Shop) -> dict[str, Any]:
+    found: dict[str, Any] = await asyncio.to_thread(
+        shop.cluster.get, "resourcequota", "full", "-n", shop.namespace
+    )
+    return found
+
+
+async def _versions(client: KubeClient) -> dict[str, str]:
+    """Of every object of a restore."""
+    kinds = (CONFIG_MAPS, SECRETS, SERVICES, DEPLOYMENTS)
+    return {
+        f"{kind.kind} {one['metadata']['name']}": str(
+            one["metadata"].get("generation") or one["metadata"]["resourceVersion"]
+        )
+        for kind in kinds
+        for one in (await client.list(kind)).items
+    }
+
+
 async def test_the_guides_command_applies_what_is_rendered(
     shop: tuple[Shop, KubeClient], tmp_path: Path
 ) -> None:

@@ -47,6 +47,23 @@ def test_forbidden_names_the_missing_rule() -> None:
     assert "add to its Role:" in found.remedy
 
 
+def test_what_admission_refuses_is_no_missing_right() -> None:
+    said = 'secrets "db" is forbidden: exceeded quota: full, requested: count/secrets=1, used: 0, limited: 0'
+    found = error(PATCH, 403, body(403, "Forbidden", said))
+    assert isinstance(found, Forbidden)
+    assert found.admission
+    assert "does not take" in found.message
+    assert "exceeded quota" in found.message
+    assert "no rule would help" in found.remedy
+    said = 'deployments.apps "web" is forbidden: User "alice" cannot patch resource "deployments"'
+    by_rights = error(PATCH, 403, body(403, "Forbidden", said))
+    assert isinstance(by_rights, Forbidden)
+    assert not by_rights.admission
+    webhook = error(PATCH, 403, body(403, "Forbidden", 'admission webhook "x.y" denied the request: no'))
+    assert isinstance(webhook, Forbidden)
+    assert webhook.admission
+
+
 @pytest.mark.parametrize("call", [Call("list", PODS), Call("get", NAMESPACES, "", "shop")])
 def test_what_is_cluster_wide_needs_a_cluster_role(call: Call) -> None:
     assert "ClusterRole" in error(call, 403, body(403, "Forbidden")).remedy

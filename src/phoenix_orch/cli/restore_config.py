@@ -28,6 +28,8 @@ from phoenix_orch.runtime.users import name_of
 MADE = Act.CREATE.value
 UNREADY = 1
 """Exit status where something that was rolled does not serve."""
+REFUSED = 1
+"""Exit status where the cluster would not take all of it."""
 Namespaces = Annotated[
     list[str] | None,
     typer.Option("--namespace", "-n", metavar="NAME", help="May be repeated; left out, all of the backup."),
@@ -56,8 +58,11 @@ def plan(  # noqa: PLR0917 - one parameter for each option
     context: Context = None,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
-) -> None:
-    """What would be made, changed, replaced and rolled in the cluster; changes nothing."""
+) -> int:
+    """What would be made, changed, replaced and rolled in the cluster, and what it would refuse of that.
+
+    Changes nothing: the cluster is asked about each step without doing it. Exit status 1: it refuses some.
+    """
     with config_history.opened(Layout(data_dir).configurations, bundle) as repository:
         at = config_history.chosen(repository, commit, moment(as_of))
         wanted = config_restore.wanted(repository, at, identity, tuple(namespace or ()))
@@ -70,9 +75,10 @@ def plan(  # noqa: PLR0917 - one parameter for each option
             f"{len(wanted.objects)} objects of {at.commit[:12]} are in {write}, with values of secrets\n"
             f"apply them:       kubectl apply -f {write}\nand remove it:    rm {write}",
         )
-        return
+        return 0
     found = config_restore.plan(wanted, Access(None, kubeconfig, context))
     emit(output, found, _table(found, wanted))
+    return REFUSED if found.refused else 0
 
 
 def run(  # noqa: PLR0917
@@ -139,8 +145,15 @@ def _table(found: ConfigPlan, wanted: Wanted) -> str:
     if not found.hash:
         return table
     where = "".join(f" -n {name}" for name in wanted.namespaces)
-    return (
-        f"{table}\n{found.unchanged} objects are as they were at {found.commit[:12]}\n"
+    lines = [table, f"{found.unchanged} objects are as they were at {found.commit[:12]}"]
+    lines += [f"not asked: {why}" for why in dict.fromkeys(found.unasked.values())]
+    if found.refused:
+        lines += [f"refused: {name}: {why}" for name, why in found.refused.items()]
+        return "\n".join(
+            [*lines, "mend that, or take another commit, and plan again: nothing is done with it"]
+        )
+    do = (
         f"do it: phoenix restore run config --commit {found.commit[:12]}{where} --confirm {found.hash}"
         " --identity FILE"
     )
+    return "\n".join([*lines, do])

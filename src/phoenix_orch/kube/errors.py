@@ -27,6 +27,9 @@ from phoenix_orch.kernel.errors import Conflict, Invalid, NotFound, PhoenixError
 from phoenix_orch.kube.resources import ALL_NAMESPACES, Resource
 
 _MANAGER = re.compile(r'conflict with "(?P<manager>.*?)"(?: with subresource "[^"]*")?(?: using .*)?$')
+_ADMISSION = re.compile(r"is forbidden: |admission webhook ")
+_FOR_WHOM = re.compile(r'User "[^"]*" cannot ')
+"""What authorization says, and admission does not."""
 _SHOWN = 300
 
 
@@ -56,13 +59,14 @@ class Call:
 
 
 class Forbidden(Terminal):
-    """RBAC does not allow `call`."""
+    """RBAC does not allow `call`; or, where `admission`, a quota or a policy refuses what it would write."""
 
     code = "forbidden"
 
-    def __init__(self, message: str, *, call: Call, remedy: str = "") -> None:
+    def __init__(self, message: str, *, call: Call, remedy: str = "", admission: bool = False) -> None:
         super().__init__(message, remedy=remedy)
         self.call = call
+        self.admission = admission
 
 
 class Changed(Conflict):
@@ -199,12 +203,19 @@ def translated(call: Call, status: Status) -> PhoenixError:
 
 
 def _forbidden(call: Call, said: str) -> Forbidden:
+    if _ADMISSION.search(said) and not _FOR_WHOM.search(said):
+        return Forbidden(
+            f"the cluster does not take {call}: {said}",
+            call=call,
+            remedy="an admission plugin, a policy or a quota refuses it, and no rule would help",
+            admission=True,
+        )
     rule = needed_rule(call)
     kind = "Role" if call.resource.namespaced and call.namespace else "ClusterRole"
     return Forbidden(
         f"Phoenix may not {call}: {said}",
         call=call,
-        remedy=f"add to its {kind}: {rule}; if the rule is there, an admission plugin or quota refused it",
+        remedy=f"add to its {kind}: {rule}; if the rule is there, something else refused it",
     )
 
 

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from phoenix_orch.kernel.errors import Invalid, Outdated, Retryable
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
@@ -51,6 +53,10 @@ class ConfigPlan(Model):
     """To confirm it; empty where nothing would be done."""
     steps: tuple[ConfigStep, ...]
     unchanged: int
+    refused: dict[str, str] = Field(default_factory=dict)
+    """What the cluster would not take, and why; it was asked about every step."""
+    unasked: dict[str, str] = Field(default_factory=dict)
+    """What it could not be asked about: that takes the right to do it."""
 
 
 class ConfigRestored(Model):
@@ -88,13 +94,20 @@ def write(wanted: Wanted, path: Path) -> None:
 
 
 def plan(wanted: Wanted, access: Access) -> ConfigPlan:
-    """Raises Forbidden, Retryable."""
+    """Also what the cluster would refuse of it: it is asked, and nothing is written. Raises Forbidden,
+    Retryable."""
 
-    async def look() -> Plan:
+    async def look() -> ConfigPlan:
         async with _client(access) as client:
-            return await _planned(client, wanted)
+            found = await _planned(client, wanted)
+            refused = await config_apply.refusals(client, found)
+        told = {
+            right: {str(one.name): one.why for one in refused if one.right is right}
+            for right in (True, False)
+        }
+        return _viewed(found).model_copy(update={"refused": told[False], "unasked": told[True]})
 
-    return _viewed(asyncio.run(look()))
+    return asyncio.run(look())
 
 
 def run(

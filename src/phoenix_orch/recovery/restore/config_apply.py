@@ -71,18 +71,39 @@ async def live(
 
 async def tried(client: KubeClient, plan: Plan) -> None:
     """Ask the API server about every step without doing it. Raises Invalid with all that it refuses."""
+    refused = await refusals(client, plan)
+    if refused:
+        told = "; ".join(f"{one.name}: {one.why}" for one in refused)
+        raise Invalid(
+            f"the cluster refuses {len(refused)} of {len(plan.acts)} steps: {told}",
+            remedy="nothing was done; mend that, and plan again",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A step that the API server would not do."""
+
+    name: Name
+    why: str
+    """In its words, without values of secrets."""
+    right: bool
+    """It is a right that whoever asks has not: another person may have it."""
+
+
+async def refusals(client: KubeClient, plan: Plan) -> list[Refusal]:
+    """What the API server says of steps that it would not do (`dryRun=All`); nothing is written.
+
+    Raises Retryable where it does not answer."""
     refused = []
     for step in plan.acts:
         try:
             with _hidden(step):
                 await _try(client, step)
         except (Invalid, Forbidden, Conflict) as error:
-            refused.append(f"{step.name}: {error.message}")
-    if refused:
-        raise Invalid(
-            f"the cluster refuses {len(refused)} of {len(plan.acts)} steps: {'; '.join(refused)}",
-            remedy="nothing was done; mend that, and plan again",
-        )
+            right = isinstance(error, Forbidden) and not error.admission
+            refused.append(Refusal(step.name, error.message, right))
+    return refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +126,11 @@ async def accepted(client: KubeClient, objects: Sequence[Object]) -> Accepted:
         try:
             with _hidden(step):
                 await _try(client, step)
-        except Forbidden:
-            unasked[name.kind] = None
+        except Forbidden as error:
+            if error.admission:
+                refused.append(f"{name}: {error.message}")
+            else:
+                unasked[name.kind] = None
         except (Invalid, Conflict) as error:
             refused.append(f"{name}: {error.message}")
         else:
