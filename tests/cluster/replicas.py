@@ -24,9 +24,18 @@ NAMESPACE = "shops"
 @contextlib.contextmanager
 def a_store(folder: Path) -> Iterator[str]:
     """The address of a Valkey."""
+    with a_keeper(folder) as keeper:
+        yield asyncio.run(keeper.ensure()).url
+
+
+@contextlib.contextmanager
+def a_keeper(folder: Path) -> Iterator[ValkeyServer]:
+    """Of a Valkey that may be stopped and started again; it does not run when this is left."""
     keeper = ValkeyServer(folder)
-    yield asyncio.run(keeper.ensure()).url
-    asyncio.run(keeper.stop())
+    try:
+        yield keeper
+    finally:
+        asyncio.run(keeper.stop())
 
 
 class Replica:

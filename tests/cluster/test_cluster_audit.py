@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -15,11 +16,10 @@ from typing import Any
 import pytest
 import redis
 from tests.cluster.plane import ControlPlane
-from tests.cluster.replicas import NAMESPACE, Replica, Replicas, replicas
+from tests.cluster.replicas import NAMESPACE, Replica, Replicas, a_keeper, a_store, replicas
 from tests.cluster.stand import NAME
 
 from phoenix_orch.orchestrator.acts import PEOPLE, SEEN_ONLY
-from phoenix_orch.runtime.valkey_server import ValkeyServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
@@ -49,9 +49,10 @@ def acts(replica: Replica, token: str) -> list[dict[str, Any]]:
 def test_what_phoenix_does_by_itself_is_there_once_whichever_leader_is_killed(
     control_plane: ControlPlane, tmp_path: Path
 ) -> None:
-    keeper = ValkeyServer(tmp_path / "valkey")
-    store = asyncio.run(keeper.ensure()).url
-    with replicas(control_plane, tmp_path, store) as world:
+    with (
+        a_store(tmp_path / "valkey") as store,
+        replicas(control_plane, tmp_path, store) as world,
+    ):
         operator = world.tokens["operator"]
         path = f"/api/v1/rollouts/{NAME}"
 
@@ -111,15 +112,15 @@ def test_what_phoenix_does_by_itself_is_there_once_whichever_leader_is_killed(
         world.until("it answers", lambda: left.answers)
         world.until("its log is swept", lambda: not events())
         assert [one["event"] for one in acts(left, operator)][: len(last)] == last
-    asyncio.run(keeper.stop())
 
 
 def test_whoever_changes_something_at_any_replica_is_in_one_chain(
     control_plane: ControlPlane, tmp_path: Path
 ) -> None:
-    keeper = ValkeyServer(tmp_path / "valkey")
-    store = asyncio.run(keeper.ensure()).url
-    with replicas(control_plane, tmp_path, store) as world:
+    with contextlib.ExitStack() as stack:
+        keeper = stack.enter_context(a_keeper(tmp_path / "valkey"))
+        store = asyncio.run(keeper.ensure()).url
+        world = stack.enter_context(replicas(control_plane, tmp_path, store))
         one, other = world.replicas
         operator = world.tokens["operator"]
         actor = f"system:serviceaccount:{NAMESPACE}:operator"

@@ -210,6 +210,7 @@ async def test_streams_go_on_while_the_store_is_away(
     opened: AsyncExitStack, tmp_path: Path, prefix: str
 ) -> None:
     keeper = ValkeyServer(tmp_path / "valkey")
+    opened.push_async_callback(keeper.stop)
     door = ClusterDoor(opened, tmp_path / "one", (await keeper.ensure()).url, prefix=prefix)
     text, _ = await made(door, role="operator")
     async with door.served() as here, httpx.AsyncClient(base_url=here, timeout=20) as http:
@@ -290,6 +291,7 @@ async def test_while_the_store_is_away_the_copy_counts_for_an_hour(
     opened: AsyncExitStack, tmp_path: Path, prefix: str
 ) -> None:
     keeper = ValkeyServer(tmp_path / "valkey")
+    opened.push_async_callback(keeper.stop)
     now = [0.0]
     client = connected(opened, (await keeper.ensure()).url)
     book = SharedTokens(client, prefix=prefix, clock=lambda: now[0])
