@@ -273,7 +273,7 @@ async def test_what_the_cluster_would_refuse_is_in_the_plan(
     }
     made.cluster.apply(quota)
     async with asyncio.timeout(60):
-        while "status" not in (quota := await _quota(made)) or not quota["status"].get("used"):
+        while not (await _quota(made)).get("status", {}).get("used"):
             await asyncio.sleep(0.1)
     found, said = await planned(made.cluster.kubeconfig, 1)
     assert set(found["refused"]) == {f"Secret {made.namespace}/db", f"ConfigMap {made.namespace}/web"}
