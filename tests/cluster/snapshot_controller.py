@@ -181,6 +181,7 @@ async def _claim(client: KubeClient, storage: Storage, found: Object) -> None:
     handle = f"volume-of-{metadata['uid']}"
     storage.volumes[handle] = content["status"]["snapshotHandle"]
     made = volume(f"pv-{metadata['uid']}", handle, spec, metadata)
+    made["spec"]["claimRef"]["uid"] = metadata["uid"]  # a claim that went meanwhile releases it
     if spec.get("storageClassName"):
         of_class = await client.get(STORAGE_CLASSES, spec["storageClassName"])
         made["spec"]["persistentVolumeReclaimPolicy"] = of_class["reclaimPolicy"]
@@ -200,7 +201,7 @@ async def _volume(client: KubeClient, storage: Storage, found: Object) -> None:
 def volume(name: str, handle: str, claim_spec: Object, claim: Object) -> Object:
     """A PersistentVolume that is meant for one claim."""
     return {
-        "metadata": {"name": name},
+        "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": DRIVER}},
         "spec": {
             "capacity": {"storage": claim_spec["resources"]["requests"]["storage"]},
             "accessModes": claim_spec["accessModes"],

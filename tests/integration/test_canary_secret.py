@@ -198,6 +198,7 @@ LOOKS = (
     ("backup", "config", "diff"),
     ("backup", "config", "show"),
     ("restore", "status"),
+    ("restore", "kept", "--folder", "{directory}", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
     ("drill", "list"),
     ("drill", "run", "daily", "--reason", f"http://u:{CANARY}@h/", "--dry-run"),
     ("verify-state",),

@@ -60,6 +60,37 @@ def test_a_folder_is_restored(tmp_path: Path, copied: tuple[Path, bytes, str], p
     assert (Path(said["old"]) / "old").exists()
 
 
+def test_what_was_there_is_listed_and_deleted_when_its_time_is_over(
+    tmp_path: Path, copied: tuple[Path, bytes, str]
+) -> None:
+    _, content, root = copied
+    target, data_dir = tmp_path / "shop", ("--data-dir", tmp_path / "person")
+    target.mkdir()
+    words = ("restore", "run", "volume", "--archive", "-", "--to", target, "--merkle-root", root, *data_dir)
+    olds = []
+    for keep in ("7d", "0s"):
+        done = phoenix(*words, "--keep", keep, "-o", "json", given=content)
+        assert done.returncode == 0, done.stderr
+        olds.append(Path(json.loads(done.stdout)["old"]))
+    kept = ("restore", "kept", "--folder", target, *data_dir)
+    said = phoenix(*kept).stdout.decode()
+    (line,) = [one for one in said.splitlines() if one.startswith("delete 1: ")]
+    confirm = line.split()[-2:]
+    assert confirm[0] == "--confirm"
+    assert "its time has not come" in said
+    tried = json.loads(phoenix(*kept, *confirm, "--dry-run", "-o", "json").stdout)
+    assert (len(tried["kept"]), tried["deleted"]) == (2, [])
+    assert phoenix(*kept, "--confirm", "0000000000").returncode == 1
+    assert all(old.exists() for old in olds)
+    done = phoenix(*kept, *confirm, "-o", "json")
+    assert json.loads(done.stdout)["deleted"] == [str(olds[1])]
+    assert [old.exists() for old in olds] == [True, False]
+    assert b"none of it may go" in phoenix(*kept).stdout
+    refused = phoenix(*kept, "-n", "shops")
+    assert refused.returncode == 2
+    assert b"give one of them" in refused.stderr
+
+
 def test_a_folder_that_is_not_this_backup_stays_away(tmp_path: Path, copied: tuple[Path, bytes, str]) -> None:
     _, content, _ = copied
     target = tmp_path / "shop"

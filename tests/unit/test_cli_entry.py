@@ -99,6 +99,7 @@ CHANGES = {
     ("backup", "prune"),
     ("backup", "run"),
     ("backup", "unpin"),
+    ("restore", "kept"),
     ("restore", "run", "redis"),
     ("drill", "run"),
     *(("audit", "prune"), ("status-page", "write")),

@@ -15,7 +15,8 @@ import pytest
 from phoenix_orch.kernel.errors import BadState, Invalid, PhoenixError, Terminal
 from phoenix_orch.recovery.consistency_spec import CheckKind, FileCheck
 from phoenix_orch.recovery.errors import Corrupted, Stopped
-from phoenix_orch.recovery.restore.files_restore import Restored, expired, expiry, remove, restore, tidy
+from phoenix_orch.recovery.restore import files_restore
+from phoenix_orch.recovery.restore.files_restore import Place, Restored, expiry, forget, restore, tidy
 from phoenix_orch.recovery.restore.swap import Swap, finish
 from phoenix_orch.recovery.sources.archive import Archive
 from phoenix_orch.runtime.held_lock import HeldLock
@@ -57,9 +58,47 @@ def test_the_old_one_is_kept_until_its_time_is_over(made: Made) -> None:
     assert done.old is not None
     assert (done.old / "old").read_text() == "old"
     assert done.expires == expiry(done.old) == NOW + timedelta(days=3)
-    assert expired(made.target, NOW + timedelta(days=2)) == []
-    assert expired(made.target, NOW + timedelta(days=3)) == [done.old]
-    remove(done.old)
+    assert Place(made.target).olds() == [done.old]
+    forget(made.target, done.old)
+    assert {path.name for path in made.target.parent.iterdir()} == {"state", "target"}
+    assert (made.target / "a").read_text() == "new"
+
+
+def test_what_another_folder_has_kept_is_not_taken_for_ones_own(made: Made) -> None:
+    """Its name begins like the one of this folder."""
+    beside = made.target.parent / "beside"
+    beside.mkdir()
+    other = Made(beside)
+    other.target.rename(made.target.with_name("target-two"))
+    other.target = made.target.with_name("target-two")
+    theirs = other.restore().old
+    assert theirs is not None
+    files_restore._say_expiry(Place(other.target).old("0000"), NOW)  # as before an exchange
+    mine = made.restore().old
+    assert Place(made.target).olds() == [mine]
+    assert Place(other.target).olds() == [theirs]
+    assert len(Place(other.target).expiries()) == 2, "of a restore that runs"
+    assert expiry(theirs) is not None
+    link = Place(made.target).old("zzzz")
+    link.symlink_to(other.target)
+    assert Place(made.target).olds() == [mine], "and what a link leads to is nobody's"
+
+
+def test_a_deletion_that_died_leaves_no_half_of_a_state(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = made.restore().old
+    assert old is not None
+
+    def dies(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files_restore, "remove", dies)
+        with pytest.raises(KeyboardInterrupt):
+            forget(made.target, old)
+    place = Place(made.target)
+    assert place.olds() == []
+    (left,) = place.left()
+    forget(made.target, left)
     assert {path.name for path in made.target.parent.iterdir()} == {"state", "target"}
 
 

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import typer
 
-from phoenix_orch.cli import restore_config, restore_keys, restore_redis, restore_volume
+from phoenix_orch.cli import (
+    restore_abort,
+    restore_config,
+    restore_kept,
+    restore_keys,
+    restore_redis,
+    restore_volume,
+)
 
 app = typer.Typer(
     name="restore",
@@ -33,9 +40,10 @@ plans.command("config")(restore_config.plan)
 runs.command("config")(restore_config.run)
 plans.command("redis")(restore_redis.plan)
 runs.command("redis")(restore_redis.run)
+app.command("kept")(restore_kept.kept)
 app.command("keys")(restore_keys.keys)
 app.command("status")(restore_redis.status)
-app.command("abort")(restore_redis.abort)
+app.command("abort")(restore_abort.abort)
 plans.command("volume")(restore_volume.plan)
 runs.command("volume")(restore_volume.run)
 runs.command("claim")(restore_volume.swap)

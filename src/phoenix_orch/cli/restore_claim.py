@@ -27,6 +27,7 @@ from phoenix_orch.orchestrator.recorded import Wish, recorded
 from phoenix_orch.orchestrator.volume_restore import VolumePlan, VolumeRestored, Wanted
 from phoenix_orch.recovery import keys
 from phoenix_orch.recovery.restore.exchange_plan import Exchange
+from phoenix_orch.recovery.restore.volume_abort import Begun
 from phoenix_orch.recovery.sources.claim_spec import StateCheck
 from phoenix_orch.recovery.sources.snapshot_plan import read_back
 from phoenix_orch.runtime.users import name_of
@@ -100,7 +101,8 @@ def plan(which: Which, access: Access, data_dir: Path, output: Output) -> None:
     again = f"phoenix restore run volume {which.words()}{_there(access)}"
     named = "" if which.snapshot else f" --backup {found.backup}"
     told = {**found.model_dump(mode="json", by_alias=True), "steps": list(found.steps)}
-    emit(output, told, _page(found, f"{again}{named} --confirm {found.hash}"))
+    end = _abort(found, replace(access, namespace=found.namespace))
+    emit(output, told, _page(found, f"{again}{named} --confirm {found.hash}", end))
 
 
 def run(  # noqa: PLR0917 - what a command was given
@@ -151,9 +153,7 @@ def back(  # noqa: PLR0917 - what a command was given
     data_dir: Path,
 ) -> None:
     """A volume that was kept goes under its claim again."""
-    if access.namespace is None:
-        raise Invalid("--claim needs the namespace that it is in", remedy="add -n NAME")
-    namespace, (reason, break_glass) = access.namespace, why
+    namespace, (reason, break_glass) = _namespace(access), why
 
     def around(one: Exchange) -> AbstractContextManager[dict[str, Any]]:
         target, plan = f"claim/{namespace}/{claim}", f"{one.old_volume} to {volume}"
@@ -170,7 +170,46 @@ def back(  # noqa: PLR0917 - what a command was given
     emit(output, told, f"{claim} has {volume} again; {one.old_volume or 'nothing'} is kept")
 
 
-def _page(found: VolumePlan, again: str) -> str:
+def abort(  # noqa: PLR0917 - what a command was given
+    claim: str,
+    backup: str,
+    access: Access,
+    within: str,
+    keep: str,
+    reason: str,
+    output: Output,
+    data_dir: Path,
+) -> None:
+    """A restore that died before the old claim went; `backup` may be empty."""
+    namespace = _namespace(access)
+
+    def around(one: Begun) -> AbstractContextManager[dict[str, Any]]:
+        exchange = one.exchange
+        told = {"backup": one.backup, "volume": exchange.volume if exchange is not None else ""}
+        plan = exchange.plan if exchange is not None else ""
+        wish = Wish("restore.abort", f"claim/{namespace}/{claim}", _me(), plan, reason, told=told)
+        return recorded(Layout(data_dir), wish, tell=_teller(output))
+
+    until = datetime.now(UTC) + parse_duration(keep)
+    one = volume_restore.abort(
+        claim, backup, access, namespace, within=_within(within), keep_until=until, around=around
+    )
+    old = one.exchange.old_volume if one.exchange is not None else ""
+    told = {"claim": claim, "namespace": namespace, "backup": one.backup, "volume": old}
+    emit(output, told, f"aborted: {claim} is as it was{f', with {old}' if old else ''}")
+
+
+def _namespace(access: Access) -> str:
+    if access.namespace is None:
+        raise Invalid("--claim needs the namespace that it is in", remedy="add -n NAME")
+    return access.namespace
+
+
+def _abort(found: VolumePlan, access: Access) -> str:
+    return f"phoenix restore abort {found.backup} --claim {found.claim}{_there(access)}"
+
+
+def _page(found: VolumePlan, again: str, end: str) -> str:
     lines = [
         f"backup {found.backup} of {found.claim} in {found.namespace}, {backup_pages.size(found.size)}",
         f"as of  {found.as_of}",
@@ -179,7 +218,7 @@ def _page(found: VolumePlan, again: str) -> str:
         "",
     ]
     if found.begun:
-        lines.append("it was begun, and has not ended")
+        lines += ["it was begun, and has not ended", f"end it: {end}"]
     return "\n".join([*lines, f"{'go on' if found.begun else 'do it'}: {again}"])
 
 

@@ -156,10 +156,8 @@ def status(
     emit(output, entry, "\n".join(_status(entry, running=running)))
 
 
-def abort(
-    name: Id, reason: Reason = "", output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET
-) -> None:
-    """End a restore that died: the server takes writes again, with the data that it has."""
+def abort(name: str, reason: str, output: Output, data_dir: Path) -> None:
+    """The server takes writes again, with the data that it has."""
     done = _restores(data_dir, reason).abort(name)
     emit(output, done, f"aborted: {done.message}")
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from phoenix_orch.kernel.errors import BadState, NotFound, Outdated
+from phoenix_orch.kernel.errors import BadState, NotFound, Outdated, Retryable
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
 from phoenix_orch.kube.resources import Object
@@ -24,22 +24,21 @@ from phoenix_orch.orchestrator.backups import Backups
 from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.recovery.catalog import Backup
 from phoenix_orch.recovery.consistency_spec import FileCheck
-from phoenix_orch.recovery.restore import exchange_plan
+from phoenix_orch.recovery.restore import exchange_plan, volume_abort
 from phoenix_orch.recovery.restore.exchange_plan import Exchange
 from phoenix_orch.recovery.restore.state_job import StateJobs
+from phoenix_orch.recovery.restore.volume_abort import Begun, VolumeAbort
 from phoenix_orch.recovery.restore.volume_exchange import Step, VolumeExchange
 from phoenix_orch.recovery.restore.volume_manifest import job_of
 from phoenix_orch.recovery.signing import canonical
 from phoenix_orch.recovery.sources.claim_spec import StateCheck
 from phoenix_orch.recovery.sources.snapshot_plan import (
     CLAIMS,
-    LONGEST,
     OURS,
     SNAPSHOTS,
     Taken,
     claim_from,
     read_back,
-    short,
 )
 from phoenix_orch.recovery.sources.snapshots import SnapshotKeeper
 from phoenix_orch.rollout.spec import Model
@@ -64,7 +63,7 @@ class Wanted:
     @property
     def beside(self) -> str:
         """The claim that is made first."""
-        return short(f"{self.one.claim}-restore", LONGEST - len(self.backup) - 1) + f"-{self.backup}"
+        return volume_abort.beside(self.one.claim, self.backup)
 
 
 class VolumePlan(Model):
@@ -151,7 +150,7 @@ def run(
                 f"the plan is {found.hash} by now, and {confirmed} was confirmed",
                 remedy="look at it again: phoenix restore plan volume",
             )
-        with around(found) as done:
+        with around(found) as done, _going_on(wanted.namespace, found.claim, wanted.backup):
             exchange = VolumeExchange(client, wanted.namespace, timeout=within, told=told)
             ended = await _Acting(client, wanted, exchange, tell).run(found, keep_until)
             done.update(ended.model_dump(mode="json", by_alias=True))
@@ -178,11 +177,37 @@ def back(
         if begun is not None and begun.volume != volume:
             raise _other(begun)
         one = begun or await exchange.planned(claim, volume)
-        with around(one) as done:
+        with around(one) as done, _going_on(namespace, claim, ""):
             await exchange.run(one, keep_until)
             await exchange.end(one)
             done.update(claim=claim, volume=volume, kept=one.old_volume)
         return one
+
+    return _ran(access, namespace, act)
+
+
+def abort(
+    claim: str,
+    backup: str,
+    access: Access,
+    namespace: str,
+    *,
+    within: timedelta,
+    keep_until: datetime,
+    around: Callable[[Begun], AbstractContextManager[dict[str, Any]]] = lambda _: nullcontext({}),
+) -> Begun:
+    """End a restore into a claim, or a way back, that died while the claim has its old volume. `backup`: its
+    id; empty: of what is noted. `keep_until`: as in VolumeAbort. Raises NotFound where nothing is begun,
+    BadState where the old claim is gone: then the restore is to be ended."""
+
+    async def act(client: KubeClient) -> Begun:
+        aborting = VolumeAbort(client, namespace, timeout=within)
+        begun = await aborting.begun(claim, backup)
+        with around(begun) as done:
+            await aborting.run(begun, keep_until)
+            old = begun.exchange.old_volume if begun.exchange is not None else ""
+            done.update(claim=claim, backup=begun.backup, volume=old)
+        return begun
 
     return _ran(access, namespace, act)
 
@@ -205,7 +230,12 @@ class _Acting:
             made = await self._client.get(CLAIMS, wanted.beside, wanted.namespace)
             volume = str(made["spec"]["volumeName"])
             one = await self._exchange.planned(
-                found.claim, volume, through=wanted.beside, labels=wanted.one.labels, plan=found.hash
+                found.claim,
+                volume,
+                through=wanted.beside,
+                labels=wanted.one.labels,
+                plan=found.hash,
+                backup=wanted.backup,
             )
         # its pod has ended, and keeps the claim beside from going as long as it is there
         await StateJobs(self._client, wanted.namespace).removed(_job(wanted)["metadata"]["name"])
@@ -288,6 +318,20 @@ async def _planned(client: KubeClient, wanted: Wanted) -> VolumePlan:
         begun=begun is not None,
         hash=begun.plan if begun is not None else hashlib.sha256(canonical(told)).hexdigest()[:HASH],
     )
+
+
+@contextmanager
+def _going_on(namespace: str, claim: str, backup: str) -> Iterator[None]:
+    """What to do about a cluster that went away meanwhile: it may have gone between any two changes."""
+    try:
+        yield
+    except Retryable as error:
+        named = f"{backup} " if backup else ""
+        error.remedy = (
+            "when the cluster answers again give the same command: it goes on where it was; "
+            f"or end it: phoenix restore abort {named}--claim {claim} -n {namespace}"
+        )
+        raise
 
 
 def _other(begun: Exchange) -> BadState:

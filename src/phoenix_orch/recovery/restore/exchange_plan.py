@@ -46,6 +46,10 @@ class Exchange:
     """The claim that is to be made."""
     plan: str = ""
     """Hash of the plan that was confirmed: who gives it again goes on."""
+    old_policy: str = ""
+    """Reclaim policy that the old one gets back where it is ended before its claim went; empty: not known."""
+    backup: str = ""
+    """The id of the one that is restored; empty: a volume that was kept goes back to its claim."""
 
     def stored(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -100,6 +104,25 @@ def reserved(namespace: str, claim: str) -> dict[str, Any]:
         "resourceVersion": None,
     }
     return {"metadata": {"annotations": {_BOUND: None}}, "spec": {"claimRef": reference}}
+
+
+def let_go(one: Exchange, volume: Object, until: str) -> dict[str, Any]:
+    """Changes after which the volume takes no place, and waits for no claim: what holds it is gone. A volume
+    that its policy keeps is marked as kept."""
+    keeps = one.policy == "Retain"
+    reference = {
+        "namespace": one.namespace,
+        "name": one.through or one.claim,
+        "uid": volume["metadata"]["uid"],  # that no claim has
+        "resourceVersion": None,
+    }
+    return {
+        "metadata": {
+            "labels": {PLACE: None},
+            "annotations": {NOTE: None, _BOUND: None, KEPT: until if keeps else None},
+        },
+        "spec": {"claimRef": reference, "persistentVolumeReclaimPolicy": one.policy},
+    }
 
 
 def claims_of(workload: Object) -> set[str]:

@@ -4,6 +4,7 @@
     .phoenix-swap-NAME.json    the exchange has begun (`swap.py`)
     .phoenix-old-NAME-ID       what was there before, until its time is over
     .phoenix-old-NAME-ID.json  when that is
+    .phoenix-gone-NAME-ID      what is being deleted, whole no more
 
 A process that is killed at any moment leaves the old folder in place, or the new one that was verified.
 `tidy` cleans up after it; `restore` does that first.
@@ -27,7 +28,7 @@ from phoenix_orch.kernel.ids import sortable_id
 from phoenix_orch.recovery.consistency import Finding, checked, faults
 from phoenix_orch.recovery.consistency_spec import FileCheck
 from phoenix_orch.recovery.restore.files_verify import verify
-from phoenix_orch.recovery.restore.swap import Swap, finish
+from phoenix_orch.recovery.restore.swap import Swap, finish, sync_folder
 from phoenix_orch.recovery.restore.untar import Reader, unpack
 from phoenix_orch.recovery.sources.tree import OURS
 from phoenix_orch.runtime.held_lock import HeldLock
@@ -71,8 +72,32 @@ class Place:
 
     def olds(self) -> list[Path]:
         """What is kept from before earlier restores, the oldest first."""
-        found = self.target.parent.glob(f"{OURS}old-{_escaped(self.target.name)}-*")
-        return sorted(path for path in found if path.suffix != ".json" and path.is_dir())
+        return self._folders("old")
+
+    def gone(self, old: Path) -> Path:
+        """The name of one of these from when its deletion begins."""
+        return old.with_name(old.name.replace(f"{OURS}old-", f"{OURS}gone-", 1))
+
+    def left(self) -> list[Path]:
+        """Of deletions that have died."""
+        return self._folders("gone")
+
+    def expiries(self) -> list[Path]:
+        """Files that say until when such a folder is kept."""
+        return [path for path in self._named("old") if path.suffix == ".json"]
+
+    def _folders(self, what: str) -> list[Path]:
+        found = self._named(what)
+        return sorted(
+            path for path in found if path.suffix != ".json" and path.is_dir() and not path.is_symlink()
+        )
+
+    def _named(self, what: str) -> Iterator[Path]:
+        """Of this folder alone: one beside it, of a longer name, has names that begin like these."""
+        start = f"{OURS}{what}-{self.target.name}-"
+        for path in self.target.parent.glob(f"{_escaped(start)}*"):
+            if "-" not in path.name.removeprefix(start):
+                yield path
 
     def _beside(self, what: str, end: str = "") -> Path:
         return self.target.with_name(f"{OURS}{what}-{self.target.name}{end}")
@@ -129,9 +154,25 @@ def tidy(target: Path) -> bool:
         return _tidied(place)
 
 
-def expired(target: Path, now: datetime) -> list[Path]:
-    """Which of the folders from before earlier restores may go. One whose expiry is not known stays."""
-    return [old for old in Place(target.absolute()).olds() if (at := expiry(old)) is not None and at <= now]
+def forget(target: Path, old: Path) -> None:
+    """Delete what is kept from before a restore. It has another name first: half of it is no state.
+
+    What a deletion that died has left goes, too. Raises BadState while the folder is restored, Terminal.
+    """
+    place = Place(target.absolute())
+    with _alone(place):
+        try:
+            if old in place.olds():
+                old.rename(place.gone(old))
+                sync_folder(old.parent)
+            _expiry_file(old).unlink(missing_ok=True)
+            for left in place.left():
+                remove(left)
+        except OSError as error:
+            raise Terminal(
+                f"{old} was not deleted to its end: {error.strerror} ({error.filename})",
+                remedy="mend its rights, and delete again",
+            ) from error
 
 
 def expiry(old: Path) -> datetime | None:
@@ -167,7 +208,7 @@ def _hold(findings: Sequence[Finding]) -> None:
 def _tidied(place: Place) -> bool:
     done = finish(place.target, place.note)
     remove(place.new)
-    for note in place.target.parent.glob(f"{OURS}old-{_escaped(place.target.name)}-*.json"):
+    for note in place.expiries():
         if not note.with_suffix("").exists():
             note.unlink()  # said before an exchange that did not come
     return done

@@ -88,9 +88,10 @@ class VolumeExchange:
         through: str = "",
         labels: Mapping[str, str] | None = None,
         plan: str = "",
+        backup: str = "",
     ) -> Exchange:
         """What would be done; nothing is. `through`: the claim that the volume is bound to. `labels`: of the
-        claim, where it is lost. `plan`: a hash.
+        claim, where it is lost. `plan`: a hash. `backup`: its id.
 
         Raises NotFound, and BadState where it cannot be: nothing is to be lost.
         """
@@ -108,15 +109,19 @@ class VolumeExchange:
                 "metadata": {"namespace": self._namespace},
                 "spec": {"accessModes": new["spec"]["accessModes"]},
             }
+        old_volume = str((old or {}).get("spec", {}).get("volumeName") or "")
+        kept = await self._client.get(VOLUMES, old_volume) if old_volume else None
         return Exchange(
             namespace=self._namespace,
             claim=claim,
             volume=volume,
             through=through,
-            old_volume=str((old or {}).get("spec", {}).get("volumeName") or ""),
+            old_volume=old_volume,
             policy=str(new["spec"].get("persistentVolumeReclaimPolicy") or "Delete"),
             body=plans.new_claim(claim, like, new, old, labels or {}),
             plan=plan,
+            old_policy=str(kept["spec"]["persistentVolumeReclaimPolicy"]) if kept is not None else "",
+            backup=backup,
         )
 
     async def refuse_ended(self, *claims: str) -> None:
@@ -137,7 +142,7 @@ class VolumeExchange:
             await self._freed(one)
             await self._reserved(one)
             await self._replaced(one)
-        await self._resume(one.claim)
+        await self.resume(one.claim)
 
     async def end(self, one: Exchange) -> None:
         """Nothing is noted of it any more: there is nothing to go on with."""
@@ -188,7 +193,7 @@ class VolumeExchange:
         try:
             await self._unused(claim)
         except (Terminal, BadState):
-            await self._resume(claim)
+            await self.resume(claim)
             raise
         self._told(Step.STOPPED)
 
@@ -238,7 +243,7 @@ class VolumeExchange:
             await asyncio.sleep(self._look)
         self._told(Step.BOUND)
 
-    async def _resume(self, claim: str) -> None:
+    async def resume(self, claim: str) -> None:
         for one in await self.users(claim):
             noted = plans.stopped_for(one)
             if noted is not None and noted.get("claim") == claim:

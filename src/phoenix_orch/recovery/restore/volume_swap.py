@@ -136,6 +136,12 @@ def _note(deployment: Object) -> dict[str, Any] | None:
     return json.loads(text) if text else None
 
 
+def noted(workload: Object) -> frozenset[str]:
+    """Both claims of an exchange of it that has not ended."""
+    note = _note(workload)
+    return frozenset() if note is None else frozenset({str(note["old"]), str(note["new"])})
+
+
 def _refuse(deployment: Object, old: str) -> None:
     if old not in claims_of(deployment):
         used = ", ".join(sorted(claims_of(deployment))) or "none"
