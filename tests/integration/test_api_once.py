@@ -161,6 +161,15 @@ async def test_kept_answers(tmp_path, kind):
         await server.stop()
 
 
+async def test_what_one_process_keeps_is_bounded_also_of_requests_that_were_begun_elsewhere(monkeypatch):
+    monkeypatch.setattr(MemoryAnswers, "MOST", 10)
+    answers, answer = MemoryAnswers(), KeptAnswer(status=200, content_type="application/json", body=b"{}")
+    for number in range(30):
+        await answers.keep(f"k{number}", "r", answer)
+    assert len(answers._kept) == 10
+    assert await answers.begin("k29", "r") == answer
+
+
 async def test_while_the_shared_store_is_away_each_replica_has_its_own():
     class Away(MemoryAnswers):
         away = False

@@ -33,6 +33,8 @@ class Leases:
     def __init__(self) -> None:
         self._open: defaultdict[str, set[asyncio.Task[object]]] = defaultdict(set)
         self._ended: set[asyncio.Task[object]] = set()
+        self._alarms: dict[asyncio.Task[object], asyncio.TimerHandle] = {}
+        """When a credential ends by itself, for as long as the stream is open: it may last a year."""
 
     @property
     def open(self) -> frozenset[str]:
@@ -50,13 +52,15 @@ class Leases:
         assert task is not None
         self._open[credential.key].add(task)
         if credential.lasts is not None:
-            asyncio.get_running_loop().call_later(
+            self._alarms[task] = asyncio.get_running_loop().call_later(
                 max(0.0, credential.lasts), self._late, credential.key, task
             )
         return task
 
     def give_back(self, credential: Credential, task: asyncio.Task[object]) -> bool:
         """The stream is over; whether it was ended from here."""
+        if (alarm := self._alarms.pop(task, None)) is not None:
+            alarm.cancel()
         tasks = self._open[credential.key]
         tasks.discard(task)
         if not tasks:
@@ -89,6 +93,9 @@ class Leased:
         except asyncio.CancelledError:
             if not stream.cut():
                 raise
+        except BaseException:
+            stream.cut()  # it is over all the same
+            raise
         else:
             stream.cut()  # whatever cancelled itself with us may have taken our cancellation for its own
         await stream.finish()

@@ -97,13 +97,16 @@ class MemoryAnswers:
     async def begin(self, key: str, request: str) -> KeptAnswer | None:
         found = self._kept.get(key)
         if found is None:
-            self._kept[key] = json.dumps({"request": request})
-            if len(self._kept) > self.MOST:
-                del self._kept[next(iter(self._kept))]
+            self._put(key, json.dumps({"request": request}))
         return read(found, request)
 
     async def keep(self, key: str, request: str, answer: KeptAnswer) -> None:
-        self._kept[key] = written(request, answer)
+        self._put(key, written(request, answer))  # it may have been begun elsewhere
+
+    def _put(self, key: str, kept: str) -> None:
+        self._kept[key] = kept
+        if len(self._kept) > self.MOST:
+            del self._kept[next(iter(self._kept))]
 
     async def forget(self, key: str) -> None:
         self._kept.pop(key, None)
