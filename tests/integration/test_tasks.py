@@ -549,9 +549,12 @@ async def test_a_function_cannot_end_or_keep_busy_its_worker(
         assert (await setting.ended(await setting.run("double", n=1))).state is State.SUCCEEDED
 
 
-async def test_what_cannot_be_read_is_given_up_and_keeps_nobody_from_the_rest(setting: Setting) -> None:
+@pytest.mark.parametrize(("field", "text"), [("attempts", "many"), ("created", "9" * 30)])
+async def test_what_cannot_be_read_is_given_up_and_keeps_nobody_from_the_rest(
+    setting: Setting, field: str, text: str
+) -> None:
     strange, fine = await setting.run("double", n=1), await setting.run("double", n=2)
-    await setting.store.client.hset(f"{setting.store.prefix}record:{strange}", "attempts", "many")
+    await setting.store.client.hset(f"{setting.store.prefix}record:{strange}", field, text)
     assert [record.id for record in await setting.store.page(None, "", 10)] == [fine]
     with pytest.raises(Terminal, match=f"task {strange} cannot be read"):
         await setting.tasks.show(strange)
@@ -559,6 +562,36 @@ async def test_what_cannot_be_read_is_given_up_and_keeps_nobody_from_the_rest(se
         found = await setting.ended(fine)
     assert (found.result, found.deaths) == ({"n": 4}, 0)
     assert await setting.store.client.hget(f"{setting.store.prefix}record:{strange}", "state") == b"dead"
+
+
+async def test_a_running_task_whose_record_was_spoilt_is_stopped_and_its_worker_goes_on(
+    setting: Setting, path: Path
+) -> None:
+    async with setting.worker() as worker:
+        task = await setting.run("wait", path=str(path))
+        await until_lines(path, 1)
+        key = f"{setting.store.prefix}record:{task}"
+        await setting.store.client.hset(key, mapping={"attempts": "many", "cancelling": "ann"})
+        await worker.runner.say_alive()
+        await until_lines(path, 2)
+        await setting.ended(await setting.run("nothing"))
+    assert lines(path) == ["begin 1", "cleaned"]
+    assert await setting.store.client.hget(key, "state") == b"cancelled"
+
+
+@pytest.mark.parametrize("text", ["yesterday", "9" * 30])
+async def test_a_schedule_whose_state_was_spoilt_is_told_and_stops_no_task(
+    setting: Setting, text: str
+) -> None:
+    setting.schedules = {
+        "tidy": Schedule(name="tidy", kind="nothing", timing=Timing(every=timedelta(seconds=1)))
+    }
+    await setting.store.client.hset(f"{setting.store.prefix}schedule:tidy", "last", text)
+    with pytest.raises(Terminal, match="schedule:tidy cannot be read"):
+        await setting.tasks.schedule("tidy")
+    async with setting.worker():
+        for _ in range(2):  # by the second one the schedules were looked at
+            await setting.ended(await setting.run("nothing"))
 
 
 async def test_following_ends_when_the_store_has_lost_the_task(setting: Setting) -> None:

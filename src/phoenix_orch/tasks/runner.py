@@ -8,13 +8,14 @@ end with is written when it is back.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from phoenix_orch.kernel.errors import NotFound, Retryable
+from phoenix_orch.kernel.errors import NotFound, Retryable, Terminal
 from phoenix_orch.observability import metrics
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.security import acting
@@ -157,10 +158,11 @@ class Runner:
         if running is None or running.context.record.fence != fence:
             return
         if why is Stop.CANCEL and not running.context.record.cancelling:
-            found = await self._store.get(id)
-            running.context.record = running.context.record.model_copy(
-                update={"cancelling": found.cancelling}
-            )
+            with contextlib.suppress(NotFound, Terminal):  # it is stopped, whoever wanted that
+                found = await self._store.get(id)
+                running.context.record = running.context.record.model_copy(
+                    update={"cancelling": found.cancelling}
+                )
         if running.attempt is not None:
             running.attempt.stop(why)
 

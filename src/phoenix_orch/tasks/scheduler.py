@@ -42,14 +42,14 @@ class Scheduler:
             wait = LOOK
             try:
                 wait = await self.look(datetime.now(UTC))
-            except Retryable as error:
+            except PhoenixError as error:  # what somebody has to mend stops no task
                 self._faults.tell("schedules", error=error)
             else:
                 self._faults.mended("schedules")
             await asyncio.sleep(wait)
 
     async def look(self, now: datetime) -> float:
-        """Fire what is due; seconds until it is worth looking again. Raises Retryable."""
+        """Fire what is due; seconds until it is worth looking again. Raises Retryable, Terminal."""
         schedules = list(self._schedules().values())
         if not schedules:
             return LOOK

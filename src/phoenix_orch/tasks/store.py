@@ -240,10 +240,21 @@ class TaskStore:
     # -- schedules -------------------------------------------------------------------------------------
 
     async def schedule_states(self, names: Sequence[str]) -> list[ScheduleState]:
+        """Raises Terminal for one that cannot be read."""
         async with answered(self.client), self.client.pipeline(transaction=False) as pipe:
             for name in names:
                 pipe.hgetall(f"{self.prefix}schedule:{name}")
-            return [encoding.schedule_state(_texts(found)) for found in await pipe.execute()]
+            found = await pipe.execute()
+        return [self._schedule_state(name, fields) for name, fields in zip(names, found, strict=True)]
+
+    def _schedule_state(self, name: str, found: Any) -> ScheduleState:
+        try:
+            return encoding.schedule_state(_texts(found))
+        except (ValueError, OverflowError):
+            raise Terminal(
+                f"what is stored in {self.prefix}schedule:{name} cannot be read",
+                remedy="another program wrote it; remove the key: the schedule counts from then on",
+            ) from None
 
     async def begin_schedule(self, name: str, now: datetime) -> None:
         """From now on its slots count, unless they do already."""
@@ -308,7 +319,7 @@ def _read(fields: Mapping[str, str]) -> TaskRecord:
     """Raises Terminal for what is no record: another release of Phoenix may have written it."""
     try:
         return encoding.record(fields)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # a moment may be one that no calendar has
         found = error.errors()[0]["loc"] if isinstance(error, ValidationError) else ()
         raise Terminal(
             f"task {fields.get('id', '')} cannot be read: {', '.join(map(str, found)) or 'a number'} is not "
