@@ -53,10 +53,13 @@ class JobNode:
     async def _look(self) -> None:
         for pod in (await self._client.list(PODS, self._namespace, labels=JOB_LABEL)).items:
             done = (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
-            if not self.away and not done and await self._mounted(pod):
+            if self.away or done or not await self._mounted(pod):
+                continue
+            if not pod["spec"].get("nodeName"):
+                await self._scheduled(pod)  # it is run at the next look
+            else:
                 self.ran.append(pod)
                 broken = self.broken
-                await self._scheduled(pod)
                 if self.act is not None:
                     broken = await asyncio.to_thread(self.act, pod)
                 await self._client.patch(
@@ -70,10 +73,10 @@ class JobNode:
     async def _scheduled(self, pod: Object) -> None:
         """From here on its claims do not go before it does, ended or not: as on every node."""
         name = pod["metadata"]["name"]
-        if not pod["spec"].get("nodeName"):
-            binding = Resource("", "v1", f"pods/{name}/binding", "Binding")
-            body = {"metadata": {"name": name}, "target": {"kind": "Node", "name": NAME}}
-            await self._client.create(binding, body, self._namespace)
+        body = {"metadata": {"name": name}, "target": {"kind": "Node", "name": NAME}}
+        await self._client.create(
+            Resource("", "v1", f"pods/{name}/binding", "Binding"), body, self._namespace
+        )
 
     async def _mounted(self, pod: Object) -> bool:
         """A pod begins when its claims are bound."""
