@@ -69,6 +69,24 @@ class HeldLease:
                 etag = self._after_a_lost_answer()
             self._etag, self._until = etag, sent + self._lease.ttl_seconds
 
+    def outgrow(self, generation: int) -> None:
+        """Go on counting from there, when whoever removed the object of the lease made it begin anew: what
+        was done under earlier ones would seem to be of later ones.
+
+        Only who holds it can. Raises Conflict when another one has taken it.
+        """
+        with self._busy:
+            self.check()
+            if self._lease.generation > generation:
+                return
+            self._lease = replace(self._lease, generation=generation + 1)
+            sent = self._clock()
+            try:
+                etag = self._store.replace(self._key, self._lease.encoded(), self._etag)
+            except Conflict:
+                etag = self._after_a_lost_answer()
+            self._etag, self._until = etag, sent + self._lease.ttl_seconds
+
     def give_back(self) -> None:
         """So that nobody has to wait. No error when it is lost."""
         with self._busy:

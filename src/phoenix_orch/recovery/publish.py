@@ -73,6 +73,10 @@ class Fence(Protocol):
         """Raises Conflict when it is lost, or may be."""
         ...
 
+    def outgrow(self, generation: int) -> None:
+        """Have a higher generation than this. Raises Conflict when it is lost."""
+        ...
+
 
 Leases = Callable[[str], AbstractContextManager[Fence]]
 """Takes the lease of a key and keeps it while the body runs. Raises Conflict where another one has it."""
@@ -191,6 +195,8 @@ class Publisher:
         with self._leases(scope.lock) as fence:
             told.step(Step.LEASED)
             claims = Claims(self._store, scope, self._signer, self._trust)
+            if (last := claims.last()) is not None:
+                fence.outgrow(last.generation)
             started = self._now()
             taken = self._taken(claims, scope, slot, started, fence)
             if taken is None:

@@ -13,7 +13,7 @@ from phoenix_orch.kernel.errors import Conflict, NotFound
 from phoenix_orch.recovery.objects import ObjectStore
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Generation:
     """Implements `publish.Fence`."""
 
@@ -25,6 +25,14 @@ class Generation:
         """Raises Conflict when somebody else has begun since."""
         if int(self.store.get(self.key)[0]) != self.generation:
             raise Conflict("another run has begun meanwhile, and goes on in place of this one")
+
+    def outgrow(self, generation: int) -> None:
+        """Count on from there."""
+        if self.generation > generation:
+            return
+        self.check()
+        self.store.replace(self.key, str(generation + 1).encode(), self.store.stat(self.key).etag)
+        self.generation = generation + 1
 
 
 @dataclass(frozen=True, slots=True)
