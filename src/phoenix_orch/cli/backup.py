@@ -331,10 +331,21 @@ def acknowledge(  # noqa: PLR0917
 ) -> None:
     """Say that it is right for a backup to be much smaller than those before: from then on it counts.
 
-    Retention deletes older ones again then, so that it takes a second person, where a Phoenix runs and
-    somebody else may approve.
+    Of one that is gone, and nothing says why, it says that the loss is known. Retention deletes older ones
+    again then, so that it takes a second person, where a Phoenix runs and somebody else may approve.
     """
     backups = _backups(data_dir, file)
+    loss = backups.lost(backup)
+    if loss is not None:
+        if not dry_run:
+            wish = Wish("backup.acknowledge", f"backup/{loss.link.id}", _me(), reason=break_glass or reason)
+            wish = _agreed(data_dir, wish, loss.link.sha256, reason, break_glass)
+            with _recorded(data_dir, wish) as told:
+                backups.acknowledge_loss(loss, break_glass or reason)
+                told.update(lost=True)
+        text = f"the loss of {loss.link.id} {_would(dry_run)} known"
+        emit(output, {"id": loss.link.id, "lost": True, "acknowledged": not dry_run}, text)
+        return
     found = _one(backups, backup, "", None, any_of_them=True)
     if not found.shrunk:
         raise BadState(f"{found.id} is not smaller than it should be", remedy="there is nothing to do")

@@ -9,7 +9,7 @@ import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shlex import quote as quoted
@@ -30,10 +30,13 @@ from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.files_examine import FilesStructure
 from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.keys import Identity, Recipient
+from phoenix_orch.recovery.layout import Scope
 from phoenix_orch.recovery.lease import leases
 from phoenix_orch.recovery.manifest import (
     Acknowledgement,
     Level,
+    Link,
+    Loss,
     Pin,
     Trigger,
     Verification,
@@ -64,6 +67,14 @@ ONLINE_KEY = "online.key"
 Source = Callable[[], BackupSource]
 
 _log = structlog.get_logger("phoenix.backup")
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A backup that is gone, as whoever saw it or follows it knows it."""
+
+    scope: Scope
+    link: Link
 
 
 class Backups:
@@ -349,6 +360,22 @@ class Backups:
             backup.manifest.scope.record(backup.id, "acknowledged"), encoded(said, self._signer)
         )
         return said
+
+    def lost(self, word: str) -> Lost | None:
+        """A backup that is gone, and nothing says why, by its id or the beginning of it."""
+        found = {
+            fault.lost.id: Lost(view.scope, fault.lost)
+            for view in self.views()
+            for fault in view.faults
+            if fault.lost is not None and fault.lost.id.startswith(word)
+        }
+        return next(iter(found.values())) if len(found) == 1 else None
+
+    def acknowledge_loss(self, loss: Lost, reason: str) -> None:
+        """It is gone, and that is known: the catalog has no fault by it any more."""
+        link = loss.link
+        said = Loss(backup=link.id, manifest=link.sha256, at=_now(), by=self._by, reason=reason)
+        self.store.create(loss.scope.record(link.id, "lost"), encoded(said, self._signer))
 
     def seen(self, view: View) -> Seen:
         """What the storage says besides, for figures."""

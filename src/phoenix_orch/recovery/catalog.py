@@ -14,7 +14,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from phoenix_orch.kernel.errors import NotFound
@@ -23,6 +23,8 @@ from phoenix_orch.recovery.layout import Scope, parse, parse_record
 from phoenix_orch.recovery.manifest import (
     Acknowledgement,
     Level,
+    Link,
+    Loss,
     Manifest,
     Pin,
     R,
@@ -33,8 +35,8 @@ from phoenix_orch.recovery.manifest import (
     read_manifest,
 )
 from phoenix_orch.recovery.objects import ObjectStore, Stat
-from phoenix_orch.recovery.retention import MOST_SKEW
-from phoenix_orch.recovery.signing import Tampered, Trust
+from phoenix_orch.recovery.retention import GRACE, MOST_SKEW
+from phoenix_orch.recovery.signing import LARGEST, Tampered, Trust
 from phoenix_orch.runtime.files import make_private
 
 COUNTS = Level.OPENED
@@ -48,6 +50,8 @@ class Fault:
     key: str
     message: str
     remedy: str = ""
+    lost: Link | None = None
+    """The backup that is gone, where that is what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class View:
     faults: tuple[Fault, ...] = ()
     tombstones: tuple[Tombstone, ...] = ()
     """Of backups whose manifest is gone."""
+    losses: tuple[Loss, ...] = ()
+    """Of those that are gone, and nothing but this says why."""
 
     @property
     def live(self) -> tuple[Backup, ...]:
@@ -207,10 +213,20 @@ class Catalog:
                     raise Tampered(f"{stat.key} has the id of another backup, {manifest.id}")
                 found[manifest.id] = records.backup(manifest, sha256, data.get(manifest.stream.key))
         faults += self._unchained(found, records)
-        faults += cached.vanished({one.id: one.sha256 for one in found.values()}, records.tombstones)
+        there = {one.id: one.sha256 for one in found.values()}
+        told = {fault.lost.id for fault in faults if fault.lost is not None}
+        removed = {*records.tombstones, *records.losses}
+        faults += [
+            Fault(
+                "", f"{link.id} was seen here earlier and is gone, and nothing says why", _lost(link.id), link
+            )
+            for link in cached.vanished(there, removed, self._now())
+            if link.id not in told
+        ]
         backups = sorted(found.values(), key=lambda one: (one.at, one.id), reverse=True)
         gone = tuple(one for name, one in records.tombstones.items() if name not in found)
-        return View(scope, tuple(backups), tuple(faults), gone)
+        lost = tuple(one for name, one in records.losses.items() if name not in found)
+        return View(scope, tuple(backups), tuple(faults), gone, lost)
 
     def _listed(self, scope: Scope) -> tuple[dict[str, Stat], list[Stat]]:
         data: dict[str, Stat] = {}
@@ -236,13 +252,17 @@ class Catalog:
             if link.id in followed:
                 yield Fault(key, f"{one.id} and {followed[link.id]} both follow {link.id}")
             followed[link.id] = one.id
-            before, tombstone = found.get(link.id), records.tombstones.get(link.id)
+            before = found.get(link.id)
             if before is None:
-                if tombstone is None or tombstone.manifest != link.sha256:
-                    yield Fault(key, f"{link.id}, which {one.id} follows, is gone, and nothing says why")
+                if not records.known_to_be_gone(link):
+                    what = f"{link.id}, which {one.id} follows, is gone, and nothing says why"
+                    yield Fault(key, what, _lost(link.id), link)
             elif before.sha256 != link.sha256:
                 yield Fault(
-                    before.manifest.place.manifest, f"{link.id} is not the manifest that {one.id} follows"
+                    before.manifest.place.manifest,
+                    f"{link.id} is not the manifest that {one.id} follows",
+                    "find out who wrote it, and put back what was there; or remove it, and then: "
+                    f"phoenix backup acknowledge {link.id}",
                 )
                 del found[link.id]
 
@@ -255,6 +275,7 @@ class _Records:
         self._trust = trust
         self._latest = latest
         self.tombstones: dict[str, Tombstone] = {}
+        self.losses: dict[str, Loss] = {}
         self._looks: dict[str, list[Verification]] = {}
         self._pins: dict[str, Pin] = {}
         self._acknowledged: dict[str, Acknowledgement] = {}
@@ -267,8 +288,14 @@ class _Records:
             self._pins[backup] = self._of(backup, key, raw, Pin)
         elif kind == "acknowledged":
             self._acknowledged[backup] = self._of(backup, key, raw, Acknowledgement)
+        elif kind == "lost":
+            self.losses[backup] = self._of(backup, key, raw, Loss)
         else:
             self.tombstones[backup] = self._of(backup, key, raw, Tombstone)
+
+    def known_to_be_gone(self, link: Link) -> bool:
+        said = (self.tombstones.get(link.id), self.losses.get(link.id))
+        return any(one is not None and one.manifest == link.sha256 for one in said)
 
     def _of(self, backup: str, key: str, raw: bytes, model: type[R]) -> R:
         record = decoded(raw, model, self._trust, key)
@@ -299,6 +326,9 @@ class _Cached:
     _used: set[str] = field(default_factory=set)
 
     def get(self, stat: Stat) -> bytes:
+        """Raises Tampered for what is too large for a record, and what the store raises."""
+        if stat.size > LARGEST:
+            raise Tampered(f"{stat.key} is no record of Phoenix: it has {stat.size:,} bytes")
         if self.folder is None:
             return self.store.get(stat.key)[0]
         name = hashlib.sha256(f"{stat.key}\0{stat.etag}\0{stat.size}".encode()).hexdigest()[:32]
@@ -313,24 +343,49 @@ class _Cached:
             _put(path, hashlib.sha256(raw).digest() + raw)
         return raw
 
-    def vanished(self, there: Mapping[str, str], removed: Mapping[str, object]) -> Iterator[Fault]:
-        """Backups that were seen here earlier and are gone without a word; and drop what is used no more."""
+    def vanished(self, there: Mapping[str, str], removed: set[str], now: datetime) -> Iterator[Link]:
+        """Backups that were seen here earlier and are gone without a word; and drop what is used no more.
+
+        Whoever looks less often than once in the day of grace may have missed the tombstones that said it:
+        what went between two such looks is not told of.
+        """
         if self.folder is None:
             return
         path = self.folder / "seen.json"
-        seen: dict[str, str] = {}
-        with contextlib.suppress(OSError, ValueError):
-            read = json.loads(path.read_bytes())
-            seen = {str(name): str(value) for name, value in read.items()} if isinstance(read, dict) else {}
-        lost = {name: value for name, value in seen.items() if name not in there and name not in removed}
+        before = _seen_before(path)
+        lost = {name: value for name, value in before.lost.items() if name not in {*there, *removed}}
+        if timedelta(0) <= now - before.at < GRACE - 2 * MOST_SKEW:
+            lost |= {name: value for name, value in before.there.items() if name not in {*there, *removed}}
         for name in sorted(lost):
-            yield Fault("", f"{name} was seen here earlier and is gone, and nothing says why")
-        if (now := {**lost, **there}) != seen:
-            _put(path, json.dumps(now).encode())
+            yield Link(id=name, sha256=lost[name])
+        here = {name: value for name, value in there.items() if name not in removed}
+        if (here, lost) != (before.there, before.lost) or now - before.at > MOST_SKEW:
+            _put(path, json.dumps({"at": now.isoformat(), "there": here, "lost": lost}).encode())
         with contextlib.suppress(OSError):
             for old in self.folder.iterdir():
                 if old.name not in self._used and old.name != path.name:
                     old.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenBefore:
+    """Ids of backups, and the SHA-256 of their manifests."""
+
+    at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
+    there: dict[str, str] = field(default_factory=dict)
+    """Those that were not to be removed."""
+    lost: dict[str, str] = field(default_factory=dict)
+
+
+def _seen_before(path: Path) -> _SeenBefore:
+    try:
+        read = json.loads(path.read_bytes())
+        there, lost = (
+            {str(name): str(one) for name, one in read[part].items()} for part in ("there", "lost")
+        )
+        return _SeenBefore(datetime.fromisoformat(read["at"]).astimezone(UTC), there, lost)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return _SeenBefore()
 
 
 def _put(path: Path, content: bytes) -> None:
@@ -340,6 +395,13 @@ def _put(path: Path, content: bytes) -> None:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         temporary.write_bytes(content)
         temporary.replace(path)
+
+
+def _lost(backup: str) -> str:
+    return (
+        "find out who removed it, and from where: nothing is pruned meanwhile. Once that is known: phoenix "
+        f"backup acknowledge {backup}"
+    )
 
 
 def _folder(scope: Scope) -> str:

@@ -2,7 +2,7 @@
 
     v1/<cluster>/<namespace>/<component>/<yyyy>/<mm>/<dd>/<time>-<id>/data.0000.<name>.zst.age
     v1/<cluster>/<namespace>/<component>/<yyyy>/<mm>/<dd>/<time>-<id>/manifest.json
-    records/<cluster>/<namespace>/<component>/<id>/{verified-<record>,pin,acknowledged,tombstone}.json
+    records/<cluster>/<namespace>/<component>/<id>/{verified-<record>,pin,acknowledged,tombstone,lost}.json
     claims/<cluster>/<namespace>/<component>/<slot>.json
     locks/<cluster>/<namespace>/<component>.json
 
@@ -34,7 +34,7 @@ _BACKUP = re.compile(
 _RECORD = re.compile(
     rf"records/(?P<cluster>{_SEGMENT})/(?P<namespace>{_SEGMENT})/"
     rf"(?P<component>{_SEGMENT}(?:/{_SEGMENT})?)/(?P<id>{_ID})/"
-    rf"(?P<kind>pin|acknowledged|tombstone|verified-{_ID})\.json"
+    rf"(?P<kind>pin|acknowledged|tombstone|lost|verified-{_ID})\.json"
 )
 
 
@@ -83,7 +83,7 @@ class Scope:
         return f"{self.claims}{name}.json"
 
     def record(self, backup: str, kind: str) -> str:
-        """`kind`: `pin`, `acknowledged`, `tombstone`, `verified-<record>`."""
+        """`kind`: `pin`, `acknowledged`, `tombstone`, `lost`, `verified-<record>`."""
         return f"{self.records}{backup}/{kind}.json"
 
 

@@ -223,6 +223,17 @@ class Acknowledgement(Part):
     reason: str = ""
 
 
+class Loss(Part):
+    """It is gone, nothing says why, and a person knows of it. Of one that is there again it says nothing."""
+
+    backup: str
+    manifest: str
+    """SHA-256 of the manifest that was there."""
+    at: AwareDatetime
+    by: str
+    reason: str = ""
+
+
 class Tombstone(Part):
     """It is to be removed, or was. It stays for as long as a manifest follows the one that went."""
 

@@ -21,12 +21,11 @@ from phoenix_orch.recovery.layout import MANIFEST, Scope, parse, parse_record
 from phoenix_orch.recovery.manifest import Tombstone, encoded
 from phoenix_orch.recovery.objects import ObjectStore, Upkeep
 from phoenix_orch.recovery.outside import Outside, outside_of
-from phoenix_orch.recovery.retention import Candidate, Decision, Limits, Policy, retain, stopped
+from phoenix_orch.recovery.retention import GRACE, Candidate, Decision, Limits, Policy, retain, stopped
 from phoenix_orch.recovery.signing import Signer
 
 BEFORE_RESTORE = timedelta(days=7)
 """What a restore wrote over stays so long, whatever the rules take."""
-GRACE = timedelta(hours=24)
 ORPHANS = timedelta(hours=24)
 UNFINISHED = timedelta(hours=6)
 CLAIMS = timedelta(days=2)
@@ -184,6 +183,8 @@ class Pruner:
             if stone.outside and self._outside is None:
                 waiting.append(backup.id)
                 continue
+            if self._there(view.scope.record(backup.id, "pin")):
+                continue  # somebody has pinned it since the catalog was read
             removed.append(backup.id)
             size += backup.manifest.stream.stored_bytes
             if not dry_run:
@@ -265,6 +266,8 @@ class Pruner:
             if now - stat.modified > ORPHANS:
                 yield stat.key, stat.size
         ids = {one.id for one in view.backups} | {one.backup for one in view.tombstones}
+        followed = {one.manifest.previous.id for one in view.backups if one.manifest.previous is not None}
+        ids |= {one.backup for one in view.losses if one.backup in followed}
         ids |= {found.place.id for _, found in objects}
         for stat in self._store.list(scope.records):
             record = parse_record(stat.key)

@@ -16,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_SKEW = timedelta(minutes=5)
 """Between our clock and the storage's; with more nothing is removed."""
+GRACE = timedelta(hours=24)
+"""From the tombstone of a backup to its end: whoever looks more often sees the tombstone first."""
 
 
 @dataclass(frozen=True, slots=True)
