@@ -53,8 +53,8 @@ class FaultyStore:
             yield _Part(self, sink, key)
 
     @contextlib.contextmanager
-    def reader(self, key: str, start: int = 0) -> Iterator[Reader]:
-        with self._call("reader", key), self.store.reader(key, start) as source:
+    def reader(self, key: str, start: int = 0, *, etag: str = "") -> Iterator[Reader]:
+        with self._call("reader", key), self.store.reader(key, start, etag=etag) as source:
             yield _Part(self, source, key)
 
     def stat(self, key: str) -> Stat:

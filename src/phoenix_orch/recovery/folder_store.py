@@ -19,7 +19,16 @@ from pathlib import Path
 from typing import IO
 
 from phoenix_orch.kernel.errors import Conflict, Invalid, NotFound, PhoenixError, Retryable, Terminal
-from phoenix_orch.recovery.objects import LARGEST_SMALL, Reader, Stat, Unfinished, Writer, checked
+from phoenix_orch.recovery.objects import (
+    LARGEST_SMALL,
+    LONGEST_KEY,
+    Reader,
+    Stat,
+    Unfinished,
+    Writer,
+    checked,
+    too_large,
+)
 from phoenix_orch.runtime.file_lock import locked
 from phoenix_orch.runtime.files import make_private
 
@@ -40,17 +49,17 @@ class FolderStore:
 
     def create(self, key: str, data: bytes) -> None:
         path = self._path(key)
-        with self._told(key, writing=True), self._written(key, data) as temporary:
+        # under the lock, since whoever deletes removes folders that are empty: this one may be for a moment
+        with self._told(key, writing=True), self._written(key, data) as temporary, self._locked():
             self._make(path.parent)
             try:
                 os.link(temporary, path)  # refuses atomically when the name is taken
             except OSError as error:
                 if error.errno not in _NO_LINKS:
                     raise
-                with self._locked():
-                    if path.exists():
-                        raise FileExistsError from None
-                    temporary.replace(path)
+                if path.exists():
+                    raise FileExistsError from None
+                temporary.replace(path)
             _sync_folder(path.parent)
 
     def replace(self, key: str, data: bytes, etag: str) -> str:
@@ -68,9 +77,7 @@ class FolderStore:
         with self._opened(key) as file:
             found = os.fstat(file.fileno())
             if found.st_size > LARGEST_SMALL:
-                raise Invalid(
-                    f"{self._called(key)} has {found.st_size:,} bytes", remedy="read it as a stream"
-                )
+                raise too_large(self._called(key), found.st_size)
             with self._told(key):
                 return file.read(), _stat(key, found)
 
@@ -81,13 +88,15 @@ class FolderStore:
             yield _Told(self, key, file)
             with self._told(key, writing=True):
                 _sync(file)
-                self._make(path.parent)
                 with self._locked():
+                    self._make(path.parent)
                     _put(temporary, path, path.stat() if path.exists() else None)
 
     @contextlib.contextmanager
-    def reader(self, key: str, start: int = 0) -> Iterator[Reader]:
+    def reader(self, key: str, start: int = 0, *, etag: str = "") -> Iterator[Reader]:
         with self._opened(key) as file:
+            if etag and _etag(os.fstat(file.fileno())) != etag:
+                raise self._changed(key)
             file.seek(start)
             yield _Told(self, key, file)
 
@@ -194,8 +203,11 @@ class FolderStore:
         with self._told(key):
             if path.is_dir():
                 raise FileNotFoundError
-            file = path.open("rb")
+            file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115 - closed below
         with file:
+            with self._told(key):
+                if not modes.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise FileNotFoundError
             yield file
 
     @contextlib.contextmanager
@@ -257,6 +269,11 @@ class _Told:
     def write(self, data: bytes, /) -> int:
         with self._store._told(self._key):  # noqa: SLF001
             return _write(self._file, data)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe that somebody has put in the place of an object would have us wait for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _begun(key: str) -> str:
@@ -324,8 +341,8 @@ def _below(folder: Path, above: str, prefix: str, within: tuple[tuple[int, int],
         entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return
-    if (here.st_dev, here.st_ino) in within:
-        return
+    if (here.st_dev, here.st_ino) in within or len(above) > LONGEST_KEY:
+        return  # a ring of links; or no key is so long, and what is below is none of ours
     within = (*within, (here.st_dev, here.st_ino))
     found = [(entry, seen) for entry in entries if (seen := _seen(entry)) is not None]
     named = sorted(

@@ -20,7 +20,7 @@ from obstore.store import S3Store
 
 from phoenix_orch.kernel.errors import Conflict, Invalid, NotFound, PhoenixError, Retryable, Terminal
 from phoenix_orch.recovery import s3_errors
-from phoenix_orch.recovery.objects import LARGEST_SMALL, Reader, Stat, Writer, checked
+from phoenix_orch.recovery.objects import LARGEST_SMALL, Reader, Stat, Writer, checked, too_large
 from phoenix_orch.recovery.s3_location import S3Location
 
 PART = 8 * 1024 * 1024
@@ -90,10 +90,7 @@ class BucketStore:
         with self._told(key):
             found = obstore.get(self._store, self._name(key))
             if found.meta["size"] > LARGEST_SMALL:
-                raise Invalid(
-                    f"{key} in {self.location.called} has {found.meta['size']:,} bytes",
-                    remedy="read it as a stream",
-                )
+                raise too_large(f"{key} in {self.location.called}", found.meta["size"])
             return bytes(found.bytes()), self._stat(found.meta)
 
     @contextlib.contextmanager
@@ -108,8 +105,11 @@ class BucketStore:
             yield _Telling(self, key, file, size * MOST_PARTS)
 
     @contextlib.contextmanager
-    def reader(self, key: str, start: int = 0) -> Iterator[Reader]:
-        yield _Resuming(self, key, self.stat(key), start)
+    def reader(self, key: str, start: int = 0, *, etag: str = "") -> Iterator[Reader]:
+        found = self.stat(key)
+        if etag and found.etag != etag:
+            raise self._changed(key)
+        yield _Resuming(self, key, found, start)
 
     def stat(self, key: str) -> Stat:
         name = self._name(key)
@@ -149,14 +149,14 @@ class BucketStore:
             answer = httpx.head(f"{self.location.url}/{self.location.bucket}", verify=trust, timeout=10.0)
         except httpx.HTTPError as error:
             raise s3_errors.told(str(error), where, "") from None
-        moment = (
-            email.utils.parsedate_to_datetime(answer.headers["date"]) if "date" in answer.headers else None
-        )
-        if moment is None:
+        try:
+            moment = email.utils.parsedate_to_datetime(answer.headers.get("date", ""))
+        except ValueError:
             raise Terminal(
-                f"{where} does not say what time it is", remedy="a proxy may take the header Date away"
-            )
-        return moment.astimezone(UTC)
+                f"{where} does not say what time it is",
+                remedy="a proxy may take the header Date away, or change it",
+            ) from None
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
     def piece(self, stat: Stat, start: int) -> Iterator[Any]:
         """From byte `start` on, of this very version."""

@@ -20,6 +20,7 @@ from datetime import datetime
 from typing import Protocol
 
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.recovery.errors import Corrupted
 
 LARGEST_SMALL = 16 * 1024 * 1024
 """Bytes of the largest object that `create`, `replace` and `get` take; others are streamed."""
@@ -76,7 +77,8 @@ class ObjectStore(Protocol):
         """
 
     def get(self, key: str) -> tuple[bytes, Stat]:
-        """All of a small object. Raises NotFound; Invalid when it is larger than `LARGEST_SMALL`."""
+        """All of a small object. Raises NotFound; Corrupted when it is larger than `LARGEST_SMALL`, which
+        `create` and `replace` write none of."""
 
     def writer(self, key: str, *, estimate: int = 0) -> AbstractContextManager[Writer]:
         """Write an object of any size in constant memory; it is there when the block has ended well.
@@ -87,9 +89,10 @@ class ObjectStore(Protocol):
         write a key of its own.
         """
 
-    def reader(self, key: str, start: int = 0) -> AbstractContextManager[Reader]:
+    def reader(self, key: str, start: int = 0, *, etag: str = "") -> AbstractContextManager[Reader]:
         """Read from byte `start`, b"" when that is the end or past it. Raises NotFound on entry.
 
+        `etag`: what it has to have still, where that matters; Conflict is raised where it has another one.
         After a reset or a body that ends early it goes on where it was. Raises Conflict when the object was
         replaced meanwhile, so that no two are mixed.
         """
@@ -129,6 +132,14 @@ class Upkeep(Protocol):
 
     def abort(self, left: Unfinished) -> None:
         """Give the room back. No error when it is gone. A writer that still runs fails by it."""
+
+
+def too_large(called: str, size: int) -> Corrupted:
+    """For an object that ought to be a small one."""
+    return Corrupted(
+        f"{called} has {size:,} bytes, and nothing of that name has so many",
+        remedy="something else wrote it: see what, and remove it",
+    )
 
 
 def checked(key: str) -> str:

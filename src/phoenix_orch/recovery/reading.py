@@ -19,15 +19,18 @@ def content(
     manifest: Manifest,
     identities: Sequence[Identity],
     *,
+    etag: str = "",
     progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Reader]:
     """What was backed up; the block ends well only when all of it was what the manifest says.
 
-    What is read within the block is authentic (age) and may be incomplete. `progress`: bytes so far.
+    Within the block nothing is proven: whoever may write to the storage can seal anything for our recipients,
+    and the digests of all of it tell at its end. So what acts on it as it comes reads it to the end first,
+    and then again with the `etag` that it had: Conflict where it is another one by then. `progress`: bytes.
     Raises Corrupted, WrongKey, and what the store raises.
     """
     handover = Handover()
-    with store.reader(manifest.stream.key) as stored:
+    with store.reader(manifest.stream.key, etag=etag) as stored:
 
         def work() -> None:
             unseal(stored, handover, identities, expected(manifest), progress=progress)

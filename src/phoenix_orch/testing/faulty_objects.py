@@ -78,9 +78,9 @@ class FaultyObjects:
         self._answer("writer")
 
     @contextlib.contextmanager
-    def reader(self, key: str, start: int = 0) -> Iterator[Reader]:
+    def reader(self, key: str, start: int = 0, *, etag: str = "") -> Iterator[Reader]:
         self._call("reader", key)
-        with self.behind.reader(key, start) as source:
+        with self.behind.reader(key, start, etag=etag) as source:
             yield _Damaging(source, self, start)
 
     def stat(self, key: str) -> Stat:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from phoenix_orch.recovery.keys import Identity
 from phoenix_orch.recovery.objects import ObjectStore
@@ -17,13 +17,19 @@ from phoenix_orch.recovery.restore.slot_owners import slot_of
 
 @dataclass(frozen=True, slots=True)
 class Copies:
-    """Reads from the storage each time anew, in constant memory."""
+    """Reads from the storage each time anew, in constant memory.
+
+    Once a copy was read to its end, and so is proven, it is never read as another object: what goes into
+    servers as it comes is what was proven.
+    """
 
     store: ObjectStore
     identities: Sequence[Identity]
     taken: Sequence[Taken]
     progress: Callable[[int], None] = lambda _: None
     """Bytes of the content that were read, of all of them."""
+    proven: dict[str, str] = field(default_factory=dict)
+    """Keys of the storage, and the etags that they had when the content was proven."""
 
     @property
     def bytes(self) -> int:
@@ -46,11 +52,13 @@ class Copies:
         before = 0
         for one in self.taken:
             manifest, start = one.backup.manifest, before
-            reading = functools.partial(self._read, start)
-            with content(self.store, manifest, self.identities, progress=reading) as dump:
+            reading, key = functools.partial(self._read, start), manifest.stream.key
+            etag = self.proven.get(key) or self.store.stat(key).etag
+            with content(self.store, manifest, self.identities, etag=etag, progress=reading) as dump:
                 for item in walk(dump.read, values=values):
                     if one.whole or not isinstance(item, Key) or _within(one, slot_of(item.name)):
                         yield item
+            self.proven[key] = etag
             before += manifest.stream.raw_bytes
 
 
