@@ -229,6 +229,32 @@ async def test_a_code_lets_one_browser_in_once(locked):
         assert "cookie" not in str((await http.get(f"/login/code?code={code}")).headers)
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_no_page_from_elsewhere_logs_a_browser_in_as_somebody_else(locked, site):
+    """Its link carries the code, or its script the token, of whoever made that page."""
+    led = {"sec-fetch-site": site}
+    text, code = await locked.token(Role.VIEWER), locked.identity.sessions.code(OWNER)
+    async with locked.http() as http:
+        answer = await http.get(f"/login/code?code={code}", headers=led)
+        assert answer.status_code == 403
+        assert "cookie" not in str(answer.headers)
+        answer = await http.post("/api/v1/session", json={"token": text}, headers=led)
+        assert answer.status_code == 403
+        assert "cookie" not in str(answer.headers)
+        typed = await http.get(f"/login/code?code={code}", headers={"sec-fetch-site": "none"})
+        assert typed.status_code == 303  # and it was not used up
+
+
+async def test_who_asks_is_said_once(locked):
+    viewer, admin = await locked.token(Role.VIEWER), await locked.token(Role.ADMIN)
+    async with locked.http() as http:
+        for first, second in ((viewer, admin), (viewer, viewer), ("x", admin)):
+            twice = [("Authorization", f"Bearer {first}"), ("Authorization", f"Bearer {second}")]
+            answer = await http.get("/api/v1/identity", headers=twice)
+            assert answer.status_code == 401
+            assert "says twice who asks" in answer.json()["detail"]
+
+
 async def test_a_code_is_worth_no_more_than_the_token_that_asked_for_it(locked):
     text = await locked.token(Role.VIEWER)
     async with locked.http(text) as http:

@@ -40,6 +40,14 @@ async def by_no_other(request: Request) -> Principal | None:
 
 
 def bearer(request: Request) -> str | None:
-    """What stands after `Bearer`; None where nothing does."""
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    """What stands after `Bearer`; None where nothing does.
+
+    Raises Unauthenticated where it is said twice: what a proxy let through for one would act as the other.
+    """
+    said = request.headers.getlist("authorization")
+    if len(said) > 1:
+        raise Unauthenticated(
+            "the request says twice who asks (Authorization)", remedy="send one token, and no other beside it"
+        )
+    scheme, _, text = (said[0] if said else "").partition(" ")
     return text.strip() if scheme.lower() == "bearer" and text.strip() else None

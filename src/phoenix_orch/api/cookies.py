@@ -102,13 +102,19 @@ def _login_name(request: Request) -> str:
     return f"{cookie_name(request)}-login"
 
 
+def led_from_elsewhere(request: Request) -> bool:
+    """Whether a browser says that another page leads here. What a person types, and what a program asks, is
+    led by none."""
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    return site not in (None, "none", "same-origin") or (
+        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    )
+
+
 def expect_own_page(request: Request) -> None:
     """Raises Forbidden unless the browser says that a page of this very address asks."""
     site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
-    elsewhere = site not in (None, "same-origin") or (
-        origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    )
-    if elsewhere or (site is None and origin is None):
+    if led_from_elsewhere(request) or site == "none" or (site is None and origin is None):
         raise Forbidden("a page from elsewhere, or none, asks for a change", remedy=_REMEDY)
 
 

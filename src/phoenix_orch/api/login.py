@@ -7,7 +7,14 @@ import re
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 
-from phoenix_orch.api.cookies import expect_own_page, form_of, give_cookie, session_of, take_cookie
+from phoenix_orch.api.cookies import (
+    expect_own_page,
+    form_of,
+    give_cookie,
+    led_from_elsewhere,
+    session_of,
+    take_cookie,
+)
 from phoenix_orch.api.doors import OPEN, Reader, address_of
 from phoenix_orch.api.leases import STATE, Credential
 from phoenix_orch.api.login_page import page
@@ -22,6 +29,9 @@ from phoenix_orch.security.sessions import Session
 
 _PATH = re.compile(r"/[A-Za-z0-9][A-Za-z0-9._~/-]{0,300}")
 """A place in this console: no other host, no query."""
+_ELSEWHERE = (
+    "a page from elsewhere has led here with a login link: open one yourself, as `phoenix console` prints it"
+)
 _STALE = "this login link was used already, or is older than a minute: `phoenix console` makes a new one"
 
 
@@ -55,6 +65,8 @@ def api_routes(identity: Doorkeeper) -> APIRouter:
     async def begin_session(request: Request, response: Response, body: LoginRequest) -> SessionView:
         """Log in with a token: the answer sets the session's cookie."""
         response.headers["cache-control"] = "no-store"
+        if led_from_elsewhere(request):
+            raise Forbidden("a page from elsewhere asks for a login", remedy="log in at /login")
         session = await _by_token(identity, request, response, body.token)
         return shown(session)
 
@@ -90,6 +102,8 @@ def page_routes(identity: Doorkeeper, *, oidc: bool) -> APIRouter:
 
     @router.get("/login/code", dependencies=[OPEN])
     async def log_in_by_code(request: Request, code: str, next: str = "/") -> Response:  # noqa: A002
+        if led_from_elsewhere(request):  # whose code that is only they know: it would be their session
+            return page(request, after="/", oidc=oidc, fault=_ELSEWHERE, status=403)
         invited = identity.sessions.redeem(code)
         if invited is None or not identity.stands(invited.credential):
             count_failure(request)
