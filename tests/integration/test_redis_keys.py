@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 import time
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +17,7 @@ from redis.crc import key_slot
 from tests.redis_server import Server, filled, redis7, serving
 
 from phoenix_orch.kernel.errors import Invalid, Terminal
+from phoenix_orch.recovery.config_pack import Pieces
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.key_patterns import matching
 from phoenix_orch.recovery.rdb_walk import Key, walk
@@ -143,6 +146,29 @@ def test_a_dump_that_is_cut_or_changed_never_ends_well_or_without_a_word(tmp_pat
             list(walk(io.BytesIO(bytes(broken)).read))
         except (Corrupted, Terminal):
             continue
+
+
+def test_what_is_only_walked_past_takes_no_memory_however_large_it_is():
+    """A value of 96 MiB, then a list of as much in small pieces; neither is wanted."""
+    large, pieces = 96 * 2**20, 2**20
+    small = bytes([50]) + b"y" * 50
+
+    def parts() -> Iterator[bytes]:
+        yield b"REDIS0011\xfe\x00\x00\x03big\x80" + large.to_bytes(4, "big")
+        yield from itertools.repeat(bytes(2**20), large // 2**20)
+        yield b"\x01\x04list\x80" + pieces.to_bytes(4, "big")
+        yield from itertools.repeat(small * 2**10, pieces // 2**10)
+        yield b"\x00\x03end\x01z\xff12345678"
+
+    pieces_of = Pieces(parts())
+    tracemalloc.start()
+    try:
+        found = [one.name for one in walk(pieces_of.read, values=False) if isinstance(one, Key)]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found == [b"big", b"list", b"end"]
+    assert peak < 12 * 2**20
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from phoenix_orch.kernel.errors import BadState, PhoenixError, Retryable, Termin
 from phoenix_orch.recovery.objects import Writer
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import asking
-from phoenix_orch.recovery.restore import redis_target
+from phoenix_orch.recovery.restore import feed, redis_target
 from phoenix_orch.recovery.restore.redis_preflight import Copy, Weight, blocked, preflight
 from phoenix_orch.recovery.restore.redis_target import Listen, NotLoadedError, load, target_of
 from phoenix_orch.recovery.sources.replication import replicate
@@ -227,6 +227,33 @@ def test_strangers_get_no_data(tmp_path):
         assert target.digest() == digest
     assert len(got) <= 4
     assert not any(b"REDIS" in said or b"VALKEY" in said or b"$EOF" in said for said in got)
+
+
+def test_who_dawdles_at_the_door_does_not_hold_it(monkeypatch):
+    """A byte now and then, each in its time."""
+    monkeypatch.setattr(feed, "_HANDSHAKE", 0.3)
+    with feed.door("127.0.0.1") as door:
+        ended = threading.Event()
+
+        def dawdle() -> None:
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", door.port)) as connection,
+            ):
+                while not ended.wait(0.02):
+                    connection.sendall(b"P")
+
+        thread = threading.Thread(target=dawdle)
+        thread.start()
+        try:
+            with (
+                pytest.raises(Retryable, match="did not speak as a replica"),
+                door.replica(peer="", announces=None, accept=lambda _: None, within=2.0),
+            ):
+                pytest.fail("nobody asked for data")
+        finally:
+            ended.set()
+            thread.join(10)
 
 
 # -- preflight of real servers -------------------------------------------------------------------------

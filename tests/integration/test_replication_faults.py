@@ -152,6 +152,25 @@ def test_odd_greetings_are_survived_or_told(hello):
         assert "does not speak as Redis does" in str(error)  # noqa: PT017 - one of two good ends
 
 
+def test_an_answer_that_does_not_end_fills_no_memory():
+    piece = b"$1000000\r\n" + b"x" * 1_000_000 + b"\r\n"
+    error = refused(Script(hello=b"*1000000000\r\n" + piece * 12))
+    assert "does not speak as Redis does" in error.message
+
+
+@pytest.mark.parametrize("moment", ["9" * 16, "9" * 5000, "\u0663"])
+def test_a_moment_that_is_none_is_no_moment(moment):
+    said = moment.encode()
+    text = b"\x80" + len(said).to_bytes(4, "big") + said
+    dump = b"REDIS0011\xfa\x05ctime" + text + b"\xfa\x08used-mem" + text + b"\xff12345678"
+    with (
+        scripted(Script(after_psync=[REPLICATION + BY_MARK + dump + MARK])) as address,
+        replicate(address) as stream,
+    ):
+        assert stream.header.consistency_point is None
+        assert stream.header.used_memory in (0, 9999999999999999)
+
+
 def test_a_sentinel_has_no_data():
     hello = b"*2\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n"
     assert "is a Sentinel" in refused(Script(hello=hello)).message

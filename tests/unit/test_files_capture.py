@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import socket
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from phoenix_orch.kernel.errors import BadState, Invalid, Terminal
-from phoenix_orch.recovery import hooks
+from phoenix_orch.recovery import consistency, hooks
 from phoenix_orch.recovery.consistency import checked, faults
 from phoenix_orch.recovery.consistency_spec import CheckKind, FileCheck
 from phoenix_orch.recovery.file_manifest import MANIFEST, parsed
@@ -283,6 +284,12 @@ def application() -> Iterator[tuple[str, list[str]]]:
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             asked.append(self.path)
+            if "talks" in self.path:
+                self.send_response(200)
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while True:  # until nobody listens
+                        self.wfile.write(bytes(2**20))
             self.send_response(503 if "busy" in self.path else 204)
             self.end_headers()
 
@@ -304,6 +311,14 @@ def test_an_application_is_called(folder: Path, application: tuple[str, list[str
     with pytest.raises(Terminal, match="status 503") as caught, source(folder, direct(quiesce=bad)).capture():
         pytest.fail("it was not at rest")
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_application_that_never_ends_talking_holds_nothing_up(
+    folder: Path, application: tuple[str, list[str]]
+) -> None:
+    talks = Quiesce.model_validate({"before": [{"url": f"{application[0]}/talks"}]})
+    with source(folder, direct(quiesce=talks)).capture() as copy:
+        assert copy.read()
 
 
 # -- consistency -----------------------------------------------------------------------------------
@@ -348,6 +363,13 @@ def test_json_of_both_kinds(folder: Path) -> None:
     (folder / "b.jsonl").write_text('{"a": 1}\n{"b": \n{"c": 3}\n')
     said = faults(checked(folder, both))
     assert said == "a.json: no JSON from character 6; b.jsonl: line 2: no JSON from character 7"
+
+
+def test_a_line_without_an_end_is_not_read_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consistency, "LARGEST_JSON", 1000)
+    (folder / "b.jsonl").write_text('{"a": 1}\n"' + "x" * 5000)
+    said = faults(checked(folder, [one(CheckKind.JSON_LINES, "*.jsonl")]))
+    assert said == "b.jsonl: line 2 has more than 1,000 bytes"
 
 
 def test_a_check_of_nothing_is_not_passed(folder: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from pydantic import AwareDatetime
@@ -147,9 +147,11 @@ class Claims:
 
     def _dead(self, run: Run) -> bool:
         """It never said how it ended, and published nothing."""
+        days = {f"{day:%Y/%m/%d}" for day in (run.started, run.started - timedelta(days=1))}  # of its slot
         return not any(
             stat.key.endswith(f"-{run.backup}/manifest.json")
-            for stat in self._store.list(f"{self._scope.backups}{run.started:%Y/%m/%d}/")
+            for day in sorted(days)
+            for stat in self._store.list(f"{self._scope.backups}{day}/")
         )
 
     def end(self, backup: str, outcome: Outcome, at: datetime, detail: str = "") -> None:

@@ -120,8 +120,11 @@ def json_fault(file: Path) -> str:
 
 def json_lines_fault(file: Path) -> str:
     """The first line that is none. The last one may be unfinished: its writer is at it. Raises OSError."""
-    with file.open("rb") as lines:
+    with file.open("rb") as content:
+        lines = iter(lambda: content.readline(LARGEST_JSON + 1), b"")
         for number, line in enumerate(lines, start=1):
+            if len(line) > LARGEST_JSON:
+                return f"line {number} has more than {LARGEST_JSON:,} bytes"
             if not line.endswith(b"\n"):
                 break
             try:

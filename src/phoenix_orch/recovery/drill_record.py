@@ -91,8 +91,11 @@ def one(store: ObjectStore, trust: Trust, word: str = LATEST) -> Report:
 
 
 def expire(store: ObjectStore, keep: timedelta, now: datetime) -> int:
-    """Remove reports that are older; how many. What the storage does not let go of stays."""
-    return sum(_removed(store, key) for key in _older(store, now - keep))
+    """Remove reports that are older; how many. What the storage does not let go of stays.
+
+    Older by our clock and by the storage's: one that is ahead ends no evidence.
+    """
+    return sum(_removed(store, key) for key in _older(store, min(now, store.now()) - keep))
 
 
 def _older(store: ObjectStore, before: datetime) -> Sequence[str]:

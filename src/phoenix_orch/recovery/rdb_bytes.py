@@ -24,9 +24,11 @@ _LZF = 3
 class RdbBytes:
     """What was read and not yet passed. Raises Corrupted where the dump ends or says what it cannot mean."""
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        """`read`: up to so many bytes; b"" at the end."""
+    def __init__(self, read: Callable[[int], bytes], *, keeps: bool = True) -> None:
+        """`read`: up to so many bytes; b"" at the end. `keeps`: what is passed can be had with `since`;
+        without, memory is that of the largest item that is looked at, however long what is passed is."""
         self._read = read
+        self._keeps = keeps
         self._data = bytearray()
         self._at = 0
         self._before = 0
@@ -40,35 +42,50 @@ class RdbBytes:
     def drop(self) -> None:
         """What was passed is needed no more."""
         if self._at >= CHUNK:
-            del self._data[: self._at]
-            self._before += self._at
-            self._at = 0
+            self._forget()
 
     def since(self, position: int) -> bytes:
         """What was passed since then; nothing may have been dropped."""
         return bytes(self._data[position - self._before : self._at])
 
     def skip(self, count: int) -> None:
-        end = self._at + count
-        while len(self._data) < end:
-            more = self._read(CHUNK)
-            if not more:
-                raise self.damaged("it ends in the middle")
-            self._data += more
-        self._at = end
+        have = len(self._data) - self._at
+        while not self._keeps and count > have:
+            count -= have
+            self._at = len(self._data)
+            self._fetch()
+            have = len(self._data) - self._at
+        self._need(count)
+        self._at += count
 
     def take(self, count: int) -> bytes:
+        self._need(count)
         begin = self._at
-        self.skip(count)
+        self._at += count
         return bytes(self._data[begin : self._at])
 
     def byte(self) -> int:
-        at = self._at
-        if at < len(self._data):
-            self._at = at + 1
-            return self._data[at]
-        self.skip(1)
+        if self._at == len(self._data):
+            self._need(1)
+        self._at += 1
         return self._data[self._at - 1]
+
+    def _need(self, count: int) -> None:
+        while len(self._data) - self._at < count:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        if not self._keeps:
+            self._forget()
+        more = self._read(CHUNK)
+        if not more:
+            raise self.damaged("it ends in the middle")
+        self._data += more
+
+    def _forget(self) -> None:
+        del self._data[: self._at]
+        self._before += self._at
+        self._at = 0
 
     def length(self) -> int:
         """Of what follows, or how many. Raises Corrupted for a string that stands in its place."""

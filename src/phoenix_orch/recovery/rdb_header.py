@@ -20,6 +20,9 @@ MAGIC = 9
 LONGEST = 64 * 1024
 """Bytes within which every known server has written its fields; some 200 in fact."""
 _MAGIC = re.compile(rb"(REDIS|VALKEY)([0-9]+)")
+_SECONDS = re.compile(r"[0-9]{1,11}")
+"""Until the year 5138: what is later is no moment, and no year of a datetime."""
+_BYTES = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,13 @@ class RdbHeader:
     def consistency_point(self) -> datetime | None:
         """The second of the fork: everything before it is in the dump, and nothing after it."""
         text = self.fields.get("ctime", "")
-        return datetime.fromtimestamp(int(text), UTC) if text.isdecimal() else None
+        return datetime.fromtimestamp(int(text), UTC) if _SECONDS.fullmatch(text) else None
 
     @property
     def used_memory(self) -> int:
         """Bytes that the data took in the server; 0 when it does not say."""
         text = self.fields.get("used-mem", "")
-        return int(text) if text.isdecimal() else 0
+        return int(text) if _BYTES.fullmatch(text) else 0
 
 
 class _ShortError(Exception):

@@ -52,7 +52,7 @@ def walk(read: Callable[[int], bytes], *, values: bool = True) -> Iterator[RdbHe
     Raises Corrupted for damage, Terminal for what this Phoenix does not know. The checksum of the dump is not
     looked at: whoever opens a copy has its SHA-256.
     """
-    data = RdbBytes(read)
+    data = RdbBytes(read, keeps=values)
     magic, version = format_of(data.take(MAGIC))
     footer = struct.pack("<H", version)
     fields: dict[str, str] = {}

@@ -23,6 +23,8 @@ SILENCE = 60.0
 _LONGEST_LINE = 64 * 1024
 _LARGEST_BULK = 1024 * 1024
 _DEEPEST = 8
+_LARGEST_ANSWER = 8 * 1024 * 1024
+"""Bytes of a whole answer: thousands of nodes of a cluster."""
 
 Reply = str | int | list["Reply"] | None
 
@@ -50,6 +52,8 @@ class RedisWire:
         self.address = address
         self._ahead = b""
         """Received and not asked for yet."""
+        self._received = 0
+        """Bytes of the present answer."""
         try:
             self._socket = _connected(address, connect_timeout)
             self._socket.settimeout(silence)
@@ -107,6 +111,7 @@ class RedisWire:
     def ask(self, *words: str) -> Reply:
         """The answer to one command. Raises RefusedError where it is an error, Retryable where none comes."""
         self.send(encoded(*words))
+        self._received = 0
         return self._reply(0)
 
     def demand(self, *words: str) -> Reply:
@@ -120,6 +125,8 @@ class RedisWire:
         line = self.line()
         while not line:  # a server that makes us wait shows so that it lives
             line = self.line()
+        if self._received > _LARGEST_ANSWER:
+            raise self._no_redis()
         kind, rest = line[0], line[1:]
         try:
             match kind:
@@ -160,6 +167,7 @@ class RedisWire:
                 "mode on other machines",
             )
         self._ahead += data
+        self._received += len(data)
 
     def _no_redis(self) -> PhoenixError:
         return Retryable(

@@ -171,9 +171,9 @@ def _handshake(connection: socket.socket) -> int | None:
     """Answer until the data is asked for; the port that it listens on. Raises OSError or ValueError."""
     give_up = time.monotonic() + _HANDSHAKE
     announced: int | None = None
-    said = _Commands(connection)
+    said = _Commands(connection, give_up)
     while time.monotonic() < give_up:
-        words = said.next(give_up - time.monotonic())
+        words = said.next()
         name = words[0].upper()
         if name == "PING":
             connection.sendall(b"+PONG\r\n")
@@ -195,12 +195,13 @@ def _handshake(connection: socket.socket) -> int | None:
 class _Commands:
     """What the other side says, command by command: arrays of RESP, or words in a line."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, give_up: float) -> None:
+        """`give_up`: until when it may say it, by the monotonic clock; however it dawdles."""
         self._connection = connection
+        self._give_up = give_up
         self._ahead = b""
 
-    def next(self, within: float) -> list[str]:
-        self._connection.settimeout(max(0.01, within))
+    def next(self) -> list[str]:
         while not (line := self._line()):
             pass
         if not line.startswith(b"*"):
@@ -226,6 +227,10 @@ class _Commands:
         return word.decode("utf-8", "replace")
 
     def _fill(self) -> None:
+        left = self._give_up - time.monotonic()
+        if left <= 0:
+            raise ValueError("it did not ask for data in time")
+        self._connection.settimeout(left)
         data = self._connection.recv(65536)
         if not data or len(self._ahead) > _LONGEST_COMMAND:
             raise ValueError("it closed, or says too much")
