@@ -12,7 +12,11 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import parse_qsl, quote, urlsplit
+from xml.sax.saxutils import escape
 
 import pytest
 from tests.integration.s3_server import READER, READER_SECRET, SECRET, S3Server, s3_server
@@ -23,6 +27,7 @@ from phoenix_orch.recovery.bucket_admin import BucketAdmin
 from phoenix_orch.recovery.folder_store import FolderStore
 from phoenix_orch.recovery.object_store import BucketStore
 from phoenix_orch.recovery.objects import ObjectStore, Unfinished
+from phoenix_orch.recovery.s3_location import S3Location
 from phoenix_orch.testing.objects_contract import CONTRACT, LARGE, whole, written
 
 LONE = timedelta(seconds=1)
@@ -331,3 +336,51 @@ def test_a_folder_lists_by_key(tmp_path: Path) -> None:
     for key in keys[::-1]:
         store.create(key, b"")
     assert [stat.key for stat in store.list("")] == keys
+
+
+class _Listing(BaseHTTPRequestHandler):
+    """Lists a bucket as AWS and MinIO do, which take any name; the S3 server of these tests mends them."""
+
+    keys: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        asked = dict(parse_qsl(urlsplit(self.path).query))
+        after = asked.get("start-after", "")
+        coded = asked.get("encoding-type") == "url"
+        found = "".join(
+            f"<Contents><Key>{quote(key) if coded else escape(key)}</Key><Size>1</Size>"
+            "<ETag>&quot;e&quot;</ETag><LastModified>2026-11-28T10:00:00.000Z</LastModified></Contents>"
+            for key in sorted(self.keys)
+            if key > after and key.startswith(asked.get("prefix", ""))
+        )
+        coding = "<EncodingType>url</EncodingType>" if coded else ""
+        body = (
+            '<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<IsTruncated>false</IsTruncated>{coding}{found}</ListBucketResult>"
+        ).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "name", ["team/v1//x", "team/v1/../x", "team/v1/a//b", "team/v1/a\tb", "team/v1/a b"]
+)
+def test_one_name_that_is_no_key_hides_no_others(name: str) -> None:
+    _Listing.keys = ["team/v1/a", "team/v1/b/c", name, "team/v1/z", "team/w"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Listing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        location = S3Location(
+            "b",
+            endpoint=f"http://127.0.0.1:{server.server_port}",
+            prefix="team/",
+            access_key="a",
+            secret_key="b",
+        )
+        found = list(BucketStore(location, patience=LONE).list("v1/"))
+        server.shutdown()
+    assert [stat.key for stat in found] == ["v1/a", "v1/b/c", "v1/z"]
+    assert {(stat.size, stat.etag) for stat in found} == {(1, '"e"')}

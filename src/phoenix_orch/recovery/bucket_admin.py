@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 
 from phoenix_orch.kernel.errors import PhoenixError
 from phoenix_orch.recovery import s3_errors
-from phoenix_orch.recovery.objects import Unfinished, checked
+from phoenix_orch.recovery.objects import Stat, Unfinished, checked, is_key
 from phoenix_orch.recovery.s3_location import S3Location
 
 _NO_LOCK = ("ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented")
@@ -65,6 +65,23 @@ class BucketAdmin:
                         id=upload["UploadId"],
                         begun=upload["Initiated"].astimezone(UTC),
                     )
+
+    def objects(self, prefix: str, *, after: str = "") -> Iterator[Stat]:
+        """All whose key begins with `prefix` and comes behind `after`, by key; names that are none are left
+        out. For a bucket in which somebody has made such ones: the client for data gives up over them."""
+        own = self.location.prefix
+        with self._told(prefix):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.location.bucket,
+                Prefix=own + prefix,
+                **({"StartAfter": own + after} if after else {}),
+            )
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    key = found["Key"].removeprefix(own)
+                    if is_key(key):
+                        modified = found["LastModified"].astimezone(UTC)
+                        yield Stat(key=key, size=found["Size"], modified=modified, etag=found["ETag"])
 
     def abort(self, left: Unfinished) -> None:
         with self._told(left.key, ignored=("NoSuchUpload",)):

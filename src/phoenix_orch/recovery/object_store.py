@@ -15,12 +15,12 @@ from typing import Any
 
 import httpx
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.exceptions import AlreadyExistsError, BaseError, InvalidPathError, PreconditionError
 from obstore.store import S3Store
 
 from phoenix_orch.kernel.errors import Conflict, Invalid, NotFound, PhoenixError, Retryable, Terminal
 from phoenix_orch.recovery import s3_errors
-from phoenix_orch.recovery.objects import LARGEST_SMALL, Reader, Stat, Writer, checked, too_large
+from phoenix_orch.recovery.objects import LARGEST_SMALL, Reader, Stat, Writer, checked, is_key, too_large
 from phoenix_orch.recovery.s3_location import S3Location
 
 PART = 8 * 1024 * 1024
@@ -126,13 +126,22 @@ class BucketStore:
         folder, _, _ = prefix.rpartition("/")
         if folder:
             checked(folder)
-        base = self.location.prefix + (f"{folder}/" if folder else "")
+        base, last = self.location.prefix + (f"{folder}/" if folder else ""), ""
         with self._told(prefix):
-            for page in obstore.list(self._store, prefix=base or None, chunk_size=_PAGE):
-                for meta in page:
-                    found = self._stat(meta)
-                    if found.key.startswith(prefix):
-                        yield found
+            try:
+                for page in obstore.list(self._store, prefix=base or None, chunk_size=_PAGE):
+                    for meta in page:
+                        found = self._stat(meta)
+                        if found.key.startswith(prefix) and is_key(found.key):
+                            last = found.key
+                            yield found
+            except InvalidPathError:  # somebody has put there what is no key, `a//b`: the client gives up
+                yield from self._besides(prefix, last)
+
+    def _besides(self, prefix: str, after: str) -> Iterator[Stat]:
+        from phoenix_orch.recovery.bucket_admin import BucketAdmin  # noqa: PLC0415 - boto3: 0.4 s
+
+        return BucketAdmin(self.location).objects(prefix, after=after)
 
     def delete(self, key: str) -> None:
         name = self._name(key)

@@ -103,7 +103,8 @@ class ObjectStore(Protocol):
     def list(self, prefix: str) -> Iterator[Stat]:
         """All objects whose key begins with `prefix`. Read page by page while it is gone through.
 
-        Of a folder and of S3 they come by key; others that speak like S3 go folder by folder.
+        Of a folder and of S3 they come by key; others that speak like S3 go folder by folder. What somebody
+        has put there under a name that is no key is left out.
         """
 
     def delete(self, key: str) -> None:
@@ -142,17 +143,22 @@ def too_large(called: str, size: int) -> Corrupted:
     )
 
 
+def is_key(key: str) -> bool:
+    """Whether every store can hold it: see `checked`."""
+    return (
+        len(key) <= LONGEST_KEY
+        and _KEY.fullmatch(key) is not None
+        and all(len(part) <= _LONGEST_NAME for part in key.split("/"))
+    )
+
+
 def checked(key: str) -> str:
     """`key`, when every store can hold it as it is. Raises Invalid.
 
     Segments of letters, digits and `._=@+-`, not begun by a point, between single slashes: such a key is the
     same in a URL, in a signature and as a path of files.
     """
-    if (
-        len(key) > LONGEST_KEY
-        or not _KEY.fullmatch(key)
-        or any(len(part) > _LONGEST_NAME for part in key.split("/"))
-    ):
+    if not is_key(key):
         raise Invalid(
             f"{key[:200]!r} is no key of an object",
             remedy="segments of at most 200 letters, digits and ._=@+- not begun by a point, "
