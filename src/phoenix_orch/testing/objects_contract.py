@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from phoenix_orch.kernel.errors import Conflict, Invalid, NotFound, PhoenixError
+from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.objects import LARGEST_SMALL, ObjectStore
 
 Check = Callable[[ObjectStore], None]
@@ -115,7 +116,7 @@ def streams_come_back_as_they_went(store: ObjectStore) -> None:
     with store.reader("large", 5) as source:
         assert source.read() == LARGE[5:]
         assert source.read(10) == b""
-    refused(lambda: store.get("large"), Invalid)
+    refused(lambda: store.get("large"), Corrupted)
 
 
 def a_writer_left_by_an_exception_leaves_nothing(store: ObjectStore) -> None:
