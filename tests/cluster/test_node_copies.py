@@ -1,4 +1,7 @@
-"""A snapshot of a real volume is copied away from its cluster: by a Job beside Phoenix, which reads it."""
+"""A snapshot of a real volume is copied away from its cluster, by a Job beside Phoenix; a drill restores it.
+
+Both what the storage has, and the copy.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,14 @@ from tests.cluster.node.cluster import NodeCluster
 from tests.cluster.node.storage import Storage
 from tests.cluster.volume_stage import CLAIM, NAME, PORT, claim, forwarded, has_entries, manifests
 
+from phoenix_orch.kube.config import load
 from phoenix_orch.orchestrator.backup_home import Home
 from phoenix_orch.orchestrator.backups import Backups
+from phoenix_orch.orchestrator.cluster.backing_up import home_in
+from phoenix_orch.orchestrator.drills import Asked, Drills
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery.cluster_spec import ClusterBackupSpec
+from phoenix_orch.recovery.drill_report import Kind, Phase
 
 pytestmark = [
     pytest.mark.slow,
@@ -54,13 +61,14 @@ def rights(cluster: NodeCluster, namespace: str, application: str) -> None:
         cluster.kubectl("apply", "-n", place, "-f", "-", stdin=text.replace("phoenix-orch", namespace))
 
 
-def settings(folder: Path, namespace: str) -> dict[str, Any]:
-    """`backup` of phoenix.yaml; its keys are made in a folder."""
+def settings(folder: Path, namespace: str, image: str) -> dict[str, Any]:
+    """`backup` of phoenix.yaml; its keys are made in a folder. `image`: looks at what a drill restores."""
     service = f"http://{NAME}.{namespace}:{PORT}"
     wanted = {
         "claim": CLAIM,
         "namespace": namespace,
         "offCluster": True,
+        "verify": {"image": image},
         "quiesce": {"before": [{"url": f"{service}/rest"}], "after": [{"url": f"{service}/wake"}]},
         "checks": [{"kind": "sqlite", "files": "ledger.db"}, {"kind": "json", "files": "length.json"}],
     }
@@ -138,7 +146,7 @@ def test_what_a_snapshot_holds_is_published_and_nothing_of_it_stays(
         "metadata": {"name": NAME, "namespace": node_namespace},
         "spec": {"selector": {"app": NAME}, "ports": [{"port": PORT}]},
     }
-    backup = settings(tmp_path, node_namespace)
+    backup = settings(tmp_path, node_namespace, node_phoenix)
     rights(cluster, phoenix_space, node_namespace)
     cluster.apply(*manifests(node_namespace, node_phoenix), service)
     cluster.apply(*orchestrator(phoenix_space, node_phoenix, tmp_path, backup))
@@ -181,12 +189,24 @@ def test_what_a_snapshot_holds_is_published_and_nothing_of_it_stays(
     with contextlib.closing(sqlite3.connect(files / "ledger.db")) as base:
         assert base.execute("SELECT count(*), max(number) FROM entries").fetchone() == (length, length)
 
-    def left() -> bool:
-        claims = {one["metadata"]["name"] for one in cluster.get("pvc", "-n", phoenix_space)["items"]}
-        others = [
-            kind for kind in ("jobs", "volumesnapshots") if cluster.get(kind, "-n", phoenix_space)["items"]
-        ]
-        return claims != {"bucket"} or bool(others)
+    def left(namespace: str) -> dict[str, set[str]]:
+        kinds = ("pvc", "jobs", "volumesnapshots")
+        found = {kind: cluster.get(kind, "-n", namespace)["items"] for kind in kinds}
+        return {kind: {str(one["metadata"]["name"]) for one in there} for kind, there in found.items()}
 
-    eventually("nothing of it is left in the cluster", lambda: not left(), 240)
+    def eventually_left(namespace: str, claim: str, snapshots: set[str]) -> None:
+        wanted = {"pvc": {claim}, "jobs": set[str](), "volumesnapshots": snapshots}
+        eventually(f"nothing else is left in {namespace}", lambda: left(namespace) == wanted, 240)
+
+    eventually_left(phoenix_space, "bucket", set())
     assert taken.manifest.content["snapshotHandle"] in node_storage.snapshots()
+
+    home = home_in(load(cluster.kubeconfig, namespace=phoenix_space))(spec)
+    here = Layout(tmp_path / "drills")
+    report = Drills(Backups(spec, here, by="test", home=home), here, by="test").run(Asked(Kind.WEEKLY))
+    for component in (f"volume/{NAME}", f"copy/{NAME}"):
+        steps = [step for step in report.steps if step.component == component]
+        assert steps, report
+        assert all(step.passed for step in steps), steps
+        assert Phase.VOLUME in {step.phase for step in steps}, steps
+    eventually_left(node_namespace, CLAIM, {taken.manifest.source["snapshot"]})
