@@ -13,11 +13,15 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: setup
-setup: ## make .venv as the lock files say
+setup: ## make .venv as the lock files say: for work on Phoenix (1.1 GB)
 	@scripts/setup
 
+.PHONY: setup-run
+setup-run: ## make .venv with what running Phoenix needs (380 MB)
+	@scripts/setup run
+
 .PHONY: demo
-demo: setup ## release a good version and three bad ones, live (SPEED=20)
+demo: setup-run ## release a good version and three bad ones, live (SPEED=20)
 	@exec .venv/bin/phoenix demo --speed $(SPEED)
 
 .PHONY: test

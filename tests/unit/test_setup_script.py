@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+LOCKS = tuple(f"requirements/{name}.txt" for name in ("bootstrap", "build", "dev", "runtime"))
 SCRIPT = Path(__file__).parents[2] / "scripts" / "setup"
 
 
@@ -15,7 +16,7 @@ def test_the_python_of_the_environment_that_goes_away_is_not_taken(tmp_path: Pat
     (tmp_path / "scripts").mkdir()
     shutil.copy(SCRIPT, tmp_path / "scripts" / "setup")
     (tmp_path / "requirements").mkdir()
-    for name in ("requirements/bootstrap.txt", "requirements/dev.txt", "pyproject.toml"):
+    for name in (*LOCKS, "pyproject.toml"):
         (tmp_path / name).write_text("")
     own = tmp_path / ".venv" / "bin"
     own.mkdir(parents=True)
@@ -40,3 +41,51 @@ def test_the_python_of_the_environment_that_goes_away_is_not_taken(tmp_path: Pat
     )
     assert done.returncode == 9, done.stderr  # the other one was asked for the environment
     assert not (tmp_path / "taken").exists()
+
+
+def setup(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "scripts/setup", *words],
+        cwd=place,
+        env={key: value for key, value in os.environ.items() if key != "PYTHON"} | {"PATH": f"{place}/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_running_needs_less_than_work_and_work_is_enough_for_running(tmp_path: Path) -> None:
+    """A Python and programs of its own, which note what is installed."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(SCRIPT, tmp_path / "scripts" / "setup")
+    (tmp_path / "requirements").mkdir()
+    for name in (*LOCKS, "pyproject.toml"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "bin").mkdir()
+    for name in ("bash", "cat", "cut", "dirname", "rm", "sha256sum", "mkdir", "cp", "chmod", "touch", "env"):
+        found = shutil.which(name)
+        assert found is not None
+        (tmp_path / "bin" / name).symlink_to(found)
+    note = f'#!/usr/bin/env bash\necho "$@" >> {tmp_path}/installed\n'
+    (tmp_path / "uv").write_text(note)
+    (tmp_path / "uv").chmod(0o755)
+    python = tmp_path / "bin" / "python3"
+    python.write_text(
+        "#!/usr/bin/env bash\n"
+        'if [ "$2" = venv ]; then mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; cp uv "$3/bin/uv"; fi\n'
+    )
+    python.chmod(0o755)
+
+    def synced(*words: str) -> list[str]:
+        (tmp_path / "installed").write_text("")
+        done = setup(tmp_path, *words)
+        assert done.returncode == 0, done.stderr
+        lines = (tmp_path / "installed").read_text().splitlines()
+        return [word for line in lines if " sync " in line for word in line.split() if word.startswith("req")]
+
+    assert synced("run") == ["requirements/runtime.txt", "requirements/build.txt"]
+    assert synced("run") == []
+    assert synced() == ["requirements/dev.txt"]
+    assert synced() == synced("run") == []
+    assert setup(tmp_path, "walk").returncode == 2
