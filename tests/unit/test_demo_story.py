@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from phoenix_orch.demo import figures
+from phoenix_orch.demo.machine import busy
 from phoenix_orch.demo.report import as_json, summary
 from phoenix_orch.demo.scenario import RELEASES, Planned
 from phoenix_orch.demo.story import Story, deadline, found
@@ -116,7 +117,7 @@ def test_a_promotion_that_was_seen_at_100_percent_is_as_expected() -> None:
         (story(GOOD, Outcome.ROLLED_BACK, cause("verdict")), "expected promoted to 100 %, was rolled back"),
         (story(GOOD, Outcome.PROMOTED), "100 % was never seen"),
         (story(ERRORS, Outcome.ROLLED_BACK), "without a cause"),
-        (story(ERRORS, Outcome.ROLLED_BACK, cause("person", evidence())), "rolled back by person"),
+        (story(ERRORS, Outcome.ROLLED_BACK, cause("person", evidence())), "rolled back, but by person"),
         (story(ERRORS, Outcome.ROLLED_BACK, cause("verdict", evidence("latencyP95"))), "errorRate is not"),
         (
             story(SLOW, Outcome.ROLLED_BACK, cause("verdict", evidence("latencyP95", breached=False))),
@@ -168,9 +169,9 @@ def test_the_deadline_is_beyond_the_longest_good_release() -> None:
     assert deadline(view()) > timedelta(minutes=45) + RolloutSpec().policy.bake
 
 
-def rendered(*stories: Story) -> str:
+def rendered(*stories: Story, note: str = "") -> str:
     console = Console(file=io.StringIO(), width=120)
-    console.print(summary(stories, speed=20.0))
+    console.print(summary(stories, speed=20.0, note=note))
     assert isinstance(console.file, io.StringIO)
     return " ".join(console.file.getvalue().split())  # wherever lines were broken
 
@@ -190,7 +191,7 @@ def rendered(*stories: Story) -> str:
         "by verdict, 0:30 of the guide's time (1.5 s here) after its start,",
         "step 1, at 5 % of the traffic",
         "afterwards, on stable: health ✓",
-        "All 1 releases ended as expected.",
+        "The release ended as expected.",
     ],
 )
 def test_the_summary_shows(fact: str) -> None:
@@ -200,6 +201,26 @@ def test_the_summary_shows(fact: str) -> None:
 def test_the_summary_names_what_went_wrong() -> None:
     text = rendered(story(ERRORS, Outcome.PROMOTED))
     assert "Not as expected: errors: expected rolled back, was promoted" in text
+
+
+def test_a_rollback_for_another_reason_is_no_plain_rollback() -> None:
+    text = rendered(story(CRASH, Outcome.ROLLED_BACK, cause("progress-deadline")))
+    assert "progress-deadline, which was not planned" in text
+    assert "crash: rolled back, but by progress-deadline instead of crash-loop" in text
+
+
+def test_a_busy_machine_is_named_beside_what_went_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong, right = story(GOOD, Outcome.ROLLED_BACK, cause("verdict")), story(CRASH, Outcome.ROLLED_BACK)
+    assert "processors" in rendered(wrong, note="the load average here is 9.0 on 2 processors")
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (9.0, 1.0, 1.0))
+    assert busy().startswith("the load average here is 9.0 on 2 processors: ")
+    monkeypatch.setattr("os.getloadavg", lambda: (3.0, 9.0, 9.0))
+    assert busy() == ""
+    right.end(
+        Release(number=1, revision="rev", ended=START, outcome=Outcome.ROLLED_BACK, cause=cause("crash-loop"))
+    )
+    assert "processors" not in rendered(right, note=busy())
 
 
 def test_the_summary_shows_exits_of_a_crash_loop() -> None:

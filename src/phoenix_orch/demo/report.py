@@ -16,13 +16,15 @@ from phoenix_orch.health_validator import explain
 from phoenix_orch.rollout.status import Cause, Outcome, Verification, VerifyStep
 
 
-def summary(stories: Sequence[Story], *, speed: float) -> RenderableType:
-    """The table of all releases, then the evidence, then one line that says how it went."""
+def summary(stories: Sequence[Story], *, speed: float, note: str = "") -> RenderableType:
+    """The table of all releases, then the evidence, then one line that says how it went.
+
+    `note`: what may be why something is not as expected."""
     blocks: list[RenderableType] = [_table(stories)]
     for story in stories:
         if story.release is not None and story.release.outcome is Outcome.ROLLED_BACK:
             blocks += [Text(), _evidence(story, speed)]
-    return Group(*blocks, Text(), _last_line(stories))
+    return Group(*blocks, Text(), _last_line(stories, note))
 
 
 def as_json(stories: Sequence[Story], *, speed: float, rate: float) -> dict[str, Any]:
@@ -64,7 +66,8 @@ def _why(story: Story) -> str:
     if cause is None:
         return ""
     blamed = [explain.title(evidence.metric) for evidence in cause.evidence if evidence.breached]
-    return ", ".join(blamed) if cause.trigger == "verdict" and blamed else cause.trigger
+    why = ", ".join(blamed) if cause.trigger == "verdict" and blamed else cause.trigger
+    return f"{why}, which was not planned" if story.for_another_reason else why
 
 
 def _outcome(story: Story) -> Text:
@@ -113,7 +116,7 @@ def _when(story: Story, cause: Cause, speed: float) -> str:
     step = f"step {cause.step + 1}, " if cause.step is not None else ""
     return (
         f"by {cause.trigger}, {guide} of the guide's time ({real}) after its start, "
-        f"{step}at {cause.weight} % of the traffic; users saw {_requests(story.users.failed)}"
+        f"{step}at {cause.weight} % of the traffic; in all users saw {_requests(story.users.failed)}"
     )
 
 
@@ -121,13 +124,17 @@ def _requests(failed: int) -> str:
     return f"{failed or 'no'} failed request{'' if failed == 1 else 's'}"
 
 
-def _last_line(stories: Sequence[Story]) -> Text:
+def _last_line(stories: Sequence[Story], note: str) -> Text:
     wrong = [story for story in stories if story.faults]
     if not wrong:
-        return Text(f"All {len(stories)} releases ended as expected.", style="bold green")
+        return Text(f"{_all(len(stories))} ended as expected.", style="bold green")
     text = Text("Not as expected: ", style="bold red")
     text.append("; ".join(f"{story.planned.name}: {', '.join(story.faults)}" for story in wrong))
-    return text
+    return text.append(f"\n{note}") if note else text
+
+
+def _all(number: int) -> str:
+    return "The release" if number == 1 else f"All {number} releases"
 
 
 def _story_json(story: Story) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from phoenix_orch.demo import figures
+from phoenix_orch.demo.machine import busy, too_busy
 from phoenix_orch.demo.output import LiveOutput, Output, PlainOutput
 from phoenix_orch.demo.place import fresh_place
 from phoenix_orch.demo.report import as_json, summary
@@ -25,13 +26,16 @@ from phoenix_orch.demo.scenario import BAKE, DEFAULT_RATE, DEFAULT_SPEED, SERVIC
 from phoenix_orch.demo.screen import Scene
 from phoenix_orch.demo.stage import Stage, stage
 from phoenix_orch.demo.story import Story, deadline, found, outcome_text
-from phoenix_orch.orchestrator.views import RolloutView
+from phoenix_orch.kernel.errors import BadState, Invalid
+from phoenix_orch.orchestrator.views import Change, RolloutView
 from phoenix_orch.rollout.spec import RolloutSpec
 from phoenix_orch.rollout.status import RESTING
 
 _LOOK_SECONDS = 0.25
 _REST_SECONDS = 1.5
 """Between two releases, to let a spectator see how the last one ended."""
+_PATIENCE_SECONDS = 60.0
+"""Longest wait until the shop itself keeps the limits."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -55,6 +59,8 @@ def run_demo(
     """
     planned = chosen(releases)
     check_pace(speed, rate)
+    if report_json is not None:
+        _refuse_unwritable(report_json)
     screen = console or Console(highlight=False)
     output: Output = PlainOutput(screen) if plain or not screen.is_terminal else LiveOutput(screen)
     stories: list[Story] = []
@@ -70,7 +76,7 @@ def run_demo(
     try:
         status = asyncio.run(_until_signal(play))
         if status == 0:
-            screen.print(Text(), summary(stories, speed=speed))
+            screen.print(Text(), summary(stories, speed=speed, note=busy()))
         else:
             screen.print("Stopped. Nothing of it is left running.")
     except OSError as error:
@@ -125,14 +131,7 @@ class _Play:
     async def _release(self, running: Stage, scene: Scene, planned: Planned) -> Story:
         began = time.monotonic()
         before = await running.ask(lambda phoenix: phoenix.rollout(SERVICE))
-        change = await running.ask(
-            lambda phoenix: phoenix.start(
-                SERVICE,
-                version=planned.version,
-                env={"SHOP_FAULT": planned.fault} if planned.fault else None,
-                change_cause=f"demo: {planned.title}",
-            )
-        )
+        change = await self._begun(running, planned)
         story = Story(planned, change.revision, running.users, began)
         self.stories.append(story)
         limit = began + deadline(before).total_seconds() / self.speed + 30.0
@@ -149,6 +148,33 @@ class _Play:
             await asyncio.sleep(_LOOK_SECONDS)
         return story
 
+    async def _begun(self, running: Stage, planned: Planned) -> Change:
+        """Begin the release. On a busy machine the shop is slow with nothing wrong, and Phoenix refuses to
+        release what no version could keep: that is waited for. Raises Terminal where it stays so."""
+        limit = time.monotonic() + _PATIENCE_SECONDS
+        waiting = False
+        while True:
+            try:
+                return await running.ask(
+                    lambda phoenix: phoenix.start(
+                        SERVICE,
+                        version=planned.version,
+                        env={"SHOP_FAULT": planned.fault} if planned.fault else None,
+                        change_cause=f"demo: {planned.title}",
+                    )
+                )
+            except BadState as error:
+                if time.monotonic() > limit:
+                    raise too_busy(
+                        f"the shop that serves has nothing wrong, and Phoenix says: {error.message}"
+                    ) from error
+                if not waiting:
+                    self.output.say(
+                        Text(f"waiting for this machine to be less busy: {error.message}", "yellow")
+                    )
+                    waiting = True
+            await asyncio.sleep(_LOOK_SECONDS)
+
     async def _look(self, running: Stage, scene: Scene, story: Story) -> RolloutView:
         view = await running.ask(lambda phoenix: phoenix.rollout(SERVICE))
         scene.events = await running.ask(lambda phoenix: phoenix.events(SERVICE, limit=30))
@@ -157,6 +183,18 @@ class _Play:
         scene.release_users = story.users
         self.output.show(scene)
         return view
+
+
+def _refuse_unwritable(file: Path) -> None:
+    """Said before the three minutes, and not after them."""
+    try:
+        with file.open("a", encoding="utf-8"):
+            pass
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise Invalid(
+            f"{file} cannot be written: {reason}", remedy="name another file with --report"
+        ) from None
 
 
 async def _until_signal(play: _Play) -> int:
@@ -199,7 +237,9 @@ def _result(story: Story) -> Text:
     name = f"{story.planned.name} (v{story.planned.version})"
     if release is None:
         return Text(f"✗ {name}: did not come to an end in time", style="bold red")
-    text = Text(f"✗ {name} " if story.faults else f"✓ {name} ", style="red" if story.faults else "green")
+    if story.faults:
+        return Text(f"✗ {name}, not as expected: {'; '.join(story.faults)}", style="red")
+    text = Text(f"✓ {name} ", style="green")
     text.append(outcome_text(release.outcome), style="bold")
     text.append(f" in {story.seconds:.0f} s, users saw {story.users.failed} failed requests: ")
     text.append(release.reason, style="dim")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 from phoenix_orch.client import Client
 from phoenix_orch.demo.children import Child, last_words
+from phoenix_orch.demo.machine import load, too_busy
 from phoenix_orch.demo.scenario import SERVICE, configuration
 from phoenix_orch.demo.users import Users, read_line
 from phoenix_orch.kernel.errors import NotFound, Retryable, Terminal
@@ -58,7 +58,9 @@ class Stage:
                 return await asyncio.to_thread(call, self.client)
             except Retryable as error:
                 if time.monotonic() > limit:
-                    raise _too_busy(error.message) from error
+                    raise too_busy(
+                        f"Phoenix did not answer for {AWAY_SECONDS:.0f} s: {error.message}"
+                    ) from error
             await asyncio.sleep(_LOOK_SECONDS)
 
     def check(self) -> None:
@@ -128,8 +130,8 @@ async def _serving(stage: Stage) -> None:
         await asyncio.sleep(_LOOK_SECONDS)
     words = last_words(stage.root / PHOENIX_LOG)
     raise Terminal(
-        f"the shop did not serve within {READY_SECONDS:.0f} s: {state}\n{words}",
-        remedy="run `phoenix doctor`",
+        f"the shop did not serve within {READY_SECONDS:.0f} s, and {load()}: {state}\n{words}",
+        remedy="run `phoenix doctor`; on a machine that is busy, end what else runs and try again",
     )
 
 
@@ -153,16 +155,6 @@ async def _read(stage: Stage, load: Child) -> None:
         if stage.users.at and seconds > 0:
             stage.rate = (users.answered - stage.users.answered) / seconds
         stage.users = users
-
-
-def _too_busy(message: str) -> Terminal:
-    """Phoenix runs, and nothing came of a minute's asking."""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    return Terminal(
-        f"Phoenix did not answer for {AWAY_SECONDS:.0f} s; the load average here is {load:.1f} on {cores} "
-        f"processors: {message}",
-        remedy="end what else keeps this machine busy, and run it again; --keep keeps its logs",
-    )
 
 
 def _ended(what: str, child: Child, log: Path) -> Terminal:

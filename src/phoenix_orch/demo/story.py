@@ -69,11 +69,17 @@ class Story:
         if cause is None:
             return ("rolled back without a cause",)
         if cause.trigger not in planned.triggers:
-            return (f"rolled back by {cause.trigger} instead of {' or '.join(planned.triggers)}",)
+            return (f"rolled back, but by {cause.trigger} instead of {' or '.join(planned.triggers)}",)
         blamed = [evidence.metric for evidence in cause.evidence if evidence.breached]
         if planned.blame and planned.blame not in blamed:
-            return (f"{planned.blame} is not above its limit in the evidence",)
+            return (f"rolled back, but {planned.blame} is not above its limit in the evidence",)
         return ()
+
+    @property
+    def for_another_reason(self) -> bool:
+        """It was taken back, as it should be, and not for what is wrong with it."""
+        release = self.release
+        return release is not None and release.outcome is self.planned.expected and bool(self.faults)
 
     @property
     def took_back_after(self) -> timedelta | None:
