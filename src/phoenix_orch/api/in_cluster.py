@@ -39,8 +39,13 @@ async def serve_in_cluster(
 
     Raises Invalid where the address or the certificate cannot be used.
     """
-    app = app_of(parts)
-    extend(app, parts.operations, parts.audit)
+
+    def built() -> FastAPI:
+        app = app_of(parts)
+        extend(app, parts.operations, parts.audit)
+        return app
+
+    app = await asyncio.to_thread(built)  # seconds on a busy node, and the probes wait for this loop
     host, port = parts.listen
     tls = None if parts.tls is None else Tls(*parts.tls)
     try:

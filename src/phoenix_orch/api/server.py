@@ -145,12 +145,18 @@ async def serve_operations(
 
     Raises Invalid where the address that was asked for cannot be listened on.
     """
-    key = await asyncio.to_thread(mask_key, work.layout)
     log, access = AuditLog(work.layout.audit), AccessLog(work.layout.access_log)
-    app = create_app(
-        work.operations, Masker(key), log=log, access=access, identity=work.identity, spec=work.spec
-    )
-    extend(app, work.operations, log)
+
+    def built() -> FastAPI:
+        masker = Masker(mask_key(work.layout))
+        app = create_app(
+            work.operations, masker, log=log, access=access, identity=work.identity, spec=work.spec
+        )
+        extend(app, work.operations, log)
+        return app
+
+    # two hundred routes are seconds of work on a busy machine, and probes and router wait for this loop
+    app = await asyncio.to_thread(built)
     try:
         async with local_tcp(app, work):
             await serve(app, work.layout.socket, work.listening)
