@@ -75,12 +75,17 @@ async def test_a_claim_is_backed_up_restored_and_taken_back(world: ClaimWorld) -
     assert line.startswith("do it: phoenix restore run volume --file phoenix.yaml")
     wrong = line.split()[3:-1]
     assert "was confirmed" in await phoenix(world, *wrong, "0000000000", status=1)
+    assert "nothing was changed" in await phoenix(world, *line.split()[3:], "--dry-run")
+    assert await handle_of(world, "data") is None
     done = await phoenix(world, *line.split()[3:])
     assert "the state is whole" in done
     assert await handle_of(world, "data") == handle
     back = next(one for one in done.splitlines() if one.startswith("take it back:"))
     assert f"-n {world.namespace}" in back
-    assert "again" in await phoenix(world, *back.removeprefix("take it back:").split()[1:])
+    words = back.removeprefix("take it back:").split()[1:]
+    assert "data would have " in await phoenix(world, *words, "--dry-run")
+    assert await handle_of(world, "data") == handle
+    assert "again" in await phoenix(world, *words)
     assert await handle_of(world, "data") is None
 
 

@@ -447,8 +447,11 @@ async def test_a_person_plans_confirms_and_runs(
     status, said = await asyncio.to_thread(phoenix, *wrong)
     assert status == 1
     assert "was confirmed" in said
+    status, said = await asyncio.to_thread(phoenix, *next_words, "--dry-run")
+    assert (status, said.splitlines()[-1]) == (0, "the cluster has tried all of it, and nothing was changed")
+    assert not (tmp_path / "configurations/restores.jsonl").exists()
     status, said = await asyncio.to_thread(phoenix, *next_words, "--within", "0s")
-    assert (status, said.strip()) == (0, "1 objects are put back, 1 workloads rolled")
+    assert (status, said.strip()) == (0, "put back 1 object, rolled 1 workload")
     assert data_of(await client.get(SECRETS, "db")) == secret
     journal = [
         json.loads(line) for line in (tmp_path / "configurations/restores.jsonl").read_text().splitlines()

@@ -261,6 +261,12 @@ async def test_a_restored_claim_takes_the_place_of_the_old_one(
     swap = VolumeSwap(kube, namespace, timeout=SHORT, look=0.1)
     with pytest.raises(Invalid, match="does not use the claim other"):
         await swap.deployment("shop", "other", "data-restore-b1", NOW)
+    with pytest.raises(Invalid, match="does not use the claim other"):
+        await swap.look("shop", "other", "data-restore-b1")
+    with pytest.raises(NotFound):
+        await swap.look("shop", "data", "data-restore-b2")
+    before = await swap.look("shop", "data", "data-restore-b1")
+    assert await kube.get(DEPLOYMENTS, "shop", namespace) == before
     for _ in range(2):
         await swap.deployment("shop", "data", "data-restore-b1", NOW)
     found = await kube.get(DEPLOYMENTS, "shop", namespace)

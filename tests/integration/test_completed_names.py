@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests.cli_commands import EVERY
 from tests.integration.fake_phoenix import NOW, FakeOperations, serving
 from tests.integration.no_tasks import NoTasks
-from tests.unit.test_cli_entry import EVERY
 
 from phoenix_orch.cli import completion
 from phoenix_orch.tasks.port import ScheduleView, TaskPage

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.cli_commands import EVERY
 from tests.integration.fake_phoenix import FakeOperations, serving
 from tests.integration.test_failed_starts import free_port
-from tests.unit.test_cli_entry import EVERY
 
 from phoenix_orch.cli import main, output
 from phoenix_orch.cli.streams import remembering

@@ -108,7 +108,9 @@ def test_a_restore_that_is_not_begun_is_aborted(tmp_path):
         night = Night(tmp_path, server)
         said = night.types(plan, "--signed-by", SIGNER.public)
         night.named[" ID"] = " " + re.search(r"run redis (\S+)", said)[1]
+        assert "would be aborted: it is planned" in night.types(f"{abort} --dry-run")
         assert "nothing was changed" in night.types(abort)
+        assert "is aborted" in night.types(f"{abort} --dry-run", code=2)
         assert server.ask("GET", "a") == "b"
 
 

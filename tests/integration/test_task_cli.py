@@ -69,9 +69,15 @@ def test_bad_words_say_what_there_is(phoenix: Phoenix) -> None:
 
 def test_a_schedule_is_paused_resumed_and_run_by_hand(phoenix: Phoenix) -> None:
     assert [view["name"] for view in phoenix.json("task", "schedule", "list")] == ["audit-prune", "nightly"]
+    assert not phoenix.json("task", "schedule", "pause", "nightly", "--dry-run")["paused"]
+    assert phoenix.json("task", "schedule", "show", "nightly")["next"] is not None
     assert phoenix.json("task", "schedule", "pause", "nightly")["paused"]
+    assert phoenix.json("task", "schedule", "resume", "nightly", "--dry-run")["paused"]
     assert phoenix.json("task", "schedule", "show", "nightly")["next"] is None
     assert not phoenix.json("task", "schedule", "resume", "nightly")["paused"]
+    before = phoenix.json("task", "list")
+    assert phoenix.json("task", "schedule", "run", "nightly", "--dry-run")["name"] == "nightly"
+    assert phoenix.json("task", "list") == before
     task = phoenix.json("task", "schedule", "run", "nightly")["id"]
     assert phoenix.run("task", "logs", task, "--follow").returncode == 0
 

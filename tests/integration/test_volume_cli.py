@@ -52,6 +52,9 @@ def test_a_folder_is_restored(tmp_path: Path, copied: tuple[Path, bytes, str], p
     file = tmp_path / "volume.tar"
     file.write_bytes(content)
     words = ("restore", "run", "volume", "--archive", "-" if piped else file, "--to", target)
+    told = phoenix(*words, "--merkle-root", root, "--dry-run", given=content if piped else b"")
+    assert (told.returncode, b"would be exchanged" in told.stdout) == (0, True), told.stderr
+    assert [one.name for one in target.iterdir()] == ["old"]
     done = phoenix(*words, "--merkle-root", root, "-o", "json", given=content if piped else b"")
     assert done.returncode == 0, done.stderr
     assert list(described_tree(target)) == list(described_tree(folder))

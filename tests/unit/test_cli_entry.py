@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from tests.cli_commands import EVERY
 
 from phoenix_orch.cli import main, options, root
 from phoenix_orch.kernel.errors import Invalid, Retryable, Unavailable
@@ -70,20 +71,6 @@ def test_every_command_of_the_contract_is_there():
     assert "rollouts" in root.load("describe").commands
 
 
-def commands(command=None, path=()):
-    """Every command that does something, by its words."""
-    if command is None:
-        for name in root.BRANCHES:
-            yield from commands(root.load(name), (name,))
-    elif hasattr(command, "commands"):
-        for name, child in command.commands.items():
-            if not child.hidden:
-                yield from commands(child, (*path, name))
-    else:
-        yield path, command
-
-
-EVERY = dict(commands())
 PRINTS_NO_PICTURE = {
     ("backup", "cat"),
     ("audit", "export"),
@@ -100,7 +87,9 @@ CHANGES = {
     ("backup", "run"),
     ("backup", "unpin"),
     ("restore", "kept"),
-    ("restore", "run", "redis"),
+    *(("restore", "run", what) for what in ("claim", "config", "redis", "volume")),
+    ("restore", "abort"),
+    *(("task", "schedule", word) for word in ("pause", "resume", "run")),
     ("drill", "run"),
     *(("audit", "prune"), ("status-page", "write")),
     *(("init",), ("down",), ("apply",), ("service", "restart")),

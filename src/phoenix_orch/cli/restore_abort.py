@@ -8,7 +8,7 @@ import typer
 
 from phoenix_orch.cli import restore_claim, restore_redis
 from phoenix_orch.cli.cluster_options import Context, Kubeconfig
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.restore_volume import Keep, Namespace, Within
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.cluster.access import Access
@@ -28,6 +28,7 @@ def abort(  # noqa: PLR0917 - one parameter for each option
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     reason: Reason = "",
+    dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
@@ -36,6 +37,11 @@ def abort(  # noqa: PLR0917 - one parameter for each option
     A claim: it is as it was, and so is what uses it. Once its old volume has gone from it that is refused:
     then the restore is ended by its own command, and the way back is told.
     """
+    if claim and dry_run:
+        raise Invalid(
+            "--dry-run is for a restore of Redis",
+            remedy="for a claim `phoenix restore plan volume` tells how far its restore has come",
+        )
     if claim:
         access = Access(namespace, kubeconfig, context)
         restore_claim.abort(claim, name, access, within, keep, reason, output, data_dir)
@@ -45,4 +51,4 @@ def abort(  # noqa: PLR0917 - one parameter for each option
             "say which restore",
             remedy="phoenix restore status lists those of Redis; of a cluster: --claim NAME -n NAMESPACE",
         )
-    restore_redis.abort(name, reason, output, data_dir)
+    restore_redis.abort(name, reason, output, data_dir, dry_run=dry_run)

@@ -9,13 +9,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from phoenix_orch.cli import backup_pages
 from phoenix_orch.cli.backup_config import moment
 from phoenix_orch.cli.cluster_backups import cluster_backups
 from phoenix_orch.cli.options import Output
 from phoenix_orch.cli.output import emit, tell
+from phoenix_orch.cli.progress import working
+from phoenix_orch.cli.restore_options import AsOf, Component
+from phoenix_orch.cli.restore_options import Which as Newest
 from phoenix_orch.cli.second_person import asking
 from phoenix_orch.kernel import files
 from phoenix_orch.kernel.errors import Invalid
@@ -39,19 +44,39 @@ LARGEST_DESCRIPTION = 1024 * 1024
 class Which:
     """A copy, as options name it: from a storage, or its description in a file."""
 
-    file: Path | None
-    """A phoenix.yaml of a cluster."""
-    component: str
-    backup: str
-    as_of: str | None
-    identity: Path | None
-    snapshot: Path | None
-    """In place of those: snapshot.json."""
-    id: str
-    image: str
-    folder: str
-    into: str | None
-    """The namespace of the claim, where it is another one than it was."""
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file", "-f", metavar="FILE", help="The phoenix.yaml of an orchestrator in a cluster."
+        ),
+    ] = None
+    component: Component = ""
+    backup: Newest = "latest"
+    as_of: AsOf = None
+    identity: Annotated[
+        Path | None,
+        typer.Option(
+            "--identity", "-i", metavar="FILE", help="Private key; left out: identityFile of the file."
+        ),
+    ] = None
+    snapshot: Annotated[
+        Path | None,
+        typer.Option("--snapshot", metavar="FILE", help="A backup's snapshot.json; - is standard input."),
+    ] = None
+    """In place of those."""
+    id: Annotated[
+        str, typer.Option("--id", metavar="ID", help="With --snapshot: by which the new objects are named.")
+    ] = ""
+    image: Annotated[
+        str, typer.Option("--image", metavar="IMAGE", help="With --snapshot: looks at the state.")
+    ] = "phoenix-orchestrator"
+    folder: Annotated[
+        str, typer.Option("--folder", metavar="PATH", help="Of the state, within the volume.")
+    ] = ""
+    into: Annotated[
+        str | None,
+        typer.Option("--into", metavar="NAME", help="Namespace of the claim; left out: that of the copy."),
+    ] = None
 
     def words(self) -> str:
         """The same options, for the next command; `backup` is told as an id."""
@@ -97,7 +122,8 @@ def wanted(which: Which, access: Access, data_dir: Path) -> Wanted:
 def plan(which: Which, access: Access, data_dir: Path, output: Output) -> None:
     """Changes nothing."""
     what = wanted(which, access, data_dir)
-    found = volume_restore.plan(what, access)
+    with working("asking the cluster"):
+        found = volume_restore.plan(what, access)
     again = f"phoenix restore run volume {which.words()}{_there(access)}"
     named = "" if which.snapshot else f" --backup {found.backup}"
     told = {**found.model_dump(mode="json", by_alias=True), "steps": list(found.steps)}
@@ -114,9 +140,16 @@ def run(  # noqa: PLR0917 - what a command was given
     why: tuple[str, str],
     output: Output,
     data_dir: Path,
+    *,
+    dry_run: bool,
 ) -> None:
     """`why`: the reason, and that of a broken glass."""
     what = wanted(which, access, data_dir)
+    if dry_run:
+        seen = volume_restore.confirmed_plan(what, access, confirm)
+        told = {**seen.model_dump(mode="json", by_alias=True), "steps": list(seen.steps), "dryRun": True}
+        emit(output, told, _page(seen, "the same command without --dry-run; nothing was changed"))
+        return
     until = datetime.now(UTC) + parse_duration(keep)
     reason, break_glass = why
 
@@ -151,6 +184,8 @@ def back(  # noqa: PLR0917 - what a command was given
     why: tuple[str, str],
     output: Output,
     data_dir: Path,
+    *,
+    dry_run: bool,
 ) -> None:
     """A volume that was kept goes under its claim again."""
     namespace, (reason, break_glass) = _namespace(access), why
@@ -164,10 +199,24 @@ def back(  # noqa: PLR0917 - what a command was given
 
     until = datetime.now(UTC) + parse_duration(keep)
     one = volume_restore.back(
-        claim, volume, access, namespace, within=_within(within), keep_until=until, around=around
+        claim,
+        volume,
+        access,
+        namespace,
+        within=_within(within),
+        keep_until=until,
+        dry_run=dry_run,
+        around=around,
     )
-    told = {"claim": claim, "volume": volume, "kept": one.old_volume, "until": until.isoformat()}
-    emit(output, told, f"{claim} has {volume} again; {one.old_volume or 'nothing'} is kept")
+    told = {
+        "claim": claim,
+        "volume": volume,
+        "kept": one.old_volume,
+        "until": until.isoformat(),
+        "dryRun": dry_run,
+    }
+    has, is_ = ("would have", "would be") if dry_run else ("has", "is")
+    emit(output, told, f"{claim} {has} {volume} again; {one.old_volume or 'nothing'} {is_} kept")
 
 
 def abort(  # noqa: PLR0917 - what a command was given

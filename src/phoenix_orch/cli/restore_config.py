@@ -12,10 +12,12 @@ import typer
 
 from phoenix_orch.cli.backup_config import AsOf, Bundle, Commit, moment
 from phoenix_orch.cli.cluster_options import Context, Kubeconfig
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, emit, say
+from phoenix_orch.cli.progress import working
 from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.orchestrator import config_history, config_restore
 from phoenix_orch.orchestrator.cluster.access import Access
@@ -72,11 +74,13 @@ def plan(  # noqa: PLR0917 - one parameter for each option
         emit(
             output,
             written,
-            f"{len(wanted.objects)} objects of {at.commit[:12]} are in {write}, with values of secrets\n"
+            f"{write} holds {counted(len(wanted.objects), 'object')} of {at.commit[:12]}, with values of "
+            "secrets\n"
             f"apply them:       kubectl apply -f {write}\nand remove it:    rm {write}",
         )
         return 0
-    found = config_restore.plan(wanted, Access(None, kubeconfig, context))
+    with working("asking the cluster"):
+        found = config_restore.plan(wanted, Access(None, kubeconfig, context))
     emit(output, found, _table(found, wanted))
     return REFUSED if found.refused else 0
 
@@ -95,6 +99,7 @@ def run(  # noqa: PLR0917
     ] = "10m",
     reason: Reason = "",
     break_glass: BreakGlass = "",
+    dry_run: DryRun = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     output: OutputOption = Output.TABLE,
@@ -110,6 +115,15 @@ def run(  # noqa: PLR0917
     seconds = parse_duration(within).total_seconds()
     if seconds < 0:
         raise Invalid(f"--within {within} is before now", remedy="for example --within 10m")
+    access = Access(None, kubeconfig, context)
+    if dry_run:
+        tried = config_restore.look(wanted, access, confirm)
+        emit(
+            output,
+            tried,
+            f"{_table(tried, wanted)}\nthe cluster has tried all of it, and nothing was changed",
+        )
+        return 0
     journal = Layout(data_dir).configurations / "restores.jsonl"
     agree = asking(data_dir, reason=reason, break_glass=break_glass)
     target = f"config/{','.join(namespace) if namespace else 'all'}"
@@ -127,9 +141,8 @@ def run(  # noqa: PLR0917
             wish = replace(wish, second=agree(wish.action, f"{target} plan {found.hash}"))
         return recorded(Layout(data_dir), wish, tell=say if output is Output.TABLE else _nothing)
 
-    access = Access(None, kubeconfig, context)
     done = config_restore.run(wanted, access, confirm, seconds, journal, around=around)
-    told = [f"{done.done} objects are put back, {len(done.rolled)} workloads rolled"]
+    told = [f"put back {counted(done.done, 'object')}, rolled {counted(len(done.rolled), 'workload')}"]
     told += [f"{name} {why}" for name, why in done.unready.items()]
     emit(output, done, "\n".join(told))
     return UNREADY if done.unready else 0
@@ -145,7 +158,7 @@ def _table(found: ConfigPlan, wanted: Wanted) -> str:
     if not found.hash:
         return table
     where = "".join(f" -n {name}" for name in wanted.namespaces)
-    lines = [table, f"{found.unchanged} objects are as they were at {found.commit[:12]}"]
+    lines = [table, f"as at {found.commit[:12]} already: {counted(found.unchanged, 'object')}"]
     lines += [f"not asked: {why}" for why in dict.fromkeys(found.unasked.values())]
     if found.refused:
         lines += [f"refused: {name}: {why}" for name, why in found.refused.items()]

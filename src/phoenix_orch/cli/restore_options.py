@@ -1,11 +1,14 @@
-"""Options that name a storage, a copy in it, and the Redis that it goes into."""
+"""Options that name a copy of a Redis in a storage, and the server that it goes into."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from phoenix_orch.orchestrator.redis_restore import How
 
 Component = Annotated[str, typer.Option("--component", metavar="NAME", help="As `redis/cache`.")]
 Which = Annotated[
@@ -15,18 +18,72 @@ AsOf = Annotated[
     str | None,
     typer.Option("--as-of", metavar="WHEN", help="The newest not later: 2026-11-28T10:00:00Z."),
 ]
-SignedBy = Annotated[
-    list[str] | None,
-    typer.Option("--signed-by", metavar="KEY", help="Public key of the machine that took them."),
-]
-User = Annotated[str, typer.Option("--user", metavar="NAME", help="Of the server.")]
-PasswordEnv = Annotated[
-    str | None, typer.Option("--password-env", metavar="VARIABLE", help="Holds the server's password.")
-]
-PasswordFile = Annotated[
-    Path | None, typer.Option("--password-file", metavar="FILE", help="Holds it in its first line.")
-]
-TlsCa = Annotated[Path | None, typer.Option("--tls-ca", metavar="FILE", help="Reach the server by TLS.")]
-Endpoint = Annotated[str, typer.Option("--endpoint", metavar="URL", help="Of S3, where it is not AWS.")]
-Region = Annotated[str, typer.Option("--region", metavar="NAME", help="Of S3.")]
-S3Ca = Annotated[Path | None, typer.Option("--s3-ca", metavar="FILE", help="Vouches for the endpoint.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Which copy, where it is, and what opens it."""
+
+    storage: Annotated[
+        str, typer.Option("--storage", metavar="PLACE", help="Folder of the backups, or s3://bucket/prefix.")
+    ]
+    identity: Annotated[
+        Path, typer.Option("--identity", metavar="FILE", help="A private key that opens them.")
+    ]
+    component: Component = "redis"
+    backup: Which = "latest"
+    as_of: AsOf = None
+    signed_by: Annotated[
+        list[str] | None,
+        typer.Option("--signed-by", metavar="KEY", help="Public key of the machine that took them."),
+    ] = None
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", metavar="URL", help="Of S3, where it is not AWS.")
+    ] = ""
+    region: Annotated[str, typer.Option("--region", metavar="NAME", help="Of S3.")] = "us-east-1"
+    s3_ca: Annotated[
+        Path | None, typer.Option("--s3-ca", metavar="FILE", help="Vouches for the endpoint.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """Where the copy goes, and who logs in there."""
+
+    to: Annotated[
+        str, typer.Option("--to", metavar="HOST:PORT", help="The server, or the path of its unix socket.")
+    ]
+    user: Annotated[str, typer.Option("--user", metavar="NAME", help="Of the server.")] = ""
+    password_env: Annotated[
+        str | None, typer.Option("--password-env", metavar="VARIABLE", help="Holds the server's password.")
+    ] = None
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="Holds it in its first line.")
+    ] = None
+    tls_ca: Annotated[
+        Path | None, typer.Option("--tls-ca", metavar="FILE", help="Reach the server by TLS.")
+    ] = None
+
+
+def how(copy: Copy, server: Server, *, listen: str = "") -> How:
+    """As it is kept: another command reads it elsewhere, so paths are whole."""
+    folder = not copy.storage.startswith("s3://")
+    return How(
+        storage=_absolute(Path(copy.storage)) if folder else copy.storage,
+        endpoint=copy.endpoint,
+        region=copy.region,
+        ca=copy.s3_ca and _absolute(copy.s3_ca),
+        identity=_absolute(copy.identity),
+        signed_by=tuple(copy.signed_by or ()),
+        component=copy.component,
+        target=server.to,
+        user=server.user,
+        password_env=server.password_env,
+        password_file=server.password_file and _absolute(server.password_file),
+        target_ca=server.tls_ca and _absolute(server.tls_ca),
+        listen=listen,
+    )
+
+
+def _absolute(path: Path) -> str:
+    return str(path.expanduser().absolute())

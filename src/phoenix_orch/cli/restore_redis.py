@@ -6,7 +6,7 @@ Each says what to type next, so that a person at night needs three commands and 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,25 +14,16 @@ import typer
 
 from phoenix_orch.cli.backup_config import moment
 from phoenix_orch.cli.interrupted import interruptible
+from phoenix_orch.cli.option_groups import grouped
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, data, emit, tell
-from phoenix_orch.cli.restore_options import (
-    AsOf,
-    Component,
-    Endpoint,
-    PasswordEnv,
-    PasswordFile,
-    Region,
-    S3Ca,
-    SignedBy,
-    TlsCa,
-    User,
-    Which,
-)
+from phoenix_orch.cli.progress import working
+from phoenix_orch.cli.restore_options import Copy, Server, how
 from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.kernel.units import format_size
-from phoenix_orch.orchestrator.redis_restore import How, RedisRestore
+from phoenix_orch.orchestrator.redis_restore import RedisRestore
 from phoenix_orch.recovery.restore.journal import ENDED, TOUCHED, Entry, State
 from phoenix_orch.recovery.restore.plan import RestorePlan
 from phoenix_orch.runtime.logs import configure_logs
@@ -41,30 +32,13 @@ from phoenix_orch.runtime.users import name_of
 Id = Annotated[str, typer.Argument(metavar="ID", help="Of the restore, or its beginning.")]
 
 
-def plan(  # noqa: PLR0917 - one parameter for each option
-    to: Annotated[
-        str, typer.Option("--to", metavar="HOST:PORT", help="The server, or the path of its unix socket.")
-    ],
-    storage: Annotated[
-        str, typer.Option("--storage", metavar="PLACE", help="Folder of the backups, or s3://bucket/prefix.")
-    ],
-    identity: Annotated[
-        Path, typer.Option("--identity", metavar="FILE", help="A private key that opens them.")
-    ],
-    component: Component = "redis",
-    backup: Which = "latest",
-    as_of: AsOf = None,
-    signed_by: SignedBy = None,
-    user: User = "",
-    password_env: PasswordEnv = None,
-    password_file: PasswordFile = None,
-    tls_ca: TlsCa = None,
+@grouped
+def plan(  # noqa: PLR0917 - options, given by name
+    server: Server,
+    copy: Copy,
     listen: Annotated[
         str, typer.Option("--listen", metavar="HOST:PORT", help="Where the server reaches us.")
     ] = "",
-    endpoint: Endpoint = "",
-    region: Region = "us-east-1",
-    ca: S3Ca = None,
     dead: Annotated[
         bool, typer.Option("--target-is-dead", help="Take no safety copy: what it holds is worth nothing.")
     ] = False,
@@ -72,24 +46,11 @@ def plan(  # noqa: PLR0917 - one parameter for each option
     data_dir: DataDir = UNSET,
 ) -> int:
     """Look at a backup and at the server that it goes into, and tell what would be done. Changes nothing."""
-    how = How(
-        storage=storage if storage.startswith("s3://") else str(Path(storage).expanduser().absolute()),
-        endpoint=endpoint,
-        region=region,
-        ca=absolute(ca),
-        identity=str(identity.expanduser().absolute()),
-        signed_by=tuple(signed_by or ()),
-        component=component,
-        target=to,
-        user=user,
-        password_env=password_env,
-        password_file=absolute(password_file),
-        target_ca=absolute(tls_ca),
-        listen=listen,
-    )
-    if as_of is not None and backup != "latest":
+    if copy.as_of is not None and copy.backup != "latest":
         raise Invalid("--backup and --as-of both say which backup", remedy="give one of them")
-    found = _restores(data_dir).plan(how, backup, moment(as_of), dead=dead)
+    reached, as_of = how(copy, server, listen=listen), moment(copy.as_of)
+    with working("looking at the backup and the server") as show:
+        found = _restores(data_dir, told=show).plan(reached, copy.backup, as_of, dead=dead)
     told = {**data(found), "hash": found.hash, "blocked": bool(found.blocked)}
     emit(output, told, _plan(found))
     return 1 if found.blocked else 0
@@ -112,7 +73,8 @@ def run(  # noqa: PLR0917 - one parameter for each option
     looks at everything once more and changes nothing; exit status 1 where something blocks.
     """
     if dry_run:
-        found = _restores(data_dir).look(name, confirm)
+        with working("looking at the backup and the server") as show:
+            found = _restores(data_dir, told=show).look(name, confirm)
         told = {**data(found), "hash": found.hash, "blocked": bool(found.blocked), "dryRun": True}
         emit(output, told, f"{_plan(found)}\nnothing was changed")
         return 1 if found.blocked else 0
@@ -156,24 +118,28 @@ def status(
     emit(output, entry, "\n".join(_status(entry, running=running)))
 
 
-def abort(name: str, reason: str, output: Output, data_dir: Path) -> None:
+def abort(name: str, reason: str, output: Output, data_dir: Path, *, dry_run: bool) -> None:
     """The server takes writes again, with the data that it has."""
+    if dry_run:
+        entry = _restores(data_dir).journal.endable(name)
+        told = (
+            f"{entry.plan.target} would be made a primary"
+            if entry.state in TOUCHED
+            else "nothing was changed"
+        )
+        emit(output, entry, f"restore {entry.plan.id} would be aborted: it is {entry.state.value}, {told}")
+        return
     done = _restores(data_dir, reason).abort(name)
     emit(output, done, f"aborted: {done.message}")
 
 
-def _restores(data_dir: Path, reason: str = "") -> RedisRestore:
+def _restores(data_dir: Path, reason: str = "", told: Callable[[str], None] = tell) -> RedisRestore:
     configure_logs()
-    return RedisRestore(data_dir, os.environ, by=name_of(os.getuid()), tell=tell, reason=reason)
+    return RedisRestore(data_dir, os.environ, by=name_of(os.getuid()), tell=told, reason=reason)
 
 
 def _nothing(_: str) -> None:
     """Whom a program asks, it tells once."""
-
-
-def absolute(path: Path | None) -> str | None:
-    """As it is kept: another command reads it elsewhere."""
-    return None if path is None else str(path.expanduser().absolute())
 
 
 def _plan(plan: RestorePlan) -> str:
@@ -181,7 +147,7 @@ def _plan(plan: RestorePlan) -> str:
     lines: Sequence[str] = [
         f"backup {plan.backup} of {plan.component}: {format_size(plan.raw_bytes)} bytes",
         f"as of  {plan.consistency_point:%Y-%m-%d %H:%M:%S} UTC",
-        f"into   {plan.target}, which holds {plan.target_keys:,} keys",
+        f"into   {plan.target}, which holds {counted(plan.target_keys, 'key')}",
         "",
         columns(("", "CHECK", "FOUND"), rows, empty="", whole=False),
         "",

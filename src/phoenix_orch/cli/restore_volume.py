@@ -16,19 +16,21 @@ import typer
 
 from phoenix_orch.cli import restore_claim
 from phoenix_orch.cli.cluster_options import Context, Kubeconfig
-from phoenix_orch.cli.options import UNSET, DataDir, Output, OutputOption, Reason
+from phoenix_orch.cli.option_groups import grouped
+from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import emit, tell
-from phoenix_orch.cli.restore_options import AsOf, Component, Which
+from phoenix_orch.cli.restore_claim import Which
 from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel import files
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.kernel.units import parse_duration
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
 from phoenix_orch.orchestrator.cluster.access import Access
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.orchestrator.recorded import Wish, recorded
-from phoenix_orch.recovery.restore.files_restore import Restored, restore
+from phoenix_orch.recovery.restore.files_restore import Restored, look, restore
 from phoenix_orch.recovery.restore.volume_manifest import objects, rendered, words_of
 from phoenix_orch.recovery.restore.volume_swap import VolumeSwap
 from phoenix_orch.runtime.users import name_of
@@ -37,44 +39,15 @@ Namespace = Annotated[
     str | None,
     typer.Option("--namespace", "-n", metavar="NAME", help="Left out: that of the context, or of the pod."),
 ]
-ClusterFile = Annotated[
-    Path | None,
-    typer.Option("--file", "-f", metavar="FILE", help="The phoenix.yaml of an orchestrator in a cluster."),
-]
-Identity = Annotated[
-    Path | None,
-    typer.Option("--identity", "-i", metavar="FILE", help="Private key; left out: identityFile of the file."),
-]
-Snapshot = Annotated[
-    Path | None,
-    typer.Option("--snapshot", metavar="FILE", help="A backup's snapshot.json; - is standard input."),
-]
-Id = Annotated[
-    str, typer.Option("--id", metavar="ID", help="With --snapshot: by which the new objects are named.")
-]
-Image = Annotated[str, typer.Option("--image", metavar="IMAGE", help="With --snapshot: looks at the state.")]
-Folder = Annotated[str, typer.Option("--folder", metavar="PATH", help="Of the state, within the volume.")]
-Into = Annotated[
-    str | None,
-    typer.Option("--into", metavar="NAME", help="Namespace of the claim; left out: that of the copy."),
-]
 Within = Annotated[
     str, typer.Option("--within", metavar="TIME", help="Wait so long until its pods have ended.")
 ]
 Keep = Annotated[str, typer.Option("--keep", metavar="TIME", help="How long what was there is kept.")]
 
 
+@grouped
 def plan(  # noqa: PLR0917 - one parameter for each option
-    file: ClusterFile = None,
-    component: Component = "",
-    backup: Which = "latest",
-    as_of: AsOf = None,
-    identity: Identity = None,
-    snapshot: Snapshot = None,
-    id_: Id = "",
-    image: Image = "phoenix-orchestrator",
-    folder: Folder = "",
-    into: Into = None,
+    which: Which,
     write: Annotated[
         Path | None,
         typer.Option("--write", metavar="FILE", help="Write it for kubectl apply -f, and ask no cluster."),
@@ -90,9 +63,8 @@ def plan(  # noqa: PLR0917 - one parameter for each option
     Changes nothing. The copy is a backup of a cluster (--file, --component), or snapshot.json of one.
     """
     access = Access(namespace, kubeconfig, context)
-    if snapshot is not None and into is None:
-        into = namespace
-    which = restore_claim.Which(file, component, backup, as_of, identity, snapshot, id_, image, folder, into)
+    if which.snapshot is not None and which.into is None:
+        which = replace(which, into=namespace)
     if write is None:
         restore_claim.plan(which, access, data_dir, output)
         return
@@ -121,7 +93,9 @@ def plan(  # noqa: PLR0917 - one parameter for each option
     emit(output, {"file": os.fspath(write), "namespace": place, "claim": claim, "job": job}, "\n".join(lines))
 
 
+@grouped
 def run(  # noqa: PLR0917 - one parameter for each option
+    which: Which,
     archive: Annotated[
         Path | None,
         typer.Option("--archive", metavar="FILE", help="The backup's volume.tar; - is standard input."),
@@ -135,16 +109,6 @@ def run(  # noqa: PLR0917 - one parameter for each option
     confirm: Annotated[
         str, typer.Option("--confirm", metavar="HASH", help="Of a claim: what the plan told.")
     ] = "",
-    file: ClusterFile = None,
-    component: Component = "",
-    backup: Which = "latest",
-    as_of: AsOf = None,
-    identity: Identity = None,
-    snapshot: Snapshot = None,
-    id_: Id = "",
-    image: Image = "phoenix-orchestrator",
-    folder: Folder = "",
-    into: Into = None,
     claim: Annotated[
         str, typer.Option("--claim", metavar="NAME", help="The way back: the claim that gets --volume again.")
     ] = "",
@@ -158,6 +122,7 @@ def run(  # noqa: PLR0917 - one parameter for each option
     context: Context = None,
     reason: Reason = "",
     break_glass: BreakGlass = "",
+    dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
@@ -169,20 +134,24 @@ def run(  # noqa: PLR0917 - one parameter for each option
     """
     access, why = Access(namespace, kubeconfig, context), (reason, break_glass)
     if claim or volume:
-        restore_claim.back(claim, volume, access, within, keep, why, output, data_dir)
+        restore_claim.back(claim, volume, access, within, keep, why, output, data_dir, dry_run=dry_run)
         return
     if confirm:
-        which = restore_claim.Which(
-            file, component, backup, as_of, identity, snapshot, id_, image, folder, into
-        )
-        restore_claim.run(which, access, confirm, within, keep, why, output, data_dir)
+        restore_claim.run(which, access, confirm, within, keep, why, output, data_dir, dry_run=dry_run)
         return
     if archive is None or to is None or not root:
         raise Invalid(
             "say what is restored",
             remedy="a folder: --archive FILE --to DIR --merkle-root HEX; a claim: as the plan told",
         )
-    target, kept = f"volume/{to.absolute()}", parse_duration(keep)
+    if dry_run:
+        there = look(to)
+        with _opened(archive):
+            pass
+        verb = f"be exchanged with what {archive} holds, and be kept" if there else f"be made from {archive}"
+        emit(output, {"to": os.fspath(to), "there": there, "dryRun": True}, f"{to} would {verb}")
+        return
+    target, kept = f"volume{to.absolute()}", parse_duration(keep)
     wish = Wish("restore.volume", target, name_of(os.getuid()), root, break_glass or reason)
     if to.exists():
         agree = asking(data_dir, reason=reason, break_glass=break_glass)
@@ -204,6 +173,7 @@ def swap(  # noqa: PLR0917 - one parameter for each option
     context: Context = None,
     reason: Reason = "",
     break_glass: BreakGlass = "",
+    dry_run: DryRun = False,
     output: OutputOption = Output.TABLE,
     data_dir: DataDir = UNSET,
 ) -> None:
@@ -217,7 +187,16 @@ def swap(  # noqa: PLR0917 - one parameter for each option
     async def swapping() -> None:
         async with KubeClient(load(kubeconfig, context=context, namespace=namespace)) as client:
             swap = VolumeSwap(client, client.namespace, timeout=parse_duration(within))
-            await swap.deployment(deployment, old, new, until)
+            if dry_run:
+                await swap.look(deployment, old, new)
+            else:
+                await swap.deployment(deployment, old, new, until)
+
+    if dry_run:
+        asyncio.run(swapping())
+        would = {"deployment": deployment, "claim": new, "kept": old, "dryRun": True}
+        emit(output, would, f"{deployment} would use {new}; its pods would end, and {old} would be kept")
+        return
 
     target = f"claim/{namespace}/{deployment}" if namespace else f"claim/{deployment}"
     plan = f"{old} to {new}"
@@ -263,7 +242,7 @@ def _told(done: Restored) -> dict[str, object]:
 
 
 def _said(done: Restored, to: Path) -> str:
-    lines = [f"{done.names} names are in {to}, and are as they were copied"]
+    lines = [f"{to} holds {counted(done.names, 'name')}, as they were copied"]
     if done.old and done.expires:
         lines.append(f"what was there is in {done.old} until {done.expires:%Y-%m-%d %H:%M} UTC")
     if done.not_kept:

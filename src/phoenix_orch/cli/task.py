@@ -192,25 +192,44 @@ def show_schedule(name: ScheduleName, output: OutputOption = Output.TABLE, data_
 
 
 @schedules.command()
-def pause(name: ScheduleName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+def pause(
+    name: ScheduleName,
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
     """Run no slot of it until it is resumed."""
     with reaching.client(data_dir) as client:
-        view = client.pause_schedule(name)
-    emit(output, view, f"schedule {name} is paused")
+        view = client.schedule(name) if dry_run else client.pause_schedule(name)
+    emit(output, view, f"schedule {name} {'would be' if dry_run else 'is'} paused")
 
 
 @schedules.command()
-def resume(name: ScheduleName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+def resume(
+    name: ScheduleName,
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
     """Run its slots again; those that passed meanwhile are neither run nor missed."""
     with reaching.client(data_dir) as client:
-        view = client.resume_schedule(name)
-    emit(output, view, f"schedule {name} runs again")
+        view = client.schedule(name) if dry_run else client.resume_schedule(name)
+    emit(output, view, f"schedule {name} {'would run' if dry_run else 'runs'} again")
 
 
 @schedules.command("run")
-def run_schedule(name: ScheduleName, output: OutputOption = Output.TABLE, data_dir: DataDir = UNSET) -> None:
+def run_schedule(
+    name: ScheduleName,
+    dry_run: DryRun = False,
+    output: OutputOption = Output.TABLE,
+    data_dir: DataDir = UNSET,
+) -> None:
     """Run what it runs, now and besides."""
     with reaching.client(data_dir) as client:
+        if dry_run:
+            view = client.schedule(name)
+            emit(output, view, f"a task ({view.kind}) of schedule {name} would be queued")
+            return
         record = client.run_schedule(name)
     emit(output, record, f"task {record.id} ({record.kind}) is {record.state}")
 

@@ -110,6 +110,22 @@ def plan(wanted: Wanted, access: Access) -> ConfigPlan:
     return asyncio.run(look())
 
 
+def look(wanted: Wanted, access: Access, confirmed: str) -> ConfigPlan:
+    """Everything that `run` looks at before it changes something; the cluster tries all of it, too.
+
+    Raises Outdated where the plan is not the one that was confirmed."""
+
+    async def tried() -> Plan:
+        async with _client(access) as client:
+            found = await _planned(client, wanted)
+            if found.acts or found.rolled:
+                _refuse_outdated(found, confirmed)
+                await config_apply.tried(client, found)
+            return found
+
+    return _viewed(asyncio.run(tried()))
+
+
 def run(
     wanted: Wanted,
     access: Access,
@@ -128,11 +144,7 @@ def run(
             found = await _planned(client, wanted)
             if not found.acts and not found.rolled:
                 return ConfigRestored(done=0, rolled=(), unready={})
-            if found.hash != confirmed:
-                raise Outdated(
-                    f"the plan is {found.hash} by now, and {confirmed} was confirmed",
-                    remedy="look at it again: phoenix restore plan config",
-                )
+            _refuse_outdated(found, confirmed)
             await config_apply.tried(client, found)
             with around(_viewed(found)) as told:
                 note = _Journal(journal, found).note
@@ -146,6 +158,14 @@ def run(
             return done
 
     return asyncio.run(act())
+
+
+def _refuse_outdated(found: Plan, confirmed: str) -> None:
+    if found.hash != confirmed:
+        raise Outdated(
+            f"the plan is {found.hash} by now, and {confirmed} was confirmed",
+            remedy="look at it again: phoenix restore plan config",
+        )
 
 
 async def _planned(client: KubeClient, wanted: Wanted) -> Plan:

@@ -129,6 +129,13 @@ def plan(wanted: Wanted, access: Access) -> VolumePlan:
     return _ran(access, wanted.namespace, lambda client: _planned(client, wanted))
 
 
+def confirmed_plan(wanted: Wanted, access: Access, confirmed: str) -> VolumePlan:
+    """As `plan`, of what was confirmed. Raises Outdated where it is another one by now."""
+    found = plan(wanted, access)
+    _refuse_outdated(found, confirmed)
+    return found
+
+
 def run(
     wanted: Wanted,
     access: Access,
@@ -145,11 +152,7 @@ def run(
 
     async def act(client: KubeClient) -> VolumeRestored:
         found = await _planned(client, wanted)
-        if found.hash != confirmed:
-            raise Outdated(
-                f"the plan is {found.hash} by now, and {confirmed} was confirmed",
-                remedy="look at it again: phoenix restore plan volume",
-            )
+        _refuse_outdated(found, confirmed)
         with around(found) as done, _going_on(wanted.namespace, found.claim, wanted.backup):
             exchange = VolumeExchange(client, wanted.namespace, timeout=within, told=told)
             ended = await _Acting(client, wanted, exchange, tell).run(found, keep_until)
@@ -167,9 +170,11 @@ def back(
     *,
     within: timedelta,
     keep_until: datetime,
+    dry_run: bool = False,
     around: Callable[[Exchange], AbstractContextManager[dict[str, Any]]] = lambda _: nullcontext({}),
 ) -> Exchange:
-    """Put a volume that is kept under its claim again: the way back. Raises BadState where a claim has it."""
+    """Put a volume that is kept under its claim again: the way back. `dry_run`: only tell what would be
+    exchanged. Raises BadState where a claim has it."""
 
     async def act(client: KubeClient) -> Exchange:
         exchange = VolumeExchange(client, namespace, timeout=within)
@@ -177,6 +182,8 @@ def back(
         if begun is not None and begun.volume != volume:
             raise _other(begun)
         one = begun or await exchange.planned(claim, volume)
+        if dry_run:
+            return one
         with around(one) as done, _going_on(namespace, claim, ""):
             await exchange.run(one, keep_until)
             await exchange.end(one)
@@ -332,6 +339,14 @@ def _going_on(namespace: str, claim: str, backup: str) -> Iterator[None]:
             f"or end it: phoenix restore abort {named}--claim {claim} -n {namespace}"
         )
         raise
+
+
+def _refuse_outdated(found: VolumePlan, confirmed: str) -> None:
+    if found.hash != confirmed:
+        raise Outdated(
+            f"the plan is {found.hash} by now, and {confirmed} was confirmed",
+            remedy="look at it again: phoenix restore plan volume",
+        )
 
 
 def _other(begun: Exchange) -> BadState:

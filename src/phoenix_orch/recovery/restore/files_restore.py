@@ -144,6 +144,12 @@ def restore(
     return Restored(names, old if there else None, expires if there else None, tuple(findings), not_kept)
 
 
+def look(target: Path) -> bool:
+    """Whether there is a folder that would be exchanged. Raises Invalid where the place cannot be."""
+    _exchangeable(target.absolute())
+    return target.exists()
+
+
 def tidy(target: Path) -> bool:
     """Clean up after a restore that was killed; whether the new folder is in place because of it.
 

@@ -96,6 +96,17 @@ class Journal:
             )
         return found[0]
 
+    def endable(self, name: str) -> Entry:
+        """One that nobody is at and that has not ended. Raises BadState, NotFound."""
+        entry = self.read(name)
+        if entry.state in ENDED:
+            raise BadState(
+                f"restore {entry.plan.id} is {entry.state.value}", remedy="there is nothing to abort"
+            )
+        if self.running(entry.plan.id):
+            raise BadState(f"a process is at restore {entry.plan.id}", remedy="end that one first")
+        return entry
+
     def all(self) -> list[Entry]:
         """Oldest first; a file that cannot be read is left out."""
         entries = []

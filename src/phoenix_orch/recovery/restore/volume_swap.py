@@ -48,6 +48,18 @@ class VolumeSwap:
         await self._keep(old, keep_until)
         await self._changed(name, lambda one: _resumed(one, note["replicas"]))
 
+    async def look(self, name: str, old: str, new: str) -> Object:
+        """The Deployment, where this can be done; nothing is changed. Raises Invalid, and NotFound for what
+        is not there."""
+        found = await self._client.get(DEPLOYMENTS, name, self._namespace)
+        note = _note(found)
+        if note is not None:
+            _refuse_other(name, note, old, new)
+        elif claims_of(found) != {new}:
+            _refuse(found, old)
+        await self._client.get(CLAIMS, new, self._namespace)
+        return found
+
     async def back(self, name: str, old: str, new: str, keep_until: datetime) -> None:
         """The way back: the old claim in the place of the new one."""
         await self.deployment(name, new, old, keep_until)
@@ -62,11 +74,7 @@ class VolumeSwap:
             _refuse(found, old)
             wanted = {"old": old, "new": new, "replicas": found["spec"].get("replicas", 1)}
             return await self._changed(name, lambda _: _stopped(wanted))
-        if (note["old"], note["new"]) != (old, new):
-            raise Invalid(
-                f"{note['old']} of {name} is being replaced by {note['new']} already",
-                remedy="complete that one first: give its claims",
-            )
+        _refuse_other(name, note, old, new)
         return found
 
     async def _without_pods(self, deployment: Object) -> None:
@@ -140,6 +148,14 @@ def noted(workload: Object) -> frozenset[str]:
     """Both claims of an exchange of it that has not ended."""
     note = _note(workload)
     return frozenset() if note is None else frozenset({str(note["old"]), str(note["new"])})
+
+
+def _refuse_other(name: str, note: dict[str, Any], old: str, new: str) -> None:
+    if (note["old"], note["new"]) != (old, new):
+        raise Invalid(
+            f"{note['old']} of {name} is being replaced by {note['new']} already",
+            remedy="complete that one first: give its claims",
+        )
 
 
 def _refuse(deployment: Object, old: str) -> None:
