@@ -72,7 +72,7 @@ class _Dying(Journal):
 
 
 def _miscounted(*_: object) -> None:
-    raise Terminal("the target loaded 1 keys")
+    raise Terminal("the target loaded 1 key")
 
 
 def main() -> None:

@@ -170,7 +170,7 @@ def test_killed_while_the_safety_copy_goes_back_it_goes_back(tmp_path):
             acting.run(plan.id, it.server.address, plan.hash)
         entry = acting.journal.read(plan.id)
         assert entry.state is State.UNDONE
-        assert "loaded 1 keys" in entry.message
+        assert "loaded 1 key" in entry.message
         assert it.server.digest() == it.now
         assert it.role() == "master"
         with pytest.raises(BadState, match="is undone"):
@@ -274,7 +274,7 @@ def test_what_fails_after_the_cut_over_is_put_back(tmp_path, monkeypatch, fault)
             return done
 
         def miscounted(self, entry, done):
-            raise Terminal("the target loaded 1 keys")
+            raise Terminal("the target loaded 1 key")
 
         monkeypatch.setattr(run.Restorer, "_load", load)
         if fault == "miscounted":

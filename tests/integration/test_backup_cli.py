@@ -144,7 +144,7 @@ def test_a_manifest_that_is_taken_away_is_a_fault_of_the_list(place: Place) -> N
     assert place.json("list", status=1)["faults"] == [
         f"{newest} was seen here earlier and is gone, and nothing says why"
     ]
-    assert "nothing is removed: the catalog has 1 faults" in place("prune", status=1)
+    assert "nothing is removed: the catalog has 1 fault" in place("prune", status=1)
     assert f"phoenix backup acknowledge {newest}" in place("list", status=1)
     assert "would be known" in place("acknowledge", newest, "--dry-run")
     assert place("list", status=1)

@@ -58,7 +58,7 @@ def test_no_chain_begins_in_a_folder_that_is_not_mounted(place: Place, gone: boo
     away = unmounted(place, gone=gone)
     for words in (("run", "config"), ("list",), ("prune",), ("verify",), ("show",)):
         said = place(*words, status=1)
-        assert "is empty, and it held backups" in said
+        assert f"is {'not there' if gone else 'empty'}, and it held backups" in said
         assert "is it mounted?" in said
     assert not (place.root / "bucket").exists() or not any((place.root / "bucket").iterdir())
     assert (place.acts[-2:]) == [("backup.run", "asked"), ("backup.run", "failed")]

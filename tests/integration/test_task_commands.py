@@ -165,7 +165,7 @@ def test_schedules_come_from_what_is_declared() -> None:
     }
     assert {name: str(one.timing) for name, one in schedules_of(declared).items()} == {
         "nightly": "30 2 * * *",
-        "often": "every 10 s",
+        "often": "every 10s",
     }
 
 

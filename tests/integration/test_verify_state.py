@@ -65,7 +65,7 @@ def test_a_state_that_is_whole(copy: Layout) -> None:
     status, report = verified(copy)
     assert (status, report["whole"]) == (0, True), report
     assert report["store"]["detail"] == "it does not run; its append-only file is whole"
-    assert report["audit"]["detail"] == "3 records follow each other"
+    assert report["audit"]["detail"] == "3 records in one chain"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts what can only be read")

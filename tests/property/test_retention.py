@@ -186,7 +186,7 @@ def test_a_run_may_remove_what_its_limits_allow() -> None:
 def test_a_backup_of_the_future_stops_everything() -> None:
     history = [Candidate("now", START), Candidate("later", START + timedelta(days=1))]
     found = retain(Policy(0, 0, 0, 1), history, START)
-    assert "1 backups are of the future" in stopped(found, Limits(), START, START)
+    assert "1 backup of the future" in stopped(found, Limits(), START, START)
     assert kept(found) == {"later"}
 
 

@@ -47,7 +47,7 @@ async def test_what_is_older_goes_and_the_log_says_who_removed_it(
     result = await prune_kind(log, lambda: config, lambda: NOW).run(asked)
     gone = (500 - days) // 10
     assert result == Pruned(records=gone, before=NOW - timedelta(days=days))
-    assert asked.said == [f"{gone} records were removed"]
+    assert asked.said == [f"removed {gone} records"]
     assert log.verify().faults == ()
     (record,) = log.newest(1)
     assert (record.action, record.actor, record.source) == ("audit.prune", "schedule audit-prune", "task/t1")

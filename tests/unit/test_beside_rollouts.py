@@ -47,17 +47,17 @@ CASES: dict[str, tuple[dict[str, Any] | None, dict[str, Any], list[str]]] = {
     "a task on a schedule": (
         {},
         {"tasks": {"a": {**TASK, "every": "5m"}}},
-        ["create task/a: is new", "create schedule/a: runs every 300 s"],
+        ["create task/a: is new", "create schedule/a: runs every 5m"],
     ),
     "another schedule alone": (
         {"tasks": {"a": {**TASK, "every": "5m"}}},
         {"tasks": {"a": {**TASK, "schedule": "0 3 * * *"}}},
-        ["configure schedule/a: runs 0 3 * * *, and ran every 300 s"],
+        ["configure schedule/a: runs 0 3 * * *, and ran every 5m"],
     ),
     "no schedule any more": (
         {"tasks": {"a": {**TASK, "every": "5m"}}},
         {"tasks": {"a": TASK}},
-        ["remove schedule/a: ran every 300 s; no slot comes any more"],
+        ["remove schedule/a: ran every 5m; no slot comes any more"],
     ),
     "another environment": (
         {"tasks": {"a": TASK}},

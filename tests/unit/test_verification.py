@@ -249,7 +249,7 @@ async def test_bad_lines_fail_a_rollback_only_when_written_after_it() -> None:
         scene.lines = ["shop-1: panic: no"]
         result = await scene.verify("rollback", logs=LogPatterns(bad=("panic",)))
         assert scene.marked == {"shop-1": 7}
-        assert "1 lines, first: shop-1: panic: no" in step(result, "log patterns").detail
+        assert "1 line, first: shop-1: panic: no" in step(result, "log patterns").detail
         assert not result.ok
         scene.store = MemoryStore()
         await scene.verify("promotion", logs=LogPatterns(bad=("panic",)))
@@ -353,7 +353,7 @@ async def test_no_step_tells_what_is_secret() -> None:
         login = f"http://u:{secret}@127.0.0.1:{port}/?t={secret}"
         result = await scene.verify(logs={"bad": ["panic"]}, critical_paths=(path(login),))
     detail = step(result, "log patterns").detail
-    assert detail == "1 lines, first: shop-1: panic: <masked> is refused, password=<masked>"
+    assert detail == "1 line, first: shop-1: panic: <masked> is refused, password=<masked>"
     shown = f"http://<masked>@127.0.0.1:{port}/?t=<masked>: 200"
     assert step(result, "critical path checkout").detail == shown
 
@@ -364,7 +364,7 @@ async def test_a_line_is_not_told_while_nobody_knows_what_is_secret_in_it() -> N
         scene.lines = ["shop-1: panic: s3cr3tCanary"]
         rollout = await scene.rollout(logs={"bad": ["panic"]})
         found = await scene.verifier()._log_patterns(rollout, "0000000000", None)
-    assert (found.ok, found.detail) == (False, "1 lines")
+    assert (found.ok, found.detail) == (False, "1 line")
 
 
 @pytest.mark.parametrize(("requests", "unknown"), [(100, False), (0, True)])

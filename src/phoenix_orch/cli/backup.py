@@ -102,7 +102,8 @@ def list_backups(
 
     Times are UTC. A backup counts from level 2 on: it was opened and compared.
     """
-    views = _backups(data_dir, file).views(component)
+    with working("reading the storage of backups"):
+        views = _backups(data_dir, file).views(component)
     found: dict[str, Any] = {
         "backups": [pages.summary(backup) for view in views for backup in view.backups],
         "faults": [fault.message for view in views for fault in view.faults],
@@ -121,7 +122,8 @@ def show(  # noqa: PLR0917 - one parameter for each option
     data_dir: DataDir = UNSET,
 ) -> None:
     """Everything about one backup, and the shell line that opens it without Phoenix."""
-    found = _one(_backups(data_dir, file), backup, component, as_of)
+    with working("reading the storage of backups"):
+        found = _one(_backups(data_dir, file), backup, component, as_of)
     emit(output, pages.detail(found), pages.page(found, datetime.now(UTC)))
 
 
@@ -220,8 +222,9 @@ def verify(  # noqa: PLR0917
     from phoenix_orch.recovery.manifest import Level  # noqa: PLC0415 - half a second
     from phoenix_orch.recovery.publish import Told  # noqa: PLC0415
 
-    backups = _backups(data_dir, file)
-    found = _one(backups, backup, component, None, any_of_them=True)
+    with working("reading the storage of backups"):
+        backups = _backups(data_dir, file)
+        found = _one(backups, backup, component, None, any_of_them=True)
     with (
         interruptible("nothing was recorded; the backup is as it was"),
         audited(Layout(data_dir), "backup.verify", f"backup/{found.id}", actor=_me()) as done,
@@ -283,8 +286,9 @@ def pin(  # noqa: PLR0917
     data_dir: DataDir = UNSET,
 ) -> None:
     """Keep a backup until it is unpinned, whatever retention says."""
-    backups = _backups(data_dir, file)
-    found = _one(backups, backup, "", None)
+    with working("reading the storage of backups"):
+        backups = _backups(data_dir, file)
+        found = _one(backups, backup, "", None)
     if found.pin is not None:
         raise BadState(
             f"{found.id} is pinned by {found.pin.by} already", remedy="`phoenix backup unpin` first"
@@ -309,8 +313,9 @@ def unpin(  # noqa: PLR0917
 
     It takes a second person, where a Phoenix runs and somebody else may approve.
     """
-    backups = _backups(data_dir, file)
-    found = _one(backups, backup, "", None)
+    with working("reading the storage of backups"):
+        backups = _backups(data_dir, file)
+        found = _one(backups, backup, "", None)
     if not dry_run:
         wish = Wish("backup.unpin", f"backup/{found.id}", _me(), reason=break_glass or reason)
         wish = _agreed(data_dir, wish, found.sha256, reason, break_glass)
@@ -334,8 +339,9 @@ def acknowledge(  # noqa: PLR0917
     Of one that is gone, and nothing says why, it says that the loss is known. Retention deletes older ones
     again then, so that it takes a second person, where a Phoenix runs and somebody else may approve.
     """
-    backups = _backups(data_dir, file)
-    loss = backups.lost(backup)
+    with working("reading the storage of backups"):
+        backups = _backups(data_dir, file)
+        loss = backups.lost(backup)
     if loss is not None:
         if not dry_run:
             wish = Wish("backup.acknowledge", f"backup/{loss.link.id}", _me(), reason=break_glass or reason)
@@ -370,9 +376,11 @@ def prune(  # noqa: PLR0917
 
     --dry-run explains every keep and delete.
     """
-    backups = _backups(data_dir, file)
+    with working("reading the storage of backups"):
+        backups = _backups(data_dir, file)
+        views = backups.views(component)
     parts, texts, stop = [], [], False
-    for view in backups.views(component):
+    for view in views:
         plan = backups.plan(view)
         done = backups.prune(view, plan, dry_run=True)
         if not dry_run and (done.marked or done.removed or done.swept):

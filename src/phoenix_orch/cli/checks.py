@@ -97,7 +97,13 @@ def _backups(layout: Layout) -> Iterator[Finding]:
     from phoenix_orch.recovery.storage_mark import Marks  # noqa: PLC0415
 
     storage = opened(config.backup.storage, layout.root / "backups")
-    marks = Marks(storage.objects, storage.where, layout.backup_state / "storages", lambda: datetime.now(UTC))
+    marks = Marks(
+        storage.objects,
+        storage.where,
+        layout.backup_state / "storages",
+        lambda: datetime.now(UTC),
+        missing=storage.missing,
+    )
     try:
         mark = marks.look()
     except PhoenixError as error:

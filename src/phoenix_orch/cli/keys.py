@@ -192,7 +192,10 @@ def show(
     data_dir: DataDir = UNSET,
 ) -> None:
     """Who can open backups, and whose private key is here. No private key is shown."""
-    spec = _spec(file, data_dir)
+    with working("reading the configuration"):
+        from phoenix_orch.recovery import keys as _  # noqa: F401, PLC0415 - a second on a cold machine
+
+        spec = _spec(file, data_dir)
     path = _identity_path(spec, online_file, data_dir)
     if spec is None:
         raise BadState(
@@ -240,25 +243,33 @@ def check(
     data_dir: DataDir = UNSET,
 ) -> None:
     """Whether what is sealed for the recipients of now opens here: with a small object in the storage."""
-    from phoenix_orch.recovery import key_acts  # noqa: PLC0415
-    from phoenix_orch.recovery.keys import Recipient  # noqa: PLC0415
-    from phoenix_orch.recovery.storage import opened  # noqa: PLC0415
-    from phoenix_orch.recovery.storage_mark import Marks  # noqa: PLC0415
+    with working("reading the configuration"):
+        from phoenix_orch.recovery import key_acts  # noqa: PLC0415
+        from phoenix_orch.recovery.keys import Recipient  # noqa: PLC0415
+        from phoenix_orch.recovery.storage import opened  # noqa: PLC0415
+        from phoenix_orch.recovery.storage_mark import Marks  # noqa: PLC0415
 
-    spec = _needed(_spec(file, data_dir))
+        spec = _needed(_spec(file, data_dir))
     path = _identity_path(spec, online_file, data_dir)
     recipients = [Recipient(one.key, one.name, one.offline) for one in spec.recipients]
     storage = opened(spec.storage, Layout(data_dir).root / "backups")
     identities = _identities(path)
-    marks = Marks(storage.objects, storage.where, Layout(data_dir).backup_state / "storages", _now)
-    marks.look()
-    done = key_acts.check(storage.objects, recipients, identities, dry_run=True)
-    if not dry_run:
-        told = {"recipients": [one.text for one in recipients]}
-        with _recorded(data_dir, replace(_wish("keys.check", path, ""), told=told)) as came:
-            marks.use()
-            done = key_acts.check(storage.objects, recipients, identities)
-            came.update(openedBy=done.opened_by, renewed=done.renewed)
+    marks = Marks(
+        storage.objects,
+        storage.where,
+        Layout(data_dir).backup_state / "storages",
+        _now,
+        missing=storage.missing,
+    )
+    with working(f"asking {storage.where}"):
+        marks.look()
+        done = key_acts.check(storage.objects, recipients, identities, dry_run=True)
+        if not dry_run:
+            told = {"recipients": [one.text for one in recipients]}
+            with _recorded(data_dir, replace(_wish("keys.check", path, ""), told=told)) as came:
+                marks.use()
+                done = key_acts.check(storage.objects, recipients, identities)
+                came.update(openedBy=done.opened_by, renewed=done.renewed)
     view = CheckView(opened_by=done.opened_by, recipients=done.recipients, renewed=done.renewed)
     renewed = "; the canary was made anew for them" if done.renewed else ""
     emit(output, view, f"good: {done.recipients} recipients, opened with {done.opened_by}{renewed}")
@@ -362,7 +373,7 @@ def _needed(spec: BackupSpec | None) -> BackupSpec:
 
 def _wish(action: str, online: Path, reason: str, before: str = "") -> Wish:
     """`before`: the public key that is the online one now."""
-    return Wish(action, f"keys/{online}", name_of(os.getuid()), before, reason)
+    return Wish(action, f"keys{online.absolute()}", name_of(os.getuid()), before, reason)
 
 
 def _recorded(data_dir: Path, wish: Wish) -> AbstractContextManager[dict[str, Any]]:

@@ -8,6 +8,7 @@ from phoenix_orch.cli import tables
 from phoenix_orch.cli.output import columns
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.observation import Category, Verdict, VerdictKind
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.orchestrator.views import RolloutView
 from phoenix_orch.rollout.status import ACTIVE, Cause, Event, Release, Revision, State, Verification
 
@@ -57,7 +58,7 @@ def describe(view: RolloutView, found: Sequence[Event], kept: Sequence[Revision]
     parts = [
         _pairs(
             ("Name", rollout.name),
-            ("Service", f"{rollout.service}, {rollout.replicas} instances wanted"),
+            ("Service", f"{rollout.service}, {counted(rollout.replicas, 'instance')} wanted"),
             ("Route", rollout.route),
             ("State", f"{state.state.value}, since {since}"),
             ("Message", state.message),

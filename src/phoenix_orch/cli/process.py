@@ -29,6 +29,7 @@ from phoenix_orch.cli.cluster_options import (
 )
 from phoenix_orch.cli.options import DEFAULT_FILE, UNSET, DataDir, DryRun, Speed
 from phoenix_orch.cli.output import say
+from phoenix_orch.cli.progress import working
 from phoenix_orch.kernel.errors import Invalid
 
 Store = Annotated[
@@ -82,8 +83,9 @@ def up(  # noqa: PLR0917 - options, given by name
     """
     if file is None and DEFAULT_FILE.exists():
         file = DEFAULT_FILE
-    serve_api = _later("phoenix_orch.console.serving").serve_operations
-    run_up = _later("phoenix_orch.orchestrator.up").run_up
+    with working("starting Phoenix"):
+        serve_api = _later("phoenix_orch.console.serving").serve_operations
+        run_up = _later("phoenix_orch.orchestrator.up").run_up
     where = "off" if no_listen else listen or os.environ.get(LISTEN_VARIABLE) or None
     return int(run_up(file, data_dir, speed, serve_api, store_url=store, listen=where))
 

@@ -18,5 +18,5 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
     from rich.console import Console  # noqa: PLC0415 - only on a terminal
     from rich.text import Text  # noqa: PLC0415
 
-    with Console(stderr=True).status(what, spinner="line") as status:
+    with Console(stderr=True).status(Text(told(what)), spinner="line") as status:
         yield lambda piece: status.update(Text(told(f"{what}: {piece}")))

@@ -11,7 +11,7 @@ from phoenix_orch.cli import reaching, tables
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, ServiceName
 from phoenix_orch.cli.output import emit
 from phoenix_orch.client.service_logs import ServiceLogReader
-from phoenix_orch.kernel.text import plain
+from phoenix_orch.kernel.text import counted, plain
 from phoenix_orch.orchestrator.views import LogPage
 
 app = typer.Typer(
@@ -83,5 +83,7 @@ def restart(
     """Replace the instances one after another, each ready before the next one leaves."""
     with reaching.client(data_dir) as client:
         view = client.restart(name, dry_run=dry_run)
-    verb = "would be replaced" if dry_run else "are replaced"
-    emit(output, view, f"{view.replicas} instances of {view.name} {verb} one after another")
+    verb = "would replace" if dry_run else "replaces"
+    emit(
+        output, view, f"Phoenix {verb} {counted(view.replicas, 'instance')} of {view.name} one after another"
+    )

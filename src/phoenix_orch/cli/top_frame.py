@@ -18,7 +18,7 @@ from rich.text import Text
 from phoenix_orch.cli import live, tables
 from phoenix_orch.health_validator import explain
 from phoenix_orch.health_validator.observation import VerdictKind
-from phoenix_orch.kernel.text import plain
+from phoenix_orch.kernel.text import counted, plain
 from phoenix_orch.orchestrator.flow_views import FreezeView
 from phoenix_orch.orchestrator.views import Rates, RolloutView
 from phoenix_orch.rollout.status import ACTIVE, RESTING, State
@@ -175,7 +175,8 @@ def _title(picture: Picture) -> Text:
     moving = sum(_rank(view) == 0 for view in picture.views)
     waiting = sum(_rank(view) == 1 for view in picture.views)
     text = Text.assemble(
-        ("Phoenix", "bold"), f"  {len(picture.views)} rollouts, {moving} releasing, {waiting} waiting"
+        ("Phoenix", "bold"),
+        f"  {counted(len(picture.views), 'rollout')}, {moving} releasing, {waiting} waiting",
     )
     if picture.at is not None:
         text.append(f"  {tables.moment(picture.at)}", style=DIM)

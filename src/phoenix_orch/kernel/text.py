@@ -38,6 +38,11 @@ def plain(text: str, *, keep: str = "") -> str:
     )
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 rollout`, `2 rollouts`, `1,000 rollouts`. `many`: where it is not `one` and an s."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def plain_lines(text: str) -> str:
     """As `plain`, for text that has lines of its own."""
     return plain(text, keep="\n")

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import Conflict, Invalid, Latched, NotFound, Retryable
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.orchestrator.attainable import refuse_unattainable
 from phoenix_orch.orchestrator.beside_rollouts import beside_rollouts
 from phoenix_orch.orchestrator.config import PhoenixFile
@@ -253,10 +254,8 @@ class Applying:
 
         if rollout is None:
             await self._refuse_latched(wanted.name, wanted.route, revision)
-            count = wanted.service_spec.replicas
-            return change(
-                ChangeKind.CREATE, f"service {wanted.service}, {count} instances, route {wanted.route}"
-            )
+            count = counted(wanted.service_spec.replicas, "instance")
+            return change(ChangeKind.CREATE, f"service {wanted.service}, {count}, route {wanted.route}")
         if (rollout.service, rollout.route) != (wanted.service, wanted.route):
             raise Invalid(
                 f"{target} belongs to service {rollout.service} and route {rollout.route}; "

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.kernel.units import format_duration
 from phoenix_orch.orchestrator.config import AuditSettings
 from phoenix_orch.security.audit_chain import Entry, Outcome
@@ -70,7 +71,7 @@ def prune_kind(
             source=f"task/{context.id}",
         )
         records = await asyncio.to_thread(log.prune, at - retention, entry)
-        await context.log(f"{records} records were removed")
+        await context.log(f"removed {counted(records, 'record')}")
         return Pruned(records=records, before=at - retention)
 
     return prune

@@ -20,6 +20,7 @@ from datetime import timedelta
 from pydantic import BaseModel
 
 from phoenix_orch.kernel.errors import Conflict, Terminal
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.orchestrator.backup_tasks import DeclaresBackups, Work
 from phoenix_orch.recovery.keys import Recipient
 from phoenix_orch.recovery.objects import ObjectStore
@@ -81,7 +82,9 @@ def mirror_kind(log: AuditRecords, work: Work) -> TaskKind:
         prefix = f"audit/{backups.home.cluster}/{backups.home.namespace}/"
         adding = functools.partial(mirrored, log, backups.store, prefix, backups.recipients)
         done = await asyncio.to_thread(adding)
-        await context.log(f"{done.records} records were added; the mirror goes to record {done.through}")
+        await context.log(
+            f"added {counted(done.records, 'record')}; the mirror goes to record {done.through}"
+        )
         return done
 
     return mirror

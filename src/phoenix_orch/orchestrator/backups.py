@@ -94,7 +94,9 @@ class Backups:
         own = layout.backup_keys / "signing.pem"
         self._signer = signing_key(home.signing_key or own, make=home.signing_key is None)
         self._trust = Trust([self._signer.public, *spec.trusted_keys])
-        self.marks = Marks(self.store, storage.where, layout.backup_state / "storages", _now)
+        self.marks = Marks(
+            self.store, storage.where, layout.backup_state / "storages", _now, missing=storage.missing
+        )
         self._catalog = Catalog(self.store, self._trust, self.marks.cache)
         self.identities = _identities(spec, layout)
         self.recipients = [Recipient(one.key, one.name, one.offline) for one in spec.recipients]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from phoenix_orch.kernel.clock import RealClock
 from phoenix_orch.kernel.errors import PhoenixError, Retryable
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.kube.client import KubeClient
 from phoenix_orch.kube.config import load
 from phoenix_orch.kube.resources import ROLLOUTS
@@ -87,12 +88,19 @@ def _looked(name: str, look: Callable[[], Part]) -> Part:
 
 
 def _directory(layout: Layout) -> Part:
-    names = os.listdir(layout.root)  # noqa: PTH208 - an error that says why is wanted
+    try:
+        names = os.listdir(layout.root)  # noqa: PTH208 - an error that says why is wanted
+    except FileNotFoundError:
+        detail = f"there is no {layout.root}: no Phoenix has been started here"
+        remedy = f"name its data directory with --data-dir; where that is lost, {RESTORE}"
+        return Part(name="directory", state=PartState.BROKEN, detail=detail, remedy=remedy)
     missing = [name for name in ("valkey", "router") if name not in names]
     if missing:
         detail = f"{layout.root} has no {' and no '.join(missing)}: no Phoenix has been started here"
         return Part(name="directory", state=PartState.BROKEN, detail=detail, remedy=RESTORE)
-    return Part(name="directory", state=PartState.WHOLE, detail=f"{layout.root}, {len(names)} names")
+    return Part(
+        name="directory", state=PartState.WHOLE, detail=f"{layout.root}, {counted(len(names), 'name')}"
+    )
 
 
 def _names(folder: Path) -> Part:
@@ -106,7 +114,7 @@ def _names(folder: Path) -> Part:
         for name in files:
             os.lstat(os.path.join(place, name))  # noqa: PTH118 - names need not be text
         count += len(files)
-    return Part(name="names", state=PartState.WHOLE, detail=f"{count} files are there")
+    return Part(name="names", state=PartState.WHOLE, detail=f"{counted(count, 'file')} seen")
 
 
 def _checks(folder: Path, checks: Sequence[FileCheck]) -> Part:
@@ -123,7 +131,7 @@ def _files(layout: Layout) -> Part:
     if wrong:
         detail = "; ".join(f"{name}: {fault}" for name, fault in wrong)
         return Part(name="files", state=PartState.BROKEN, detail=detail, remedy=RESTORE)
-    return Part(name="files", state=PartState.WHOLE, detail=f"{len(found)} files of JSON")
+    return Part(name="files", state=PartState.WHOLE, detail=f"{counted(len(found), 'file')} of JSON")
 
 
 def _configuration(layout: Layout) -> Part:
@@ -131,7 +139,9 @@ def _configuration(layout: Layout) -> Part:
     if config is None:
         return Part(name="configuration", state=PartState.ABSENT, detail="none was applied yet")
     return Part(
-        name="configuration", state=PartState.WHOLE, detail=f"{len(config.rollouts)} rollouts are declared"
+        name="configuration",
+        state=PartState.WHOLE,
+        detail=f"{counted(len(config.rollouts), 'rollout')} declared",
     )
 
 
@@ -140,12 +150,13 @@ def _audit(layout: Layout) -> Part:
         return Part(name="audit", state=PartState.ABSENT, detail="nothing was recorded yet")
     found = AuditLog(layout.audit).verify()
     if found.holds:
-        return Part(name="audit", state=PartState.WHOLE, detail=f"{found.records} records follow each other")
+        detail = f"{counted(found.records, 'record')} in one chain"
+        return Part(name="audit", state=PartState.WHOLE, detail=detail)
     first = found.faults[0]
     return Part(
         name="audit",
         state=PartState.BROKEN,
-        detail=f"{len(found.faults)} faults; the first in {first.file}: {first.fault.detail}",
+        detail=f"{counted(len(found.faults), 'fault')}; the first in {first.file}: {first.fault.detail}",
         remedy="`phoenix audit verify` shows all of them",
     )
 

@@ -21,6 +21,7 @@ from phoenix_orch.kernel import placeholders
 from phoenix_orch.kernel.clock import Clock
 from phoenix_orch.kernel.errors import NotFound, PhoenixError, Retryable
 from phoenix_orch.kernel.masking import masked_url
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.kernel.units import format_duration, format_ratio
 from phoenix_orch.rollback_controller.checks import Route, http_failure, surroundings
 from phoenix_orch.rollout.spec import Limits
@@ -196,7 +197,7 @@ class Verifier:
             return VerifyStep(name=name, ok=False, detail=str(error))
         if found:
             first = await self._harmless(rollout, revision, found[0])
-            return VerifyStep(name=name, ok=False, detail=f"{len(found)} lines{first}")
+            return VerifyStep(name=name, ok=False, detail=f"{counted(len(found), 'line')}{first}")
         return VerifyStep(name=name, ok=True, detail=f"none of {len(patterns)} patterns found")
 
     async def _harmless(self, rollout: Rollout, revision: str, line: str) -> str:

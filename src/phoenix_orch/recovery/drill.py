@@ -20,6 +20,7 @@ from pathlib import Path
 
 from phoenix_orch.kernel.errors import PhoenixError, Terminal
 from phoenix_orch.kernel.ids import sortable_id
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.recovery import drill_config, drill_redis, drill_snapshot, drill_volume
 from phoenix_orch.recovery.catalog import Backup, Catalog, View
 from phoenix_orch.recovery.consistency_spec import FileCheck
@@ -147,13 +148,13 @@ class Drill:
         with run.ledger.step(Phase.FRESHNESS, subject) as note:
             view = self._seen(run, expected)
             _hold(self._problems(run, view, expected))
-            note.detail = f"{len(view.live)} backups, the newest when it should be"
+            note.detail = f"{counted(len(view.live), 'backup')}, the newest when it should be"
         with run.ledger.step(Phase.PRESENT, subject) as note:
             for backup in view.live:
                 size = self._bucket.store.stat(backup.manifest.stream.key).size
                 if size != backup.manifest.stream.stored_bytes:
                     raise Terminal(f"the data of {backup.id} is cut")
-            note.detail = f"the data of {len(view.live)} backups is there"
+            note.detail = f"the data of {counted(len(view.live), 'backup')} is there"
         newest = view.newest or view.live[0]
         with run.ledger.step(Phase.VERIFY, Subject(expected.component, newest.id)) as note:
             seen = look(newest)
@@ -169,7 +170,7 @@ class Drill:
             drawn = draw([Candidate(one.id, one.at) for one in view.live], run.started, run.seed)
             if not drawn:
                 raise Terminal("there is no backup", remedy="`phoenix backup run` takes one")
-            note.detail = f"{len(drawn)} of {len(known)} backups are drawn"
+            note.detail = f"{len(drawn)} of {counted(len(known), 'backup')} drawn"
         for one in drawn:
             subject = Subject(expected.component, one.id, one.tier.value)
             with (

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from phoenix_orch.kernel.text import counted
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_SKEW = timedelta(minutes=5)
 """Between our clock and the storage's; with more nothing is removed."""
@@ -206,9 +208,11 @@ def stopped(
         return f"the clocks of this machine and the storage are {skew.total_seconds():.0f} s apart"
     future = [one for one in decisions if one.at > now + MOST_SKEW]
     if future:
-        return f"{len(future)} backups are of the future, {future[0].id} of {future[0].at:%Y-%m-%d %H:%M}"
+        return (
+            f"{counted(len(future), 'backup')} of the future, {future[0].id} of {future[0].at:%Y-%m-%d %H:%M}"
+        )
     if faults:
-        return f"the catalog has {faults} faults; `phoenix backup list` tells which"
+        return f"the catalog has {counted(faults, 'fault')}; `phoenix backup list` tells which"
     if unsure:
         return unsure
     gone = sum(1 for one in decisions if not one.keep)

@@ -29,6 +29,8 @@ class Storage:
     """Keeps an object from being removed; until when."""
     where: str
     """In words, the same for the same place."""
+    missing: Callable[[], bool] = lambda: False
+    """The place itself is not there: a folder that was removed, or whose share is not mounted."""
 
 
 def opened(spec: StorageSpec, default: Path, env: Mapping[str, str] = os.environ) -> Storage:
@@ -42,7 +44,8 @@ def opened(spec: StorageSpec, default: Path, env: Mapping[str, str] = os.environ
         where = f"{location.called}, prefix {location.prefix}" if location.prefix else location.called
         return Storage(BucketStore(location), admin, ObjectLocks(admin, spec.s3.lock).lock, where)
     folder = FolderStore(Path(spec.folder) if spec.folder is not None else default)
-    return Storage(folder, folder, lambda _key, _now: None, f"folder {folder.root.absolute()}")
+    where = f"folder {folder.root.absolute()}"
+    return Storage(folder, folder, lambda _key, _now: None, where, lambda: not folder.root.is_dir())
 
 
 def located(spec: S3Storage, env: Mapping[str, str] = os.environ) -> S3Location:

@@ -52,10 +52,20 @@ class Mark(Part):
 class Marks:
     """The mark of one storage."""
 
-    def __init__(self, store: ObjectStore, where: str, state: Path, now: Callable[[], datetime]) -> None:
-        """`where`: the place in words, by which it is remembered in a folder below `state`."""
+    def __init__(
+        self,
+        store: ObjectStore,
+        where: str,
+        state: Path,
+        now: Callable[[], datetime],
+        *,
+        missing: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`where`: the place in words, by which it is remembered in a folder below `state`. `missing`:
+        whether the place itself is not there, as only a folder can be."""
         self._store = store
         self._now = now
+        self._missing = missing
         self.where = where
         self.folder = state / hashlib.sha256(where.encode()).hexdigest()[:16]
         """What is kept here of this storage."""
@@ -94,8 +104,8 @@ class Marks:
         there = self._there()
         if there is None or there.id != mark.id:
             raise StorageLostError(
-                f"{self.where} is {'empty' if there is None else 'another storage'} all at once: it went "
-                "away in the middle of a run, of which nothing was published",
+                f"{self.where} is {self._nothing() if there is None else 'another storage'} all at once: it "
+                "went away in the middle of a run, of which nothing was published",
                 remedy="look whether it is mounted; the next run takes the backup once it is back",
             )
 
@@ -125,10 +135,14 @@ class Marks:
                 remedy="find out who removed it; `phoenix backup init` makes it again",
             )
         return StorageLostError(
-            f"{self.where} is empty, and it held backups: it is in use since {seen.made:%F %T} UTC",
+            f"{self.where} is {self._nothing()}, and it held backups: it is in use since "
+            f"{seen.made:%F %T} UTC",
             remedy="is it mounted? Nothing is written before it is back; if it was emptied on purpose, "
             "`phoenix backup init` begins anew",
         )
+
+    def _nothing(self) -> str:
+        return "not there" if self._missing() else "empty"
 
     def _used(self) -> bool:
         return next(iter(self._store.list(f"{VERSION}/")), None) is not None

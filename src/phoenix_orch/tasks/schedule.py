@@ -15,7 +15,7 @@ from typing import Annotated, Any, Self
 from cronsim import CronSim, CronSimError
 from pydantic import AfterValidator, Field, model_validator
 
-from phoenix_orch.kernel.units import Duration
+from phoenix_orch.kernel.units import Duration, format_duration
 from phoenix_orch.rollout.spec import Model, Name
 from phoenix_orch.tasks.spec import Kind, Target, fraction
 
@@ -66,7 +66,7 @@ class Timing(Model):
         return self
 
     def __str__(self) -> str:
-        return self.cron or f"every {(self.every or SHORTEST).total_seconds():g} s"
+        return self.cron or f"every {format_duration(self.every or SHORTEST)}"
 
 
 class Schedule(Model):

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import structlog
 from redis import Redis
 from redis.exceptions import ResponseError
 
@@ -36,8 +35,6 @@ _PROMOTE = 30.0
 
 Pour = Callable[[Writer], object]
 """Writes a whole dump, and returns when every byte of it has been proven; else raises."""
-
-_log = structlog.get_logger("phoenix.restore")
 
 
 class NotLoadedError(Terminal):
@@ -147,12 +144,14 @@ def feeding(
     load_within: float = 3600.0,
     following: Callable[[], None] = lambda: None,
     release: bool = True,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Session]:
     """Have the target wait for a dump. Left without `commit`, it keeps the data that it has.
 
     `following`: called when the target is about to follow us. In every end the target is made a primary
     again; where that fails the error says the command to type. `release`: False for one that is thrown away
-    whatever comes. Raises PhoenixError: the target has its old data, except for NotLoadedError.
+    whatever comes. `tell` hears that it is released before its time. Raises PhoenixError: the target has its
+    old data, except for NotLoadedError.
     """
     listen = listen or Listen()
     here, peer = _ends(target)
@@ -178,7 +177,7 @@ def feeding(
                 alone(target)
         except BaseException as error:
             if release:
-                _log.warning("the target is released", target=str(target), because=type(error).__name__)
+                tell(f"broken off: {target} is made a primary again, so that it takes writes")
                 _release(target, error)
             raise
 

@@ -19,6 +19,7 @@ from datetime import datetime
 
 from phoenix_orch.kernel.errors import BadState, Outdated, PhoenixError, Terminal
 from phoenix_orch.kernel.ids import sortable_id
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.recovery.catalog import Backup
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.keys import Identity
@@ -121,7 +122,7 @@ class Restorer:
             held = "nothing was changed"
             if entry.state in TOUCHED:
                 found = alone(target)
-                held = f"{target} is a primary and holds {found.keys:,} keys"
+                held = f"{target} is a primary and holds {counted(found.keys, 'key')}"
                 if entry.safety:
                     held += f"; copy {entry.safety} has what it held before"
             return self.end(entry, State.ABORTED, held)
@@ -177,7 +178,9 @@ class Restorer:
                 remedy="plan anew: phoenix restore plan",
             )
         if now.target_keys and not entry.plan.safety and not entry.plan.target_keys:
-            raise Outdated(f"{target} was empty, and now holds {now.target_keys:,} keys", remedy="plan anew")
+            raise Outdated(
+                f"{target} was empty, and now holds {counted(now.target_keys, 'key')}", remedy="plan anew"
+            )
 
     def _safe(self, entry: Entry, target: RedisAddress) -> Entry:
         if not entry.plan.safety or entry.safety:
@@ -252,7 +255,9 @@ class Restorer:
             done = self._load(backup.manifest, target, check_claim)
             sent = True
             entry = self.step(
-                entry, State.CHECKING, f"{target} loaded {done.loaded:,} keys in {done.seconds:.1f} s"
+                entry,
+                State.CHECKING,
+                f"{target} loaded {counted(done.loaded, 'key')} in {done.seconds:.1f} s",
             )
             self._counted(entry, done)
             for said in check(target, entry.plan.replicas, within=self.replicas_within):
@@ -273,12 +278,12 @@ class Restorer:
                 unseal(reader, sink, self.identities, expected(manifest), progress=pace)
                 check_claim()  # nothing is the target's data before this has returned
 
-            return load(target, pour, listen=self.listen)
+            return load(target, pour, listen=self.listen, tell=self.tell)
 
     def _counted(self, entry: Entry, done: Loaded) -> None:
         if entry.loaded is not None and done.missing(entry.loaded):
             raise Terminal(
-                f"the target loaded {done.loaded:,} keys and the rehearsal {entry.loaded:,}",
+                f"the target loaded {counted(done.loaded, 'key')} and the rehearsal {entry.loaded:,}",
                 remedy="see the log of the target",
             )
 
