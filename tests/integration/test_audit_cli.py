@@ -111,7 +111,7 @@ def test_prune_tells_first_and_the_rest_still_holds(
     assert would > 0
     assert log.newest(100)[0].seq == 1
     assert phoenix(log, "prune", "--older-than", "6d") == 0
-    assert f"{would} records were removed" in capsys.readouterr().out
+    assert f"removed {would} records" in capsys.readouterr().out
     assert log.newest(100)[0].seq == would + 1
     assert phoenix(log, "verify") == 0
     assert log.newest(1)[0].action == "audit.prune"
@@ -174,3 +174,13 @@ async def test_the_api_gives_page_after_page(log: AuditLog) -> None:
         ] == 12
         assert (await client.get("audit/head")).json()["seq"] == 12
         assert (await client.get("audit", params={"limit": 0})).status_code == 422
+
+
+def test_a_folder_that_holds_no_log_is_no_log_that_holds(
+    log: AuditLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "another").mkdir()
+    assert phoenix(log, "verify", "--directory", str(tmp_path / "another")) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert f"there is no record of an audit log in {tmp_path / 'another'}" in shown.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 from pydantic_core import PydanticCustomError
 
 from phoenix_orch.kernel.errors import Invalid
@@ -48,6 +49,14 @@ def test_a_word_nobody_knows_is_named_without_the_text_around_it() -> None:
 def test_a_shell_variable_is_no_port() -> None:
     assert has_port(["app", "--port={port}"])
     assert not has_port(["sh", "-c", "app ${port}"])
+
+
+def test_the_port_may_be_in_the_environment_alone() -> None:
+    assert ServiceSpec.model_validate({"command": "node server.js", "env": {"PORT": "{port}"}}).env
+    with pytest.raises(ValidationError, match="command and env have no") as raised:
+        ServiceSpec.model_validate({"command": "node server.js", "env": {"PORT": "8080", "KEY": "s3cr3t"}})
+    (error,) = raised.value.errors()
+    assert error["loc"] == ()
 
 
 def test_a_kept_template_is_taken_as_it_is_and_a_written_one_is_not() -> None:

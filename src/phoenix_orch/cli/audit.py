@@ -25,6 +25,7 @@ from phoenix_orch.cli.output import columns, emit
 from phoenix_orch.cli.records import moment
 from phoenix_orch.client.client import TIMEOUT
 from phoenix_orch.kernel.errors import Invalid
+from phoenix_orch.kernel.text import counted
 from phoenix_orch.kernel.units import format_duration, parse_duration
 from phoenix_orch.orchestrator.audit_views import AuditFault, AuditRecord, AuditVerified
 from phoenix_orch.orchestrator.cluster.access import Access
@@ -118,6 +119,11 @@ def verify(
     """
     if directory is not None:
         found = Opened(_there(directory)).verify(head)
+        if found.holds and not found.records:
+            raise Invalid(
+                f"there is no record of an audit log in {directory}",
+                remedy="name the folder that holds its files: `audit` in the data directory, or a copy of it",
+            )
     else:
         with _source(data_dir, there, timeout=WALK) as source:
             found = source.verify(head)
@@ -129,9 +135,12 @@ def _said(found: AuditVerified) -> str:
     faults = [_told(one) for one in found.faults]
     if found.holds:
         return "\n".join(
-            [f"the log holds: {found.records} records from {found.first} to {found.last.seq}", *faults]
+            [
+                f"the log holds: {counted(found.records, 'record')} from {found.first} to {found.last.seq}",
+                *faults,
+            ]
         )
-    return "\n".join([f"the log does not hold; of {found.records} records:", *faults])
+    return "\n".join([f"the log does not hold; of {counted(found.records, 'record')}:", *faults])
 
 
 def _told(fault: AuditFault) -> str:
@@ -238,8 +247,8 @@ def prune(
             source="command line",
         )
         gone = log.prune(before, asked)
-    verb = "would be removed" if dry_run else "were removed"
-    emit(output, {"records": gone, "before": before.isoformat(), "dryRun": dry_run}, f"{gone} records {verb}")
+    told = f"{'would remove' if dry_run else 'removed'} {counted(gone, 'record')}"
+    emit(output, {"records": gone, "before": before.isoformat(), "dryRun": dry_run}, told)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from phoenix_orch.kernel import files
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.orchestrator.limits import LONGEST_REASON
 
@@ -31,6 +32,7 @@ SERVER: ContextVar[Server | None] = ContextVar("server", default=None)
 """What --server said before the command."""
 
 
+_LONGEST_TOKEN_FILE = 4096
 _HOLDS_ONE = "name a file that holds one: phoenix token create NAME > FILE"
 
 
@@ -44,8 +46,9 @@ def serving(url: str | None, token_file: Path | None) -> Server | None:
     if token_file is None:
         return Server(url, os.environ.get("PHOENIX_TOKEN") or None)
     try:
-        words = token_file.expanduser().read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError) as error:
+        read = files.read(token_file.expanduser(), at_most=_LONGEST_TOKEN_FILE, absent=_HOLDS_ONE)
+        words = read.decode("ascii").split()
+    except UnicodeDecodeError as error:
         raise Invalid(f"{token_file} cannot be read as a token", remedy=_HOLDS_ONE) from error
     if len(words) != 1:
         raise Invalid(f"{token_file} holds {len(words)} words, and a token is one", remedy=_HOLDS_ONE)

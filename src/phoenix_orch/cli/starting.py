@@ -90,7 +90,8 @@ def start(  # noqa: PLR0917 - one parameter for each option
             "nothing to release: neither --version nor --env nor --command is given",
             remedy=f"for example: phoenix rollout start {name} --version 2",
         )
-    wanted_env, wanted_command = _environment(env or []), _command(command)
+    wanted_env = _environment(env or [])
+    wanted_command = _command(command, wanted_env)
     with reaching.client(data_dir) as client:
         change = client.start(
             name,
@@ -158,14 +159,14 @@ def _environment(words: list[str]) -> dict[str, str]:
     return found
 
 
-def _command(text: str | None) -> tuple[str, ...] | None:
+def _command(text: str | None, env: Mapping[str, str]) -> tuple[str, ...] | None:
     if text is None:
         return None
     try:
         words = tuple(shlex.split(text))
     except ValueError as error:
         raise Invalid(f"--command cannot be split into words: {error}", remedy="close every quote") from None
-    if not has_port(words):
+    if not has_port([*words, *env.values()]):
         raise Invalid(
             "--command has no '{port}'",
             remedy="Phoenix picks the port each instance listens on; write {port} for it",

@@ -41,6 +41,13 @@ def read(path: Path, *, at_most: int, absent: str = "name a file that is there")
 
 
 @contextlib.contextmanager
+def opened(path: Path, *, absent: str = "name a file that is there") -> Iterator[BinaryIO]:
+    """A file of any size, or standard input, to be read piece by piece. Raises Invalid where it is none."""
+    with _opened(path, absent) as file:
+        yield file
+
+
+@contextlib.contextmanager
 def lines(path: Path) -> Iterator[Iterator[str]]:
     """The lines of a file of any length, without their ends, read as they are asked for. Raises Invalid."""
     with _opened(path, "name a recording") as file:

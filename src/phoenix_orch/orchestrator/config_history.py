@@ -9,11 +9,15 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
+from phoenix_orch.kernel import files
 from phoenix_orch.kernel.errors import Invalid, NotFound
 from phoenix_orch.recovery import config_diff
 from phoenix_orch.recovery.config_repository import ConfigRepository
+from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.sources.config import REPOSITORY
 from phoenix_orch.rollout.spec import Model
+
+_WRITTEN = "name a file that `phoenix backup cat --component config` wrote"
 
 
 class ConfigCommit(Model):
@@ -74,14 +78,13 @@ def opened(state: Path, bundle: Path | None) -> Iterator[ConfigRepository]:
         return
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="phoenix-"))
+        source = stack.enter_context(files.opened(bundle, absent=_WRITTEN))
         try:
-            source = stack.enter_context(bundle.open("rb"))
+            made = ConfigRepository.rebuild(Path(folder) / REPOSITORY, source.read, ".torn")
+        except Corrupted as error:
+            raise Corrupted(f"{bundle}: {error.message}", remedy=error.remedy or _WRITTEN) from None
         except OSError as error:
-            raise Invalid(
-                f"{bundle} cannot be read: {error.strerror}",
-                remedy="name a file that phoenix backup cat wrote",
-            ) from None
-        made = ConfigRepository.rebuild(Path(folder) / REPOSITORY, source.read, ".torn")
+            raise Invalid(f"{bundle} cannot be read: {error.strerror}", remedy=_WRITTEN) from None
         yield stack.enter_context(made)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from phoenix_orch.kernel import placeholders
@@ -53,9 +53,9 @@ Value = Annotated[Passable, AfterValidator(_known_in_secret)]
 """The same for a value of a variable, of which nothing is repeated in errors."""
 
 
-def has_port(command: Sequence[str]) -> bool:
-    """Some word of it is given the port to listen on."""
-    return any("port" in placeholders.words(word) for word in command)
+def has_port(words: Sequence[str]) -> bool:
+    """Some word of a command, or value of a variable, is given the port to listen on."""
+    return any("port" in placeholders.words(word) for word in words)
 
 
 def refuse_unfit(env: Mapping[str, str], command: Sequence[str]) -> None:
@@ -117,12 +117,14 @@ class Template(Model):
     memory_limit: Size | None = None
     """Resident bytes above which an instance counts as out of memory and is replaced."""
 
-    @field_validator("command")
-    @classmethod
-    def _has_port(cls, command: tuple[str, ...]) -> tuple[str, ...]:
-        if not has_port(command):
-            raise ValueError("the command has no '{port}'; Phoenix picks the port each instance listens on")
-        return command
+    @model_validator(mode="after")
+    def _has_port(self) -> Self:
+        if not has_port([*self.command, *self.env.values()]):
+            raise ValueError(
+                "command and env have no '{port}'; Phoenix picks the port each instance listens on: write "
+                '{port} for it, as `--port {port}` in command or `PORT: "{port}"` in env'
+            )
+        return self
 
     @property
     def revision(self) -> str:
