@@ -148,7 +148,8 @@ def run(  # noqa: PLR0917 - what a command was given
     if dry_run:
         seen = volume_restore.confirmed_plan(what, access, confirm)
         told = {**seen.model_dump(mode="json", by_alias=True), "steps": list(seen.steps), "dryRun": True}
-        emit(output, told, _page(seen, "the same command without --dry-run; nothing was changed"))
+        end = _abort(seen, replace(access, namespace=seen.namespace))
+        emit(output, told, _page(seen, "the same command without --dry-run; nothing was changed", end))
         return
     until = datetime.now(UTC) + parse_duration(keep)
     reason, break_glass = why
