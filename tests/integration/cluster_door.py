@@ -136,6 +136,20 @@ class ClusterDoor:
         return made
 
 
+def two_doors(
+    opened: AsyncExitStack, folder: Path, url: str, api: dict[str, Any] | None = None, **more: Any
+) -> tuple[ClusterDoor, ClusterDoor]:
+    """Two replicas of the same Phoenix; `more`: as of each."""
+    one, other = (ClusterDoor(opened, folder / name, url, api, **more) for name in ("one", "other"))
+    return one, other
+
+
+async def call(door: ClusterDoor, token: str, path: str, body: Any = None) -> httpx.Response:
+    """One request to the API of a replica: a GET, or a POST of `body`."""
+    async with door.http(token) as http:
+        return await http.request("GET" if body is None else "POST", f"/api/v1/{path}", json=body)
+
+
 async def _listens(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from tests.integration.cluster_door import ClusterDoor, connected
+from tests.integration.cluster_door import ClusterDoor, call, connected, two_doors
 
 from phoenix_orch.kernel.errors import NotFound, Retryable, Terminal
 from phoenix_orch.orchestrator.cluster.approvals import SharedApprovals
 from phoenix_orch.orchestrator.cluster.seconded_tasks import asked_for
-from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
+from phoenix_orch.runtime.valkey_server import ServerInfo
 from phoenix_orch.security import two_persons
 from phoenix_orch.security.rights import Kind, Principal
 from phoenix_orch.security.two_persons import LASTS, Approvals, State
@@ -31,42 +28,13 @@ TASKS = {
 ANN, BEN, CAT = "ann:read,operate", "ben:read,operate,approve", "cat:read,operate"
 ANN_MAY = "ann:read,operate,approve"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
-    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    yield asyncio.run(keeper.ensure())
-    asyncio.run(keeper.stop())
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"phoenix:test{next(_numbers)}:"
 
 
 @pytest.fixture
 def doors(
     opened: AsyncExitStack, server: ServerInfo, tmp_path: Path, prefix: str
 ) -> tuple[ClusterDoor, ClusterDoor]:
-    one, other = (
-        ClusterDoor(opened, tmp_path / name, server.url, prefix=prefix, tasks=TASKS)
-        for name in ("one", "other")
-    )
-    return one, other
-
-
-async def call(door: ClusterDoor, token: str, path: str, body: Any = None) -> httpx.Response:
-    async with door.http(token) as http:
-        verb = "GET" if body is None else "POST"
-        return await http.request(verb, f"/api/v1/{path}", json=body)
+    return two_doors(opened, tmp_path, server.url, prefix=prefix, tasks=TASKS)
 
 
 async def ask(door: ClusterDoor, path: str = "tasks", body: Any = None) -> str:

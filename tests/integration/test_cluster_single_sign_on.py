@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -13,25 +12,17 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.integration.cluster_door import NAMESPACE, ClusterDoor, connected
+from tests.integration.cluster_door import NAMESPACE, ClusterDoor, connected, two_doors
 from tests.integration.oidc_server import let_in, providing
 from tests.integration.test_single_sign_on import token_of
 
 from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.orchestrator.cluster.file import load
 from phoenix_orch.orchestrator.cluster.logins import SharedLogins
-from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
+from phoenix_orch.runtime.valkey_server import ServerInfo
 from phoenix_orch.security.oidc_logins import LOGIN, MOST_LOGINS, Login
 
 pytestmark = pytest.mark.anyio
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
-    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    yield asyncio.run(keeper.ensure())
-    asyncio.run(keeper.stop())
 
 
 @pytest.fixture(scope="module")
@@ -55,25 +46,10 @@ def api_of(issuer: str, tmp_path: Path, *grants: dict[str, Any]) -> dict[str, An
 
 
 @pytest.fixture
-async def opened() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"phoenix:test{next(_numbers)}:"
-
-
-@pytest.fixture
 def doors(
     opened: AsyncExitStack, server: ServerInfo, issuer: str, tmp_path: Path, prefix: str
 ) -> tuple[ClusterDoor, ClusterDoor]:
-    api = api_of(issuer, tmp_path)
-    one, other = (
-        ClusterDoor(opened, tmp_path / name, server.url, api, prefix=prefix) for name in ("one", "other")
-    )
-    return one, other
+    return two_doors(opened, tmp_path, server.url, api_of(issuer, tmp_path), prefix=prefix)
 
 
 async def back_at(issuer_page: httpx.Response) -> str:

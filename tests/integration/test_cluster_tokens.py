@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.cluster.certificates import Authority
-from tests.integration.cluster_door import NAMESPACE, ClusterDoor, connected
+from tests.integration.cluster_door import NAMESPACE, ClusterDoor, call, connected, two_doors
 from tests.integration.test_api_tls import seen_by, trusting, written
 
 from phoenix_orch.api import tls as api_tls
@@ -29,40 +27,13 @@ pytestmark = pytest.mark.anyio
 ADMIN, VIEWER = "ann:read,operate,approve,administer", "vic:read"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 STREAM = "/api/v1/rollouts/web/stream"
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
-    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    yield asyncio.run(keeper.ensure())
-    asyncio.run(keeper.stop())
-
-
-@pytest.fixture
-async def opened() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture
-def prefix() -> str:
-    return f"phoenix:test{next(_numbers)}:"
 
 
 @pytest.fixture
 def doors(
     opened: AsyncExitStack, server: ServerInfo, tmp_path: Path, prefix: str
 ) -> tuple[ClusterDoor, ClusterDoor]:
-    one, other = (
-        ClusterDoor(opened, tmp_path / name, server.url, prefix=prefix) for name in ("one", "other")
-    )
-    return one, other
-
-
-async def call(door: ClusterDoor, token: str, path: str, body: Any = None) -> httpx.Response:
-    async with door.http(token) as http:
-        return await http.request("GET" if body is None else "POST", f"/api/v1/{path}", json=body)
+    return two_doors(opened, tmp_path, server.url, prefix=prefix)
 
 
 async def made(door: ClusterDoor, name: str = "ci", role: str = "operator", **more: Any) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from phoenix_orch.kernel.errors import Retryable
 from phoenix_orch.orchestrator.followed_events import FileProgress, FollowedEvents
 from phoenix_orch.rollout.status import Event, State, Status
 from phoenix_orch.rollout.store.valkey import ValkeyStore
-from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
+from phoenix_orch.runtime.valkey_server import ServerInfo
 from phoenix_orch.security.audit_chain import Entry, Record
 from phoenix_orch.security.audit_log import AuditLog
 from phoenix_orch.security.recorder import Recorder
@@ -25,13 +25,6 @@ from phoenix_orch.testing.store_samples import SHOP
 pytestmark = pytest.mark.anyio
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
-    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    yield asyncio.run(keeper.ensure())
-    asyncio.run(keeper.stop())
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -27,13 +26,6 @@ from phoenix_orch.security.shared_audit import Come, SharedAuditLog
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
-    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    yield asyncio.run(keeper.ensure())
-    asyncio.run(keeper.stop())
 
 
 def prefix() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.tasks.kinds import REGISTRY, lines
 
 from phoenix_orch.kernel.errors import BadState, Invalid, NotFound, Terminal
 from phoenix_orch.observability import metrics, tracing
-from phoenix_orch.runtime.valkey_server import ServerInfo, ValkeyServer
+from phoenix_orch.runtime.valkey_server import ServerInfo
 from phoenix_orch.security import acting
 from phoenix_orch.security.acting import Caller
 from phoenix_orch.security.rights import Kind, Principal
@@ -33,13 +33,6 @@ LEASE = timedelta(seconds=10)
 SWEEP = timedelta(seconds=0.2)
 NORMAL = {Priority.NORMAL: 1}
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
-    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    yield asyncio.run(keeper.ensure())
-    asyncio.run(keeper.stop())
 
 
 class Setting:

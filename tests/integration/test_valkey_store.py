@@ -44,13 +44,6 @@ SECRET_IN_URL = "p%40ss%2Fw0rd%3Ax"
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerInfo]:
-    keeper = ValkeyServer(tmp_path_factory.mktemp("valkey"))
-    yield asyncio.run(keeper.ensure())
-    asyncio.run(keeper.stop())
-
-
 @pytest.fixture
 async def store(server: ServerInfo) -> AsyncIterator[ValkeyStore]:
     """A store of its own: each has another prefix."""
