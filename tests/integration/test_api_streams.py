@@ -9,9 +9,10 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from starlette.types import Message
 from tests.integration.fake_phoenix import NOW, FakeOperations, verdict, view
 
-from phoenix_orch.api import feed, live
+from phoenix_orch.api import feed, live, streams
 from phoenix_orch.api.server import create_app, serve
 from phoenix_orch.health_validator.observation import VerdictKind
 from phoenix_orch.rollout.status import Event, State
@@ -273,3 +274,21 @@ async def test_a_slow_reader_holds_no_messages_back(operations, monkeypatch):
         assert sum(map(len, source._ring._messages)) < 300_000
         _, before = await slow.until("reset")
         assert len(before) < 60
+
+
+async def test_who_takes_nothing_gives_its_place_up(operations, monkeypatch):
+    """A connection that is open and never read from: without that, so many of them shut everybody out."""
+    monkeypatch.setattr(streams, "STALLED", 0.05)
+    of_all = operations.app.state.live
+    stalled = streams.Stream(await of_all.overview(""))
+    taken: list[str] = []
+
+    async def send(message: Message) -> None:
+        taken.append(message["type"])
+        if message["type"] == "http.response.body":
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(20):
+        await stalled.stream_response(send)
+    assert taken == ["http.response.start", "http.response.body"]
+    assert sum(one.viewers for one in of_all._all()) == 0

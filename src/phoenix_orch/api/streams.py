@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from phoenix_orch.api.doors import READ
 from phoenix_orch.api.live import Live
+
+STALLED = 60.0
+"""Seconds that a viewer may take none of what is sent. Who takes longer holds the place of another one: it is
+closed, and may come back."""
 
 LastId = Annotated[
     str, Header(alias="Last-Event-ID", max_length=100, description="Go on after the message with this id.")
@@ -29,8 +34,13 @@ class Stream(StreamingResponse):
         self._messages = messages
 
     async def stream_response(self, send: Send) -> None:
+        async def within(message: Message) -> None:
+            async with asyncio.timeout(STALLED):
+                await send(message)
+
         async with contextlib.aclosing(self._messages):
-            await super().stream_response(send)
+            with contextlib.suppress(TimeoutError):
+                await super().stream_response(within)
 
 
 def routes(live: Live) -> APIRouter:
