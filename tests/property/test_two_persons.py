@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
@@ -92,3 +93,22 @@ def test_those_that_wait_are_not_forgotten_for_new_ones(monkeypatch):
         if number % 2:
             known, _ = two_persons.answer(known, f"a{number}", by=BEN, agrees=False, words="", now=now)
     assert set(known.approvals) == {"a0", "a2", "a4"}
+
+
+def test_nobody_asks_without_an_end():
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    known = Approvals()
+
+    def asked(number: int, by: Principal, at: datetime = now) -> Approvals:
+        return two_persons.ask(known, f"{by.name}{number}", "x.y", f"t/{number}", by=by, reason="", now=at)[0]
+
+    for number in range(two_persons.MOST_ASKED):
+        known = asked(number, ANNA if number % 2 else TOKEN_OF_ANNA)
+    for by in (ANNA, TOKEN_OF_ANNA):
+        with pytest.raises(BadState, match="wait for a second person already"):
+            asked(-1, by)
+    assert asked(0, ANNA) == known  # the same again is no new one
+    known = asked(0, BEN)
+    known = two_persons.answer(known, "ci0", by=ANNA, agrees=False, words="", now=now)[0]
+    known = asked(-1, ANNA)
+    assert len(asked(-2, ANNA, now + LASTS).at(now + LASTS).approvals) == two_persons.MOST_ASKED + 3

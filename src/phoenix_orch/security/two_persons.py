@@ -24,6 +24,9 @@ LASTS = timedelta(minutes=15)
 MOST_KEPT = 500
 """Approvals that are remembered; the oldest that wait for nobody go first."""
 
+MOST_ASKED = 50
+"""Questions of one person that wait at a time: none is forgotten, and each is written with all others."""
+
 
 class State(StrEnum):
     ASKED = "asked"
@@ -83,11 +86,20 @@ def ask(
     reason: str,
     now: datetime,
 ) -> tuple[Approvals, Approval]:
-    """Ask for a second person; the same question of the same person is not asked twice."""
+    """Ask for a second person; the same question of the same person is not asked twice.
+
+    Raises BadState where too many of this person wait already.
+    """
     known = known.at(now)
-    for one in known.approvals.values():
-        if one.state in WAITING and (one.action, one.target, one.asker) == (action, target, by.person):
+    mine = [one for one in known.approvals.values() if one.state in WAITING and one.asker == by.person]
+    for one in mine:
+        if (one.action, one.target) == (action, target):
             return known, one
+    if len(mine) >= MOST_ASKED:
+        raise BadState(
+            f"{len(mine)} questions of {by.name} wait for a second person already",
+            remedy="take some back (`phoenix approval refuse ID`); each ends by itself within 15 minutes",
+        )
     made = Approval(
         id=name,
         action=action,
