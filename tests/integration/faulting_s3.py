@@ -45,12 +45,13 @@ SLOW_DOWN = Answer(503, "SlowDown")
 class Faulting:
     """`endpoint`: where it answers. It passes on everything but what it is told to fault."""
 
-    def __init__(self, s3: S3Server) -> None:
+    def __init__(self, s3: S3Server, *, secure: bool = False) -> None:
         self.answered = 0
         """Requests that got the fault so far."""
         self._answer: Answer | None = None
         self._left = 0
         self._chosen: Chosen = lambda _method, _path: True
+        self._flips: Chosen = lambda _method, _path: False
         self._lock = threading.Lock()
         target = urlsplit(s3.endpoint)
         trust = ssl.create_default_context(cafile=str(s3.ca_file))
@@ -62,6 +63,10 @@ class Faulting:
             def _any(self) -> None:
                 length = int(self.headers.get("content-length") or 0)
                 body = self.rfile.read(length) if length else b""
+                if body and faulting._flips(self.command, self.path):
+                    faulting.flipped.append(f"{self.command} {self.path}")
+                    middle = len(body) // 2
+                    body = body[:middle] + bytes([body[middle] ^ 1]) + body[middle + 1 :]
                 answer = faulting._due(self.command, self.path)
                 if answer is not None:
                     self._send(answer.status, answer.headers.items(), answer.body)
@@ -95,7 +100,14 @@ class Faulting:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.flipped: list[str] = []
+        """Requests whose body was changed."""
+        if secure:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(s3.folder / "tls.crt", s3.folder / "tls.key")
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        scheme = "https" if secure else "http"
+        self.endpoint = f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def fault(
@@ -104,6 +116,11 @@ class Faulting:
         """Answer the next so many requests, of those that `only` chooses. None: none any more."""
         with self._lock:
             self._answer, self._left, self._chosen, self.answered = answer, times, only, 0
+
+    def flip(self, only: Chosen) -> None:
+        """Change one bit of each body that is sent to the storage by requests that `only` chooses."""
+        self.flipped.clear()
+        self._flips = only
 
     def _due(self, method: str, path: str) -> Answer | None:
         with self._lock:
@@ -119,8 +136,9 @@ class Faulting:
 
 
 @contextlib.contextmanager
-def faulting(s3: S3Server) -> Iterator[Faulting]:
-    proxy = Faulting(s3)
+def faulting(s3: S3Server, *, secure: bool = False) -> Iterator[Faulting]:
+    """`secure`: it ends TLS, as a proxy does that somebody has put in between."""
+    proxy = Faulting(s3, secure=secure)
     try:
         yield proxy
     finally:

@@ -33,6 +33,8 @@ _names = itertools.count(1)
 class S3Server:
     endpoint: str
     ca_file: Path
+    folder: Path = Path()
+    """Where its certificate is, `tls.crt`."""
 
     def location(self, bucket: str, **more: Any) -> S3Location:
         given = S3Location(
@@ -104,7 +106,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         "-s3.port.lance=0",
         "-s3.autoCreateBucket=false",
     ]
-    server = S3Server(f"https://127.0.0.1:{ports[8]}", authority.certificate_file)
+    server = S3Server(f"https://127.0.0.1:{ports[8]}", authority.certificate_file, folder)
     log = folder / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(command, cwd=folder, stdout=out, stderr=subprocess.STDOUT)

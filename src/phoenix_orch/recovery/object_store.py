@@ -2,6 +2,9 @@
 
 What the environment says of AWS does not matter, but for proxies: where, as whom and whom to trust is in the
 location. Requests are tried again for a minute; a read that breaks off goes on at its byte.
+
+A byte that changes on its way is found: small objects go with their SHA-256, which the storage compares, and
+whoever writes a stream reads back what was stored.
 """
 
 from __future__ import annotations
@@ -50,9 +53,16 @@ class BucketStore:
         """`patience`: how long a request is tried again. Raises Terminal for a CA file that is none."""
         self.location = location
         self._ca = _certificates(location)
-        self._store = S3Store(
+        self._store = self._opened(patience, signed=False)
+        # nobody reads a small object back when it was written: the storage compares it with what it was
+        self._signed = self._opened(patience, signed=True)
+
+    def _opened(self, patience: timedelta, *, signed: bool) -> S3Store:
+        """`signed`: what is put goes with its SHA-256, as a checksum and in the signature."""
+        location = self.location
+        return S3Store(
             location.bucket,
-            config=_config(location),  # type: ignore[arg-type]
+            config=_config(location, signed=signed),  # type: ignore[arg-type]
             credential_provider=_given(location),
             client_options={
                 "allow_http": location.url.startswith("http://"),
@@ -75,13 +85,13 @@ class BucketStore:
     def create(self, key: str, data: bytes) -> None:
         self._small(key, data)
         with self._told(key):
-            obstore.put(self._store, self._name(key), data, mode="create", use_multipart=False)
+            obstore.put(self._signed, self._name(key), data, mode="create", use_multipart=False)
 
     def replace(self, key: str, data: bytes, etag: str) -> str:
         self._small(key, data)
         with self._told(key):
             try:
-                put = obstore.put(self._store, self._name(key), data, mode={"e_tag": etag})
+                put = obstore.put(self._signed, self._name(key), data, mode={"e_tag": etag})
             except FileNotFoundError:
                 raise self._changed(key) from None
             return put["e_tag"] or ""
@@ -283,7 +293,7 @@ class _Resuming:
         return bytes(part)
 
 
-def _config(location: S3Location) -> dict[str, Any]:
+def _config(location: S3Location, *, signed: bool) -> dict[str, Any]:
     """All that the environment could say is said here: what is given wins over it."""
     config: dict[str, Any] = {
         "region": location.region,
@@ -294,8 +304,10 @@ def _config(location: S3Location) -> dict[str, Any]:
         "s3_express": False,
         "conditional_put": "etag",
         "disable_bulk_delete": True,
-        "unsigned_payload": location.url.startswith("https://"),
+        "unsigned_payload": not signed and location.url.startswith("https://"),
     }
+    if signed:
+        config["checksum_algorithm"] = "SHA256"
     if location.sse:
         config["server_side_encryption"] = location.sse
         if location.sse == "aws:kms":
