@@ -45,8 +45,11 @@ class Trigger(Part):
     """Why it was taken."""
 
     kind: TriggerKind
+    """`pre-restore`: what a restore was about to write over; `rekey`: sealed anew for other recipients."""
     actor: str = ""
+    """Who asked for it."""
     reason: str = ""
+    """In their words."""
     task: str = ""
     """Id of the task that took it."""
 
@@ -57,11 +60,13 @@ class Times(Part):
     slot: AwareDatetime | None = None
     """The moment of the schedule that it stands for."""
     started: AwareDatetime
+    """When the run began."""
     consistency_point: AwareDatetime
-    """Whose state it holds."""
+    """Whose state it holds: what came later is lost when it is restored."""
     finished: AwareDatetime
     """When its data was stored."""
     published: AwareDatetime
+    """When this manifest was written, and made it a backup."""
     rpo_seconds: float
     """From the consistency point until it was published."""
 
@@ -74,12 +79,17 @@ class Stream(Part):
     name: str
     """File name of the copy when it is opened."""
     raw_bytes: int = Field(ge=0)
+    """Bytes of the content, as it was read and as it is once opened."""
     raw_sha256: str
+    """Of these."""
     stored_bytes: int = Field(ge=0)
+    """Bytes of the object."""
     stored_sha256: str
+    """Of these: compressed and encrypted."""
     codec: str
     """How it was compressed: `zstd`."""
     level: int
+    """Of the compression."""
     content_checksum: bool | None = None
     """Its frames end with a checksum of their content; None: not known."""
     encryption: str
@@ -100,7 +110,9 @@ class Link(Part):
     """Another manifest, and the SHA-256 of its bytes."""
 
     id: str
+    """Of the backup."""
     sha256: str
+    """Of its manifest's bytes."""
 
 
 class Drop(Part):
@@ -109,6 +121,7 @@ class Drop(Part):
     measure: str
     """`rawBytes`, or a name in `content`."""
     value: float
+    """Of this backup."""
     median: float
     """Of the good copies before."""
 
@@ -117,33 +130,47 @@ class Manifest(Part):
     """Everything about one backup."""
 
     schema_: Literal["phoenix-orch.io/backup/v1"] = Field(default=SCHEMA, alias="schema")
+    """Which form this is."""
     id: str
+    """Sortable by time; part of its place."""
     cluster: str
+    """Whose it is; `local` outside of a cluster."""
     namespace: str
+    """In that; `default` outside of a cluster."""
     component: str
+    """What is backed up: `config`, `redis/NAME`, `volume/NAME`, `copy/NAME`."""
     kind: str = ""
     """`redis`, `config` or `volume`; empty in older ones: the first part of the component."""
     trigger: Trigger
+    """Why it was taken."""
     phoenix: str
     """Version of Phoenix that took it."""
     host: str
+    """Name of the machine that did."""
     generation: int
     """Of the lease that it was taken under; higher is later."""
     number: int = Field(default=0, ge=0)
     """How many were published of the component, this one with them; 0: not known."""
     time: Times
+    """All of its moments."""
     previous: Link | None = None
     """The backup before, of the same component."""
     parent: Link | None = None
     """The one whose content was sealed anew, for other recipients."""
     stream: Stream
+    """The data."""
     source: dict[str, Any] = Field(default_factory=dict)
+    """Where it was taken; see below."""
     engine: dict[str, Any] = Field(default_factory=dict)
+    """What wrote the content, and its format; see below."""
     replication: dict[str, Any] = Field(default_factory=dict)
+    """Where in the stream of a replication it is; see below."""
     content: dict[str, Any] = Field(default_factory=dict)
+    """What is in it; see below."""
     measures: tuple[str, ...] = ()
     """Names in `content` that say how much there is."""
     hooks: tuple[dict[str, Any], ...] = ()
+    """What was run before and after, and how that ended: `hook`, `when`, `seconds`, `fault`."""
     drops: tuple[Drop, ...] = ()
     """Not empty: it is much smaller than those before, and no good copy until a person says so."""
     open_with: str = ""
@@ -188,15 +215,21 @@ class Verification(Part):
     """One look at a backup."""
 
     backup: str
+    """Id of it."""
     manifest: str
     """SHA-256 of the manifest."""
     level: Level
     """Passed: it holds up to here. Failed: this is the one that did not."""
     passed: bool
+    """Whether it holds."""
     at: AwareDatetime
+    """When it was looked at."""
     by: str
+    """Who looked."""
     detail: str = ""
+    """What was found, in a line."""
     seconds: float = 0.0
+    """That it took."""
     bytes: int = 0
     """Read from the storage."""
     tools: dict[str, str] = Field(default_factory=dict)
@@ -209,18 +242,26 @@ class Pin(Part):
     """A person wants it kept."""
 
     backup: str
+    """Id of it."""
     at: AwareDatetime
+    """Since when."""
     by: str
+    """Who wants it."""
     reason: str = ""
+    """In their words."""
 
 
 class Acknowledgement(Part):
     """A person says that it is right for this backup to be much smaller than those before."""
 
     backup: str
+    """Id of it."""
     at: AwareDatetime
+    """When they said so."""
     by: str
+    """Who did."""
     reason: str = ""
+    """In their words."""
 
 
 class Loss(Part):
@@ -238,6 +279,7 @@ class Tombstone(Part):
     """It is to be removed, or was. It stays for as long as a manifest follows the one that went."""
 
     backup: str
+    """Id of it."""
     manifest: str
     """SHA-256 of the manifest."""
     key: str
@@ -245,8 +287,11 @@ class Tombstone(Part):
     data: str
     """Key of the data."""
     at: AwareDatetime
+    """When it was marked; it goes a day later."""
     by: str
+    """Who marked it."""
     reason: str = ""
+    """Why."""
     outside: dict[str, Any] = Field(default_factory=dict)
     """What of it lies in another place, and goes with it: a snapshot in the storage of a cluster."""
 

@@ -92,6 +92,8 @@ def _default(info: FieldInfo) -> str:
     value = info.get_default(call_default_factory=True)
     if value is None or value is PydanticUndefined:
         return "none"
+    if value == "":
+        return "empty"
     if isinstance(value, BaseModel):
         return "as below"
     if isinstance(value, tuple | dict) and (not value or isinstance(next(iter(value)), BaseModel)):

@@ -19,7 +19,7 @@ from typing import Any
 
 from phoenix_orch.orchestrator.config import PhoenixFile, schema
 from phoenix_orch.rollout import crd
-from phoenix_orch.schema import fields, metrics_page, rights_page, rollout_page
+from phoenix_orch.schema import fields, manifest_page, metrics_page, rights_page, rollout_page
 from phoenix_orch.schema.titles import FILE
 
 MADE = "Generated from the code by `make docs`. Changes here are lost."
@@ -47,6 +47,7 @@ def files() -> Mapping[str, str]:
         "docs/reference/configuration.md": configuration_page(),
         "docs/reference/api.md": api_page(),
         crd.PATH: f"# {MADE}\n{crd.text()}",
+        manifest_page.PATH: manifest_page.page(GENERATED),
         metrics_page.PATH: metrics_page.page(GENERATED),
         rights_page.PATH: rights_page.page(GENERATED),
         rollout_page.PATH: rollout_page.page(GENERATED),
