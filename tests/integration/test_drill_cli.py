@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,44 @@ def test_another_machine_recovers_with_the_storage_and_the_offline_key(place: Pl
 def test_without_the_public_key_nothing_is_believed(place: Place) -> None:
     place.data = place.root / "new"
     assert "is not trusted" in place("drill", "run", "monthly", "--identity", place.key, status=1)
+
+
+@pytest.mark.parametrize("kind", ["daily", "weekly", "monthly"])
+def test_a_dry_run_tells_what_would_be_looked_at_and_does_nothing(place: Place, kind: str) -> None:
+    more = ["--identity", place.key] if kind == "monthly" else []
+    before = sorted(str(path) for path in (place.root / "bucket").rglob("*"))
+    acts = place.acts
+    (listed,) = [one["id"] for one in json.loads(place("backup", "list", "-o", "json"))["backups"]]
+    planned = place.json("drill", "run", kind, "--dry-run", *more)
+    tier = "hourly" if kind == "weekly" else ""
+    copy = {"component": "config", "backup": listed, "tier": tier, "problem": ""}
+    assert planned["copies"] == [copy]
+    assert bool(planned["seed"]) == (kind == "weekly")
+    said = place("drill", "run", kind, "--dry-run", *more)
+    assert said.startswith(f"a {kind} drill would look at")
+    assert listed in said
+    assert ("draws the same" in said) == (kind == "weekly")
+    assert sorted(str(path) for path in (place.root / "bucket").rglob("*")) == before
+    assert place.acts == acts
+    assert place.json("drill", "list")["drills"] == []
+
+
+def test_the_seed_of_a_dry_run_draws_what_it_told(place: Place) -> None:
+    for _ in range(5):
+        place("backup", "run", "config")
+    planned = place.json("drill", "run", "weekly", "--dry-run")
+    again = place.json("drill", "run", "weekly", "--dry-run", "--seed", planned["seed"])
+    assert again == planned
+    report = place.json("drill", "run", "weekly", "--seed", planned["seed"])
+    looked = [step["backup"] for step in report["steps"] if step["phase"] == "download"]
+    assert looked == [one["backup"] for one in planned["copies"]]
+
+
+def test_a_dry_run_fails_where_the_drill_would(place: Place) -> None:
+    assert "--identity FILE" in place("drill", "run", "monthly", "--dry-run", status=2)
+    shutil.rmtree(place.root / "bucket" / "v1")
+    said = place("drill", "run", "weekly", "--dry-run", status=1)
+    assert "NONE" in said
+    assert "there is no backup" in said
+    (copy,) = place.json("drill", "run", "daily", "--dry-run", status=1)["copies"]
+    assert (copy["backup"], copy["problem"]) == ("", "there is no backup")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -83,6 +84,35 @@ def test_from_nothing_to_a_check(person: Person) -> None:
         capture_output=True,
     )
     assert len(json.loads(opened.stdout)["recipients"]) == 2
+
+
+def test_the_key_that_signs_is_made_with_them_told_and_kept(person: Person) -> None:
+    signing = person.online.with_name("signing.pem")
+    person.types("keys", "init", "--dry-run")
+    assert not signing.exists()
+    told = person.types("keys", "init")
+    public = re.search(r"Manifests are signed as ([0-9a-f]{64})\.", told)
+    assert public is not None
+    assert oct(signing.stat().st_mode & 0o777) == "0o600"
+    made = signing.read_bytes()
+    assert b"PRIVATE KEY" in made
+    assert "PRIVATE KEY" not in told
+    snippet = told[told.index("backup:") : told.index("next:")]
+    (person.folder / "phoenix.yaml").write_text(f"services: {{}}\n{snippet}")
+    assert person.types("backup", "keys", "-f", "phoenix.yaml").strip() == public[1]
+    person.types("backup", "run", "config", "-f", "phoenix.yaml")
+    (manifest,) = (person.folder / "d" / "backups" / "v1").rglob("manifest.json")
+    assert json.loads(manifest.read_bytes())["signature"]["key"] == public[1]
+    assert signing.read_bytes() == made
+
+    other = person.beside("other")  # which takes it for its own word
+    other.folder.mkdir()
+    signing.replace(other.folder / "theirs.pem")
+    (other.folder / "d" / "keys").mkdir(parents=True)
+    (other.folder / "theirs.pem").replace(other.online.with_name("signing.pem"))
+    kept = json.loads(other.types("keys", "init", "--recovery-file", "r", "-o", "json"))
+    assert kept[0]["signing"] == public[1]
+    assert other.online.with_name("signing.pem").read_bytes() == made
 
 
 def test_the_recovery_key_goes_into_a_file_that_is_not_written_over(person: Person) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from tests.redis_server import filled, serving
 
 from phoenix_orch.cli.checks import State, _alone
 from phoenix_orch.orchestrator.layout import Layout
+from phoenix_orch.recovery.keys import generate
 from phoenix_orch.recovery.restore.acts import Acts, Second
 from phoenix_orch.security.rights import Grant, Kind, Principal, Role
 
@@ -155,6 +157,56 @@ async def test_the_key_is_changed_by_two(tmp_path, locked):
         ("keys.rotate", "asked"),
         ("keys.rotate", "done"),
     ]
+    assert "AGE-SECRET" not in (person.data / "restores" / "acts.jsonl").read_text()
+
+
+async def test_backups_are_sealed_anew_by_two_and_each_set_is_agreed_to_for_itself(tmp_path, locked):
+    await locked.token(Role.APPROVER, by=OWNER)
+    async with locked.served() as url:
+        person = Person(tmp_path, url, await locked.token(Role.ADMIN, by=ANNA))
+        made = json.loads(
+            await person.types("keys", "init", "--recovery-file", str(tmp_path / "safe"), "-o", "json")
+        )
+        file = tmp_path / "phoenix.yaml"
+
+        def sealed_for(offline: str) -> None:
+            recipients = [
+                {"name": "here", "key": made[0]["key"]},
+                {"name": "safe", "key": offline, "offline": True},
+            ]
+            backup = {"storage": {"folder": str(tmp_path / "bucket")}, "recipients": recipients}
+            file.write_text(json.dumps({"services": {}, "backup": backup}))
+
+        async def types(*words: str, code: int = 0) -> str:
+            return await person.types(*words, "-f", str(file), code=code)
+
+        async def backups() -> dict[str, list[str]]:
+            found = json.loads(await types("backup", "list", "-o", "json"))["backups"]
+            return {one["id"]: one["status"] for one in found}
+
+        sealed_for(made[1]["key"])
+        await types("backup", "run", "config")
+        before = await backups()
+        sealed_for(generate().public)
+        await types("keys", "rekey", "--all", "--dry-run")
+        assert await locked.identity.approving.approvals() == []
+        said = await types("keys", "rekey", "--all", "--reason", "the safe was opened", code=2)
+        assert "approval approve" in said
+        assert await backups() == before
+        assert "1 backups plan" in await agreed(locked)
+        await types("backup", "run", "config")  # nobody has agreed to this one, which needs it not
+        sealed_for(generate().public)  # and to others than these
+        await types("keys", "rekey", "--all", code=2)
+        assert len(await backups()) == 2
+        assert "2 backups plan" in await agreed(locked)
+        assert "phoenix" not in await types("keys", "rekey", "--all")
+        assert len([id_ for id_ in await backups() if id_ not in before]) >= 2
+        assert "already" in await types("keys", "rekey", "--all")  # nothing is due: nobody is asked
+    acts = [one for one in Acts(person.data / "restores").all() if one.action == "keys.rekey"]
+    assert [(one.outcome, one.second) for one in acts] == [
+        (outcome, Second.APPROVED) for _ in range(2) for outcome in ("asked", "done")
+    ]
+    assert len({one.target for one in acts}) == 2
     assert "AGE-SECRET" not in (person.data / "restores" / "acts.jsonl").read_text()
 
 
