@@ -167,7 +167,7 @@ def test_a_target_that_dies_while_it_takes_the_data_has_its_old_data_again(tmp_p
                 feed.write(bytes(1 << 20))
 
         monkeypatch.setattr("phoenix_orch.recovery.restore.redis_target._PROMOTE", 0.5)
-        with pytest.raises(Retryable) as caught:
+        with pytest.raises(NotReleasedError) as caught:
             load(it.target.address, pour)
         assert "REPLICAOF NO ONE" in str(caught.value)
         with serving(it.target.directory, "--appendonly", "yes") as again:

@@ -17,8 +17,9 @@ from tests.redis_server import filled, redis7, serving
 from phoenix_orch.kernel.errors import BadState, PhoenixError
 from phoenix_orch.recovery.errors import Corrupted
 from phoenix_orch.recovery.manifest import Manifest
-from phoenix_orch.recovery.rdb_check import DumpCheck, DumpLoad
+from phoenix_orch.recovery.rdb_check import DumpCheck
 from phoenix_orch.recovery.rdb_counts import read
+from phoenix_orch.recovery.rdb_load import DumpLoad
 from phoenix_orch.recovery.sources.replication import replicate
 
 

@@ -115,5 +115,12 @@ def test_a_bucket_and_a_server_behind_tls(tmp_path: Path) -> None:
         assert "is not trusted" in refused(ca=str(authority)).message
         assert "refuses the user or the password" in refused(password_env="AWS_ACCESS_KEY_ID").message
         client.config_set("tls-replication", "yes")
-        assert [look.check for look in restores.plan(how, "latest", None, dead=False).blocked] == ["rights"]
+        plan = restores.plan(how, "latest", None, dead=False)
+        assert [look.check for look in plan.blocked] == ["tls"]
+        own = {"listen_cert": authority.with_name("tls.crt"), "listen_key": authority.with_name("tls.key")}
+        shown = {name: str(file) for name, file in own.items()}
+        client.set("old", "data")
+        plan = restores.plan(how.model_copy(update=shown), "latest", None, dead=False)
+        done = restores.run(plan.id, plan.hash)
+        assert (done.state, client.execute_command("DEBUG", "DIGEST")) == (State.DONE, digest)
         assert not [words for words in told if PASSWORD in words or SECRET in words]

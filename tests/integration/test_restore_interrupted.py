@@ -18,7 +18,7 @@ from tests.integration.test_backup_cli import FILE
 from tests.redis_restoring import taken
 from tests.redis_server import filled, serving
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 ROOT = Path(__file__).parents[2]
 _CHILD = """
 import importlib, sys, threading

@@ -108,7 +108,7 @@ def run(  # noqa: PLR0917 - one parameter for each option
     if dry_run:
         planned = drills.planned(Asked(kind, seed, identity, scratch))
         emit(output, asdict(planned), pages.planned(kind, planned))
-        return 0 if all(one.backup for one in planned.copies) else FAILED
+        return FAILED if any(one.problem for one in planned.copies) else 0
     told = _tell if output is Output.TABLE else (lambda _: None)
     report: Report | None = None
     try:

@@ -82,7 +82,8 @@ def _worst(report: Report) -> str:
 
 def planned(kind: Kind, found: Planned) -> str:
     """What a drill would look at."""
-    rows = [(one.component, one.backup or "NONE", one.tier) for one in found.copies]
+    rows = [(one.component, one.backup or "NONE", one.tier, one.problem) for one in found.copies]
     seed = f"; `--seed {found.seed}` draws the same" if found.seed else ""
     head = f"a {kind.value} drill would look at{seed}:"
-    return f"{head}\n{columns(('COMPONENT', 'BACKUP', 'OF'), rows, empty='nothing is backed up here')}"
+    header = ("COMPONENT", "BACKUP", "OF", "PROBLEM")
+    return f"{head}\n{columns(header, rows, empty='nothing is backed up here', whole=False)}"

@@ -63,10 +63,46 @@ class Server:
     tls_ca: Annotated[
         Path | None, typer.Option("--tls-ca", metavar="FILE", help="Reach the server by TLS.")
     ] = None
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option("--tls-cert", metavar="FILE", help="Our certificate, where it asks for one."),
+    ] = None
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="Its key; left out: in the same file.")
+    ] = None
 
 
-def how(copy: Copy, server: Server, *, listen: str = "") -> How:
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """How we serve the copy to the server, and who loads it before."""
+
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="HOST:PORT", help="Where the server reaches us.")
+    ] = ""
+    listen_cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--listen-cert",
+            metavar="FILE",
+            help="Shown to a server that takes data over TLS alone; left out: --tls-cert.",
+        ),
+    ] = None
+    listen_key: Annotated[
+        Path | None, typer.Option("--listen-key", metavar="FILE", help="Its key; left out: in the same file.")
+    ] = None
+    rehearsal_server: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--rehearsal-server",
+            metavar="FILE",
+            help="A redis-server that loads the copy where Phoenix's Valkey does not.",
+        ),
+    ] = None
+
+
+def how(copy: Copy, server: Server, serving: Serving | None = None) -> How:
     """As it is kept: another command reads it elsewhere, so paths are whole."""
+    serving = serving or Serving()
     folder = not copy.storage.startswith("s3://")
     return How(
         storage=_absolute(Path(copy.storage)) if folder else copy.storage,
@@ -81,7 +117,12 @@ def how(copy: Copy, server: Server, *, listen: str = "") -> How:
         password_env=server.password_env,
         password_file=server.password_file and _absolute(server.password_file),
         target_ca=server.tls_ca and _absolute(server.tls_ca),
-        listen=listen,
+        target_cert=server.tls_cert and _absolute(server.tls_cert),
+        target_key=server.tls_key and _absolute(server.tls_key),
+        listen=serving.listen,
+        listen_cert=serving.listen_cert and _absolute(serving.listen_cert),
+        listen_key=serving.listen_key and _absolute(serving.listen_key),
+        rehearsal_servers=tuple(_absolute(one) for one in serving.rehearsal_server or ()),
     )
 
 

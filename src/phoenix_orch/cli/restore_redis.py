@@ -18,7 +18,7 @@ from phoenix_orch.cli.option_groups import grouped
 from phoenix_orch.cli.options import UNSET, DataDir, DryRun, Output, OutputOption, Reason
 from phoenix_orch.cli.output import columns, data, emit, tell
 from phoenix_orch.cli.progress import working
-from phoenix_orch.cli.restore_options import Copy, Server, how
+from phoenix_orch.cli.restore_options import Copy, Server, Serving, how
 from phoenix_orch.cli.second_person import BreakGlass, asking
 from phoenix_orch.kernel.errors import Invalid
 from phoenix_orch.kernel.text import counted
@@ -36,9 +36,7 @@ Id = Annotated[str, typer.Argument(metavar="ID", help="Of the restore, or its be
 def plan(  # noqa: PLR0917 - options, given by name
     server: Server,
     copy: Copy,
-    listen: Annotated[
-        str, typer.Option("--listen", metavar="HOST:PORT", help="Where the server reaches us.")
-    ] = "",
+    serving: Serving,
     dead: Annotated[
         bool, typer.Option("--target-is-dead", help="Take no safety copy: what it holds is worth nothing.")
     ] = False,
@@ -48,7 +46,7 @@ def plan(  # noqa: PLR0917 - options, given by name
     """Look at a backup and at the server that it goes into, and tell what would be done. Changes nothing."""
     if copy.as_of is not None and copy.backup != "latest":
         raise Invalid("--backup and --as-of both say which backup", remedy="give one of them")
-    reached, as_of = how(copy, server, listen=listen), moment(copy.as_of)
+    reached, as_of = how(copy, server, serving), moment(copy.as_of)
     with working("looking at the backup and the server") as show:
         found = _restores(data_dir, told=show).plan(reached, copy.backup, as_of, dead=dead)
     told = {**data(found), "hash": found.hash, "blocked": bool(found.blocked)}

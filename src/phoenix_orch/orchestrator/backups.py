@@ -116,6 +116,11 @@ class Backups:
         """Whose manifests and records are believed."""
         return self._trust
 
+    @property
+    def rehearsal_servers(self) -> Sequence[Path]:
+        """Programs for copies of Redis that the package's Valkey does not read."""
+        return [Path(file) for file in self.spec.rehearsal_servers]
+
     # -- what there is -------------------------------------------------------------------------------
 
     def sources(self) -> Mapping[str, Source]:
@@ -323,7 +328,7 @@ class Backups:
             )
         structural = self.structural(component) if self.identities else None
         if level is Level.LOADED and structural is not None and component.startswith("redis"):
-            structural = _dump_load()
+            structural = _dump_load(self.rehearsal_servers)
         most = self.verifier.highest if structural is None else structural.level
         level = most if level is None else level
         if level > most:
@@ -487,10 +492,10 @@ class Backups:
         return f"aws s3 cp {endpoint}{quoted(f's3://{location.bucket}/{location.prefix}{key}')} -"
 
 
-def _dump_load() -> Structural:
-    from phoenix_orch.recovery.rdb_check import DumpLoad  # noqa: PLC0415 - half a second
+def _dump_load(named: Sequence[Path]) -> Structural:
+    from phoenix_orch.recovery.rdb_load import DumpLoad  # noqa: PLC0415 - half a second
 
-    return DumpLoad()
+    return DumpLoad(named)
 
 
 def member_of(component: str, several: Sequence[str]) -> bool:

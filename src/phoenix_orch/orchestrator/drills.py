@@ -17,6 +17,7 @@ from phoenix_orch.orchestrator.backups import Backups, member_of
 from phoenix_orch.orchestrator.kept_config import read_kept
 from phoenix_orch.orchestrator.layout import Layout
 from phoenix_orch.recovery import drill_record, drill_report, keys
+from phoenix_orch.recovery.catalog import Backup
 from phoenix_orch.recovery.cluster_spec import ClusterBackupSpec
 from phoenix_orch.recovery.drill import Bucket, Drill, Expected, Terms
 from phoenix_orch.recovery.drill_plan import Candidate, draw
@@ -28,6 +29,7 @@ from phoenix_orch.recovery.manifest import Level, Verification
 from phoenix_orch.recovery.sources import copied, files_configured
 from phoenix_orch.recovery.verifying import record_look
 
+_NONE = "there is no backup"
 MANY = 60
 """Reports that are read for a trend, for figures and for a list."""
 
@@ -61,6 +63,8 @@ class Rehearsal:
     component: str
     backup: str = ""
     tier: str = ""
+    problem: str = ""
+    """Why it would fail here, as far as that is known before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class Drills:
                 attempt=self._attempt,
                 rehearse=backups.home.volumes.rehearse if backups.home.volumes is not None else None,
                 accept=backups.home.accept,
+                servers=backups.rehearsal_servers,
             ),
         )
         if asked.kind is Kind.DAILY:
@@ -127,13 +132,28 @@ class Drills:
             view = views.get(one.component)
             live = view.live if view is not None else ()
             if asked.kind is Kind.WEEKLY:
+                known = {backup.id: backup for backup in live}
                 drawn = draw([Candidate(backup.id, backup.at) for backup in live], _now(), seed)
-                found += [Rehearsal(one.component, each.id, each.tier.value) for each in drawn]
-                found += [] if drawn else [Rehearsal(one.component)]
+                found += [self._rehearsal(one.component, known[each.id], each.tier.value) for each in drawn]
+                found += [] if drawn else [Rehearsal(one.component, problem=_NONE)]
                 continue
             newest = (view.newest if view is not None else None) or next(iter(live), None)
-            found.append(Rehearsal(one.component, newest.id if newest is not None else ""))
+            if newest is None:
+                found.append(Rehearsal(one.component, problem=_NONE))
+            elif asked.kind is Kind.DAILY:
+                found.append(Rehearsal(one.component, newest.id))
+            else:
+                found.append(self._rehearsal(one.component, newest))
         return Planned(seed, tuple(found))
+
+    def _rehearsal(self, component: str, backup: Backup, tier: str = "") -> Rehearsal:
+        """Of a copy that would be loaded."""
+        problem = ""
+        if component.startswith("redis"):
+            from phoenix_orch.recovery.server_program import unrehearsable  # noqa: PLC0415
+
+            problem = unrehearsable(backup.manifest, self.backups.rehearsal_servers)
+        return Rehearsal(component, backup.id, tier, problem)
 
     def expected(self) -> Sequence[Expected]:
         """What has to be recoverable: all that is backed up here. Where nothing is, all that the storage has:

@@ -37,6 +37,7 @@ from phoenix_orch.recovery.restore.claim import claimed
 from phoenix_orch.recovery.restore.cluster_run import ClusterRestorer
 from phoenix_orch.recovery.restore.copies import copies, passed_over, shard_of
 from phoenix_orch.recovery.restore.copy_keys import Copies
+from phoenix_orch.recovery.restore.feed_tls import Certificate
 from phoenix_orch.recovery.restore.journal import TOUCHED, Entry, Journal
 from phoenix_orch.recovery.restore.plan import HASH, Look, RestorePlan
 from phoenix_orch.recovery.restore.redis_keys import Selection, move
@@ -84,8 +85,16 @@ class How(Part):
     password_file: str | None = None
     target_ca: str | None = None
     """TLS to the target, by this authority."""
+    target_cert: str | None = None
+    """Our certificate, for a target that asks for one."""
+    target_key: str | None = None
     listen: str = ""
     """HOST:PORT by which the target reaches us."""
+    listen_cert: str | None = None
+    """What we show a target that takes data over TLS alone; left out: `target_cert`."""
+    listen_key: str | None = None
+    rehearsal_servers: tuple[str, ...] = ()
+    """Programs that load the copy where the package's Valkey does not."""
 
 
 class KeysDone(Part):
@@ -296,7 +305,8 @@ class RedisRestore:
             self.journal,
             _now,
             keep_safe=keep_safe,
-            listen=_listen(how.listen),
+            listen=_listen(how),
+            servers=[Path(one) for one in how.rehearsal_servers],
             tell=self._tell,
         )
 
@@ -347,7 +357,9 @@ class RedisRestore:
         return Trust([signing_key(self._signing).public, *how.signed_by])
 
     def _spec(self, how: How) -> RedisSpec:
-        tls = RedisTlsSpec(ca=how.target_ca) if how.target_ca is not None else None
+        tls = None
+        if how.target_ca is not None or how.target_cert is not None:
+            tls = RedisTlsSpec(ca=how.target_ca, cert=how.target_cert, key=how.target_key)
         try:
             return RedisSpec(
                 address=how.target,
@@ -396,14 +408,19 @@ def _newer(backups: Sequence[Backup]) -> list[Look]:
     return [Look(check="newer copies", weight=Weight.WARNS, found=found, remedy=remedy)]
 
 
-def _listen(text: str) -> Listen:
+def _listen(how: How) -> Listen:
     """Raises Invalid."""
+    own = (how.listen_cert, how.listen_key) if how.listen_cert else (how.target_cert, how.target_key)
+    certificate = None
+    if own[0] is not None:
+        certificate = Certificate(Path(own[0]), Path(own[1]) if own[1] is not None else None)
+    text = how.listen
     if not text:
-        return Listen()
+        return Listen(certificate=certificate)
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal():
         raise Invalid(f"--listen {text} is no HOST:PORT", remedy="an address by which the target reaches us")
-    return Listen(host.strip("[]"), int(port))
+    return Listen(host.strip("[]"), int(port), certificate=certificate)
 
 
 def _now() -> datetime:

@@ -88,6 +88,8 @@ class Terms:
     """Tries a file of the configuration, without putting it anywhere."""
     accept: drill_config.Accept | None = None
     """Asks a cluster whether it would take the configuration."""
+    servers: Sequence[Path] = ()
+    """Programs for copies of Redis that the package's Valkey does not read."""
     rehearse: drill_snapshot.Rehearse | None = None
     """Restores snapshots of a cluster into scratch claims; None: no cluster is reached from here."""
 
@@ -182,7 +184,7 @@ class Drill:
     def _rehearsed(self, run: _Run, copy: Fetched, expected: Expected, into: Path) -> None:
         kind = _kind(expected.component)
         if kind == "redis":
-            with drill_redis.loaded(run.ledger, copy):
+            with drill_redis.loaded(run.ledger, copy, self._terms.servers):
                 pass
         elif kind == "config":
             drill_config.rehearsed(run.ledger, copy, into, self._terms.attempt, self._terms.accept)
@@ -201,7 +203,8 @@ class Drill:
         kind = _kind(expected.component)
         with self._fetched(run, backup, subject, scratch) as copy:
             if kind == "redis":
-                server = recovered.enter_context(drill_redis.loaded(run.ledger, copy))
+                loading = drill_redis.loaded(run.ledger, copy, self._terms.servers)
+                server = recovered.enter_context(loading)
                 server = drill_redis.replicated(run.ledger, copy, server)
                 return lambda: drill_redis.healthy(server)
             if kind == "config":

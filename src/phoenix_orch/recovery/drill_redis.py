@@ -7,8 +7,9 @@ import dataclasses
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -18,10 +19,10 @@ from phoenix_orch.recovery.drill_copy import Fetched
 from phoenix_orch.recovery.drill_report import Phase
 from phoenix_orch.recovery.drill_steps import Ledger
 from phoenix_orch.recovery.errors import Stopped
-from phoenix_orch.recovery.rdb_check import DumpCheck, DumpLoad, Rehearsal, Rehearsed
+from phoenix_orch.recovery.rdb_load import Rehearsed, rehearsing
 from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import asking, facts_of
-from phoenix_orch.recovery.restore.redis_target import feeding
+from phoenix_orch.recovery.server_program import Program, loader
 from phoenix_orch.recovery.throwaway_valkey import throwaway
 
 _PATIENCE = 600.0
@@ -39,31 +40,30 @@ class Recovered:
 
     address: RedisAddress
     rehearsed: Rehearsed
+    program: Program
 
 
 @contextlib.contextmanager
-def loaded(ledger: Ledger, copy: Fetched) -> Iterator[Recovered]:
-    """The server is there for one block. Raises StepFailedError."""
+def loaded(ledger: Ledger, copy: Fetched, servers: Sequence[Path] = ()) -> Iterator[Recovered]:
+    """The server is there for one block. `servers`: for copies that the package's does not read. Raises
+    StepFailedError."""
     with contextlib.ExitStack() as stack:
         with ledger.step(Phase.LOAD, copy.subject) as note:
-            ledger.tools |= DumpLoad().tools()
-            server = stack.enter_context(throwaway())
-            with (
-                DumpCheck().examine(copy.manifest) as walk,
-                feeding(server, release=False) as session,
-            ):
-                rehearsal = Rehearsal(server, session, walk)
+            program = loader(copy.manifest, servers)
+            ledger.tools |= program.tools
+            server = stack.enter_context(throwaway(program.path))
+            with rehearsing(copy.manifest, server) as rehearsal:
                 copy.open(rehearsal, note.moved, ledger.stop)
                 note.detail = rehearsal.finish()
             result = rehearsal.result
         assert result is not None  # else the step has failed
-        yield Recovered(server, result)
+        yield Recovered(server, result, program)
 
 
 def replicated(ledger: Ledger, copy: Fetched, recovered: Recovered) -> Recovered:
     """A replica takes all of it, and a write gets there. The server asks for a password afterwards: use what
     is returned. Raises StepFailedError."""
-    with ledger.step(Phase.REPLICATE, copy.subject) as note, throwaway() as replica:
+    with ledger.step(Phase.REPLICATE, copy.subject) as note, throwaway(recovered.program.path) as replica:
         begun = time.monotonic()
         primary, port = _reachable(recovered.address)
         with asking(replica) as client:

@@ -120,6 +120,12 @@ class OtherSide(Generic[T]):
         if isinstance(error, GivenUp) and self._failure is not None:
             raise self._failure from None
 
+    @property
+    def failure(self) -> BaseException | None:
+        """Waits for the end of the work: why it failed, if it has."""
+        self._thread.join()
+        return self._failure
+
     def result(self) -> T:
         """Waits for the end of the work. Raises GivenUp when it failed."""
         self._thread.join()

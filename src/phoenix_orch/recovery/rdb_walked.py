@@ -18,7 +18,7 @@ from phoenix_orch.recovery.objects import Reader
 from phoenix_orch.recovery.pipeline import CHUNK
 from phoenix_orch.recovery.rdb_check import DumpCheck, Walk, compared, readable_here
 from phoenix_orch.recovery.rdb_counts import Counts
-from phoenix_orch.recovery.rdb_values import KINDS
+from phoenix_orch.recovery.rdb_values import KINDS, UnknownKindError
 from phoenix_orch.recovery.rdb_walk import Key, Library, walk
 
 
@@ -54,6 +54,12 @@ class Walked:
         with contextlib.suppress(GivenUp):  # it has found damage; `finish` tells
             self._handover.write(data)
         return len(data)
+
+    @property
+    def newer(self) -> bool:
+        """After the last byte: it holds what this Phoenix cannot walk past, so that nothing is counted."""
+        self._handover.end()
+        return isinstance(self._side.failure, UnknownKindError)
 
     def finish(self) -> str:
         self._handover.end()

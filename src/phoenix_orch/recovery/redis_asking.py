@@ -12,6 +12,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     NoPermissionError,
+    OutOfMemoryError,
     RedisError,
     ResponseError,
 )
@@ -58,6 +59,8 @@ def translated(address: RedisAddress, error: Exception) -> PhoenixError:
             return refused(address, "a command", f"NOPERM {said}")
         case AuthenticationError() if "without any password" not in said:
             return refused(address, "AUTH", "NOAUTH" if "required" in said else f"WRONGPASS {said}")
+        case OutOfMemoryError():
+            return refused(address, "a command", f"OOM {said}")
         case BusyLoadingError():
             return refused(address, "a command", f"LOADING {said}")
         case AuthenticationError() | ResponseError():

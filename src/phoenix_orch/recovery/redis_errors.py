@@ -64,6 +64,12 @@ _CAUSES: tuple[tuple[re.Pattern[str], type[PhoenixError], str, str], ...] = (
         "give it a password (requirepass or ACL SETUSER), or let it listen to this machine alone",
     ),
     (
+        re.compile(r"^OOM"),
+        Retryable,
+        "has no memory left for writes (maxmemory)",
+        "raise it there (`CONFIG SET maxmemory BYTES`), or remove keys that nobody needs",
+    ),
+    (
         re.compile(r"max number of clients reached"),
         Retryable,
         "has no connection left",

@@ -190,6 +190,10 @@ class BackupSpec(Model):
     """Level of zstd."""
     drills: DrillSpec = DrillSpec()
     """Rehearsals of recovery."""
+    rehearsal_servers: Annotated[tuple[_Path, ...], Field(max_length=20)] = ()
+    """Programs, `redis-server` or `valkey-server`, for copies that Phoenix's own Valkey cannot load: those of
+    Redis 7.4 and later. Drills and `phoenix backup verify --level 4` start the first that reads the copy,
+    empty and for a moment."""
     ping: Annotated[str, Field(pattern=r"^https?://\S+$", max_length=2000)] | None = None
     """An address that is called (GET) after each backup that was verified and is good: who watches it notices
     when no call comes. `{component}` in it becomes `redis-cache`, so that each has its own watch; without
@@ -241,6 +245,7 @@ class BackupSpec(Model):
                 "volumes": volumes,
                 "identity_file": absolute(self.identity_file),
                 "drills": drills,
+                "rehearsal_servers": tuple(str(absolute(one)) for one in self.rehearsal_servers),
                 "spool": spool,
             }
         )

@@ -15,11 +15,13 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 
 from phoenix_orch.kernel.errors import Retryable, Terminal
 from phoenix_orch.recovery.rdb_header import LONGEST, RdbHeader, parse
+from phoenix_orch.recovery.restore.feed_tls import Certificate, spoken
 
 _LONGEST_COMMAND = 64 * 1024
 _HANDSHAKE = 15.0
@@ -78,7 +80,7 @@ class Feed:
         try:
             while data := self._connection.recv(65536):
                 del data
-        except (BlockingIOError, InterruptedError):
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError):
             return False
         except OSError:
             return True
@@ -104,19 +106,28 @@ class Feed:
 class Door:
     """A port on which one replica is awaited."""
 
-    def __init__(self, listening: socket.socket, host: str) -> None:
+    def __init__(self, listening: socket.socket, host: str, certificate: Certificate | None = None) -> None:
         self._listening = listening
+        self._certificate = certificate
         self.host = host
         """What the replica is told to connect to."""
         self.port: int = listening.getsockname()[1]
 
     @contextlib.contextmanager
-    def replica(self, *, peer: str, announces: int | None, accept: Accept, within: float) -> Iterator[Feed]:
+    def replica(
+        self,
+        *,
+        peer: str,
+        announces: int | None,
+        accept: Accept,
+        within: float,
+        secured: bool | None = None,
+    ) -> Iterator[Feed]:
         """Wait for the replica. Others that call are turned away: it would be our data that they got.
 
         `peer`: its address; empty for any. `announces`: the port that it says it listens on. `within`:
-        seconds.
-        Raises Retryable when it does not come.
+        seconds. `secured`: whether it speaks TLS; None: not known.
+        Raises Retryable when it does not come, Terminal at once when it comes and does not trust us.
         """
         give_up = time.monotonic() + within
         turned_away = ""
@@ -126,11 +137,14 @@ class Door:
                 connection, address = self._listening.accept()
             except OSError:
                 break
-            with connection:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(connection)
                 if peer and not _same(address[0], peer):
                     turned_away = f"; {address[0]} came and was turned away, {peer} is awaited"
                     continue
                 try:
+                    connection = spoken(connection, self._certificate, secured, _HANDSHAKE)
+                    stack.enter_context(connection)
                     said = _handshake(connection)
                 except (OSError, ValueError) as error:
                     turned_away = f"; one came that did not speak as a replica ({error})"
@@ -149,8 +163,11 @@ class Door:
 
 
 @contextlib.contextmanager
-def door(host: str, port: int = 0, *, bind: str = "") -> Iterator[Door]:
-    """Listen. `host`: by which the replica reaches us; `bind`: where to listen, if not there."""
+def door(
+    host: str, port: int = 0, *, bind: str = "", certificate: Certificate | None = None
+) -> Iterator[Door]:
+    """Listen. `host`: by which the replica reaches us; `bind`: where to listen, if not there; `certificate`:
+    shown to one that speaks TLS."""
     family = socket.AF_INET6 if ":" in (bind or host) else socket.AF_INET
     try:
         listening = socket.create_server((bind or host, port), family=family, backlog=5)
@@ -160,7 +177,7 @@ def door(host: str, port: int = 0, *, bind: str = "") -> Iterator[Door]:
             remedy="choose another address of this machine (--listen HOST:PORT)",
         ) from None
     with listening:
-        yield Door(listening, host)
+        yield Door(listening, host, certificate)
 
 
 def _same(one: str, other: str) -> bool:

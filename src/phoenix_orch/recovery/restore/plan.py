@@ -15,6 +15,8 @@ from phoenix_orch.recovery.signing import canonical
 
 HASH = 10
 """Characters of the hash that a person types."""
+UNREHEARSED = "rehearsal"
+"""The look that says why the copy is loaded nowhere beforehand; there is none where it is."""
 
 
 class Look(Part):
@@ -107,7 +109,9 @@ class RestorePlan(Part):
             )
         return (
             safety,
-            f"copy {self.backup} is loaded into a server that is thrown away, and counted",
+            f"copy {self.backup} is walked through and counted: no server here loads it"
+            if any(look.check == UNREHEARSED for look in self.looks)
+            else f"copy {self.backup} is loaded into a server that is thrown away, and counted",
             f"{self.target} takes no writes from here on, and takes the copy whole or not at all",
             "its keys are counted, its replicas awaited, a key is written and read back on each",
             "what fails after the cut-over brings the safety copy back by itself"

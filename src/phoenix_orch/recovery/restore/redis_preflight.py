@@ -13,6 +13,10 @@ TWICE = 2
 """With `repl-diskless-load swapdb` old and new data are in memory at the same time."""
 ROOM = 1.1
 """Of the memory that the data took where it was copied."""
+_SHOW = (
+    "plan with --listen-cert FILE --listen-key FILE: of an authority in its tls-ca-cert-file, its own "
+    "certificate will do; or, for the time of the restore, type there: CONFIG SET tls-replication no"
+)
 SWAPDB = "swapdb"
 FLUSHES = "flush-before-load"
 
@@ -57,6 +61,12 @@ class Target:
     diskless_load: str = ""
     """`repl-diskless-load`; empty where the settings cannot be read."""
     tls_replication: bool = False
+    """It takes data over TLS alone."""
+    certificate: str = ""
+    """File with the one that it would be shown; empty: there is none."""
+    distrust: str | None = None
+    """Why it would not trust that, by the authority that it is trusted by itself; empty: it would; None: no
+    authority is known here."""
     sentinels: int = 0
     """Sentinels that watch it."""
     stop_writes: int = 0
@@ -77,6 +87,7 @@ def _findings(copy: Copy, target: Target) -> Iterator[Finding]:
     yield _version(copy, facts)
     yield _modules(copy, facts)
     yield _mode(target)
+    yield from _secured(target)
     yield _role(facts)
     yield _memory(copy, target)
     yield _data(facts)
@@ -132,14 +143,33 @@ def _mode(target: Target) -> Finding:
             "REPLICAOF is not allowed there: a managed service, a renamed command, or the user lacks it",
             "use a user with +replicaof, or restore keys one by one: phoenix restore keys '*'",
         )
-    if target.tls_replication:
-        return Finding(
-            "rights",
-            Weight.BLOCKS,
-            "the target takes data over TLS only (tls-replication yes), and our stream is none",
-            "for the time of the restore, type there: CONFIG SET tls-replication no",
-        )
     return Finding("mode", Weight.OK, "it stands alone and may follow us")
+
+
+def _secured(target: Target) -> Iterator[Finding]:
+    """Only where it matters: most servers take data in clear, as they give it."""
+    if not target.tls_replication:
+        return
+    takes = "the target takes data over TLS alone (tls-replication yes)"
+    if not target.certificate:
+        yield Finding("tls", Weight.BLOCKS, f"{takes}, and there is no certificate to show it", _SHOW)
+    elif target.distrust:
+        yield Finding(
+            "tls",
+            Weight.BLOCKS,
+            f"{takes}, and would not trust {target.certificate}: {target.distrust}",
+            f"{_SHOW}; where it trusts another authority than --tls-ca, put that into this file, too",
+        )
+    elif target.distrust is None:
+        yield Finding(
+            "tls",
+            Weight.WARNS,
+            f"{takes}; whether it trusts {target.certificate} is not known before it comes: if not, it stays "
+            "as it is",
+            "--tls-ca FILE looks beforehand",
+        )
+    else:
+        yield Finding("tls", Weight.OK, f"{takes}, and trusts {target.certificate} as --tls-ca does")
 
 
 def _role(facts: RedisFacts) -> Finding:

@@ -25,6 +25,7 @@ from phoenix_orch.recovery.redis_address import RedisAddress
 from phoenix_orch.recovery.redis_asking import CONNECT_TIMEOUT, asking, facts, translated
 from phoenix_orch.recovery.redis_facts import RedisFacts
 from phoenix_orch.recovery.restore.feed import Feed, door
+from phoenix_orch.recovery.restore.feed_tls import GIVE, Certificate
 from phoenix_orch.recovery.restore.rdb_versions import unreadable
 from phoenix_orch.recovery.restore.redis_preflight import Target
 
@@ -41,6 +42,10 @@ class NotLoadedError(Terminal):
     """The target got the whole dump and did not load it. What it holds now is uncertain."""
 
 
+class NotReleasedError(Terminal):
+    """The target may still follow us, and takes no writes until it is made a primary again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listen:
     """How the target reaches us."""
@@ -52,6 +57,8 @@ class Listen:
     """Where to listen; empty: `host`."""
     any_peer: bool = False
     """Take whoever comes from any address: behind address translation the target seems to be another."""
+    certificate: Certificate | None = None
+    """For a target that takes data over TLS alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,26 +156,32 @@ def feeding(
     """Have the target wait for a dump. Left without `commit`, it keeps the data that it has.
 
     `following`: called when the target is about to follow us. In every end the target is made a primary
-    again; where that fails the error says the command to type. `release`: False for one that is thrown away
-    whatever comes. `tell` hears that it is released before its time. Raises PhoenixError: the target has its
-    old data, except for NotLoadedError.
+    again; where that fails it is NotReleasedError, which says the command to type. `release`: False for one
+    that is thrown away whatever comes. `tell` hears that it is released before its time. Raises PhoenixError:
+    the target has its old data, except for NotLoadedError.
     """
     listen = listen or Listen()
     here, peer = _ends(target)
-    with door(listen.host or here, listen.port, bind=listen.bind) as entrance:
+    certificate = listen.certificate
+    with door(listen.host or here, listen.port, bind=listen.bind, certificate=certificate) as entrance:
         with asking(target) as client:
             before = facts(client)
             if before.role != "master":
                 raise BadState(f"{target} is a replica", remedy="restore into its primary")
-            announces = None if target.socket else _announced(client)
+            comes = _comes(client)
+            if comes.secured and certificate is None:
+                raise BadState(
+                    f"{target} takes data over TLS alone, and has no certificate to trust", remedy=GIVE
+                )
             following()
             _follow(client, entrance.host, entrance.port)
         try:
             waiting = entrance.replica(
                 peer="" if listen.any_peer else peer,
-                announces=announces,
+                announces=None if target.socket else comes.port,
                 accept=lambda header: _readable(before, header),
                 within=come_within,
+                secured=comes.secured,
             )
             with waiting as feed:
                 session = Session(target, feed, load_within)
@@ -203,7 +216,7 @@ def alone(target: RedisAddress) -> RedisFacts:
         except PhoenixError as caught:
             error = caught
         if time.monotonic() > give_up:
-            raise Terminal(
+            raise NotReleasedError(
                 f"{target} could not be made a primary again: {error.message}",
                 remedy=f"type {command_for(target)} REPLICAOF NO ONE; until then it takes no writes",
             )
@@ -212,9 +225,15 @@ def alone(target: RedisAddress) -> RedisFacts:
 
 def command_for(target: RedisAddress) -> str:
     """How a person talks to it by hand; the password is asked for, not shown."""
-    where = f"-s {target.socket}" if target.socket else f"-h {target.host} -p {target.port}"
-    user = f" --user {target.username}" if target.username else ""
-    return f"redis-cli {where}{user}{' --askpass' if target.password else ''}{' --tls' if target.tls else ''}"
+    words = [
+        f"redis-cli -s {target.socket}" if target.socket else f"redis-cli -h {target.host} -p {target.port}"
+    ]
+    words += [f"--user {target.username}"] if target.username else []
+    words += ["--askpass"] if target.password else []
+    if (tls := target.tls) is not None:
+        files = {"--cacert": tls.ca_file, "--cert": tls.cert_file, "--key": tls.key_file}
+        words += ["--tls", *(f"{name} {file}" for name, file in files.items() if file is not None)]
+    return " ".join(words)
 
 
 def _release(target: RedisAddress, error: BaseException) -> None:
@@ -222,7 +241,8 @@ def _release(target: RedisAddress, error: BaseException) -> None:
         alone(target)
     except PhoenixError as lost:
         if isinstance(error, PhoenixError):
-            raise type(error)(f"{error.message}; and {lost.message}", remedy=lost.remedy) from error
+            kind = NotLoadedError if isinstance(error, NotLoadedError) else NotReleasedError
+            raise kind(f"{error.message}; and {lost.message}", remedy=lost.remedy) from error
         raise lost from error
 
 
@@ -235,12 +255,24 @@ def _readable(target: RedisFacts, header: RdbHeader) -> None:
         raise Terminal(why, remedy="restore into a server of the kind that the copy was taken from")
 
 
-def _announced(client: Redis) -> int | None:
-    """The port that the target will say it listens on; None where it does not tell."""
+@dataclass(frozen=True, slots=True)
+class _Comes:
+    """How the target will come for its data; None where it does not tell."""
+
+    port: int | None = None
+    """The one that it will say it listens on."""
+    secured: bool | None = None
+    """Over TLS."""
+
+
+def _comes(client: Redis) -> _Comes:
     with contextlib.suppress(ResponseError):
-        found = client.config_get("*port")
-        return int(found.get("replica-announce-port") or 0) or int(found.get("port") or 0)
-    return None
+        found = {**client.config_get("*port"), **client.config_get("tls-replication")}
+        ports = {name: int(found.get(name) or 0) for name in ("replica-announce-port", "tls-port", "port")}
+        secured = found.get("tls-replication") == "yes"
+        own = (secured and ports["tls-port"]) or ports["port"]
+        return _Comes(ports["replica-announce-port"] or own, secured)
+    return _Comes()
 
 
 def _ends(target: RedisAddress) -> tuple[str, str]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 
 from phoenix_orch.kernel.errors import BadState, Outdated, PhoenixError, Terminal
 from phoenix_orch.kernel.ids import sortable_id
@@ -27,7 +28,7 @@ from phoenix_orch.recovery.manifest import Level, Manifest
 from phoenix_orch.recovery.objects import ObjectStore, Writer
 from phoenix_orch.recovery.pipeline import unseal
 from phoenix_orch.recovery.publish import Published
-from phoenix_orch.recovery.rdb_check import DumpLoad, readable_here
+from phoenix_orch.recovery.rdb_load import DumpLoad
 from phoenix_orch.recovery.rdb_values import UnknownKindError
 from phoenix_orch.recovery.rdb_walked import DumpWalk
 from phoenix_orch.recovery.redis_address import RedisAddress
@@ -35,10 +36,19 @@ from phoenix_orch.recovery.redis_asking import asking
 from phoenix_orch.recovery.restore.claim import Check, claimed
 from phoenix_orch.recovery.restore.journal import ENDED, TOUCHED, Entry, Journal, State
 from phoenix_orch.recovery.restore.pace import Pace
-from phoenix_orch.recovery.restore.plan import RestorePlan, copy_of, planned
-from phoenix_orch.recovery.restore.redis_preflight import preflight
-from phoenix_orch.recovery.restore.redis_target import Listen, Loaded, NotLoadedError, alone, load, target_of
+from phoenix_orch.recovery.restore.plan import UNREHEARSED, RestorePlan, copy_of, planned
+from phoenix_orch.recovery.restore.redis_preflight import Finding, Weight, preflight
+from phoenix_orch.recovery.restore.redis_target import (
+    Listen,
+    Loaded,
+    NotLoadedError,
+    NotReleasedError,
+    alone,
+    load,
+    target_of,
+)
 from phoenix_orch.recovery.restore.replication_check import check
+from phoenix_orch.recovery.server_program import unrehearsable
 from phoenix_orch.recovery.verifying import Verifier, expected
 
 Find = Callable[[str], Backup]
@@ -60,6 +70,10 @@ class Restorer:
     keep_safe: Callable[[RedisAddress], Published] | None = None
     """Publishes a copy of the target. None: nothing can be published here."""
     listen: Listen = field(default_factory=Listen)
+    servers: Sequence[Path] = ()
+    """Programs that load copies for a rehearsal which the package's Valkey does not read."""
+    load_within: float = 3600.0
+    """Seconds for the target to load what it was sent."""
     replicas_within: float = 180.0
     """Seconds for the replicas to have loaded everything anew."""
     tell: Tell = lambda _: None
@@ -136,7 +150,12 @@ class Restorer:
     def _planned(self, name: str, backup: Backup, target: RedisAddress, *, safety: bool) -> RestorePlan:
         with asking(target) as client:
             found = target_of(client)
-        looks = preflight(copy_of(backup.manifest), found)
+        if found.tls_replication and (shown := self.listen.certificate) is not None:
+            shown.context()
+            authority = target.tls.ca_file if target.tls is not None else None
+            distrust = shown.distrust(authority) if authority is not None else None
+            found = replace(found, certificate=str(shown.file), distrust=distrust)
+        looks = (*preflight(copy_of(backup.manifest), found), *self._rehearsable(backup.manifest))
         return planned(
             name,
             self.now(),
@@ -147,6 +166,13 @@ class Restorer:
             looks=looks,
             safety=safety,
         )
+
+    def _rehearsable(self, manifest: Manifest) -> Iterator[Finding]:
+        """Only where it is not."""
+        if why := unrehearsable(manifest, self.servers, "--rehearsal-server FILE"):
+            yield Finding(
+                UNREHEARSED, Weight.WARNS, f"{why}; until then it is walked through", "plan anew with it"
+            )
 
     def confirmed(self, entry: Entry, target: RedisAddress, confirmed: str) -> None:
         """It is this plan, for this target, and was not carried out yet. Raises BadState."""
@@ -206,10 +232,10 @@ class Restorer:
         """Prove the copy where it can do no harm."""
         if entry.digest:
             return entry
-        if not readable_here(backup.manifest):
+        if unrehearsable(backup.manifest, self.servers):
             return self._walked(entry, backup)
         entry = self.step(entry, State.STAGING, f"copy {backup.id} is being loaded for a rehearsal")
-        rehearsal = DumpLoad()
+        rehearsal = DumpLoad(self.servers)
         pace = Pace(self.tell, "rehearsal", backup.manifest.stream.raw_bytes)
         look = self.verifier.look(
             backup.manifest, backup.sha256, Level.LOADED, structural=rehearsal, progress=pace
@@ -264,6 +290,9 @@ class Restorer:
                 entry = self.step(entry, State.CHECKING, said.words)
                 if not said.good:
                     raise Terminal(f"after the restore: {said.words}", remedy="see the logs of the replicas")
+        except NotReleasedError as error:
+            self.step(entry, State.CUTTING, error.message)  # not its end: the same again releases it first
+            raise
         except PhoenixError as error:
             return self._back(entry, target, error, sent=sent)
         return self.end(
@@ -278,7 +307,7 @@ class Restorer:
                 unseal(reader, sink, self.identities, expected(manifest), progress=pace)
                 check_claim()  # nothing is the target's data before this has returned
 
-            return load(target, pour, listen=self.listen, tell=self.tell)
+            return load(target, pour, listen=self.listen, load_within=self.load_within, tell=self.tell)
 
     def _counted(self, entry: Entry, done: Loaded) -> None:
         if entry.loaded is not None and done.missing(entry.loaded):
