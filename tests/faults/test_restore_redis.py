@@ -17,7 +17,7 @@ from tests.redis_server import Server, filled, linked, replica_of, serving, unti
 
 from phoenix_orch.kernel.errors import PhoenixError, Retryable
 from phoenix_orch.recovery.objects import Writer
-from phoenix_orch.recovery.restore.redis_target import alone, load
+from phoenix_orch.recovery.restore.redis_target import NotReleasedError, alone, load
 from phoenix_orch.recovery.sources.replication import replicate
 
 pytestmark = pytest.mark.timeout(240)
