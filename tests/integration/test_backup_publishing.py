@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import shutil
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -21,12 +22,16 @@ from phoenix_orch.recovery.catalog import Catalog
 from phoenix_orch.recovery.claims import Claims, Outcome
 from phoenix_orch.recovery.errors import Corrupted, Stopped, WrongKey
 from phoenix_orch.recovery.folder_store import FolderStore
+from phoenix_orch.recovery.lease import leases
+from phoenix_orch.recovery.lease_rules import Lease
 from phoenix_orch.recovery.manifest import (
     Acknowledgement,
     Level,
     Manifest,
     Pin,
     Tombstone,
+    Trigger,
+    TriggerKind,
     Verification,
     encoded,
 )
@@ -437,3 +442,37 @@ def test_a_torn_record_of_the_last_run_keeps_no_later_one_from_its_backup(at: St
     (key,) = [stat.key for stat in at.store.list("claims/") if stat.key.endswith("/running.json")]
     (at.folder / key).write_bytes(left)
     assert at.publish() is not None
+
+
+# -- the lease is removed --------------------------------------------------------------------------------
+
+
+def generation(at: Stage) -> int:
+    """Of a backup that is taken now, with leases as they are outside of tests."""
+    publisher = at.publisher()
+    publisher._leases = leases(at.store, "one")
+    trigger = Trigger(kind=TriggerKind.MANUAL, actor="test")
+    done = publisher.publish("local", "default", FakeBackupSource(CONTENT), trigger)
+    assert done is not None
+    return done.manifest.generation
+
+
+def test_after_its_locks_were_removed_a_storage_takes_backups_as_before(at: Stage) -> None:
+    found = [generation(at) for _ in range(3)]
+    shutil.rmtree(at.folder / "locks")
+    found += [generation(at) for _ in range(2)]
+    assert found == [1, 2, 3, 4, 5]
+    at.store.delete(SCOPE.claim("running"))
+    assert generation(at) == 6
+    shutil.rmtree(at.folder / "locks")
+    at.store.delete(SCOPE.claim("running"))  # nothing is known any more, and nothing is in the way
+    assert generation(at) == 1
+    assert len(at.view().live) == 7
+
+
+def test_locks_that_began_anew_before_this_was_known_are_mended(at: Stage) -> None:
+    for _ in range(3):
+        generation(at)
+    at.store.delete(SCOPE.lock)
+    at.store.create(SCOPE.lock, Lease(1, "", "n", 60.0).encoded())
+    assert generation(at) == 4
