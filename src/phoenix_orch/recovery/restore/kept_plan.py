@@ -44,7 +44,7 @@ class Kept:
 def volumes(found: Sequence[Object], claims: Iterable[Object], namespace: str, now: datetime) -> list[Kept]:
     """Of claims of a namespace. `found`: all volumes of the cluster; `claims`: those of the namespace."""
     uids = {str(one["metadata"]["uid"]): str(one["metadata"]["name"]) for one in claims}
-    needed = _needed(found)
+    needed, unread = _needed(found)
     handles = _handles(found)
     made = []
     for one in found:
@@ -57,6 +57,7 @@ def volumes(found: Sequence[Object], claims: Iterable[Object], namespace: str, n
             _time(text, until, now)
             or _restoring(one)
             or (f"a restore of {needed[name]} has not ended" if name in needed else "")
+            or (f"what a restore has noted on {unread} cannot be read" if unread else "")
             or _held(one, uids)
             or _shared(one, handles)
             or _unprovisioned(one)
@@ -124,17 +125,20 @@ def _restoring(volume: Object) -> str:
     return "a restore puts it under a claim" if marked else ""
 
 
-def _needed(found: Iterable[Object]) -> dict[str, str]:
-    """Volumes that a restore which has not ended would go back to, with the claims."""
-    needed = {}
+def _needed(found: Iterable[Object]) -> tuple[dict[str, str], str]:
+    """Volumes that a restore which has not ended would go back to, with the claims; and one whose note says
+    nothing that can be read: it may need any of them."""
+    needed, unread = dict[str, str](), ""
     for one in found:
         text = (one["metadata"].get("annotations") or {}).get(NOTE)
-        try:
-            note = json.loads(text) if text else {}
-            needed[str(note.get("old_volume", ""))] = str(note.get("claim", ""))
-        except (ValueError, AttributeError):
+        if not text:
             continue
-    return needed
+        try:
+            note = json.loads(text)
+            needed[str(note["old_volume"])] = str(note["claim"])
+        except (ValueError, KeyError, TypeError):
+            unread = str(one["metadata"]["name"])
+    return needed, unread
 
 
 def _held(volume: Object, uids: Mapping[str, str]) -> str:
