@@ -258,7 +258,8 @@ def _run_kind(work: Work) -> TaskKind:
         single=True,
         deadline=timedelta(hours=6),
         cleanup=timedelta(minutes=2),
-        retries=Retries(attempts=3, wait=timedelta(seconds=20)),
+        # a run that was killed holds its lease for a minute: three attempts could be over before that ends
+        retries=Retries(attempts=4, wait=timedelta(seconds=20)),
     )
     async def run(context: TaskContext, arguments: RunBackup) -> BackupDone:
         backups = await work.opened(context.actor)
