@@ -169,3 +169,29 @@ def test_programs_can_read_every_step_and_all_of_them_are_recorded(tmp_path):
         assert (asked["action"], done["action"]) == ("restore.redis", "restore.redis")
         assert (asked["outcome"], done["outcome"]) == ("asked", "done")
         assert done["after"]["backup"] == found["backup"]
+
+
+def test_a_dry_run_looks_once_more_and_changes_nothing(tmp_path):
+    with serving(tmp_path / "server") as server:
+        filled(server.client(), 20, "good:")
+        taken(stage(tmp_path / "bucket"), server.address)
+        filled(server.client(), 5, "bad:")
+        digest, night = server.digest(), Night(tmp_path, server)
+        found = json.loads(night.says(COMMANDS[0], "--signed-by", SIGNER.public, "-o", "json"))
+        stored = sorted((tmp_path / "bucket").rglob("*"))
+        run = f"phoenix restore run redis {found['id']}"
+        for line in (f"{run} --dry-run", f"{run} --confirm {found['hash']} --dry-run"):
+            said = night.types(line)
+            assert "nothing was changed" in said
+            assert "the 175 keys of 127.0.0.1" in said
+        told = json.loads(night.says(f"{run} --dry-run -o json"))
+        assert (told["dryRun"], told["blocked"], told["hash"]) == (True, False, found["hash"])
+        assert "is not the hash of plan" in night.types(f"{run} --confirm 0000000000 --dry-run", code=2)
+        server.ask("REPLICAOF", "127.0.0.1", 1)
+        said = night.types(f"{run} --dry-run", code=1)
+        assert "is a replica of 127.0.0.1:1" in said
+        assert "nothing was changed" in said
+        server.ask("REPLICAOF", "NO", "ONE")
+        assert server.digest() == digest
+        assert sorted((tmp_path / "bucket").rglob("*")) == stored
+        assert "planned" in night.types(f"phoenix restore status {found['id']}")
