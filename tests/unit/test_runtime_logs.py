@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import unicodedata
@@ -18,33 +19,42 @@ def test_a_log_on_a_full_disk_and_a_closed_pipe_raise_nothing() -> None:
 
 
 CANARY = "s3cr3tCanary"
-PROGRAM = f"""
+PROGRAM = """
+import os
+
 import structlog
 from phoenix_orch.runtime.faults import Faults
 from phoenix_orch.runtime.logs import configure_logs
 
 configure_logs()
 log = structlog.get_logger("x")
+secret = os.environ["CANARY"]  # tracebacks show lines of -c from Python 3.13 on
 
 
 def careless(environment):
-    password = "{CANARY}"
+    password = environment["DB"]
     address = "http://user:" + password + "@host/?token=" + password
     raise RuntimeError(address + " \\x1b[31mis away\\x1b[0m\\nerror: forged")
 
 
 try:
-    careless({{"DB": "{CANARY}"}})
+    careless({"DB": secret})
 except RuntimeError as error:
     Faults(log).tell("shop", "store", error=error, unforeseen=True)
-    log.warning("away \\x1b]0;title\\x07\\nerror: forged", exc_info=True, where="http://u:{CANARY}@h/",
-                several=["http://u:{CANARY}@h/", {{"a\\x1b": ("\\u202e", 1)}}], error=error)
+    log.warning("away \\x1b]0;title\\x07\\nerror: forged", exc_info=True, where="http://u:" + secret + "@h/",
+                several=["http://u:" + secret + "@h/", {"a\\x1b": ("\\u202e", 1)}], error=error)
     log.exception("once more")
 """
 
 
 def logged(program: str) -> str:
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "CANARY": CANARY},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout == ""
     return done.stderr
 
