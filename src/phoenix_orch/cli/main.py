@@ -45,6 +45,8 @@ _OF_THE_MACHINE = frozenset(
     }
 )
 """Errors that are no fault of Phoenix, wherever they come up."""
+_OF_A_NAME = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
+"""The same, of a path that somebody gave."""
 OK, FAILED, BAD_INPUT, UNREACHABLE, ROLLED_BACK, TIMED_OUT, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 
 
@@ -128,10 +130,13 @@ def _of_the_system(error: OSError) -> int:
             raise BrokenPipeError from error
     if failure(sys.stdout) is not None:
         return FAILED  # told when all is over
-    if error.errno not in _OF_THE_MACHINE:
+    if error.errno not in _OF_THE_MACHINE | _OF_A_NAME:
         return _unexpected(error)
     what = f"{error.filename}: " if error.filename else ""
-    complain(f"{what}{(error.strerror or str(error)).lower()}", "mend that on this machine, and try again")
+    remedy = (
+        "mend that on this machine, and try again" if error.errno in _OF_THE_MACHINE else "name another path"
+    )
+    complain(f"{what}{(error.strerror or str(error)).lower()}", remedy)
     return FAILED
 
 

@@ -24,7 +24,7 @@ T = TypeVar("T")
 PHOENIX = "phoenix_orch.cli.main"
 PHOENIX_LOG = "phoenix.log"
 LOAD_LOG = "load.log"
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 """Longest wait for Phoenix and the first version; a cold, busy machine takes a while."""
 AWAY_SECONDS = 60.0
 """Longest time that a running Phoenix may not answer."""
