@@ -304,6 +304,10 @@ WRONG_SERVERS: dict[str, Callable[[socket.socket], None]] = {
 }
 
 
+MAY_FIT = ("a list", "an object of another program")
+"""Answers that a Phoenix with nothing in it might give to some."""
+
+
 @contextlib.contextmanager
 def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
     """A server that answers everybody like this; its address."""
@@ -324,11 +328,12 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("kind", WRONG_SERVERS)
-def test_another_server_answers(kind: str, run: Run, tmp_path: Path) -> None:
+def test_another_server_answers(kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(WRONG_SERVERS[kind]) as url:
         for words in EVERY:
+            monkeypatch.setenv("PHOENIX_DATA_DIR", str(tmp_path / "-".join(words)))
             ended = run("--server", url, *line(words, tmp_path))
-            if ended.status == 0 and words in SAYS_IT_ALONE:
+            if ended.status == 0 and (words in SAYS_IT_ALONE or kind in MAY_FIT):
                 continue
             try:
                 ended.refused()
@@ -356,7 +361,9 @@ def test_names_that_nobody_knows(words: Words, run: Run, phoenix: Path, tmp_path
     if not names or not any(one.name == "data_dir" for one in EVERY[words].params):
         pytest.skip("names nothing")
     typed = [*line(words, tmp_path), *(right(one, tmp_path) for one in names if not one.required)]
-    run(*typed, "--data-dir", str(phoenix)).refused()
+    ended = run(*typed, "--data-dir", str(phoenix))
+    if ended.status != 0 or words not in SAYS_IT_ALONE:
+        ended.refused()
 
 
 # -- what is printed goes nowhere ----------------------------------------------------------------------
@@ -367,6 +374,8 @@ def test_nothing_can_be_printed(
     words: Words, run: Run, phoenix: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     takes_one = any(one.name == "data_dir" for one in EVERY[words].params)
+    if SAYS_IT_ALONE.get(words) == "starts":
+        pytest.skip("goes on")
     with FULL.open("w") as full, monkeypatch.context() as patched:
         patched.setattr("sys.stdout", remembering(full))
         ended = run(*line(words, tmp_path), *(("--data-dir", str(phoenix)) if takes_one else ()))

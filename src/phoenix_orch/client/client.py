@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -103,7 +102,8 @@ class Client(TaskCalls, AuditCalls, IdentityCalls):
     def config(self) -> AppliedConfig:
         """What was applied last, with values of environments masked. Raises NotFound where nothing was."""
         answer = self._asked("GET", ("config",))
-        return AppliedConfig(answer.headers.get("etag", "").strip('"'), json.loads(answer.body))
+        config = self._decoded(dict[str, Any], answer, ("config",))
+        return AppliedConfig(answer.headers.get("etag", "").strip('"'), config)
 
     def speed(self) -> float:
         """How many seconds of rollout time pass in one real second."""
