@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,9 @@ class Replica:
 
     @property
     def url(self) -> str:
-        found = [one for one in self.component.lines() if one["event"] == "answers the API"]
+        text = self.component.log.read_text("utf-8")
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"time"')]
+        found = [one for one in lines if one["event"] == "answers the API"]
         return f"http://127.0.0.1:{found[-1]['port']}"
 
     @property

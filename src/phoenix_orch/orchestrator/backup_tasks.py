@@ -222,6 +222,7 @@ class Work:
         except asyncio.CancelledError:
             stop.set()
             await asyncio.wait([running])
+            running.exception()  # asked for, or the event loop would print it, in no form of the log
             raise
         finally:
             telling.cancel()
