@@ -90,7 +90,7 @@ def _looked(name: str, look: Callable[[], Part]) -> Part:
 def _directory(layout: Layout) -> Part:
     try:
         names = os.listdir(layout.root)  # noqa: PTH208 - an error that says why is wanted
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         detail = f"there is no {layout.root}: no Phoenix has been started here"
         remedy = f"name its data directory with --data-dir; where that is lost, {RESTORE}"
         return Part(name="directory", state=PartState.BROKEN, detail=detail, remedy=remedy)
