@@ -24,7 +24,7 @@ import pytest
 from tests.cli_commands import EVERY, Words
 from tests.integration.fake_phoenix import FakeOperations, serving
 
-from phoenix_orch.cli import main
+from phoenix_orch.cli import following, main
 from phoenix_orch.cli.streams import remembering
 from phoenix_orch.demo import stage
 from phoenix_orch.runtime.valkey_server import ValkeyServer
@@ -93,6 +93,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     async def started(*_: Any, **__: Any) -> None:
         raise StartedError
 
+    monkeypatch.setattr(following, "PATIENCE", 0.5)
     monkeypatch.setattr(ValkeyServer, "ensure", started)
     monkeypatch.setattr(stage.Child, "python", started)
 
@@ -229,7 +230,7 @@ NO_PLACE = ("below a file that is none", "a directory", "a link to itself", "a n
 """Where no file can be made."""
 BESIDE = ("restore", "kept")
 """It looks for what is beside the folder, which may be gone itself."""
-TAKEN = {(("init",), "path", "a directory")}
+TAKEN = {(("init",), "path", "a directory"), (("verify-state",), "folder", "a directory")}
 
 
 @pytest.mark.parametrize(("words", "parameter"), each(lambda one: is_path(one) and one.name != "data_dir"))
@@ -327,6 +328,7 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
             listener.shutdown(socket.SHUT_RDWR)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRONG_SERVERS)
 def test_another_server_answers(kind: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with answering(WRONG_SERVERS[kind]) as url:

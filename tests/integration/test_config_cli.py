@@ -116,7 +116,7 @@ def test_what_kubectl_applies_is_written_for_its_owner_alone(place, capsys, tmp_
         (["backup", "config", "show", "--as-of", "2020-01-01"], "younger"),
         (["backup", "config", "show", "--as-of", "soon"], "no moment"),
         (["backup", "config", "show", "--as-of", "2026-11-28", "--commit", "HEAD"], "name one of them"),
-        (["backup", "config", "log", "--bundle", "/nothing/there"], "cannot be read"),
+        (["backup", "config", "log", "--bundle", "/nothing/there"], "there is no file /nothing/there"),
         (
             ["restore", "plan", "config", "--identity", "/nothing/there", "--write", "x"],
             "no file /nothing/there",

@@ -136,7 +136,8 @@ def test_each_part_that_is_not_whole_is_found(copy: Layout, part: str, broken: A
 
 def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
     status, report = verified(Layout(tmp_path / "none"))
-    assert (status, report["whole"]) == (3, False)
+    assert (status, report["whole"]) == (1, False)
+    assert "no Phoenix has been started here" in report["directory"]["detail"]
 
 
 def test_what_could_not_be_looked_at_is_not_whole() -> None:

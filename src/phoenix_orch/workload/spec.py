@@ -5,9 +5,16 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from phoenix_orch.kernel import placeholders
@@ -104,10 +111,10 @@ class Template(Model):
         "1"
     )
     """A label for people. Changing it makes another revision."""
-    command: Command
-    """`{port}` becomes the port to listen on, `{version}` the version."""
     env: dict[str, str] = Field(default_factory=dict)
     """Added to the environment of every instance; `{port}` and `{version}` are put in."""
+    command: Command
+    """`{port}` becomes the port to listen on, `{version}` the version."""
     cwd: str = "."
     """Working directory; relative to the file that names the service."""
     health: Health = Health()
@@ -117,14 +124,16 @@ class Template(Model):
     memory_limit: Size | None = None
     """Resident bytes above which an instance counts as out of memory and is replaced."""
 
-    @model_validator(mode="after")
-    def _has_port(self) -> Self:
-        if not has_port([*self.command, *self.env.values()]):
+    @field_validator("command")
+    @classmethod
+    def _has_port(cls, command: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        env = info.data.get("env")  # none where it has faults of its own, which are told first
+        if env is not None and not has_port([*command, *env.values()]):
             raise ValueError(
                 "command and env have no '{port}'; Phoenix picks the port each instance listens on: write "
                 '{port} for it, as `--port {port}` in command or `PORT: "{port}"` in env'
             )
-        return self
+        return command
 
     @property
     def revision(self) -> str:
