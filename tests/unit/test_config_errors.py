@@ -177,7 +177,7 @@ def test_the_report_shows_the_line_with_a_caret(errors):
         "    4 |     replcas: 3",
         "      |     ^^^^^^^",
         "        found: replcas",
-        "      allowed: version, command, env, cwd, health, metrics, memoryLimit, replicas, drain",
+        "      allowed: version, env, command, cwd, health, metrics, memoryLimit, replicas, drain",
     ]
 
 

@@ -56,7 +56,7 @@ def test_the_port_may_be_in_the_environment_alone() -> None:
     with pytest.raises(ValidationError, match="command and env have no") as raised:
         ServiceSpec.model_validate({"command": "node server.js", "env": {"PORT": "8080", "KEY": "s3cr3t"}})
     (error,) = raised.value.errors()
-    assert error["loc"] == ()
+    assert error["loc"] == ("command",)
 
 
 def test_a_kept_template_is_taken_as_it_is_and_a_written_one_is_not() -> None:
