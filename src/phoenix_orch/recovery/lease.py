@@ -62,12 +62,7 @@ class HeldLease:
         """Raises Conflict when another one has taken it; whatever the store raises: try again in time."""
         with self._busy:
             self.check()
-            sent = self._clock()
-            try:
-                etag = self._store.replace(self._key, self._lease.encoded(), self._etag)
-            except Conflict:
-                etag = self._after_a_lost_answer()
-            self._etag, self._until = etag, sent + self._lease.ttl_seconds
+            self._write()
 
     def outgrow(self, generation: int) -> None:
         """Go on counting from there, when whoever removed the object of the lease made it begin anew: what
@@ -80,12 +75,7 @@ class HeldLease:
             if self._lease.generation > generation:
                 return
             self._lease = replace(self._lease, generation=generation + 1)
-            sent = self._clock()
-            try:
-                etag = self._store.replace(self._key, self._lease.encoded(), self._etag)
-            except Conflict:
-                etag = self._after_a_lost_answer()
-            self._etag, self._until = etag, sent + self._lease.ttl_seconds
+            self._write()
 
     def give_back(self) -> None:
         """So that nobody has to wait. No error when it is lost."""
@@ -94,6 +84,15 @@ class HeldLease:
             empty = replace(self._lease, holder="")
             with contextlib.suppress(PhoenixError):  # it runs out by itself
                 self._store.replace(self._key, empty.encoded(), self._etag)
+
+    def _write(self) -> None:
+        """It holds from the moment before it is stored."""
+        sent = self._clock()
+        try:
+            etag = self._store.replace(self._key, self._lease.encoded(), self._etag)
+        except Conflict:
+            etag = self._after_a_lost_answer()
+        self._etag, self._until = etag, sent + self._lease.ttl_seconds
 
     def _after_a_lost_answer(self) -> str:
         """The conflict may be with our own renewal, whose answer was lost."""
