@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests import interrupting
 from tests.integration.test_backup_cli import Place, place
 
 ROOT = Path(__file__).parents[2]
@@ -46,24 +43,7 @@ sys.exit(run(words))
 def interrupted(place: Place, where: str, *words: str) -> str:
     """What it says, once it was interrupted at `where`."""
     command = [*words, "--data-dir", str(place.data), "--file", str(place.root / "phoenix.yaml")]
-    process = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, where, *command],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        assert process.stdout.readline() == "there\n"
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to whatever it has started, too
-        said = process.stderr.read()
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    return said
+    return interrupting.interrupted(_CHILD, where, *command)
 
 
 def left(place: Place) -> list[str]:

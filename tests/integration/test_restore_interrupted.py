@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pyrage
 import pytest
+from tests import interrupting
 from tests.backup_stage import IDENTITY, SIGNER, stage
 from tests.integration.test_backup_cli import FILE
 from tests.redis_restoring import taken
@@ -61,25 +61,7 @@ class Typed:
     def interrupted(self, where: str, *words: str, call: int = 1) -> str:
         """What it says, once it was interrupted as it called the function `where` for the so-manieth time."""
         module, _, name = where.rpartition(".")
-        process = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, module, name, str(call), *self._whole(words)],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            start_new_session=True,
-        )
-        with process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            while (line := process.stdout.readline()) != "there\n":
-                assert line, process.stderr.read()
-            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to whatever it has started, too
-            said = process.stderr.read()
-        assert process.returncode == 130, said
-        assert "Traceback" not in said
-        return said
+        return interrupting.interrupted(_CHILD, module, name, str(call), *self._whole(words))
 
     def _whole(self, words: tuple[str, ...]) -> list[str]:
         return [*words, "--data-dir", str(self.data)]
